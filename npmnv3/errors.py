@@ -1,0 +1,57 @@
+"""The errors of npmnv3. Every message says what was wrong, where, and what to do about it."""
+
+
+class Npmnv3Error(Exception):
+    """Base of every error that npmnv3 raises on purpose."""
+
+
+class UsageError(Npmnv3Error, ValueError):
+    """An argument that cannot be used: a wrong shape, dtype, range or name."""
+
+
+class UnknownModelError(UsageError):
+    """No model of this name; the message lists the nearest ones."""
+
+
+class WeightsError(Npmnv3Error):
+    """A weight dump or checkpoint that cannot be used; the message lists everything that is wrong with it."""
+
+
+class MissingWeightsError(WeightsError):
+    """The model is known, its weights are not here; the message says how to get them."""
+
+
+class PictureError(Npmnv3Error):
+    """A picture that cannot be read or used."""
+
+
+class MissingExtraError(Npmnv3Error, ImportError):
+    """A part of npmnv3 needs a package that is not installed; the message names the extra that brings it."""
+
+
+def require(module, extra, what):
+    """Import an optional package, or say which extra brings it.
+
+    Parameters
+    ----------
+    module : str, dotted name of the module to import
+    extra : str, the extra of npmnv3 that installs it
+    what : str, what needs it, for the message
+
+    Returns
+    -------
+    The imported module.
+
+    Raises
+    ------
+    MissingExtraError
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{what} needs the package {module.partition('.')[0]}, which cannot be imported ({error}); "
+            f"install it with: pip install 'npmnv3[{extra}]'"
+        ) from error

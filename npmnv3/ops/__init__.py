@@ -1,0 +1,1 @@
+"""The operations of a plan. `reference` is their definition, in NumPy."""

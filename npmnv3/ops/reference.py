@@ -1,0 +1,228 @@
+"""The operations in NumPy: the definition, and the oracle for everything faster.
+
+Arrays are (N, C, H, W) or, pooled, (N, C), float32 or float64; a result has its input's dtype, and inputs stay as they
+are. NaN and infinity pass through. Convolutions correlate (no flipped kernels), as all frameworks do.
+"""
+
+import numpy as np
+
+#: Elements of one channel group in `depthwise_conv2d`, so that what it works on stays in the cache.
+_GROUP = 1 << 16
+
+
+def pad2d(x, pad):
+    """Add `pad` = (top, bottom, left, right) pixels of zeros round (N, C, H, W)."""
+    if not any(pad):
+        return x
+    top, bottom, left, right = pad
+    n, c, h, w = x.shape
+    out = np.zeros((n, c, h + top + bottom, w + left + right), x.dtype)
+    out[:, :, top : top + h, left : left + w] = x
+    return out
+
+
+def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
+    """Correlate all channels with a bank of kernels.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    weight : (O, C, KH, KW), dtype of x
+    bias : (O,), dtype of x, or None
+    stride : (height, width), pixels
+    pad : (top, bottom, left, right), pixels of zeros
+
+    Returns
+    -------
+    (N, O, OH, OW); OH = (H + top + bottom - KH) // stride + 1
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(pad2d(x, pad), weight.shape[2:], axis=(2, 3))
+    windows = windows[:, :, :: stride[0], :: stride[1]]
+    n, _, oh, ow = windows.shape[:4]
+    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, -1, oh * ow)
+    out = np.matmul(weight.reshape(len(weight), -1), columns).reshape(n, -1, oh, ow)
+    return _add_bias(out, bias)
+
+
+def pointwise_conv2d(x, weight, bias=None):
+    """1x1 convolution: a matrix product over the channels of each pixel.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    weight : (O, C), dtype of x
+    bias : (O,), dtype of x, or None
+
+    Returns
+    -------
+    (N, O, H, W)
+    """
+    n, c, h, w = x.shape
+    return _add_bias(np.matmul(weight, x.reshape(n, c, h * w)).reshape(n, -1, h, w), bias)
+
+
+def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
+    """Correlate each channel with its own kernel.
+
+    Parameters
+    ----------
+    x : (N, C, H, W)
+    weight : (C, KH, KW), dtype of x
+    bias : (C,), dtype of x, or None
+    stride : (height, width), pixels
+    pad : (top, bottom, left, right), pixels of zeros
+
+    Returns
+    -------
+    (N, C, OH, OW); OH = (H + top + bottom - KH) // stride + 1
+
+    Source: Howard et al. 2017, arXiv:1704.04861, section 3.1
+    """
+    n, c, h, w = x.shape
+    oh = (h + pad[0] + pad[1] - weight.shape[1]) // stride[0] + 1
+    ow = (w + pad[2] + pad[3] - weight.shape[2]) // stride[1] + 1
+    out = np.empty((n, c, oh, ow), x.dtype)
+    group = max(1, _GROUP // (h * w))
+    for i in range(n):
+        for c0 in range(0, c, group):
+            part = slice(c0, c0 + group)
+            _depthwise_group(x[i, part], weight[part], stride, pad, out[i, part])
+    return _add_bias(out, bias)
+
+
+def _depthwise_group(x, weight, stride, pad, out):
+    """Sum of shifted pictures, one a tap, for a few channels (C, H, W) of one picture.
+
+    A stride is undone first: `phases[p, q]` holds every stride-th row from p and column from q. In the flat rows of a
+    phase a tap is an offset, so one long slice serves all rows; what it computes beyond a row's end is cut off.
+    """
+    (c, oh, ow), (kh, kw), (sh, sw) = out.shape, weight.shape[1:], stride
+    rows, width = oh + (kh - 1) // sh + 1, ow + (kw - 1) // sw  # one row more than needed: the last tap runs over
+    padded = np.zeros((c, rows * sh, width * sw), x.dtype)
+    fits = padded[:, pad[0] : pad[0] + x.shape[1], pad[2] : pad[2] + x.shape[2]]
+    fits[...] = x[:, : fits.shape[1], : fits.shape[2]]
+    phases = {
+        (p, q): np.ascontiguousarray(padded[:, p::sh, q::sw]).reshape(c, -1)
+        for p in range(min(sh, kh))
+        for q in range(min(sw, kw))
+    }
+    total = np.zeros((c, oh * width), x.dtype)
+    product = np.empty_like(total)
+    for i in range(kh):
+        for j in range(kw):
+            start = i // sh * width + j // sw
+            shifted = phases[i % sh, j % sw][:, start : start + oh * width]
+            total += np.multiply(shifted, weight[:, i, j, None], out=product)
+    out[...] = total.reshape(c, oh, width)[:, :, :ow]
+
+
+def linear(x, weight, bias=None):
+    """x (N, C) times weight (O, C) transposed, plus bias (O,) or None: (N, O)."""
+    return _add_bias(x @ weight.T, bias)
+
+
+def _add_bias(out, bias):
+    if bias is not None:
+        out += bias.reshape(-1, *(1,) * (out.ndim - 2))
+    return out
+
+
+def batch_norm(x, gamma, beta, mean, variance, *, eps):
+    """(x - mean) / sqrt(variance + eps) * gamma + beta, a channel at a time; x (N, C, H, W) or (N, C)."""
+    scale = gamma / np.sqrt(variance + np.asarray(eps, x.dtype))
+    axes = (-1, *(1,) * (x.ndim - 2))
+    return (x - mean.reshape(axes)) * scale.reshape(axes) + beta.reshape(axes)
+
+
+def relu(x):
+    """max(x, 0); NaN stays NaN."""
+    return np.maximum(x, 0)
+
+
+def hard_swish(x):
+    """x * clip(x + 3, 0, 6) / 6.
+
+    Source: Howard et al. 2019, arXiv:1905.02244, section 5.2
+    """
+    y = x + 3
+    np.clip(y, 0, 6, out=y)
+    y *= x
+    y /= 6
+    return y
+
+
+def hard_sigmoid(x, *, slope):
+    """clip(slope * x + 0.5, 0, 1): slope 1/6 as in the paper, 0.2 in PaddlePaddle."""
+    return np.clip(x * np.asarray(slope, x.dtype) + np.asarray(0.5, x.dtype), 0, 1)
+
+
+def global_avg_pool(x):
+    """Mean over the pixels: (N, C, H, W) -> (N, C)."""
+    return x.reshape(*x.shape[:2], -1).mean(axis=2)
+
+
+def max_pool2d(x, *, kernel):
+    """Largest of each kernel x kernel square, squares side by side; what is left over at the border is dropped."""
+    n, c, h, w = x.shape
+    oh, ow = h // kernel, w // kernel
+    squares = x[:, :, : oh * kernel, : ow * kernel].reshape(n, c, oh, kernel, ow, kernel)
+    return squares.max(axis=(3, 5))
+
+
+def scale(x, *, factor):
+    """x times a constant."""
+    return x * np.asarray(factor, x.dtype)
+
+
+def mul(x, gate):
+    """Each channel of x (N, C, H, W) times its gate (N, C)."""
+    return x * gate[:, :, None, None]
+
+
+def add(x, y):
+    """The sum of two tensors of one shape."""
+    return x + y
+
+
+def identity(x):
+    """Its input, by another name."""
+    return x
+
+
+# fmt: off
+#: operation -> (function, roles of its parameters, fields of the step that it takes)
+OPERATIONS = {
+    "conv2d":           (conv2d,           ("weight", "bias"), ("stride", "pad")),
+    "depthwise_conv2d": (depthwise_conv2d, ("weight", "bias"), ("stride", "pad")),
+    "pointwise_conv2d": (pointwise_conv2d, ("weight", "bias"), ()),
+    "linear":           (linear,           ("weight", "bias"), ()),
+    "batch_norm":       (batch_norm,       ("gamma", "beta", "mean", "variance"), ("eps",)),
+    "relu":             (relu,             (), ()),
+    "hard_swish":       (hard_swish,       (), ()),
+    "hard_sigmoid":     (hard_sigmoid,     (), ("slope",)),
+    "global_avg_pool":  (global_avg_pool,  (), ()),
+    "max_pool2d":       (max_pool2d,       (), ("kernel",)),
+    "scale":            (scale,            (), ("factor",)),
+    "mul":              (mul,              (), ()),
+    "add":              (add,              (), ()),
+    "identity":         (identity,         (), ()),
+}
+# fmt: on
+
+
+def apply(step, inputs, arrays):
+    """Run one step.
+
+    Parameters
+    ----------
+    step : Step
+    inputs : sequence of arrays, one for each of `step.inputs`, with the batch axis
+    arrays : {parameter's name: array}, in the operations' own layout (`Param.to_canonical`) and the inputs' dtype
+
+    Returns
+    -------
+    (N, *step.shape), dtype of the inputs
+    """
+    function, roles, fields = OPERATIONS[step.op]
+    params = [arrays[param.name] for role in roles if (param := step.param(role))]
+    return function(*inputs, *params, **{name: getattr(step, name) for name in fields})

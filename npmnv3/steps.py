@@ -1,0 +1,59 @@
+"""A plan is a flat tuple of steps. A step is an operation, the names of its inputs, and plain numbers: no arrays."""
+
+from dataclasses import dataclass
+
+# fmt: off
+OPS = (                    # parameters by role            fields used
+    "conv2d",              # weight (O, I, KH, KW), bias   stride, pad
+    "depthwise_conv2d",    # weight (C, KH, KW), bias      stride, pad
+    "pointwise_conv2d",    # weight (O, I), bias
+    "linear",              # weight (O, I), bias           on (C,) vectors
+    "batch_norm",          # gamma, beta, mean, variance   eps; count is stored by torch and never used
+    "relu", "hard_swish",
+    "hard_sigmoid",        #                               slope: clip(slope * x + 0.5, 0, 1)
+    "global_avg_pool",     # (C, H, W) -> (C,)
+    "max_pool2d",          #                               kernel = stride, no padding
+    "scale",               #                               factor
+    "mul",                 # (C, H, W) times a gate (C,)
+    "add",
+    "identity",            # another name for its input
+)
+# fmt: on
+
+INPUT = "input"  # the name by which a step refers to the picture
+
+
+@dataclass(frozen=True)
+class Param:
+    """One entry of a weight file, and how its array becomes the operation's."""
+
+    name: str  # the source's own
+    role: str  # weight, bias, gamma, beta, mean, variance, count
+    shape: tuple[int, ...]  # as the source stores it
+    canonical: tuple[int, ...]  # as the operation wants it: transpose by `axes`, then reshape
+    axes: tuple[int, ...] = ()  # () leaves the order alone
+
+    def to_canonical(self, array):
+        """The stored array as the operation's: (O, I, KH, KW), (C, KH, KW), (O, I) or (C,)."""
+        return (array.transpose(self.axes) if self.axes else array).reshape(self.canonical)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a plan. Shapes have no batch axis: (C, H, W) or (C,)."""
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]  # names of earlier steps, or INPUT
+    shape: tuple[int, ...]  # of the output
+    params: tuple[Param, ...] = ()
+    kernel: int = 0  # pixels
+    stride: tuple[int, int] = (1, 1)  # (height, width), pixels
+    pad: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, bottom, left, right, pixels of zeros
+    eps: float = 0.0
+    slope: float = 0.0
+    factor: float = 1.0
+
+    def param(self, role):
+        """The parameter of this role, or None."""
+        return next((p for p in self.params if p.role == role), None)

@@ -1,0 +1,45 @@
+"""All networks that npmnv3 knows, by name: `source/variant`, each in its source's own spelling."""
+
+import difflib
+import fnmatch
+
+from ..errors import UnknownModelError
+from . import keras, ppcls, ppocr, showlo, sqlai, timm, torchvision
+
+#: The 23 published rows, in the table's order.
+TABLE = ppcls.VARIANTS + torchvision.VARIANTS + timm.VARIANTS + showlo.VARIANTS + sqlai.VARIANTS
+#: Beyond the table: Keras's six, the same six under timm's names, and the text-direction classifier.
+BEYOND = keras.VARIANTS + timm.TF_VARIANTS + ppocr.VARIANTS
+
+_BY_NAME = {variant.full_name: variant for variant in TABLE + BEYOND}
+
+DEFAULT_MODEL = ppocr.VARIANTS[0].full_name
+
+
+def list_models(pattern="*"):
+    """Names of the known models, in the table's order.
+
+    Parameters
+    ----------
+    pattern : str, shell-style wildcards, matched against `source/variant` without regard to case: "timm/*", "*small*"
+
+    Returns
+    -------
+    list of str, empty if nothing matches
+    """
+    return [name for name in _BY_NAME if fnmatch.fnmatchcase(name.lower(), str(pattern).lower())]
+
+
+def get_variant(name):
+    """The variant of this name.
+
+    Raises
+    ------
+    UnknownModelError
+        The message lists the nearest names.
+    """
+    if isinstance(name, str) and name in _BY_NAME:
+        return _BY_NAME[name]
+    near = difflib.get_close_matches(str(name), _BY_NAME, n=4, cutoff=0.4)
+    hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 list` prints them all"
+    raise UnknownModelError(f"no model is called {name!r}; {hint}")

@@ -1,0 +1,45 @@
+"""torchvision's two networks (torchvision/models/mobilenetv3.py)."""
+
+from ..spec import Checkpoint, Published, Source, Variant, round8
+from .naming import TORCH_NORM, dotted
+from .paper import LARGE, SMALL
+
+
+def _place(part, unit):
+    if unit is None:
+        return {"stem": ("features.0.0", "features.0.1"), "head": ("classifier.0", ""), "classifier": ("classifier.3", "")}[part]
+    if part == "last":
+        module = f"features.{unit.index + 1}"
+        return f"{module}.0", f"{module}.1"
+    # The parts of a block are numbered in order, and only those that exist count.
+    parts = ["expand"] * unit.has_expand + ["depthwise"] + ["se"] * bool(unit.se) + ["project"]
+    module = f"features.{unit.index + 1}.block.{parts.index(part.partition('.')[0])}"
+    if part.startswith("se."):
+        return {"se.squeeze": (f"{module}.fc1", ""), "se.excite": (f"{module}.fc2", "")}[part]
+    return f"{module}.0", f"{module}.1"
+
+
+TORCHVISION = Source(
+    name="torchvision",
+    licence="BSD-3-Clause",
+    param_name=dotted(_place, TORCH_NORM),
+    norm_eps=1e-3,
+    se_width=lambda expand: round8(expand // 4),
+    head_stored_as="linear",
+)
+
+_URL = "https://download.pytorch.org/models/"
+_NOTE = "the MFLOPs are PaddleClas's figure for its own x1_0 network"
+
+VARIANTS = (
+    Variant(
+        TORCHVISION, "mobilenet_v3_small", SMALL, stem=16, last=576, head=1024,
+        published=Published(67.668, 87.402, 63.67, 2.5, note=_NOTE),
+        checkpoint=Checkpoint(_URL + "mobilenet_v3_small-047dcff4.pth", "047dcff4"),
+    ),
+    Variant(
+        TORCHVISION, "mobilenet_v3_large", LARGE, stem=16, last=960, head=1280,
+        published=Published(74.042, 91.340, 229.66, 5.5, note=_NOTE),
+        checkpoint=Checkpoint(_URL + "mobilenet_v3_large-8738ca79.pth", "8738ca79"),
+    ),
+)  # fmt: skip
