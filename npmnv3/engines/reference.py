@@ -68,9 +68,10 @@ def _last_uses(plan):
 def _walk(plan, x, arrays, keep):
     """Run a plan on x and give back the tensors in `keep` (and the input); the others are dropped after their last use."""
     tensors = {INPUT: x}
-    for step, done in zip(plan, _last_uses(plan)):
-        tensors[step.name] = apply(step, [tensors[name] for name in step.inputs], arrays)
-        for name in done:
-            if name not in keep and name != INPUT:
-                del tensors[name]
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN pass through, as in the frameworks
+        for step, done in zip(plan, _last_uses(plan)):
+            tensors[step.name] = apply(step, [tensors[name] for name in step.inputs], arrays)
+            for name in done:
+                if name not in keep and name != INPUT:
+                    del tensors[name]
     return tensors

@@ -1,0 +1,256 @@
+"""Files of named arrays, HDF5 and .npz: listed first, read only when their shapes were found right.
+
+Both are opened so that a hostile file can do no harm: links out of the file, virtual and external datasets, foreign
+filters, pickled objects, and sizes that the file cannot hold are refused before anything is allocated.
+"""
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import Npmnv3Error, WeightsError, require
+
+MAX_ENTRIES = 20_000
+MAX_TEXT = 1 << 20  # bytes of attributes
+MAX_RATIO = 1100  # of deflate: no honest stream expands more
+NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes, as JSON
+
+# What h5py, zipfile and NumPy's header reader raise on damaged bytes.
+_DAMAGE = (
+    OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError, MemoryError,
+    SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An array that has not been read yet."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    _read: Callable[[], np.ndarray]
+    name: str = ""  # for the error
+
+    def read(self):
+        """The array; WeightsError if its bytes are damaged."""
+        with _damage(self.name):
+            return self._read()
+
+
+@contextlib.contextmanager
+def open_container(path):
+    """Open a file of named arrays.
+
+    Parameters
+    ----------
+    path : str or os.PathLike; HDF5 or .npz, told by content
+
+    Yields
+    ------
+    (attributes, entries) : dict, and {name: Entry} in the file's order
+
+    Raises
+    ------
+    WeightsError
+        No such file, not of these formats, damaged or hostile.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(8)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    if magic == b"\x89HDF\r\n\x1a\n":
+        opened = _open_hdf5
+    elif magic[:4] == b"PK\x03\x04":
+        opened = _open_npz
+    else:
+        raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}); a weight dump is one of the two")
+    with contextlib.ExitStack() as stack:
+        with _damage(path):
+            attributes, entries = stack.enter_context(opened(path))
+        yield attributes, entries
+
+
+@contextlib.contextmanager
+def _damage(what):
+    """Turn what the libraries raise on damaged bytes into our error."""
+    try:
+        yield
+    except Npmnv3Error:
+        raise
+    except _DAMAGE as error:
+        raise WeightsError(f"{what}: damaged or not a weight dump: {type(error).__name__}: {error}") from error
+
+
+@contextlib.contextmanager
+def _open_hdf5(path):
+    h5py = require("h5py", "hdf5", f"reading {path}")
+    with h5py.File(path, "r") as file:
+        attributes = _hdf5_attributes(path, file)
+        entries = {}
+        _list_group(h5py, path, file, "", entries, set(), os.path.getsize(path))
+        yield attributes, entries
+
+
+def _hdf5_attributes(path, file):
+    attributes = {}
+    for name in file.attrs:
+        size = file.attrs.get_id(name).get_storage_size()
+        if size > MAX_TEXT:
+            raise WeightsError(f"{path}: attribute {name!r} has {size} bytes, more than {MAX_TEXT}")
+        attributes[name] = _plain(file.attrs[name])
+    return attributes
+
+
+def _plain(value):
+    """An HDF5 attribute as plain Python: str, int, float or a list of them."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.ravel().tolist()]
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _list_group(h5py, path, group, prefix, entries, seen, file_size):
+    """List a group's datasets by path, refusing whatever leads out of the file or round in circles."""
+    token = h5py.h5o.get_info(group.id).addr
+    if token in seen:
+        raise WeightsError(f"{path}: the group {prefix or '/'!r} contains itself")
+    seen.add(token)
+    for name in group:
+        full = f"{prefix}{name}"
+        if len(entries) >= MAX_ENTRIES:
+            raise WeightsError(f"{path}: more than {MAX_ENTRIES} entries")
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise WeightsError(f"{path}: {full} is a link ({type(link).__name__}); only plain datasets are read")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            _list_group(h5py, path, item, f"{full}/", entries, seen, file_size)
+        elif isinstance(item, h5py.Dataset):
+            _check_dataset(path, full, item, file_size)
+            entries[full] = Entry(item.shape, item.dtype, lambda item=item: item[()], f"{path}: {full}")
+        else:
+            raise WeightsError(f"{path}: {full} is a {type(item).__name__}, expected a dataset")
+
+
+def _check_dataset(path, name, dataset, file_size):
+    """Refuse a dataset whose data do not lie, in believable size, in this very file."""
+    if dataset.shape is None:
+        raise WeightsError(f"{path}: {name} is an empty dataset")
+    if dataset.is_virtual or dataset.external:
+        raise WeightsError(f"{path}: {name} takes its data from elsewhere (virtual or external); only plain datasets are read")
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
+    if set(filters) - {1, 2, 3}:  # deflate, shuffle, fletcher32: what every HDF5 library has
+        raise WeightsError(f"{path}: {name} is stored with filters {filters}; only gzip, shuffle and fletcher32 are read")
+    size = math.prod(dataset.shape) * dataset.dtype.itemsize
+    chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    if max(size, chunk) > file_size * (MAX_RATIO if 1 in filters else 1):
+        raise WeightsError(f"{path}: {name} claims {dataset.shape} {dataset.dtype}, more than a file of {file_size} bytes holds")
+
+
+@contextlib.contextmanager
+def _open_npz(path):
+    with zipfile.ZipFile(path) as archive:
+        entries = {}
+        for info in archive.infolist():
+            name = info.filename.removesuffix(".npy")
+            if name in entries or len(entries) >= MAX_ENTRIES:
+                raise WeightsError(f"{path}: the entry {name} occurs twice, or there are more than {MAX_ENTRIES}")
+            entries[name] = _npy_entry(path, archive, info, name)
+        attributes = {}
+        if NPZ_ATTRIBUTES in entries:
+            attributes = _json_attributes(path, entries.pop(NPZ_ATTRIBUTES))
+        yield attributes, entries
+
+
+def _npy_entry(path, archive, info, name):
+    if info.file_size > max(info.compress_size, 1) * MAX_RATIO:
+        raise WeightsError(f"{path}: {name} claims to expand from {info.compress_size} to {info.file_size} bytes")
+    with archive.open(info) as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise WeightsError(f"{path}: {name} has .npy version {version}, expected (1, 0) or (2, 0)")
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream)
+        start = stream.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or start + size != info.file_size:
+        raise WeightsError(f"{path}: {name} claims {shape} {dtype}, which is not what its {info.file_size} bytes hold")
+
+    def read():
+        with archive.open(info) as stream:
+            data = stream.read()
+        flat = np.frombuffer(data, dtype, offset=start)
+        return flat.reshape(shape, order="F" if fortran else "C").copy()
+
+    return Entry(tuple(shape), dtype, read, f"{path}: {name}")
+
+
+def _json_attributes(path, entry):
+    if entry.dtype.kind != "U" or entry.shape != () or entry.dtype.itemsize > 4 * MAX_TEXT:
+        raise WeightsError(f"{path}: {NPZ_ATTRIBUTES} is {entry.dtype} {entry.shape}, expected one JSON text")
+    attributes = json.loads(str(entry.read()))
+    if not isinstance(attributes, dict):
+        raise WeightsError(f"{path}: {NPZ_ATTRIBUTES} is not a JSON object")
+    return attributes
+
+
+def write_container(path, arrays, attributes):
+    """Write arrays and attributes to `path`, HDF5 or, if it ends in .npz, .npz; the same content gives the same bytes.
+
+    The file appears whole or not at all.
+    """
+    path = os.fspath(path)
+    write = _write_npz if path.endswith(".npz") else _write_hdf5
+    with replacing(path) as temporary:
+        write(temporary, arrays, attributes)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary file's path beside `path`, which becomes `path` if all went well and vanishes if not."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".npmnv3-", dir=folder)
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
+    os.close(handle)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp made it private
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+
+
+def _write_hdf5(path, arrays, attributes):
+    h5py = require("h5py", "hdf5", f"writing {path}")
+    with h5py.File(path, "w", track_order=True) as file:
+        for name, value in attributes.items():
+            file.attrs[name] = value
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, track_times=False)
+
+
+def _write_npz(path, arrays, attributes):
+    text = np.array(json.dumps(attributes, ensure_ascii=False))
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in {NPZ_ATTRIBUTES: text, **arrays}.items():
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            with archive.open(info, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)

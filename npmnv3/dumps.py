@@ -1,0 +1,250 @@
+"""Weight dumps: a network's own state dict with a few attributes, in HDF5 or .npz; read strictly, written whole.
+
+The format, which `weights/README.md` specifies for other programs: every entry of the state dict is a dataset whose path
+is the entry's name, its array stored byte for byte as the source has it; attributes of the root say what it is.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+
+import numpy as np
+
+from .containers import Entry, open_container, write_container
+from .errors import UsageError, WeightsError
+from .images import RECIPES
+from .labels import LABEL_SETS
+from .plan import make_plan
+from .spec import Preprocess
+from .variants import get_variant
+
+FORMAT, VERSION = "npmnv3-dump", 1
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A network's parameters, checked against its plan."""
+
+    variant: object  # Variant
+    num_classes: int
+    folded: bool  # batch norm is folded into the layers
+    arrays: dict[str, np.ndarray]  # as the source stores them
+    labels: tuple[str, ...] | str | None = None  # as `labels.class_names` takes them
+    preprocess: Preprocess | None = None  # None: the variant's own
+    attributes: dict = field(default_factory=dict)
+
+
+def load_weights(weights, variant=None, num_classes=None):
+    """Read a dump, or take a mapping, and check it against the network's plan, entry by entry.
+
+    Parameters
+    ----------
+    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}
+    variant : Variant, needed where the dump does not say which it is
+    num_classes : int; default what the dump says, or what its classifier's shape tells
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    WeightsError
+        One error lists every missing, extra, misshapen, wrongly typed and non-finite entry.
+    """
+    if isinstance(weights, Mapping):
+        return _check("the mapping", {}, _mapping_entries(weights), variant, num_classes)
+    if not isinstance(weights, (str, os.PathLike)):
+        raise UsageError(f"weights is a {type(weights).__name__}, expected a dump's path or a mapping {{name: array}}")
+    with open_container(weights) as (attributes, entries):
+        return _check(os.fspath(weights), attributes, entries, variant, num_classes)
+
+
+def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", licence="", dtype=None):
+    """Write a dump.
+
+    Parameters
+    ----------
+    path : str or os.PathLike; .npz gives that format, anything else HDF5
+    arrays : mapping {source's name: array}; checked as `load_weights` does
+    model : str, the network's name, `source/variant`
+    labels : sequence of str, one a class, or the name of a label set
+    preprocess : name of a recipe, or Preprocess; default the variant's
+    origin, licence : str, where the weights come from, under which licence
+    dtype : "float16", "float32" or "float64", to store floating arrays in; default as they are
+
+    Raises
+    ------
+    WeightsError, UsageError
+    """
+    variant = get_variant(model)
+    checked = load_weights(arrays, variant)
+    attributes = {
+        "format": FORMAT,
+        "version": VERSION,
+        "source": variant.source.name,
+        "variant": variant.name,
+        "num_classes": checked.num_classes,
+        "preprocess": json.dumps(asdict(preprocess)) if isinstance(preprocess, Preprocess) else preprocess or variant.preprocess,
+        "origin": origin,
+        "licence": licence,
+    }
+    if labels:
+        attributes["labels"] = labels if isinstance(labels, str) else [str(label) for label in labels]
+    stored = {name: _stored(name, array, dtype) for name, array in checked.arrays.items()}
+    _labels("labels", attributes, variant, checked.num_classes)
+    _preprocess("preprocess", attributes)
+    write_container(path, stored, attributes)
+
+
+def _stored(name, array, dtype):
+    if dtype is None or array.dtype.kind != "f":
+        return array
+    if dtype not in ("float16", "float32", "float64"):
+        raise UsageError(f"dtype is {dtype!r}, expected 'float16', 'float32' or 'float64'")
+    with np.errstate(over="ignore"):
+        stored = array.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise WeightsError(f"{name} has values beyond {dtype}'s range (largest {np.abs(array).max():.4g}); use a wider dtype")
+    return stored
+
+
+def _mapping_entries(mapping):
+    entries = {}
+    for name, value in mapping.items():
+        array = np.asarray(value)
+        entries[name] = Entry(array.shape, array.dtype, lambda array=array: array)
+    return entries
+
+
+def _check(where, attributes, entries, variant, num_classes):
+    variant = _variant(where, attributes, variant, num_classes)
+    num_classes = _num_classes(where, attributes, entries, variant, num_classes)
+    plan, folded = make_plan(variant, num_classes), False
+    if is_folded(plan, entries):
+        plan, folded = make_plan(variant, num_classes, folded=True), True
+    params = {param.name: param for step in plan for param in step.params}
+    problems = _shape_problems(params, entries)
+    # Only what has its expected shape is read, so a hostile file cannot make us allocate more than the network needs.
+    arrays = {name: entries[name].read() for name in params if name in entries and name not in problems}
+    problems |= _value_problems(params, arrays)
+    if problems:
+        raise WeightsError(_message(where, variant, num_classes, problems))
+    return Weights(
+        variant, num_classes, folded, arrays, _labels(where, attributes, variant, num_classes),
+        _preprocess(where, attributes), attributes,
+    )  # fmt: skip
+
+
+def _variant(where, attributes, variant, num_classes):
+    """The variant asked for or, failing that, the dump's own; an error where the two are different networks."""
+    version = attributes.get("version", VERSION)
+    if attributes.get("format", FORMAT) != FORMAT or version != VERSION:
+        found = f"{attributes.get('format')} version {version}"
+        raise WeightsError(f"{where}: is {found}, expected {FORMAT} version {VERSION}; a newer npmnv3 may read it")
+    if "source" not in attributes or "variant" not in attributes:
+        if variant is None:
+            raise WeightsError(
+                f"{where}: does not say which network it is (no attributes source and variant); name it: "
+                "npmnv3.load(MODEL, weights=FILE), or --model MODEL on the command line"
+            )
+        return variant
+    name = f"{attributes['source']}/{attributes['variant']}"
+    try:
+        said = get_variant(name)
+    except UsageError as error:
+        raise WeightsError(f"{where}: its attributes source and variant are not known: {error}") from error
+    if variant is not None and make_plan(said, num_classes) != make_plan(variant, num_classes):
+        raise WeightsError(f"{where}: says it is {name}, but {variant.full_name} was asked for, which is another network")
+    return variant or said
+
+
+def _num_classes(where, attributes, entries, variant, num_classes):
+    """As asked for, or as the dump says, or as its classifier's shape tells."""
+    if num_classes is not None:
+        return num_classes
+    said = attributes.get("num_classes")
+    if said is not None:
+        if not isinstance(said, int) or not 1 <= said <= 10_000_000:
+            raise WeightsError(f"{where}: num_classes is {said!r}, expected a whole number from 1")
+        return said
+    bias = entries.get(make_plan(variant, 1)[-1].param("bias").name)
+    return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else variant.num_classes
+
+
+def is_folded(plan, names):
+    """Whether a state dict of these names has its norms folded: a layer before a norm has a bias, and there is no norm."""
+    norms = [param.name for step in plan if step.op == "batch_norm" for param in step.params]
+    if not norms or any(name in names for name in norms):
+        return False
+    layers = {step.name: step for step in plan}
+    normed = [layers[step.inputs[0]] for step in plan if step.op == "batch_norm"]
+    return any(layer.param("weight").name in names for layer in normed)
+
+
+def _shape_problems(params, entries):
+    """{name: what is wrong with it}, for names, shapes and types: no array was read yet."""
+    problems = {}
+    for name, param in params.items():
+        entry = entries.get(name)
+        if entry is None:
+            if param.role != "count":  # nothing uses the counters, and torch did not always write them
+                problems[name] = f"missing: {name} {param.shape}"
+        elif entry.shape != param.shape:
+            problems[name] = f"misshapen: {name} is {entry.shape}, expected {param.shape}"
+        elif entry.dtype.kind not in ("iu" if param.role == "count" else "f") or entry.dtype.itemsize > 8:
+            expected = "an integer" if param.role == "count" else "float16, float32 or float64"
+            problems[name] = f"wrongly typed: {name} is {entry.dtype}, expected {expected}"
+    return problems | {name: f"extra: {name} {entries[name].shape}" for name in entries if name not in params}
+
+
+def _value_problems(params, arrays):
+    """{name: what is wrong with its numbers}."""
+    problems = {}
+    for name, array in arrays.items():
+        bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+        if bad.any():
+            place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+            problems[name] = f"non-finite: {name} has {int(bad.sum())} NaN or infinite values, the first at {place}"
+        elif params[name].role == "variance" and (array < 0).any():
+            problems[name] = f"negative variance: {name}, down to {array.min():.4g}"
+    return problems
+
+
+def _message(where, variant, num_classes, problems):
+    """Every problem, one a line, after a line that counts them."""
+    head = f"{where} does not fit {variant.full_name} with {num_classes} classes ({len(problems)} problems):"
+    hint = f"npmnv3.param_shapes({variant.full_name!r}, {num_classes}) gives the names and shapes it must have"
+    return "\n  ".join([head, *problems.values(), hint])
+
+
+def _labels(where, attributes, variant, num_classes):
+    """The dump's labels; without them, those that the variant's classes have if their number fits one of the sets."""
+    labels = attributes.get("labels")
+    if labels is None:
+        return None if variant.labels else ""
+    if isinstance(labels, str):
+        if labels and LABEL_SETS.get(labels) != num_classes:
+            sets = ", ".join(f"{name} ({size} classes)" for name, size in LABEL_SETS.items())
+            raise WeightsError(f"{where}: labels is {labels!r} with {num_classes} classes, expected a list or one of {sets}")
+        return labels
+    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or len(labels) != num_classes:
+        found = f"{len(labels)} entries" if isinstance(labels, list) else f"a {type(labels).__name__}"
+        raise WeightsError(f"{where}: labels has {found}, expected {num_classes} texts, one a class")
+    return tuple(labels)
+
+
+def _preprocess(where, attributes):
+    """The dump's own preprocessing: a recipe's name, or its fields as JSON."""
+    text = attributes.get("preprocess")
+    if text is None or text in RECIPES:
+        return RECIPES[text] if text else None
+    try:
+        values = json.loads(text)
+        known = {f.name for f in fields(Preprocess)}
+        return Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise WeightsError(
+            f"{where}: preprocess is {text!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON"
+        ) from error

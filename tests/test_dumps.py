@@ -1,0 +1,316 @@
+"""Weight dumps: what goes in comes out; what is wrong is named, all of it; a hostile file does no harm."""
+
+import io
+import json
+import os
+import zipfile
+
+import goldens
+import h5py
+import numpy as np
+import pytest
+
+import npmnv3
+from npmnv3.dumps import load_weights, write_dump
+from npmnv3.plan import make_plan
+from npmnv3.spec import Preprocess
+from npmnv3.variants import get_variant
+
+MODEL = "ppcls/MobileNetV3_small_x0_35"
+KERAS = "keras/MobileNetV3Small_minimalistic"
+
+
+def random_state(model, num_classes=None, seed=0):
+    """A state dict of the right shapes with harmless values."""
+    rng = np.random.default_rng(seed)
+    state = {}
+    for step in make_plan(get_variant(model), num_classes):
+        for param in step.params:
+            values = rng.uniform(0.5, 1.5, param.shape).astype(np.float32)
+            state[param.name] = np.ones(param.shape, np.int64) if param.role == "count" else values
+    return state
+
+
+def small_input(seed=1):
+    return np.random.default_rng(seed).standard_normal((1, 3, 32, 40))
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+@pytest.mark.parametrize("model", [MODEL, KERAS, "torchvision/mobilenet_v3_small", "ppocr/text_direction"])
+def test_round_trip_keeps_every_byte(model, suffix, tmp_path):
+    state, path = random_state(model, 7), tmp_path / f"dump{suffix}"
+    labels = [f"class {i}" for i in range(7)]
+    write_dump(path, state, model=model, labels=labels, preprocess="timm", origin="made up", licence="none")
+    weights = load_weights(path)
+    assert weights.variant.full_name == model and weights.num_classes == 7 and weights.labels == tuple(labels)
+    assert weights.preprocess.name == "timm" and weights.attributes["origin"] == "made up" and not weights.folded
+    assert sorted(weights.arrays) == sorted(state)
+    for name, array in state.items():
+        assert weights.arrays[name].dtype == array.dtype and weights.arrays[name].tobytes() == array.tobytes(), name
+    again = tmp_path / f"again{suffix}"
+    write_dump(again, state, model=model, labels=labels, preprocess="timm", origin="made up", licence="none")
+    assert again.read_bytes() == path.read_bytes(), "the same content gave other bytes"
+    assert sorted(os.listdir(tmp_path)) == sorted([path.name, again.name]), "a temporary file stayed behind"
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_five_lines_of_anyone_make_a_dump(suffix, tmp_path):
+    state, path = random_state(MODEL), tmp_path / f"dump{suffix}"
+    if suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file.attrs.update({"format": "npmnv3-dump", "version": 1, "source": "ppcls", "variant": MODEL.split("/")[1]})
+            for name, array in state.items():
+                file[name] = array
+        assert load_weights(path).variant.full_name == MODEL
+    else:
+        np.savez_compressed(path, **state)
+        with pytest.raises(npmnv3.WeightsError, match="does not say which network it is"):
+            load_weights(path)
+    loaded = npmnv3.load(MODEL, path, engine="numpy")
+    assert (loaded(small_input()) == npmnv3.load(MODEL, state, engine="numpy")(small_input())).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_storage_types(dtype, suffix, tmp_path):
+    state, path = random_state(MODEL), tmp_path / f"dump{suffix}"
+    write_dump(path, state, model=MODEL, dtype=dtype)
+    stored = load_weights(path).arrays
+    assert {str(array.dtype) for array in stored.values()} == {dtype}
+    expected = npmnv3.load(MODEL, {k: v.astype(dtype) for k, v in state.items()}, engine="numpy", dtype="float64")
+    assert (npmnv3.load(path, engine="numpy", dtype="float64")(small_input()) == expected(small_input())).all()
+
+
+def test_values_beyond_a_storage_type_are_refused(tmp_path):
+    state = random_state(MODEL)
+    state["fc.bias"][3] = 1e6
+    with pytest.raises(npmnv3.WeightsError, match=r"fc.bias has values beyond float16's range \(largest 1e\+06\)"):
+        write_dump(tmp_path / "dump.h5", state, model=MODEL, dtype="float16")
+    assert not os.listdir(tmp_path), "a refused dump was half-written"
+
+
+def fold(model, state):
+    """The state dict with its norms folded, under the same names."""
+    from npmnv3.engines.fold import canonical_arrays, fold_norms
+
+    plan, folded = (make_plan(get_variant(model), folded=f) for f in (False, True))
+    arrays = fold_norms(plan, folded, canonical_arrays(plan, state, np.float64))
+    params = {param.name: param for step in folded for param in step.params}
+    stored = {}
+    for name, array in arrays.items():
+        axes = params[name].axes
+        turned = array.reshape([params[name].shape[a] for a in axes] or params[name].shape)
+        stored[name] = turned.transpose(np.argsort(axes)) if axes else turned
+    return stored
+
+
+@pytest.mark.parametrize("model", ["timm/mobilenetv3_rw", "sqlai/mobilenetv3_small", "showlo/mobilenetv3_small", KERAS, MODEL])
+def test_a_folded_dump_is_recognised(model, golden_inputs):
+    state = goldens.state(model)
+    folded = fold(model, state)
+    assert load_weights(folded, get_variant(model)).folded and not load_weights(state, get_variant(model)).folded
+    x = golden_inputs[:1]
+    expected = npmnv3.load(model, state, engine="numpy", dtype="float64")(x)
+    loaded = npmnv3.load(model, folded, engine="numpy", dtype="float64")
+    error = np.abs(loaded(x) - expected).max()
+    assert error < 1e-9, f"folded logits are {error:.3g} off"
+    assert not any(step.op == "batch_norm" for step in loaded.plan)
+    assert list(loaded.trace(x))[-1] == "logits"
+
+
+def test_one_error_lists_everything_that_is_wrong():
+    state = random_state(MODEL)
+    del state["conv.conv.weight"]
+    state["surplus"] = np.zeros(3)
+    state["fc.weight"] = state["fc.weight"].T
+    state["conv.bn.weight"] = state["conv.bn.weight"].astype(int)
+    state["last_conv.weight"][5:7, 7] = np.nan
+    state["conv.bn._variance"][1] = -1
+    with pytest.raises(npmnv3.WeightsError) as caught:
+        load_weights(state, get_variant(MODEL))
+    message = str(caught.value)
+    for expected in (
+        "missing: conv.conv.weight (8, 3, 3, 3)",
+        "extra: surplus (3,)",
+        "misshapen: fc.weight is (1000, 1280), expected (1280, 1000)",
+        "wrongly typed: conv.bn.weight is int64, expected float16, float32 or float64",
+        "non-finite: last_conv.weight has 2 NaN or infinite values, the first at (5, 7, 0, 0)",
+        "negative variance: conv.bn._variance, down to -1",
+        "(6 problems)",
+    ):
+        assert expected in message
+
+
+def test_counters_may_be_absent():
+    state = random_state("showlo/mobilenetv3_small")
+    without = {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
+    assert load_weights(without, get_variant("showlo/mobilenetv3_small")).arrays.keys() == without.keys()
+
+
+def test_number_of_classes_is_found_or_checked():
+    assert load_weights(random_state(MODEL, 37), get_variant(MODEL)).num_classes == 37
+    assert npmnv3.load(KERAS, random_state(KERAS, 37), engine="numpy").num_classes == 37
+    with pytest.raises(npmnv3.WeightsError, match=r"misshapen: fc.bias is \(37,\), expected \(36,\)"):
+        load_weights(random_state(MODEL, 37), get_variant(MODEL), 36)
+    with pytest.raises(npmnv3.UsageError, match="num_classes is 0"):
+        npmnv3.load(MODEL, random_state(MODEL), num_classes=0)
+
+
+def test_a_dump_of_another_network_is_refused(tmp_path):
+    path = tmp_path / "dump.h5"
+    write_dump(path, random_state("timm/tf_mobilenetv3_small_100"), model="timm/tf_mobilenetv3_small_100")
+    with pytest.raises(npmnv3.WeightsError, match="says it is timm/tf_mobilenetv3_small_100, but timm/mobilenetv3_small_100"):
+        npmnv3.load("timm/mobilenetv3_small_100", path)
+
+
+def test_preprocessing_travels_with_the_dump(tmp_path):
+    path, own = tmp_path / "dump.npz", Preprocess("own", resize=100, side=(96, 80), interpolation="bicubic")
+    write_dump(path, random_state(MODEL), model=MODEL, preprocess=own)
+    assert load_weights(path).preprocess == own
+    with pytest.raises(npmnv3.WeightsError, match="preprocess is 'nonsense', expected one of torchvision"):
+        write_dump(path, random_state(MODEL), model=MODEL, preprocess="nonsense")
+
+
+def write_h5(path, change):
+    """A dump that `change(file)` has made hostile."""
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"source": "ppcls", "variant": MODEL.split("/")[1]})
+        for name, array in random_state(MODEL).items():
+            file[name] = array
+        change(file)
+
+
+def external_storage(file):
+    del file["fc.bias"]
+    file.create_dataset("fc.bias", (1000,), "<f4", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)])
+
+
+def virtual_dataset(file):
+    del file["fc.bias"]
+    layout = h5py.VirtualLayout((1000,), "<f4")
+    layout[:] = h5py.VirtualSource("elsewhere.h5", "data", (1000,))
+    file.create_virtual_dataset("fc.bias", layout)
+
+
+def linked(link):
+    def change(file):
+        del file["fc.bias"]
+        file["fc.bias"] = link
+
+    return change
+
+
+def group_in_itself(file):
+    file["a"] = file["/"]
+
+
+def absurd(file):
+    file.create_dataset("huge", (1 << 40,), "<f4", chunks=(1 << 20,), compression="gzip")
+
+
+def lzf(file):
+    del file["fc.bias"]
+    file.create_dataset("fc.bias", data=np.ones(1000, "f4"), chunks=True, compression="lzf")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (external_storage, "fc.bias takes its data from elsewhere"),
+        (virtual_dataset, "fc.bias takes its data from elsewhere"),
+        (linked(h5py.SoftLink("/conv.bn.weight")), r"fc.bias is a link \(SoftLink\)"),
+        (linked(h5py.ExternalLink("other.h5", "/x")), r"fc.bias is a link \(ExternalLink\)"),
+        (group_in_itself, "contains itself"),
+        (absurd, "huge claims .* more than a file of"),
+        (lzf, "fc.bias is stored with filters"),
+    ],
+)
+def test_hostile_hdf5_is_refused(change, message, tmp_path):
+    path = tmp_path / "dump.h5"
+    write_h5(path, change)
+    with pytest.raises(npmnv3.WeightsError, match=message):
+        load_weights(path)
+
+
+def npy(array=None, header=None):
+    stream = io.BytesIO()
+    if header is None:
+        np.lib.format.write_array(stream, array, allow_pickle=True)
+    else:
+        np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (npy(np.array([{"a": 1}], dtype=object)), "claims .* object"),
+        (npy(header={"shape": (1 << 50,), "fortran_order": False, "descr": "<f4"}), "claims .* which is not what its"),
+        (b"\x93NUMPY\x01\x00\x10\x00{'descr': __import", "damaged"),
+        (b"nothing of the sort", "damaged"),
+        (bytes(50_000_000), "claims to expand|damaged"),
+    ],
+)
+def test_hostile_npz_is_refused(entry, message, tmp_path):
+    path = tmp_path / "dump.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fc.bias.npy", entry)
+    with pytest.raises(npmnv3.WeightsError, match=message):
+        load_weights(path, get_variant(MODEL))
+
+
+@pytest.mark.parametrize("attributes", [{"version": 99}, {"format": "other"}, {"source": "ppcls", "variant": "none"},
+                                        {"num_classes": 2.5}, {"num_classes": -1}, {"labels": ["one"]}, {"labels": 5},
+                                        {"preprocess": "[1, 2]"}, {"preprocess": 3}])  # fmt: skip
+def test_wrong_attributes_are_named(attributes, tmp_path):
+    path, state = tmp_path / "dump.npz", random_state(MODEL)
+    said = {"source": "ppcls", "variant": MODEL.split("/")[1], **attributes}
+    np.savez(path, __npmnv3__=np.array(json.dumps(said)), **state)
+    with pytest.raises(npmnv3.WeightsError, match=str(next(iter(attributes)) if "format" not in attributes else "other")):
+        npmnv3.load(path)
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        ("nowhere.h5", npmnv3.WeightsError, "nowhere.h5: cannot be opened"),
+        (7, npmnv3.UsageError, "weights is a int"),
+        ({**random_state(MODEL), "fc.bias": "text"}, npmnv3.WeightsError, r"misshapen: fc.bias is \(\)"),
+        ({}, npmnv3.WeightsError, "missing: conv.conv.weight"),
+    ],
+)
+def test_other_weights_than_these(weights, error, message):
+    with pytest.raises(error, match=message):
+        npmnv3.load(MODEL, weights)
+
+
+def damaged(data, rng):
+    """A copy with a few bytes changed, cut short, or with a stretch repeated or zeroed."""
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 5)):
+        kind, place = rng.integers(5), int(rng.integers(len(data)))
+        if kind < 2:
+            data[place] = rng.integers(256)
+        elif kind == 2:
+            del data[max(place, 64) :]
+        elif kind == 3:
+            data[place : place + 16] = bytes(16)
+        else:
+            data[place : place + 8] = rng.bytes(8)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_damaged_files_give_only_our_errors(suffix, tmp_path):
+    model, path = "ppocr/text_direction", tmp_path / f"dump{suffix}"
+    write_dump(path, random_state(model), model=model, labels=["a", "b"])
+    whole, rng = path.read_bytes(), np.random.default_rng(5)
+    head = whole[:60_000] if suffix == ".h5" else whole  # most of HDF5's structure lies at the front
+    refused = 0
+    for _ in range(150):
+        path.write_bytes(damaged(head, rng) + whole[len(head) :])
+        try:
+            load_weights(path)
+        except npmnv3.Npmnv3Error as error:
+            refused += str(path) in str(error)
+    assert refused > 20
