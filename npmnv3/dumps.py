@@ -7,13 +7,13 @@ is the entry's name, its array stored byte for byte as the source has it; attrib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
 from .containers import Entry, open_container, write_container
 from .errors import UsageError, WeightsError
-from .images import RECIPES
+from .images import RECIPES, find_recipe
 from .labels import LABEL_SETS
 from .plan import make_plan
 from .spec import Preprocess
@@ -238,13 +238,14 @@ def _labels(where, attributes, variant, num_classes):
 def _preprocess(where, attributes):
     """The dump's own preprocessing: a recipe's name, or its fields as JSON."""
     text = attributes.get("preprocess")
-    if text is None or text in RECIPES:
-        return RECIPES[text] if text else None
+    if text is None:
+        return None
     try:
-        values = json.loads(text)
-        known = {f.name for f in fields(Preprocess)}
-        return Preprocess(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known})
+        if text in RECIPES:
+            return RECIPES[text]
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
+        return find_recipe(Preprocess(**values))
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
-            f"{where}: preprocess is {text!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON"
+            f"{where}: preprocess is {text!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON ({error})"
         ) from error

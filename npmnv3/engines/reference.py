@@ -39,23 +39,31 @@ class ReferenceEngine:
 
     def run(self, x):
         """Logits (N, classes) of x (N, 3, H, W)."""
-        return self._each(x, lambda plan: "logits")
+        return self._each(x, -1)
 
     def features(self, x):
         """What the classifier gets, (N, F), of x (N, 3, H, W)."""
-        return self._each(x, lambda plan: plan[-1].inputs[0])
+        return self._each(x, -2)
 
     def trace(self, x):
         """{step's name: (N, ...)} in order of execution, the input first, of x (N, 3, H, W)."""
         plan = self._make_plan(x.shape[2:], self._folded)
         keep = frozenset(step.name for step in plan)
-        runs = [_walk(plan, x[i : i + 1], self._arrays, keep) for i in range(len(x))]
-        return {name: np.concatenate([run[name] for run in runs]) for name in (INPUT, *(s.name for s in plan))}
+        tensors = {step.name: np.empty((len(x), *step.shape), self.dtype) for step in plan}
+        for i in range(len(x)):
+            run = _walk(plan, x[i : i + 1], self._arrays, keep)
+            for name, tensor in tensors.items():
+                tensor[i] = run[name][0]
+        return {INPUT: x.copy(), **tensors}
 
-    def _each(self, x, wanted):
+    def _each(self, x, index):
+        """The output of the plan's step of this index, a picture at a time."""
         plan = self._make_plan(x.shape[2:], self._run_folded)
-        name = wanted(plan)
-        return np.concatenate([_walk(plan, x[i : i + 1], self._run_arrays, frozenset([name]))[name] for i in range(len(x))])
+        wanted = plan[index]
+        out = np.empty((len(x), *wanted.shape), self.dtype)
+        for i in range(len(x)):
+            out[i] = _walk(plan, x[i : i + 1], self._run_arrays, frozenset([wanted.name]))[wanted.name][0]
+        return out
 
 
 @functools.lru_cache(maxsize=64)

@@ -1,0 +1,44 @@
+"""The command line. A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
+
+Exit codes: 0 all well; 1 some input failed, the others are done; 2 the command cannot be done as it was given.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+
+from .. import __version__
+from ..errors import Npmnv3Error
+
+COMMANDS = ("list", "info", "predict")
+
+
+def main(argv=None):
+    """Run `npmnv3 ARGV...` and return the exit code."""
+    parser = argparse.ArgumentParser(prog="npmnv3", description="MobileNetV3 of five sources, and Keras's, in plain NumPy.")
+    parser.add_argument("--version", action="version", version=f"npmnv3 {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    modules = {name: importlib.import_module(f".{name}_command", __name__) for name in COMMANDS}
+    for name, module in modules.items():
+        module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
+    args = parser.parse_args(argv)
+    try:
+        return modules[args.command].run(args)
+    except Npmnv3Error as error:
+        print(f"npmnv3 {args.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep Python from complaining when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def print_table(rows, header, align):
+    """Print rows of texts in columns; `align` is a string of < and >, one a column."""
+    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    for row in (header, *rows):
+        print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())

@@ -1,0 +1,71 @@
+"""`npmnv3 info`: a network, layer by layer."""
+
+import json
+import math
+
+from ..counts import plan_counts, step_macs
+from ..plan import make_plan
+from ..variants import get_variant
+from . import print_table
+from .list_command import describe
+
+HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulates, parameters"
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="a model's name, see `npmnv3 list`")
+    parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
+    parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args):
+    variant = get_variant(args.model)
+    side = None if args.side is None else (args.side * 2)[:2]
+    plan = make_plan(variant, args.classes, side)
+    steps = [_step(step) for step in plan]
+    counts = plan_counts(plan, variant.source)
+    if args.json:
+        total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries}
+        print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1, ensure_ascii=False))
+        return 0
+    print(f"{variant.full_name}: input {_shape((3, *(side or variant.side)))}, {variant.source.licence} licence")
+    print()
+    rows = [
+        (s["name"], s["op"], _geometry(s), _shape(s["shape"]), f"{s['macs']:,}" if s["macs"] else "", f"{s['params']:,}" if s["params"] else "")
+        for s in steps
+    ]  # fmt: skip
+    print_table(rows, ("step", "operation", "kernel", "output", "MACs", "parameters"), "<<<>>>")
+    print()
+    print(f"{counts.macs:,} MACs; {counts.learned:,} parameters, {counts.entries:,} numbers in the state dict")
+    return 0
+
+
+def _step(step):
+    return {
+        "name": step.name,
+        "op": step.op,
+        "inputs": list(step.inputs),
+        "shape": list(step.shape),
+        "kernel": step.kernel,
+        "stride": list(step.stride),
+        "pad": list(step.pad),
+        "macs": step_macs(step),
+        "params": sum(math.prod(p.shape) for p in step.params if p.role not in ("mean", "variance", "count")),
+        "param_names": [param.name for param in step.params],
+    }
+
+
+def _shape(shape):
+    return "x".join(map(str, shape))
+
+
+def _geometry(step):
+    """`5x5 /2 pad 1,2`: kernel, stride, zeros before and after where they differ."""
+    if not step["kernel"]:
+        return ""
+    strides = step["stride"]
+    stride = f" /{strides[0]}" if strides[0] == strides[1] else f" /{strides[0]},{strides[1]}"
+    top, bottom, left, right = step["pad"]
+    pad = "" if top == bottom and left == right else f" pad {top},{bottom}"
+    return f"{step['kernel']}x{step['kernel']}" + (stride if max(strides) > 1 else "") + pad

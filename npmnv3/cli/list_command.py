@@ -1,0 +1,82 @@
+"""`npmnv3 list`: the table of networks, published figures beside true ones."""
+
+import json
+
+from ..counts import matching_rule, plan_counts
+from ..plan import make_plan
+from ..variants import get_variant, list_models
+from . import print_table
+
+HELP = "list the models: source, accuracy, published and true operations and parameters, input"
+
+
+def add_arguments(parser):
+    parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell wildcards, e.g. 'timm/*'")
+    parser.add_argument("--json", action="store_true", help="one JSON list, one object a model")
+
+
+def run(args):
+    rows = [describe(get_variant(name)) for name in list_models(args.pattern)]
+    if args.json:
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0 if rows else 1
+    if not rows:
+        print(f"no model matches {args.pattern!r}; `npmnv3 list` prints them all")
+        return 1
+    _print(rows)
+    return 0
+
+
+def describe(variant):
+    """All that is known of a row, as plain data."""
+    counts = plan_counts(make_plan(variant), variant.source)
+    published, checkpoint = variant.published, variant.checkpoint
+    return {
+        "model": variant.full_name,
+        "source": variant.source.name,
+        "licence": variant.source.licence,
+        "input": list(variant.side),
+        "preprocess": variant.preprocess,
+        "num_classes": variant.num_classes,
+        "top1": published.top1,
+        "top5": published.top5,
+        "published_mflops": published.mflops,
+        "macs": counts.macs,
+        "mflops_rule": matching_rule(published.mflops, counts) if published.mflops else None,
+        "published_mparams": published.mparams,
+        "params": counts.learned,
+        "state_entries": counts.entries,
+        "note": published.note,
+        "checkpoint": checkpoint.url if checkpoint else None,
+        "checkpoint_sha256_prefix": checkpoint.sha256_prefix or None if checkpoint else None,
+    }
+
+
+def _print(rows):
+    notes = []
+    table = []
+    for row in rows:
+        mark = ""
+        if row["note"]:
+            if row["note"] not in notes:
+                notes.append(row["note"])
+            mark = f" [{notes.index(row['note']) + 1}]"
+        table.append(
+            (
+                row["model"], _text(row["top1"], ".2f"), _text(row["top5"], ".2f"), _text(row["published_mflops"], "g"),
+                f"{row['macs'] / 1e6:.2f}", row["mflops_rule"] or "-", _text(row["published_mparams"], "g"),
+                f"{row['params'] / 1e6:.3f}", "x".join(map(str, row["input"])), mark.strip(),
+            )  # fmt: skip
+        )
+    header = ("model", "top-1", "top-5", "MFLOPs", "true", "rule", "Mparams", "true", "input", "note")
+    print_table(table, header, "<>>>><>><<")
+    print()
+    print("MFLOPs and Mparams are as published. True are the millions of multiply-accumulates of convolutions and linear")
+    print("layers, and of learned parameters. rule: how the published MFLOPs count (MACs; A: norms, biases and pooling too;")
+    print("B: A and linear biases; C: norms four times), or - if by no known rule.")
+    for number, note in enumerate(notes, 1):
+        print(f"[{number}] {note}")
+
+
+def _text(value, spec):
+    return "-" if value is None else format(value, spec)

@@ -1,0 +1,224 @@
+"""From a picture to a network's input, by the recipe of each source, bit for bit.
+
+    picture -> decoded -> resized -> cropped -> normalised
+               (H, W, 3) uint8, RGB             (3, H, W) float32
+
+A recipe is a `Preprocess`. Its fields rule one stage each: `decode` the first (see `npmnv3.pictures`); `fit`, `resize`
+and `interpolation` the second, where "cv2_linear" also rounds the long side and the crop's offset as ppcls does, and
+the two others as torchvision does; `side` the third; the rest the last.
+"""
+
+import math
+
+import numpy as np
+
+from . import resample
+from .errors import UsageError
+from .pictures import WAYS, decode, describe, pillow_image
+from .pictures_plain import check_size
+from .spec import Preprocess
+
+HALF = (0.5, 0.5, 0.5)
+# fmt: off
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Preprocess("torchvision"),  # showlo's too
+        Preprocess("timm", interpolation="bicubic"),  # sqlai's too
+        Preprocess("ppcls", decode="cv2", interpolation="cv2_linear", arithmetic="multiply"),
+        Preprocess("keras", mean=HALF, std=HALF),
+        Preprocess("ppocr", decode="cv2", fit="line", side=(48, 192), interpolation="cv2_linear",
+                   mean=HALF, std=HALF, channels="BGR"),
+    )
+}
+CHOICES = {
+    "decode": WAYS,
+    "fit": ("short", "squash", "line"),
+    "interpolation": ("bilinear", "bicubic", "cv2_linear"),
+    "arithmetic": ("divide", "multiply"),
+    "channels": ("RGB", "BGR"),
+}
+# fmt: on
+MAX_SIDE = 4096  # pixels of `resize` and `side`
+
+
+def preprocess(picture, recipe):
+    """Make a picture the input of a network.
+
+    Parameters
+    ----------
+    picture : str or os.PathLike (a file), bytes (a file's), PIL image, or uint8 array of RGB (H, W, 3), gray (H, W) or
+        (H, W, 1), or RGB and alpha (H, W, 4), whose alpha is dropped
+    recipe : a name in `RECIPES`, a `Preprocess`, or whatever has one as its attribute `preprocess`, such as a model
+
+    Returns
+    -------
+    (3, H, W) float32, C-contiguous; (H, W) is the recipe's `side`
+
+    Raises
+    ------
+    PictureError
+        If the picture cannot be read or used: missing, damaged, of an unknown format, or larger than `check_size`
+        allows, before or after resizing.
+    UsageError
+        If the recipe is unknown or impossible.
+    """
+    for _, tensor in _walk(picture, recipe):
+        pass  # no stage is held longer than the next one needs it
+    return tensor
+
+
+def stages(picture, recipe):
+    """Every stage of `preprocess`, in order: to compare with another implementation.
+
+    Parameters
+    ----------
+    picture, recipe : as for `preprocess`
+
+    Returns
+    -------
+    dict of str to array: "decoded", "resized" and "cropped" are (H, W, 3) uint8, always RGB; "normalised" is what
+    `preprocess` returns. A stage with nothing to do hands on the array before it.
+
+    Raises
+    ------
+    PictureError, UsageError
+    """
+    return dict(_walk(picture, recipe))
+
+
+def _walk(picture, recipe):
+    recipe = find_recipe(recipe)
+    name = describe(picture)
+    picture = decode(picture, recipe.decode)
+    yield "decoded", picture
+    size = _resized_size(*picture.shape[:2], recipe)
+    check_size(*size, f"{name}, resized for {recipe.name}")
+    picture = _resize(picture, size, recipe.interpolation)
+    yield "resized", picture
+    if recipe.fit != "line":
+        picture = _centre(picture, recipe)
+    yield "cropped", picture
+    yield "normalised", _normalise(picture, recipe)
+
+
+def find_recipe(recipe):
+    """The checked `Preprocess` behind a name, a recipe or a model.
+
+    Parameters
+    ----------
+    recipe : as for `preprocess`
+
+    Returns
+    -------
+    Preprocess
+
+    Raises
+    ------
+    UsageError
+    """
+    recipe = getattr(recipe, "preprocess", recipe)
+    if isinstance(recipe, str) and recipe in RECIPES:
+        return RECIPES[recipe]
+    if not isinstance(recipe, Preprocess):
+        raise UsageError(f"recipe {recipe!r} is unknown; expected one of {', '.join(RECIPES)}, a Preprocess or a model")
+    for field, known in CHOICES.items():
+        if getattr(recipe, field) not in known:
+            raise _impossible(recipe, field, f"one of {', '.join(known)}")
+    if not _is_side(recipe.resize):
+        raise _impossible(recipe, "resize", f"a whole number of pixels, 1 to {MAX_SIDE}")
+    if not _are(_is_side, recipe.side, 2):
+        raise _impossible(recipe, "side", f"(height, width), whole numbers of pixels, 1 to {MAX_SIDE}")
+    if not _are(_is_moderate, recipe.mean, 3):
+        raise _impossible(recipe, "mean", "three numbers, -1e6 to 1e6")
+    if not _are(_is_moderate, recipe.std, 3) or min(recipe.std) < 1e-6:
+        raise _impossible(recipe, "std", "three numbers, 1e-6 to 1e6")
+    return recipe
+
+
+def _are(kind, values, count):
+    return isinstance(values, (tuple, list, np.ndarray)) and len(values) == count and all(map(kind, values))
+
+
+def _is_side(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 1 <= value <= MAX_SIDE
+
+
+def _is_moderate(value):
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and abs(value) <= 1e6
+
+
+def _impossible(recipe, field, expected):
+    return UsageError(f"recipe {recipe.name!r}: {field} is {getattr(recipe, field)!r}; expected {expected}")
+
+
+def _resized_size(height, width, recipe):
+    """(height, width) in pixels that a picture of (height, width) is resized to.
+
+    Source: torchvision 0.29 transforms.Resize; PaddleClas 2.6 ResizeImage; PaddleOCR 2.7 resize_norm_img.
+    """
+    if recipe.fit == "squash":
+        return recipe.resize, recipe.resize
+    if recipe.fit == "line":
+        line, most = recipe.side
+        return line, min(most, math.ceil(line * (width / height)))
+    short, long = sorted((height, width))
+    if recipe.interpolation == "cv2_linear":
+        scale = recipe.resize / short
+        return round(height * scale), round(width * scale)
+    long = int(recipe.resize * long / short)
+    return (recipe.resize, long) if height <= width else (long, recipe.resize)
+
+
+def _resize(picture, size, interpolation):
+    if interpolation == "cv2_linear":
+        return resample.opencv_linear(picture, *size)
+    image_module = pillow_image()
+    if image_module is None:
+        return resample.pillow(picture, *size, interpolation)
+    # One axis a call, in the order of Pillow 13, gives the same bytes with every Pillow.
+    passes = resample.pillow_passes(picture.shape[:2], size)
+    image = image_module.fromarray(picture)
+    for height, width in passes:
+        image = image.resize((width, height), image_module.Resampling[interpolation.upper()])
+    return np.asarray(image) if passes else picture
+
+
+def _centre(picture, recipe):
+    """The middle (height, width) = `side`; a picture smaller than that gets zeros around it, as by torchvision.
+
+    Source: torchvision 0.29 transforms.CenterCrop (halves to even); PaddleClas 2.6 CropImage (halves down).
+    """
+    missing = [max(side - have, 0) for side, have in zip(recipe.side, picture.shape)]
+    if any(missing):
+        picture = np.pad(picture, [(gap // 2, (gap + 1) // 2) for gap in missing] + [(0, 0)])
+    spare = [have - side for side, have in zip(recipe.side, picture.shape)]
+    top, left = (gap // 2 if recipe.interpolation == "cv2_linear" else round(gap / 2) for gap in spare)
+    return picture[top : top + recipe.side[0], left : left + recipe.side[1]]
+
+
+def lookup_table(recipe):
+    """What each byte becomes in each plane of the network's input.
+
+    Parameters
+    ----------
+    recipe : Preprocess
+
+    Returns
+    -------
+    (3, 256) float32, planes in the order of `recipe.channels`
+
+    Source: torchvision 0.29 ToTensor and Normalize; PaddleClas 2.6 NormalizeImage: every step rounds to float32.
+    """
+    byte = np.arange(256, dtype=np.float32)
+    unit = byte / np.float32(255) if recipe.arithmetic == "divide" else byte * np.float32(1 / 255)
+    mean, std = (np.array(values, np.float32)[:, None] for values in (recipe.mean, recipe.std))
+    return (unit - mean) / std
+
+
+def _normalise(picture, recipe):
+    height, width, _ = picture.shape
+    tensor = np.zeros((3, *recipe.side), np.float32)  # what a line leaves free at its right stays 0
+    for plane, table, channel in zip(tensor, lookup_table(recipe), recipe.channels):
+        plane[:height, :width] = table[picture[..., "RGB".index(channel)]]
+    return tensor

@@ -1,0 +1,252 @@
+"""Models: a network with its weights, from a picture to its classes."""
+
+import functools
+import itertools
+import os
+import pathlib
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from . import images, labels
+from .dumps import load_weights
+from .engines import make_engine
+from .errors import MissingWeightsError, Npmnv3Error, PictureError, UsageError
+from .plan import check_side, make_plan
+from .variants import get_variant, list_models
+
+#: Pictures that `Model.predict` hands to the engine at a time.
+BATCH = 16
+
+
+def load(
+    name_or_dump, weights=None, num_classes=None, engine="auto", dtype="float32", *, threads=None, rounded_constants=False
+):
+    """Load a network with its weights.
+
+    Parameters
+    ----------
+    name_or_dump : str, a model's name (`npmnv3.list_models()`), or the path of a dump that says which network it is
+    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the weights that ship with npmnv3
+    num_classes : int; default what the weights hold
+    engine : "auto" (the fast engine if Numba is there), "numba" or "numpy"
+    dtype : "float32" or "float64", of the arithmetic and of the results; float64 is NumPy's
+    threads : int, of the fast engine; default NPMNV3_THREADS or all cores
+    rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in float64
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    UnknownModelError, MissingWeightsError, WeightsError, UsageError, MissingExtraError
+    """
+    variant, weights = _resolve(name_or_dump, weights)
+    if num_classes is not None:
+        make_plan(variant or get_variant(list_models()[0]), num_classes)  # refuses a count that is none
+    checked = load_weights(weights, variant, num_classes)
+    return Model(checked, engine, dtype, threads=threads, rounded_constants=rounded_constants)
+
+
+def _resolve(name_or_dump, weights):
+    """(variant or None, weights) of `load`'s first two arguments."""
+    if not isinstance(name_or_dump, (str, os.PathLike)):
+        raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
+    if isinstance(name_or_dump, str) and name_or_dump in list_models():
+        variant = get_variant(name_or_dump)
+        return variant, _shipped(variant) if weights is None else weights
+    if weights is None and os.path.exists(name_or_dump):
+        return None, name_or_dump
+    if isinstance(name_or_dump, os.PathLike) or pathlib.PurePath(name_or_dump).suffix in (".h5", ".hdf5", ".npz"):
+        raise UsageError(f"{name_or_dump}: no such dump, and weights={weights!r}; give a model's name with weights=, or a dump alone")
+    return get_variant(name_or_dump), weights  # raises, with the nearest names
+
+
+def _shipped(variant):
+    """The dump of this network that came with npmnv3."""
+    here = pathlib.Path(__file__).parent
+    for folder in (here / "weights", here.parent / "weights"):  # installed, or in a clone
+        path = folder / f"{variant.source.name}--{variant.name}.h5"
+        if path.is_file():
+            return path
+    raise MissingWeightsError(missing_weights_text(variant))
+
+
+def missing_weights_text(variant):
+    """How to get the weights of a network that are not here."""
+    name = variant.full_name
+    published = f" The published file is {variant.checkpoint.url}." if variant.checkpoint else ""
+    return (
+        f"the weights of {name} are not here: npmnv3 ships only {', '.join(shipped_models())}.{published} "
+        f"Make a dump of them with the scripts in weights/ (weights/README.md) and load it: "
+        f"npmnv3.load({name!r}, weights=FILE), or --model {name} --weights FILE on the command line"
+    )
+
+
+def shipped_models():
+    """Names of the models whose weights ship with npmnv3."""
+    return [name for name in list_models() if get_variant(name).source.name == "ppocr"]
+
+
+def param_shapes(name, num_classes=None):
+    """The state dict that a network needs.
+
+    Parameters
+    ----------
+    name : str, `source/variant`
+    num_classes : int, default the published one
+
+    Returns
+    -------
+    dict, ordered as the source orders it: {source's name: shape}
+    """
+    from .counts import plan_param_shapes
+
+    return plan_param_shapes(make_plan(get_variant(name), num_classes))
+
+
+class Model:
+    """A network with its weights; made by `npmnv3.load`.
+
+    Attributes
+    ----------
+    variant : Variant, the row of the table
+    num_classes : int
+    labels : tuple of str, one a class
+    preprocess : Preprocess, how `predict` prepares pictures
+    plan : tuple of Step, for the network's own input size
+    """
+
+    def __init__(self, weights, engine="auto", dtype="float32", *, threads=None, rounded_constants=False):
+        self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
+        self.attributes = dict(weights.attributes)
+        self.preprocess = weights.preprocess or images.RECIPES[self.variant.preprocess]
+        self._label_source = weights.labels
+        self._rounded_constants = rounded_constants
+        self._params, self._threads = weights.arrays, threads
+        self._engine = make_engine(engine, self.make_plan, weights.arrays, dtype, folded=weights.folded, threads=threads)
+        self.engine, self.dtype = self._engine.name, self._engine.dtype
+
+    def __repr__(self):
+        return f"<npmnv3.Model {self.variant.full_name}, {self.num_classes} classes, {self.engine} {self.dtype}>"
+
+    def make_plan(self, side=None, folded=None):
+        """The steps for an input of (height, width) pixels, default the network's own; `folded` as its weights are."""
+        return make_plan(
+            self.variant, self.num_classes, side, folded=self.folded if folded is None else folded,
+            rounded_constants=self._rounded_constants,
+        )  # fmt: skip
+
+    @property
+    def plan(self):
+        return self.make_plan()
+
+    @functools.cached_property
+    def labels(self):
+        return labels.class_names(self._label_source, self.num_classes)
+
+    @functools.cached_property
+    def _reference(self):
+        """The engine behind `trace`: the fast one does not keep every step's tensor."""
+        if self.engine == "numpy":
+            return self._engine
+        return make_engine("numpy", self.make_plan, self._params, self.dtype, folded=self.folded)
+
+    def __call__(self, x):
+        """Logits.
+
+        Parameters
+        ----------
+        x : (N, 3, H, W) floating array, preprocessed pictures; H and W from 32 up
+
+        Returns
+        -------
+        (N, classes), the model's dtype. A picture's logits are the same bits in any batch.
+
+        Raises
+        ------
+        UsageError
+        """
+        return self._engine.run(self._input(x))
+
+    def features(self, x):
+        """What the classifier gets: the pooled head's output, (N, F), of x (N, 3, H, W).
+
+        It is the input of the last linear layer, ppcls's constant 0.8 included: logits = features @ weight.T + bias.
+        """
+        return self._engine.features(self._input(x))
+
+    def trace(self, x):
+        """Every step's tensor.
+
+        Parameters
+        ----------
+        x : (N, 3, H, W)
+
+        Returns
+        -------
+        dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Always
+        computed by the reference engine, step by step, batch norms apart.
+        """
+        return self._reference.trace(self._input(x))
+
+    def predict(self, pictures, top=5):
+        """Classify pictures.
+
+        Parameters
+        ----------
+        pictures : iterable of pictures (path, bytes, PIL image, or (H, W, 3) uint8 array), or one of them; consumed as
+            it goes, so that only a batch of them is in memory
+        top : int, classes a picture
+
+        Returns
+        -------
+        list, per picture a list of (index, label, probability), the most probable first
+
+        Raises
+        ------
+        PictureError
+        """
+        results = []
+        for result in self.predict_each(pictures, top):
+            if isinstance(result, PictureError):
+                raise result
+            results.append(result)
+        return results
+
+    def predict_each(self, pictures, top=5):
+        """As `predict`, but one after another, with a picture's PictureError in its place where it cannot be read."""
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise UsageError(f"top is {top!r}, expected a whole number from 1")
+        stream = iter(_as_pictures(pictures))
+        while batch := [self._read(picture) for picture in itertools.islice(stream, BATCH)]:
+            good = [x for x in batch if not isinstance(x, PictureError)]
+            rows = iter(self(np.stack(good))) if good else iter(())
+            for x in batch:
+                yield x if isinstance(x, PictureError) else labels.top_k(next(rows), top, self.labels)
+
+    def _read(self, picture):
+        try:
+            return images.preprocess(picture, self.preprocess)
+        except PictureError as error:
+            return error
+
+    def _input(self, x):
+        x = np.asarray(x)
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
+        if x.dtype.kind != "f":
+            raise UsageError(f"x is {x.dtype}, expected floats; npmnv3.preprocess turns pictures into them")
+        check_side(self.variant, x.shape[2:])
+        return np.ascontiguousarray(x, self.dtype)
+
+
+def _as_pictures(pictures):
+    """`pictures` as an iterable, also where it is a single one."""
+    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray)) or hasattr(pictures, "convert")
+    if single or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
+        return [pictures]
+    if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
+        raise UsageError(f"pictures is a {type(pictures).__name__}, expected pictures: paths, bytes, PIL images or arrays")
+    return pictures

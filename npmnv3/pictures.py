@@ -1,0 +1,227 @@
+"""Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
+
+Files may be JPEG, PNG, BMP, GIF, PPM, WebP and TIFF; without Pillow, PNG and PPM (see `npmnv3.pictures_plain`). Alpha
+and transparency are dropped, not blended; palettes are looked up; of an animation the first frame is taken. Beyond
+that there are two ways:
+
+* "pil" is Pillow's convert("RGB"): EXIF rotation is ignored; gray with 16 bits is clipped at 255, as Pillow and so
+  torchvision do, which makes most such pictures white.
+* "cv2" is OpenCV's imread: EXIF rotation is applied; gray with 16 bits keeps its upper 8; CMYK goes through OpenCV's
+  own formula. That makes the same bytes for JPEG, PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since
+  4.11). What else OpenCV does to transparency and colours in GIF and TIFF is not followed.
+"""
+
+import contextlib
+import io
+import os
+import stat
+import struct
+import sys
+import threading
+import warnings
+import zlib
+
+import numpy as np
+
+from . import pictures_plain
+from .errors import PictureError, UsageError
+from .pictures_plain import MAX_PIXELS, check_size
+
+WAYS = ("pil", "cv2")
+# Formats that are opened, and the pixels they may have: WebP's decoder takes twice the memory of the others.
+FORMATS = dict.fromkeys(("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF"), MAX_PIXELS) | {"WEBP": MAX_PIXELS // 2}
+BAND = 1 << 22  # pixels converted at a time, so that a large picture is not held twice
+# fmt: off
+DAMAGE = (  # what Pillow's readers raise when a file is not as they expect
+    OSError, EOFError, SyntaxError, ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError,
+    RuntimeError, MemoryError, struct.error, zlib.error,
+)
+# fmt: on
+ORIENTATION, TILE_WIDTH, TILE_LENGTH = 0x0112, 0x0142, 0x0143  # tags of TIFF and EXIF
+TURNS = {  # EXIF orientation -> (transpose, then flip rows, flip columns)
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
+_QUIET = threading.Lock()  # Python's warning filters belong to the whole process
+
+
+def decode(picture, how="pil"):
+    """Decode a picture.
+
+    Parameters
+    ----------
+    picture : str or os.PathLike (a file), bytes (a file's), PIL image, or uint8 array of RGB (H, W, 3), gray (H, W) or
+        (H, W, 1), or RGB and alpha (H, W, 4)
+    how : "pil" or "cv2"
+
+    Returns
+    -------
+    (H, W, 3) uint8, RGB, C-contiguous; an array that is so already is returned itself
+
+    Raises
+    ------
+    PictureError
+        If the picture is missing, damaged, of an unknown format, too large or not a picture at all.
+    """
+    if how not in WAYS:
+        raise UsageError(f"decode is {how!r}; expected one of {', '.join(WAYS)}")
+    name = describe(picture)
+    if isinstance(picture, np.ndarray):
+        return _from_array(picture, name)
+    if _is_pil_image(picture):
+        with _damage_is_ours(name):
+            return _from_pil(picture, how, name, MAX_PIXELS)
+    with _open(picture, name) as file:
+        image_module = pillow_image()
+        if image_module is None:
+            rgb, exif = pictures_plain.read(file.read(), name)
+            return _turn(rgb, exif) if how == "cv2" else rgb
+        with _damage_is_ours(name):
+            with _no_warnings():
+                image = image_module.open(file, formats=tuple(FORMATS))
+            return _from_pil(image, how, name, FORMATS.get(image.format, MAX_PIXELS))
+
+
+def describe(picture):
+    """What messages call a picture: its path where it has one."""
+    if isinstance(picture, (str, os.PathLike)):
+        return os.fsdecode(picture) or "picture with an empty path"
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        return f"picture of {memoryview(picture).nbytes:,} bytes"
+    if isinstance(picture, np.ndarray):
+        return f"picture as {picture.dtype} array of shape {picture.shape}"
+    if _is_pil_image(picture):
+        file = getattr(picture, "filename", "")
+        return os.fsdecode(file) if file else f"PIL image, mode {picture.mode}, {picture.width} x {picture.height}"
+    return f"picture of type {type(picture).__name__}"
+
+
+def pillow_image():
+    """The module PIL.Image, or None where Pillow is not installed."""
+    try:
+        import PIL.Image
+    except ImportError:
+        return None
+    return PIL.Image
+
+
+def _is_pil_image(picture):
+    module = sys.modules.get("PIL.Image")  # who has no Pillow loaded has no image of it
+    return module is not None and isinstance(picture, module.Image)
+
+
+def _from_array(array, name):
+    if array.dtype != np.uint8:
+        raise PictureError(f"{name}: expected uint8, values 0 to 255")
+    if array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] not in (1, 3, 4):
+        raise PictureError(f"{name}: expected (H, W, 3), (H, W), (H, W, 1) or (H, W, 4), channels last")
+    check_size(*array.shape[:2], name)
+    planes = array.reshape(*array.shape[:2], -1)
+    return np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else np.ascontiguousarray(planes[..., :3])
+
+
+def _open(picture, name):
+    """A binary file to read from."""
+    if isinstance(picture, (bytes, bytearray, memoryview)):
+        if not memoryview(picture).nbytes:
+            raise PictureError(f"{name}: is empty")
+        return io.BytesIO(picture)
+    if not isinstance(picture, (str, os.PathLike)):
+        raise PictureError(f"{name}: expected a path, the bytes of a file, a PIL image or a uint8 array (H, W, 3)")
+    try:
+        status = os.stat(picture)
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(f"{name}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a file'}")
+        if not status.st_size:
+            raise PictureError(f"{name}: is empty (0 bytes)")
+        return open(picture, "rb")
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have, such as one with a NUL
+        raise PictureError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
+
+
+@contextlib.contextmanager
+def _damage_is_ours(name):
+    """Whatever Pillow raises over a damaged file becomes a PictureError."""
+    image_module = pillow_image()
+    try:
+        yield
+    except image_module.DecompressionBombError as error:
+        raise PictureError(f"{name}: is too large; at most {MAX_PIXELS:,} pixels are taken ({error})") from error
+    except image_module.UnidentifiedImageError as error:
+        known = ", ".join(FORMATS)
+        raise PictureError(f"{name}: is not a picture in a format that is read here ({known}), or damaged") from error
+    except DAMAGE as error:
+        raise PictureError(f"{name}: cannot be decoded ({type(error).__name__}: {error})") from error
+
+
+def _from_pil(image, how, name, most):
+    check_size(image.height, image.width, name, most)
+    tags = getattr(image, "tag_v2", {})  # a TIFF's tiles may be larger than the picture, and are decoded whole
+    check_size(tags.get(TILE_LENGTH, 1), tags.get(TILE_WIDTH, 1), f"{name}: its tile", most)
+    # JPEG's decoder has no warnings, and is left to run in parallel.
+    with contextlib.nullcontext() if image.format in ("JPEG", "MPO") else _no_warnings():
+        image.load()
+        rgb = _to_rgb(image, how) if image.width * image.height <= BAND else _to_rgb_in_bands(image, how)
+    return _turn(rgb, image.info.get("exif")) if how == "cv2" else rgb
+
+
+@contextlib.contextmanager
+def _no_warnings():
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _to_rgb_in_bands(image, how):
+    rgb = np.empty((image.height, image.width, 3), np.uint8)
+    step = max(1, BAND // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        rgb[top:bottom] = _to_rgb(image.crop((0, top, image.width, bottom)), how)
+    return rgb
+
+
+def _to_rgb(image, how):
+    if how == "cv2" and image.mode == "CMYK":
+        inks = np.asarray(image).astype(np.uint16)
+        light = 255 - inks[..., 3:]
+        return (light - (inks[..., :3] * light >> 8)).astype(np.uint8)
+    if how == "cv2" and image.mode.startswith("I"):
+        gray = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _turn(rgb, exif):
+    """Apply the EXIF orientation as OpenCV's imread does."""
+    orientation = _orientation(exif) if isinstance(exif, bytes) else 1
+    if orientation not in TURNS:
+        return rgb
+    transpose, flip_rows, flip_columns = TURNS[orientation]
+    turned = rgb.transpose(1, 0, 2) if transpose else rgb
+    return np.ascontiguousarray(turned[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])
+
+
+def _orientation(exif):
+    """The orientation that a block of EXIF bytes states: 1 to 8, 1 if it states none.
+
+    Source: Exif 2.32, section 4.6; read as leniently as by OpenCV, modules/imgcodecs/src/exif.cpp.
+    """
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "little", b"MM": "big"}.get(exif[:2])
+
+    def number(at, size):
+        return int.from_bytes(exif[at : at + size], order)
+
+    if order is None or number(2, 2) != 42:
+        return 1
+    directory = number(4, 4)
+    for entry in range(directory + 2, min(directory + 2 + 12 * number(directory, 2), len(exif) - 11), 12):
+        if number(entry, 2) == ORIENTATION:
+            return number(entry + 8, 2)
+    return 1

@@ -1,0 +1,90 @@
+"""The command line, as a user meets it."""
+
+import json
+import subprocess
+import sys
+
+import goldens
+import pytest
+
+from npmnv3.cli import main
+
+EXAMPLES = goldens.ROOT / "weights" / "examples"
+
+
+def run(capsys, *argv):
+    """(exit code, standard output, standard error) of `npmnv3 ARGV...`."""
+    try:
+        code = main([str(a) for a in argv])
+    except SystemExit as stop:
+        code = stop.code
+    out = capsys.readouterr()
+    return code, out.out, out.err
+
+
+def test_list(capsys):
+    code, out, _ = run(capsys, "list")
+    assert code == 0 and out.count("ppcls/") == 13 and "timm/mobilenetv3_rw" in out and "100.66 MFLOPs is wrong" in out
+    code, out, _ = run(capsys, "list", "torchvision/*", "--json")
+    rows = json.loads(out)
+    assert [row["model"] for row in rows] == ["torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large"]
+    assert rows[0]["macs"] == 56_510_400 and rows[0]["params"] == 2_542_856 and rows[0]["top1"] == 67.668
+    assert rows[0]["note"] and rows[0]["checkpoint_sha256_prefix"] == "047dcff4"
+    assert run(capsys, "list", "nothing*")[0] == 1
+
+
+def test_info(capsys):
+    code, out, _ = run(capsys, "info", "keras/MobileNetV3Small", "--classes", "10", "--side", "225")
+    assert code == 0 and "blocks.3.gate" in out and "225x225" in out
+    code, out, _ = run(capsys, "info", "torchvision/mobilenet_v3_large", "--json")
+    info = json.loads(out)
+    assert info["macs"] == sum(step["macs"] for step in info["steps"]) == 216_589_760
+    assert info["steps"][0]["param_names"] == ["features.0.0.weight"] and info["steps"][-1]["shape"] == [1000]
+    code, _, err = run(capsys, "info", "torchvision/mobilenet_v3_larg")
+    assert code == 2 and "nearest: torchvision/mobilenet_v3_large" in err
+
+
+def test_predict(capsys):
+    code, out, _ = run(capsys, "predict", EXAMPLES)
+    assert code == 0
+    blocks = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert blocks == sorted(str(p) for p in EXAMPLES.glob("*.png"))
+    code, out, _ = run(capsys, "predict", "--json", "--top", "1", EXAMPLES / "hello_upside_down.png")
+    row = json.loads(out)
+    assert code == 0 and row["file"].endswith("hello_upside_down.png")
+    assert row["predictions"][0]["label"] == "180" and row["predictions"][0]["index"] == 1 and len(row["predictions"]) == 1
+
+
+def test_predict_goes_on_after_a_picture_it_cannot_read(capsys, tmp_path):
+    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "übung mit leerzeichen.png").write_bytes((EXAMPLES / "hello_upright.png").read_bytes())
+    (tmp_path / "empty folder").mkdir()
+    code, out, err = run(capsys, "predict", "--json", tmp_path, tmp_path / "empty folder", "nowhere.png")
+    rows = {json.loads(line)["file"]: json.loads(line) for line in out.splitlines()}
+    assert code == 1 and len(rows) == 5
+    assert [name for name, row in rows.items() if "predictions" in row] == [str(tmp_path / "übung mit leerzeichen.png")]
+    for name, row in rows.items():
+        assert "predictions" in row or (name in row["error"] and row["error"] in err)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["predict", "--model", "timm/mobilenetv3_rw", "x.png"], "weights of timm/mobilenetv3_rw are not here"),
+        (["predict", "--weights", "nowhere.h5", "x.png"], "nowhere.h5: no such dump"),
+        (["predict", "--top", "0", "x.png"], "top is 0"),
+        (["predict"], "the following arguments are required"),
+        (["nonsense"], "invalid choice: 'nonsense'"),
+        ([], "required"),
+    ],
+)
+def test_usage_errors(capsys, argv, message):
+    code, _, err = run(capsys, *argv)
+    assert code == 2 and message in err
+
+
+def test_module_and_closed_pipe():
+    command = f"{sys.executable} -m npmnv3 list | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=goldens.ROOT)
+    assert done.stdout.startswith("model") and done.stderr == ""
