@@ -79,4 +79,4 @@ def _report(path, result, as_json):
     else:
         print(path)
         for index, label, probability in result:
-            print(f"  {probability:8.4%}  {index:4d}  {label}")
+            print(f"  {probability:9.4%}  {index:4d}  {label}")

@@ -1,8 +1,11 @@
 """What runs a plan: the reference engine in NumPy, and the fast one."""
 
+import functools
+import logging
+
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import UsageError, require
 
 ENGINES = ("auto", "numba", "numpy")
 DTYPES = ("float32", "float64")
@@ -24,15 +27,31 @@ def make_engine(engine, make_plan, params, dtype, *, folded, threads=None):
     ------
     UsageError, MissingExtraError
     """
-    from .reference import ReferenceEngine
-
     if engine not in ENGINES:
         raise UsageError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
     if str(dtype) not in DTYPES and dtype not in (np.float32, np.float64):
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     dtype = np.dtype(dtype)
-    if engine == "numba" and dtype != np.float32:
-        raise UsageError("the numba engine computes in float32; for float64 take engine='numpy'")
-    if engine == "numpy" or dtype != np.float32:
+    if engine == "numba":
+        if dtype != np.float32:
+            raise UsageError("the numba engine computes in float32; for float64 take engine='numpy'")
+        require("llvmlite", "jit", "engine='numba'")
+    elif engine == "numpy" or dtype != np.float32 or not _fast_is_here():
+        from .reference import ReferenceEngine
+
         return ReferenceEngine(make_plan, params, dtype, folded=folded)
-    return ReferenceEngine(make_plan, params, dtype, folded=folded)
+    from .fast import FastEngine
+
+    return FastEngine(lambda side: make_plan(side, folded), params, threads=threads)
+
+
+@functools.cache
+def _fast_is_here():
+    """Whether the fast engine can run here; if not it is said, once."""
+    from .fast import available
+
+    if not available():
+        logging.getLogger("npmnv3").warning(
+            "npmnv3 computes with NumPy alone; with Numba it is several times faster: pip install 'npmnv3[jit]'"
+        )
+    return available()
