@@ -145,7 +145,8 @@ def _is_side(value):
 
 
 def _is_moderate(value):
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool) and abs(value) <= 1e6
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return number and abs(value) <= 1e6
 
 
 def _impossible(recipe, field, expected):

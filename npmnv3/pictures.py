@@ -61,12 +61,14 @@ def decode(picture, how="pil"):
 
     Returns
     -------
-    (H, W, 3) uint8, RGB, C-contiguous; an array that is so already is returned itself
+    (H, W, 3) uint8, RGB, C-contiguous; it may share the memory of the array given, and may be read-only
 
     Raises
     ------
     PictureError
         If the picture is missing, damaged, of an unknown format, too large or not a picture at all.
+    UsageError
+        If `how` is neither.
     """
     if how not in WAYS:
         raise UsageError(f"decode is {how!r}; expected one of {', '.join(WAYS)}")
@@ -92,7 +94,7 @@ def describe(picture):
     if isinstance(picture, (str, os.PathLike)):
         return os.fsdecode(picture) or "picture with an empty path"
     if isinstance(picture, (bytes, bytearray, memoryview)):
-        return f"picture of {memoryview(picture).nbytes:,} bytes"
+        return f"picture of {len(bytes(picture)):,} bytes"
     if isinstance(picture, np.ndarray):
         return f"picture as {picture.dtype} array of shape {picture.shape}"
     if _is_pil_image(picture):
@@ -128,9 +130,9 @@ def _from_array(array, name):
 def _open(picture, name):
     """A binary file to read from."""
     if isinstance(picture, (bytes, bytearray, memoryview)):
-        if not memoryview(picture).nbytes:
+        if not bytes(picture):
             raise PictureError(f"{name}: is empty")
-        return io.BytesIO(picture)
+        return io.BytesIO(bytes(picture))
     if not isinstance(picture, (str, os.PathLike)):
         raise PictureError(f"{name}: expected a path, the bytes of a file, a PIL image or a uint8 array (H, W, 3)")
     try:

@@ -40,8 +40,8 @@ def check_size(height, width, name, most=MAX_PIXELS):
         raise PictureError(f"{name}: has no pixels ({width} x {height}); expected at least 1 x 1")
     if height * width > most or max(height, width) > MAX_SIDE:
         raise PictureError(
-            f"{name}: {width} x {height} is {height * width:,} pixels; at most {most:,} are taken, {MAX_SIDE:,} a side: "
-            "make the picture smaller"
+            f"{name}: {width} x {height} is {height * width:,} pixels; at most {most:,} are taken, {MAX_SIDE:,} a "
+            "side: make the picture smaller"
         )
 
 
@@ -106,7 +106,8 @@ def _read_png(data, name):
     if kind not in PNG_CHANNELS or methods[:2] != [0, 0] or methods[2] > 1:
         raise _Damage(f"damaged PNG header (colour type {kind}, methods {methods})")
     if bits != 8 or methods[2]:
-        raise _Damage(f"PNG with {bits} bits{', interlaced' * methods[2]}; without Pillow only 8, not interlaced, is read")
+        found = f"PNG with {bits} bits{', interlaced' * methods[2]}"
+        raise _Damage(f"{found}; without Pillow only 8 bits, not interlaced, are read")
     check_size(height, width, name)
     shape = (height, width, PNG_CHANNELS[kind])
     pixels = _png_pixels(chunks.get(b"IDAT", b""), shape)

@@ -1,6 +1,10 @@
 """The Python face: load, call, features, trace, predict."""
 
+import csv
+import json
+
 import goldens
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -166,8 +170,6 @@ def test_thousand_and_one_classes_have_a_background():
 )
 def test_trained_weights_classify_photographs(shared, weights, model, expected, offset):
     """Real ImageNet weights on real photographs: the first five classes of all of them."""
-    import csv
-
     network = npmnv3.load(model, shared / "weights" / weights)
     with open(shared / "photos" / expected) as file:
         rows = list(csv.DictReader(file))
@@ -178,8 +180,6 @@ def test_trained_weights_classify_photographs(shared, weights, model, expected, 
 
 def test_text_lines(model):
     """Ten rendered lines of text, through the picture pipeline, against onnxruntime's answers."""
-    import json
-
     folder = goldens.CUT / "ppocr_cls"
     expected = json.loads((folder / "expected.json").read_text())["expected"]
     exact = npmnv3.load(DEFAULT, engine="numpy", dtype="float64")
@@ -189,3 +189,19 @@ def test_text_lines(model):
         assert error < 1e-5, f"{name}: logits {error:.3g} off"
         (_, label, probability), *_ = model.predict([folder / name])[0]
         assert label == golden["label"] and abs(probability - max(golden["probabilities"])) < 1e-4, name
+
+
+def test_text_lines_within():
+    """Mean, deviation, least and largest value of every block's output, against onnxruntime's."""
+    folder = goldens.CUT / "ppocr_cls"
+    exact = npmnv3.load(DEFAULT, engine="numpy", dtype="float64")
+    steps = {"stem.out": "stem", "last.out": "last", "maxpool": "max_pool", "pool": "pool"}
+    with h5py.File(folder / "expected.h5") as file:
+        names = [steps.get(n) or n.replace("block", "blocks.").removesuffix(".out") for n in json.loads(file.attrs["stats_of"])]
+        for picture, golden in file.items():
+            trace = exact.trace(npmnv3.preprocess(folder / picture, "ppocr")[None])
+            for name, stats in zip(names, golden["stats"][...], strict=True):
+                tensor = trace[name]
+                found = np.array([tensor.mean(), tensor.std(), tensor.min(), tensor.max()])
+                error = np.abs(found - stats).max()
+                assert error < 1e-4, f"{picture} {name}: {error:.3g} off: {found} for {stats}"
