@@ -153,9 +153,9 @@ def _list_group(h5py, path, group, prefix, entries, seen, file_size):
         full = f"{prefix}{name}"
         if len(entries) >= MAX_ENTRIES:
             raise WeightsError(f"{path}: more than {MAX_ENTRIES} entries")
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise WeightsError(f"{path}: {full} is a link ({type(link).__name__}); only plain datasets are read")
+        # Not group.get(name, getlink=True): that looks whether the target is there, and so follows the link.
+        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise WeightsError(f"{path}: {full} is a soft or external link; only plain datasets are read")
         item = group[name]
         if isinstance(item, h5py.Group):
             _list_group(h5py, path, item, f"{full}/", entries, seen, file_size)

@@ -1,0 +1,84 @@
+"""Checkpoints of the sources, read without their frameworks.
+
+`read_checkpoint` takes torch's .pth (zip and legacy), .safetensors, paddle's .pdparams and .pdiparams, Keras's HDF5
+files and ONNX, told by content. Files may come from anybody: nothing in them is run, and nothing is allocated that they
+do not hold.
+"""
+
+from ..errors import UsageError, WeightsError
+from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
+from .reader import Reader
+from .record import Checkpoint, Layer
+from .states import choose
+from .torch_pickles import KNOWN
+
+__all__ = ["Checkpoint", "Layer", "read_checkpoint"]
+
+_KNOWN_FORMATS = (
+    "torch's .pth (zip or legacy), .safetensors, paddle's .pdparams or .pdiparams (with its .pdmodel or .json beside "
+    "it), Keras's .h5 or .weights.h5, ONNX"
+)
+
+_PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
+_SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and the reader
+    (lambda magic: magic.startswith(hdf5.MAGIC), keras.read),
+    (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
+    (lambda magic: magic[4:9] == b"\0\0\0\0{", safetensors.read),
+    (lambda magic: magic[:1] == onnx_graph.MAGIC, onnx_graph.read),
+)
+
+
+def read_checkpoint(path_or_bytes, key=None):
+    """Read a checkpoint file of any of the sources.
+
+    Parameters
+    ----------
+    path_or_bytes : str, os.PathLike or bytes; .pdiparams only as a path, because its names are in the file beside it
+    key : str, which state dict of a training checkpoint to take ("model_ema", ...); default the likeliest, see
+        `Checkpoint.taken` and `Checkpoint.others`
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    WeightsError
+        No such file, not of these formats, damaged, cut off or hostile; the message says which name a pickle asked for.
+    UsageError
+        Nothing under `key`.
+    """
+    with Reader(path_or_bytes) as reader:
+        try:
+            checkpoint = _read(reader, key)
+            _check_names(checkpoint.arrays)
+        except (WeightsError, UsageError) as error:
+            raise type(error)(f"{reader.name}: {error}") from error
+    return checkpoint
+
+
+def _read(reader, key):
+    magic = reader.read(16)
+    reader.seek(0)
+    if magic.startswith(torch_zip.MAGIC):
+        return torch_zip.read(reader, key)
+    single = next((read for known, read in _SINGLE if known(magic)), None)
+    if single is None and magic[:1] in _PICKLE_STARTS:
+        return _read_pickle(reader, key)
+    if single is None:
+        raise WeightsError(f"not a checkpoint (it begins with {magic!r}); known are: {_KNOWN_FORMATS}")
+    if key is not None:
+        raise UsageError(f"key={key!r} is for training checkpoints that hold several state dicts; this file holds one")
+    return single(reader)
+
+
+def _read_pickle(reader, key):
+    """Paddle's .pdparams is one pickle; torch's legacy file is several, the first of which is a number."""
+    top = pickles.load(reader, KNOWN)
+    return torch_legacy.read(reader, key) if top == torch_legacy.MAGIC else choose("paddle", top, key, reader.size)
+
+
+def _check_names(arrays):
+    for name in arrays:
+        if not name or not name.isprintable() or len(name) > 500:
+            raise WeightsError(f"the name {name[:100]!r} is none that a parameter has")

@@ -1,0 +1,76 @@
+"""NumPy arrays as they lie in pickles, rebuilt without NumPy's own unpickling functions."""
+
+from ..errors import WeightsError
+from .arrays import check_shape, itemsize, shaped
+from .pickles import BASIC, Opaque, Stored, opaque, table
+
+_KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+
+
+class Dtype(Opaque):
+    """Stands for numpy.dtype."""
+
+    def __init__(self, kind, align=False, copy=False):
+        self.kind, self.order = kind, "<"
+
+    def build(self, state):
+        if type(state) is not tuple or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
+            raise WeightsError("the pickle describes a NumPy dtype that is none")
+        self.order = ">" if state[1] == ">" else "<"
+
+
+class Latin1(Opaque):
+    """Stands for bytes that pickle protocol 2 keeps as text; they are made when an array is read, not before."""
+
+    def __init__(self, text, encoding):
+        if type(text) is not str or encoding not in ("latin1", "latin-1", "iso-8859-1"):
+            raise WeightsError("the pickle encodes text otherwise than in latin-1")
+        self.text = text
+
+
+class Array(Stored):
+    """Stands for numpy.ndarray; `build` checks that it is whole."""
+
+    nbytes = 0
+
+    def __init__(self, *_):
+        self.data = None
+
+    def build(self, state):
+        if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], Dtype):
+            raise WeightsError("the pickle describes a NumPy array that is none")
+        _, shape, self.dtype, self.fortran, data = state
+        if type(self.dtype.kind) is not str or self.dtype.kind not in _KINDS:
+            raise WeightsError(f"the pickle has an array of {str(self.dtype.kind)[:50]}, expected numbers")
+        self.shape = check_shape(shape, "an array of the pickle")
+        self.data = data.text if isinstance(data, Latin1) else data
+        if type(self.data) not in (bytes, str):
+            raise WeightsError(f"the pickle has an array whose data are a {type(self.data).__name__}")
+        self.nbytes = len(self.data)
+        count = self.nbytes // itemsize(self.dtype.kind)
+        if self.nbytes % itemsize(self.dtype.kind) or count != _product(self.shape):
+            raise WeightsError(f"the pickle has an array {self.dtype.kind} {self.shape} of {self.nbytes} bytes")
+
+    def array(self):
+        if self.data is None:
+            raise WeightsError("the pickle has an array without content")
+        if type(self.data) is str:
+            try:
+                self.data = self.data.encode("latin-1")
+            except UnicodeEncodeError as error:
+                raise WeightsError(f"the pickle has an array whose text is no latin-1: {error.reason}") from error
+        return shaped(
+            self.data, self.dtype.kind, self.shape, "an array", order=self.dtype.order, fortran=bool(self.fortran)
+        )
+
+
+def _product(shape):
+    total = 1
+    for n in shape:
+        total *= n
+    return total
+
+
+KNOWN = BASIC | table(("numpy.dtype", Dtype, 1, 3), ("_codecs.encode", Latin1, 2, 2)) | {"numpy.ndarray": Opaque()}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # NumPy 1 and 2
+    KNOWN |= table((f"{_module}._reconstruct", Array, 3, 3), (f"{_module}.scalar", opaque, 2, 2))

@@ -1,0 +1,246 @@
+"""ONNX models as a list of layers with their constants, in the graph's order; read without the package onnx.
+
+Exporters rename weights, fold norms, split activations and add biases by nodes of their own; what a network can be told
+by is the order of its layers, their shapes and their attributes. So the graph is reduced to those.
+
+Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import WeightsError
+from . import protobuf
+from .arrays import BFLOAT16, shaped
+from .record import Checkpoint, Layer
+
+MAGIC = b"\x08"  # the field ir_version, which exporters write first
+MAX_BYTES = 512 << 20  # the largest network has 22 << 20
+
+# Elements by TensorProto.DataType: NumPy's name, and the field that holds them where raw_data does not.
+_FLOATS, _INT32S, _INT64S, _DOUBLES = 4, 5, 7, 10
+_TYPES = {
+    1: ("f4", _FLOATS), 2: ("u1", _INT32S), 3: ("i1", _INT32S), 5: ("i2", _INT32S), 6: ("i4", _INT32S),
+    7: ("i8", _INT64S), 9: ("b1", _INT32S), 10: ("f2", _INT32S), 11: ("f8", _DOUBLES), 16: (BFLOAT16, _INT32S),
+}  # fmt: skip
+_DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
+_NORM_ROLES = ("gamma", "beta", "mean", "variance")
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div")
+_SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")  # what went in comes out
+_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape")
+
+
+@dataclass(frozen=True)
+class _Node:
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict  # {name: int, float, str, tuple, or the fields of a tensor}
+
+    def __str__(self):
+        return f"{self.op[:50]} {self.outputs[0][:100]!r}"
+
+
+def read(reader):
+    if reader.size > MAX_BYTES:
+        raise WeightsError(f"an ONNX file of {reader.size} bytes, more than {MAX_BYTES}")
+    try:
+        model = protobuf.collect(reader.take(0, reader.size, "the model"))
+        if 25 in model:
+            raise WeightsError("the model has functions of its own; inline them (onnx.inliner.inline_local_functions)")
+        graph = _Graph(protobuf.collect(protobuf.message(model, 7)))
+    except WeightsError as error:
+        raise WeightsError(f"ONNX: {error}") from error
+    if not graph.weights:
+        raise WeightsError("an ONNX model in which no layer has weights, or no ONNX model")
+    notes = ("the graph ends in softmax: its output are probabilities",) if graph.ends_in("Softmax") else ()
+    about = {"producer": f"{protobuf.text(model, 2)} {protobuf.text(model, 3)}".strip()}
+    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers))
+
+
+class _Graph:
+    """The layers of a graph, and which value came from where."""
+
+    def __init__(self, graph):
+        self.tensors = {}
+        for tensor in map(protobuf.collect, graph.get(5, ())):
+            _refuse_external(tensor)
+            self.tensors[protobuf.text(tensor, 8)] = tensor
+        if 15 in graph or len(self.tensors) < len(graph.get(5, ())):
+            raise WeightsError("the graph has sparse weights, or two of one name, which are not read")
+        self.constants, self.weights, self.layers = {}, {}, []
+        self.origin = {}  # name of a reshaped constant: the name it had
+        self.made_by = {}  # name of a value: the place in `layers` of what gave it
+        self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
+        for node in graph.get(1, ()):
+            self._add(_node(protobuf.collect(node)))
+
+    def ends_in(self, op):
+        return any(name in self.made_by and self.layers[self.made_by[name]].op == op for name in self.outputs)
+
+    def constant(self, name):
+        """The array of a constant's name, None if it is none."""
+        if name not in self.constants and name in self.tensors:
+            self.constants[name] = _tensor(self.tensors[name])
+        return self.constants.get(name)
+
+    def _add(self, node):
+        """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
+        inputs = [self.constant(name) for name in node.inputs]
+        if node.op == "Constant":
+            self.constants[node.outputs[0]] = _constant(node)
+        elif inputs and all(value is not None for value in inputs):
+            self.constants[node.outputs[0]] = _fold(node, inputs)
+            self.origin[node.outputs[0]] = self.origin.get(node.inputs[0], node.inputs[0])
+        elif node.op in _WEIGHTED:
+            self._append(node, self._weighted(node, inputs))
+        elif node.op == "BatchNormalization":
+            self._append(node, self._norm(node, inputs))
+        elif node.op in _SAME_ELEMENTS:
+            self._pass_on(node, node.inputs[0] if node.inputs else "")
+        elif node.op not in _ABOUT_SHAPES and not (node.op == "Add" and self._bias(node, inputs)):
+            constant = next((value for value in inputs if value is not None), None) if node.op in _ARITHMETIC else None
+            self._append(node, {} if constant is None else {"constant": constant})
+
+    def _append(self, node, params):
+        self.made_by |= dict.fromkeys(node.outputs, len(self.layers))
+        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes))
+
+    def _pass_on(self, node, source):
+        if source in self.made_by:
+            self.made_by[node.outputs[0]] = self.made_by[source]
+
+    def _weighted(self, node, inputs):
+        """A layer's weight, output channels first, and its bias."""
+        attributes = node.attributes
+        if len(inputs) < 2 or inputs[1] is None or (len(inputs) > 2 and node.inputs[2] and inputs[2] is None):
+            raise WeightsError(f"{node} has weights that are no constants")
+        scales = node.op == "Gemm" and (attributes.get("alpha", 1.0), attributes.get("beta", 1.0)) != (1, 1)
+        if scales or attributes.get("transA"):
+            raise WeightsError(f"{node} scales its product or transposes its input, which no layer needs")
+        weight, dims = inputs[1], (3, 4, 5) if node.op == "Conv" else (2,)
+        if weight.ndim not in dims or weight.dtype.kind != "f":
+            raise WeightsError(f"{node} has a weight {weight.dtype} {weight.shape}")
+        self._take(node.inputs[1])
+        inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not attributes.get("transB"))
+        params = {"weight": weight.T if inputs_first else weight}
+        if len(inputs) > 2 and node.inputs[2]:
+            params["bias"] = self._vector(node, node.inputs[2], len(params["weight"]))
+        return params
+
+    def _norm(self, node, inputs):
+        if len(inputs) != 5 or any(value is None for value in inputs[1:]):
+            raise WeightsError(f"{node} has parameters that are no constants")
+        parts = zip(_NORM_ROLES, node.inputs[1:], strict=True)
+        return {role: self._vector(node, name, inputs[1].size) for role, name in parts}
+
+    def _bias(self, node, inputs):
+        """Whether this Add brings the bias of the layer before it; if so, that layer gets it."""
+        if len(inputs) != 2 or all(value is None for value in inputs):
+            return False
+        which = 0 if inputs[0] is not None else 1
+        place = self.made_by.get(node.inputs[1 - which])
+        layer = None if place is None else self.layers[place]
+        if layer is None or layer.op not in _WEIGHTED or "bias" in layer.params:
+            return False
+        count = len(layer.params["weight"])
+        if inputs[which].size != count:
+            return False
+        layer.params["bias"] = self._vector(node, node.inputs[which], count)
+        self._pass_on(node, node.inputs[1 - which])
+        return True
+
+    def _vector(self, node, name, count):
+        value = self.constant(name)
+        if value.size != count or value.dtype.kind != "f":
+            raise WeightsError(f"{node} has {value.dtype} {value.shape}, expected {count} floating numbers")
+        self._take(name)
+        return value.reshape(count)
+
+    def _take(self, name):
+        """Count a constant among the weights, under the name and in the shape it had before it was reshaped."""
+        name = self.origin.get(name, name)
+        self.weights[name] = self.constant(name)
+
+
+def _node(fields):
+    domain, op = protobuf.text(fields, 7), protobuf.text(fields, 4)
+    node = _Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
+    if not node.outputs or domain not in ("", "ai.onnx"):
+        raise WeightsError(
+            f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
+        )
+    for attribute in map(protobuf.collect, fields.get(5, ())):
+        node.attributes[protobuf.text(attribute, 1)] = _attribute(node, attribute)
+    return node
+
+
+def _attribute(node, fields):
+    """An attribute's value: float, int, str, tuple, or the fields of a tensor; None for what no layer here has."""
+    if 6 in fields or 11 in fields:
+        raise WeightsError(f"{node} has graphs in it (branches or loops), which no network here has")
+    if 2 in fields or 7 in fields:
+        numbers = protobuf.fixed(fields, 2 if 2 in fields else 7)
+        values = struct.unpack(f"<{len(numbers) // 4}f", numbers[: len(numbers) // 4 * 4])
+        return values if 7 in fields else next(iter(values), 0.0)
+    if 3 in fields or 8 in fields:
+        values = protobuf.integers(fields, 3 if 3 in fields else 8)
+        return values if 8 in fields else next(iter(values), 0)
+    if 4 in fields:
+        return protobuf.text(fields, 4)
+    if 5 in fields:
+        return protobuf.collect(protobuf.message(fields, 5))
+    return _DEFAULTS.get(protobuf.integer(fields, 20))  # some writers leave zeros out
+
+
+def _constant(node):
+    """A Constant node's array."""
+    for name, kind, dtype in (("value_float", float, "f4"), ("value_int", int, "i8")):
+        numbers = node.attributes.get(name + "s", node.attributes.get(name))
+        if all(isinstance(number, kind) for number in (numbers if isinstance(numbers, tuple) else [numbers])):
+            return np.array(numbers, dtype)
+    if not isinstance(node.attributes.get("value"), dict):
+        raise WeightsError(f"{node} has no value")
+    return _tensor(node.attributes["value"])
+
+
+def _fold(node, inputs):
+    """What a node makes of constants: their elements in another shape; None for anything that computes."""
+    value = inputs[0]
+    try:
+        if node.op == "Transpose":
+            return value.transpose(node.attributes.get("perm"))
+        if node.op == "Reshape":
+            return value.reshape([value.shape[i] if n == 0 else int(n) for i, n in enumerate(inputs[1].ravel()[:8])])
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        raise WeightsError(f"{node} cannot be done: {error}") from error
+    return value if node.op in _SAME_ELEMENTS else None
+
+
+def _refuse_external(tensor):
+    if protobuf.integer(tensor, 14) or 13 in tensor:
+        entries = map(protobuf.collect, tensor.get(13, ()))
+        place = ", ".join(f"{protobuf.text(entry, 1)}={protobuf.text(entry, 2)}" for entry in entries)
+        raise WeightsError(
+            f"the tensor {protobuf.text(tensor, 8)[:100]!r} has its data in another file ({place[:200]}): refused"
+        )
+
+
+def _tensor(tensor):
+    """A TensorProto's array, read-only."""
+    _refuse_external(tensor)
+    what, kind = f"the tensor {protobuf.text(tensor, 8)[:100]!r}", protobuf.integer(tensor, 2)
+    if kind not in _TYPES:
+        raise WeightsError(f"{what} has the element type {kind}, which is not read")
+    dtype, field = _TYPES[kind]
+    if 9 in tensor:
+        data = bytes(protobuf.message(tensor, 9))
+    elif field in (_FLOATS, _DOUBLES):
+        data = protobuf.fixed(tensor, field)
+    else:  # 16 bits and fewer lie in 32
+        stored = "u2" if dtype in ("f2", BFLOAT16) else dtype
+        data = np.array(protobuf.integers(tensor, field), "i8").astype("<" + stored).tobytes()
+    return shaped(data, dtype, protobuf.integers(tensor, 1), what)

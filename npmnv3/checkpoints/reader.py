@@ -1,0 +1,78 @@
+"""A checkpoint's bytes, read piece by piece: never more than is there."""
+
+import contextlib
+import io
+import os
+import stat
+
+from ..errors import UsageError, WeightsError
+
+MAX_LINE = 4096  # bytes
+
+
+class Reader:
+    """A file, or bytes, as a binary stream of known size.
+
+    Only what is asked for is read, so an array's bytes are held once; a length that a damaged file claims is compared
+    with the bytes that are there before anything is allocated.
+    """
+
+    def __init__(self, source):
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            self.path, self.name, self._file = None, "the given bytes", io.BytesIO(source)
+            self.size = self._file.getbuffer().nbytes
+        elif isinstance(source, (str, os.PathLike)):
+            self.path = self.name = os.fsdecode(source)
+            self._file, self.size = _open(self.name)
+        else:
+            raise UsageError(f"a checkpoint is given as a path or as bytes, not as a {type(source).__name__}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._file.close()
+
+    def tell(self):
+        return self._file.tell()
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        return self._file.seek(offset, whence)
+
+    def read(self, count=-1):
+        """Up to `count` bytes from here, as a file's read; a count beyond the end costs nothing."""
+        left = max(self.size - self._file.tell(), 0)
+        return self._file.read(left if count < 0 else min(count, left))
+
+    def readline(self):
+        """The rest of a line, as the text opcodes of pickles take it: a short one.
+
+        Backslashes mean nothing here; they are doubled, because `pickletools` decodes escapes and warns of bad ones.
+        """
+        return self._file.readline(MAX_LINE).replace(b"\\", b"\\\\")
+
+    def take(self, offset, count, what):
+        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off."""
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise WeightsError(
+                f"{what} would be {count} bytes from {offset}, but the file has {self.size}: damaged or cut off"
+            )
+        self._file.seek(offset)
+        data = self._file.read(count)
+        if len(data) != count:
+            raise WeightsError(f"{what} is cut off: the file changed while it was read")
+        return data
+
+
+def _open(path):
+    """The opened file and its size; pipes and devices, which have none and may block, are refused unopened."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise WeightsError(f"{path}: not a regular file")
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(path, "rb"))
+            size = os.fstat(file.fileno()).st_size
+            stack.pop_all()
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise WeightsError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+    return file, size

@@ -1,0 +1,48 @@
+"""What a checkpoint file was found to hold."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One node of an ONNX graph that computes, with its constants; plumbing (shapes, identities, casts) is left out.
+
+    params : {role: array}: Conv, Gemm and MatMul have weight, (O, I / groups, KH, KW) or (O, I) whichever way the graph
+        stores it, and maybe bias, (O,), also where a separate Add brings it; BatchNormalization has gamma, beta, mean
+        and variance, (C,); an Add, Sub, Mul or Div with a constant has it as constant, and the others have nothing.
+    attributes : {name: int, float, str or tuple}, as ONNX names them: strides, pads (top, left, bottom, right), group,
+        epsilon, alpha, ...
+    """
+
+    op: str  # ONNX's name of the operation
+    name: str  # of its output
+    params: dict[str, np.ndarray] = field(default_factory=dict)
+    attributes: dict = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file's arrays.
+
+    format : "torch", "torch-legacy", "safetensors", "paddle", "paddle-inference", "keras-legacy", "keras-weights" or
+        "onnx"
+    arrays : {name: array} in the file's order, read-only, maybe views of shared memory, of the file's dtypes except
+        that bfloat16 became float32 (exactly). paddle-inference: paddle's internal names, in the program's order of
+        use. keras-weights: LAYER/kernel, LAYER/gamma, ... as Keras 3's legacy writer spells them, class by class.
+        onnx: the weights as the graph stores them, in its order of use.
+    taken : where in the file the arrays lay ("model", "state_dict", ...), "" if they were all there is
+    others : further state dicts of the file; `key` takes one of them instead
+    notes : what a user should know: prefixes taken off, entries left out, ...
+    metadata : what the file says about itself
+    layers : onnx only, the graph in its order; names are no help there
+    """
+
+    format: str
+    arrays: dict[str, np.ndarray]
+    taken: str = ""
+    others: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    metadata: dict = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()

@@ -1,0 +1,127 @@
+"""Tensors as they lie in torch's pickles: a storage, and how the tensor's elements lie in it."""
+
+import functools
+import math
+
+import numpy as np
+
+from ..errors import WeightsError
+from .arrays import BFLOAT16, check_shape, from_bytes, itemsize
+from .numpy_pickles import KNOWN as NUMPY
+from .pickles import Opaque, Stored, opaque, table
+
+_STORAGES = {
+    "Float": "f4", "Half": "f2", "BFloat16": BFLOAT16, "Double": "f8", "Long": "i8", "Int": "i4", "Short": "i2",
+    "Char": "i1", "Byte": "u1", "Bool": "b1",
+}  # fmt: skip
+
+
+class StorageType(Opaque):
+    """Stands for torch.FloatStorage and its like."""
+
+    def __init__(self, name, dtype):
+        self.name, self.dtype = name, dtype
+
+
+class Storage(Opaque):
+    """A run of elements that tensors share; `read` gives its bytes."""
+
+    def __init__(self, key, kind, count):
+        self.key, self.kind, self.count = key, kind, count
+        self.order, self.read = "<", None
+
+    @property
+    def nbytes(self):
+        """Bytes in the file."""
+        return self.count * itemsize(self.kind.dtype)
+
+    @functools.cached_property
+    def flat(self):
+        """(count,) array"""
+        if self.read is None:
+            raise WeightsError(f"storage {self.key!r} is not in the file: cut off")
+        return from_bytes(self.read(), self.kind.dtype, f"storage {self.key!r}", order=self.order)
+
+
+class Part(Opaque):
+    """A storage's elements from `start`: what very old files call a view."""
+
+    def __init__(self, storage, start):
+        self.storage, self.start = storage, start
+
+
+class Tensor(Stored):
+    """Elements of a storage."""
+
+    def __init__(self, storage, offset, shape, strides, *_):
+        part = storage if isinstance(storage, Part) else Part(storage, 0)
+        if not isinstance(part.storage, Storage):
+            raise WeightsError("the pickle has a tensor without a storage")
+        self.storage = part.storage
+        what = f"a tensor in storage {self.storage.key!r}"
+        self.shape, self.strides = check_shape(shape, what), check_shape(strides, f"the strides of {what}")
+        if type(offset) is not int or offset < 0 or len(self.shape) != len(self.strides):
+            raise WeightsError(f"{what} has offset {str(offset)[:50]}, shape {self.shape} and strides {self.strides}")
+        self.offset, self.size = part.start + offset, math.prod(self.shape)
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
+        if self.size and (last >= self.storage.count or self.size > self.storage.count):
+            raise WeightsError(
+                f"{what} has shape {self.shape}, strides {self.strides} and offset {self.offset}: "
+                f"more than the storage's {self.storage.count} elements"
+            )
+        self.nbytes = self.size * (4 if self.storage.kind.dtype == BFLOAT16 else itemsize(self.storage.kind.dtype))
+
+    def array(self):
+        if not self.size:
+            return self.storage.flat[:0].reshape(self.shape)
+        flat = self.storage.flat[self.offset :]
+        steps = [step * flat.itemsize for step in self.strides]
+        return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+
+
+def _parameter(tensor, *_):
+    return tensor
+
+
+KNOWN = (
+    NUMPY
+    | table(
+        ("torch._utils._rebuild_tensor", Tensor, 4, 4),
+        ("torch._utils._rebuild_tensor_v2", Tensor, 6, 7),
+        ("torch._utils._rebuild_parameter", _parameter, 3, 3),
+        ("torch.Size", opaque, 0, 1),
+        ("torch.device", opaque, 1, 2),
+    )
+    | {f"torch.{name}Storage": StorageType(f"{name}Storage", dtype) for name, dtype in _STORAGES.items()}
+)
+
+
+class Storages:
+    """The storages that a pickle refers to, by key; `persistent` is the pickle's callback."""
+
+    def __init__(self, file_size):
+        self.file_size, self.by_key = file_size, {}
+
+    def persistent(self, identity):
+        """Make a storage of ("storage", type, key, location, elements[, view]); the location, a device, is ignored."""
+        if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
+            raise WeightsError("the pickle refers to data that are no storage")
+        _, kind, key, _, count, *view = identity
+        if not isinstance(kind, StorageType) or type(key) is not str or type(count) is not int:
+            raise WeightsError("the pickle refers to a storage without type, key or size")
+        storage = self.by_key.setdefault(key, Storage(key, kind, count))
+        if (storage.kind, storage.count) != (kind, count):
+            raise WeightsError(
+                f"storage {key[:50]!r} is {storage.count} {storage.kind.name} here and {count} {kind.name} there"
+            )
+        if count < 0 or storage.nbytes > self.file_size:
+            raise WeightsError(
+                f"storage {key[:50]!r} claims {count} elements, {storage.nbytes} bytes, in a file of {self.file_size}"
+            )
+        return _view(storage, view[0]) if view and view[0] is not None else storage
+
+
+def _view(storage, view):
+    if type(view) is not tuple or len(view) != 3 or type(view[1]) is not int or not 0 <= view[1] <= storage.count:
+        raise WeightsError(f"storage {storage.key[:50]!r} has a view that is none")
+    return Part(storage, view[1])

@@ -1,0 +1,244 @@
+"""ONNX models reduced to their layers."""
+
+import sys
+
+import checkpoint_files as files
+import numpy as np
+import pytest
+
+from npmnv3.checkpoints import read_checkpoint
+from npmnv3.errors import WeightsError
+
+onnx = pytest.importorskip("onnx", reason="needs onnx to write the files")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return RNG.standard_normal(shape).astype(np.float32)
+
+
+def model(nodes, constants, output="y", **more):
+    tensors = [
+        value if isinstance(value, TensorProto) else numpy_helper.from_array(value, name)
+        for name, value in constants.items()
+    ]
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("x", output)]
+    graph = helper.make_graph(
+        [helper.make_node(op, i, o, **a) for op, i, o, a in nodes], "g", value[:1], value[1:], tensors
+    )
+    return helper.make_model(graph, producer_name="by hand", **more).SerializeToString()
+
+
+CONV, BIAS, NORM = draw(4, 3, 3, 3), draw(4), [draw(4) for _ in range(4)]
+CONV_NODE = ("Conv", ["x", "w"], ["c"], {"strides": [2, 1], "pads": [1, 1, 1, 1], "group": 1})
+
+
+def test_layers_in_order_with_their_attributes():
+    nodes = [
+        CONV_NODE,
+        ("BatchNormalization", ["c", "g", "b", "m", "v"], ["n"], {"epsilon": 1e-3}),
+        ("HardSigmoid", ["n"], ["h"], {"alpha": 0.2}),
+        ("Mul", ["n", "h"], ["s"], {}),
+        ("Mul", ["s", "factor"], ["d"], {}),
+        ("Flatten", ["d"], ["f"], {}),
+        ("Gemm", ["f", "fc", "fcb"], ["z"], {"transB": 1}),
+        ("Softmax", ["z"], ["p"], {"axis": 1}),
+        ("Identity", ["p"], ["y"], {}),
+    ]
+    constants = {
+        "w": CONV,
+        **dict(zip("gbmv", NORM, strict=True)),
+        "factor": np.float32(0.8).reshape(1),
+        "fc": draw(2, 5),
+        "fcb": draw(2),
+    }
+    checkpoint = read_checkpoint(model(nodes, constants))
+    layers = checkpoint.layers
+    assert [layer.op for layer in layers] == [
+        "Conv",
+        "BatchNormalization",
+        "HardSigmoid",
+        "Mul",
+        "Mul",
+        "Gemm",
+        "Softmax",
+    ]
+    assert list(checkpoint.arrays) == ["w", "g", "b", "m", "v", "fc", "fcb"]
+    assert layers[0].attributes == {"strides": (2, 1), "pads": (1, 1, 1, 1), "group": 1}
+    assert np.array_equal(layers[0].params["weight"], CONV) and "bias" not in layers[0].params
+    assert [
+        np.array_equal(layers[1].params[role], v)
+        for role, v in zip(("gamma", "beta", "mean", "variance"), NORM, strict=True)
+    ] == [True] * 4
+    assert layers[1].attributes["epsilon"] == pytest.approx(1e-3) and layers[2].attributes["alpha"] == pytest.approx(
+        0.2
+    )
+    assert layers[3].params == {} and layers[4].params["constant"].item() == np.float32(0.8)
+    assert checkpoint.notes == ("the graph ends in softmax: its output are probabilities",)
+    assert checkpoint.metadata == {"producer": "by hand"}
+
+
+def test_biases_that_come_by_an_add_of_their_own():
+    shape = np.array([1, 4, 1, 1], np.int64)
+    nodes = [
+        ("Constant", [], ["bias"], {"value": numpy_helper.from_array(BIAS)}),
+        ("Constant", [], ["shape"], {"value_ints": [1, 4, 1, 1]}),
+        CONV_NODE,
+        ("Reshape", ["bias", "shape"], ["b4"], {}),
+        ("Add", ["b4", "c"], ["a"], {}),
+        ("Identity", ["a"], ["i"], {}),
+        ("Relu", ["i"], ["y"], {}),
+    ]
+    checkpoint = read_checkpoint(model(nodes, {"w": CONV}))
+    assert [layer.op for layer in checkpoint.layers] == ["Conv", "Relu"]
+    assert np.array_equal(checkpoint.layers[0].params["bias"], BIAS)
+    assert list(checkpoint.arrays) == ["w", "bias"] and checkpoint.arrays["bias"].shape == (4,)
+    given = model([CONV_NODE, ("Add", ["c", "b"], ["y"], {})], {"w": CONV, "b": BIAS.reshape(shape)})
+    assert np.array_equal(read_checkpoint(given).layers[0].params["bias"], BIAS)
+
+
+def test_other_adds_are_layers():
+    nodes = [CONV_NODE, ("Add", ["c", "three"], ["t"], {}), ("Add", ["t", "c"], ["y"], {})]
+    layers = read_checkpoint(model(nodes, {"w": CONV, "three": np.float32(3).reshape(())})).layers
+    assert [(layer.op, sorted(layer.params)) for layer in layers] == [
+        ("Conv", ["weight"]),
+        ("Add", ["constant"]),
+        ("Add", []),
+    ]
+
+
+def test_matrices_come_output_first():
+    weight, bias = draw(5, 2), draw(2)
+    for nodes in (
+        [("MatMul", ["x", "w"], ["z"], {}), ("Add", ["z", "b"], ["y"], {})],
+        [("Gemm", ["x", "w", "b"], ["y"], {})],
+        [("Transpose", ["t"], ["w2"], {"perm": [1, 0]}), ("Gemm", ["x", "w2", "b"], ["y"], {})],
+    ):
+        layer = read_checkpoint(model(nodes, {"w": weight, "b": bias, "t": weight.T.copy()})).layers[0]
+        assert np.array_equal(layer.params["weight"], weight.T) and np.array_equal(layer.params["bias"], bias)
+
+
+# fmt: off
+STORED = (
+    # element type          values as the field holds them                         the array
+    (TensorProto.FLOAT,     {"float_data": [1.5, -2]},                             np.array([1.5, -2], np.float32)),
+    (TensorProto.DOUBLE,    {"double_data": [1.5, -2]},                            np.array([1.5, -2])),
+    (TensorProto.FLOAT16,   {"int32_data": [0x3E00, 0xC000]},                      np.array([1.5, -2], np.float16)),
+    (TensorProto.BFLOAT16,  {"int32_data": [0x3FC0, 0xC000]},                      np.array([1.5, -2], np.float32)),
+    (TensorProto.BFLOAT16,  {"raw_data": b"\xc0\x3f\x00\xc0"},                     np.array([1.5, -2], np.float32)),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize("kind, data, expected", STORED)
+def test_element_types(kind, data, expected):
+    tensor = TensorProto(name="w", data_type=kind, dims=[1, 2], **data)
+    found = read_checkpoint(model([("MatMul", ["x", "w"], ["y"], {})], {"w": tensor})).arrays["w"]
+    assert found.dtype == expected.dtype and np.array_equal(found, expected[None])
+
+
+def external(name="w"):
+    tensor = TensorProto(name=name, data_type=1, dims=[4, 3, 3, 3], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    return tensor
+
+
+BRANCH = helper.make_node(
+    "If", ["x"], ["y"], then_branch=helper.make_graph([], "a", [], []), else_branch=helper.make_graph([], "b", [], [])
+)
+
+REFUSED = (
+    (
+        "external data",
+        [CONV_NODE],
+        {"w": external()},
+        "'w' has its data in another file .location=/etc/passwd.: refused",
+    ),
+    ("unused external", [CONV_NODE], {"w": CONV, "u": external("u")}, "'u' has its data in another file"),
+    (
+        "sizes",
+        [CONV_NODE],
+        {"w": TensorProto(name="w", data_type=1, dims=[1 << 40], raw_data=b"1234")},
+        "bytes, but 4 are there",
+    ),
+    (
+        "impossible",
+        [CONV_NODE],
+        {"w": TensorProto(name="w", data_type=1, dims=[1 << 62, 1 << 62], raw_data=b"")},
+        "impossible shape",
+    ),
+    (
+        "too few values",
+        [CONV_NODE],
+        {"w": TensorProto(name="w", data_type=1, dims=[4], float_data=[1])},
+        "16 bytes, but 4 are there",
+    ),
+    (
+        "texts",
+        [CONV_NODE],
+        {"w": TensorProto(name="w", data_type=8, dims=[1], string_data=[b"a"])},
+        "element type 8, which is not read",
+    ),
+    ("integers", [CONV_NODE], {"w": np.zeros((4, 3, 3, 3), np.int8)}, "has a weight int8"),
+    ("weights computed", [("Relu", ["x"], ["w"], {}), CONV_NODE], {}, "weights that are no constants"),
+    (
+        "norm computed",
+        [CONV_NODE, ("BatchNormalization", ["c", "x", "x", "x", "x"], ["y"], {})],
+        {"w": CONV},
+        "parameters that are no constants",
+    ),
+    (
+        "bias of other size",
+        [("Conv", ["x", "w", "b"], ["y"], {})],
+        {"w": CONV, "b": draw(3)},
+        r"float32 \(3,\), expected 4 floating",
+    ),
+    ("scaled Gemm", [("Gemm", ["x", "w"], ["y"], {"alpha": 2.0})], {"w": draw(2, 3)}, "scales its product"),
+    ("transposed input", [("Gemm", ["x", "w"], ["y"], {"transA": 1})], {"w": draw(2, 3)}, "transposes its input"),
+    (
+        "impossible shape",
+        [("Reshape", ["w", "s"], ["q"], {}), CONV_NODE],
+        {"w": CONV, "s": np.array([5])},
+        "Reshape 'q' cannot be done",
+    ),
+    ("no weights", [("Relu", ["x"], ["y"], {})], {}, "no layer has weights"),
+    (
+        "foreign operation",
+        [("FusedConv", ["x", "w"], ["y"], {"domain": "com.microsoft"})],
+        {"w": CONV},
+        "none of ONNX's own",
+    ),
+)
+
+
+@pytest.mark.parametrize("nodes, constants, message", [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_refused(nodes, constants, message):
+    with pytest.raises(WeightsError, match=message):
+        read_checkpoint(model(nodes, constants))
+
+
+def test_branches_are_refused():
+    proto = onnx.ModelProto.FromString(model([CONV_NODE], {"w": CONV}))
+    proto.graph.node.append(BRANCH)
+    with pytest.raises(WeightsError, match="has graphs in it"):
+        read_checkpoint(proto.SerializeToString())
+
+
+def test_cut_off_and_damaged():
+    data = model([CONV_NODE], {"w": CONV})
+    with pytest.raises(WeightsError, match="ONNX: a field of [0-9]+ bytes .* damaged or cut off"):
+        read_checkpoint(data[:-10])
+
+
+def test_the_package_is_not_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert np.array_equal(read_checkpoint(model([CONV_NODE], {"w": CONV})).arrays["w"], CONV)
+
+
+@pytest.mark.parametrize("place", (b"\x0a\x00", b"\x2a\x00", b"\x6a\x00"))
+def test_empty_messages_without_end(place):
+    graph = files.field(7, place * 1_000_000)
+    with pytest.raises(WeightsError, match="a message of more than 100000 fields: refused"):
+        read_checkpoint(files.field(1, 8) + graph)
