@@ -35,7 +35,7 @@ def require(module, extra, what):
     Parameters
     ----------
     module : str, dotted name of the module to import
-    extra : str, the extra of npmnv3 that installs it
+    extra : str, the extra of npmnv3 that installs it; "" if npmnv3 always does, unless it was installed without
     what : str, what needs it, for the message
 
     Returns
@@ -51,7 +51,8 @@ def require(module, extra, what):
     try:
         return importlib.import_module(module)
     except ImportError as error:
+        package = module.partition(".")[0]
+        wanted = f"'npmnv3[{extra}]'" if extra else package
         raise MissingExtraError(
-            f"{what} needs the package {module.partition('.')[0]}, which cannot be imported ({error}); "
-            f"install it with: pip install 'npmnv3[{extra}]'"
+            f"{what} needs the package {package}, which cannot be imported ({error}); install it with: pip install {wanted}"
         ) from error

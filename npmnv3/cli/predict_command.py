@@ -5,6 +5,7 @@ import os
 import sys
 
 from ..errors import PictureError
+from ..progress import progress_bar
 from ..variants import DEFAULT_MODEL
 
 HELP = "classify pictures"
@@ -36,18 +37,17 @@ def load_model(args):
 
 
 def run(args):
-    from tqdm import tqdm
-
     model = load_model(args)
     files = list(_files(args.pictures))
     results = model.predict_each((path for path, error in files if error is None), args.top)
     failed = 0
     # On a terminal the answers themselves show how far it is.
-    quiet = sys.stdout.isatty() or not sys.stderr.isatty()
-    for path, error in tqdm(files, unit="picture", disable=quiet):
-        result = error or next(results)
-        failed += isinstance(result, PictureError)
-        _report(path, result, args.json)
+    with progress_bar(len(files), shown=sys.stderr.isatty() and not sys.stdout.isatty()) as tell:
+        for done, (path, error) in enumerate(files, 1):
+            result = error or next(results)
+            failed += isinstance(result, PictureError)
+            _report(path, result, args.json)
+            tell(done)
     return 1 if failed else 0
 
 

@@ -1,0 +1,51 @@
+"""Progress bars: tqdm's on a terminal; nothing in a pipe, or where there is no tqdm."""
+
+import contextlib
+import sys
+
+
+@contextlib.contextmanager
+def progress_bar(total=None, *, title=None, unit="picture", shown=None, **options):
+    """A bar for work that is told of as it comes.
+
+    Parameters
+    ----------
+    total : int or None, how much there is to do
+    title : str or None, what stands before the bar
+    unit : str, what is counted
+    shown : bool; default whether standard error is a terminal
+    options : further ones of tqdm
+
+    Yields
+    ------
+    callable (done, text="", total=None): how much is done by now, what to say beside it, how much there is to do. What is
+    done at the first call, if anything, was done before, and does not count for the rate.
+    """
+    bar = _make(total, title, unit, sys.stderr.isatty() if shown is None else shown, options)
+    if bar is None:
+        yield lambda done, text="", total=None: None
+        return
+    with bar:
+        first = True
+
+        def tell(done, text="", total=None):
+            nonlocal first
+            if first and done:
+                bar.initial = bar.n = done
+            first = False
+            bar.total = total or bar.total
+            if text:
+                bar.set_postfix_str(text, refresh=False)
+            bar.update(done - bar.n)
+
+        yield tell
+
+
+def _make(total, title, unit, shown, options):
+    if not shown:
+        return None
+    try:
+        from tqdm import tqdm
+    except ImportError:  # a Python with NumPy alone
+        return None
+    return tqdm(total=total, desc=title, unit=unit, **options)
