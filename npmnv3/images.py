@@ -92,14 +92,14 @@ def _walk(picture, recipe):
     name = describe(picture)
     picture = decode(picture, recipe.decode)
     yield "decoded", picture
-    size = _resized_size(*picture.shape[:2], recipe)
+    size = resized_size(*picture.shape[:2], recipe)
     check_size(*size, f"{name}, resized for {recipe.name}")
     picture = _resize(picture, size, recipe.interpolation)
     yield "resized", picture
     if recipe.fit != "line":
-        picture = _centre(picture, recipe)
+        picture = centre(picture, recipe)
     yield "cropped", picture
-    yield "normalised", _normalise(picture, recipe)
+    yield "normalised", normalise(picture, recipe)
 
 
 def find_recipe(recipe):
@@ -153,7 +153,7 @@ def _impossible(recipe, field, expected):
     return UsageError(f"recipe {recipe.name!r}: {field} is {getattr(recipe, field)!r}; expected {expected}")
 
 
-def _resized_size(height, width, recipe):
+def resized_size(height, width, recipe):
     """(height, width) in pixels that a picture of (height, width) is resized to.
 
     Source: torchvision 0.29 transforms.Resize; PaddleClas 2.6 ResizeImage; PaddleOCR 2.7 resize_norm_img.
@@ -185,7 +185,7 @@ def _resize(picture, size, interpolation):
     return np.asarray(image) if passes else picture
 
 
-def _centre(picture, recipe):
+def centre(picture, recipe):
     """The middle (height, width) = `side`; a picture smaller than that gets zeros around it, as by torchvision.
 
     Source: torchvision 0.29 transforms.CenterCrop (halves to even); PaddleClas 2.6 CropImage (halves down).
@@ -217,7 +217,8 @@ def lookup_table(recipe):
     return (unit - mean) / std
 
 
-def _normalise(picture, recipe):
+def normalise(picture, recipe):
+    """The network's input, (3, *side) float32, from (H, W, 3) uint8: of the recipe's `side`, or a line less wide."""
     height, width, _ = picture.shape
     tensor = np.zeros((3, *recipe.side), np.float32)  # what a line leaves free at its right stays 0
     for plane, table, channel in zip(tensor, lookup_table(recipe), recipe.channels):

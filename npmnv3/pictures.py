@@ -47,7 +47,6 @@ TURNS = {  # EXIF orientation -> (transpose, then flip rows, flip columns)
     7: (True, True, True),
     8: (True, True, False),
 }
-_QUIET = threading.Lock()  # Python's warning filters belong to the whole process
 
 
 def decode(picture, how="pil"):
@@ -74,7 +73,7 @@ def decode(picture, how="pil"):
         raise UsageError(f"decode is {how!r}; expected one of {', '.join(WAYS)}")
     name = describe(picture)
     if isinstance(picture, np.ndarray):
-        return _from_array(picture, name)
+        return from_array(picture, name)
     if _is_pil_image(picture):
         with _damage_is_ours(name):
             return _from_pil(picture, how, name, MAX_PIXELS)
@@ -82,9 +81,9 @@ def decode(picture, how="pil"):
         image_module = pillow_image()
         if image_module is None:
             rgb, exif = pictures_plain.read(file.read(), name)
-            return _turn(rgb, exif) if how == "cv2" else rgb
+            return turn(rgb, exif) if how == "cv2" else rgb
         with _damage_is_ours(name):
-            with _no_warnings():
+            with _QUIET:
                 image = image_module.open(file, formats=tuple(FORMATS))
             return _from_pil(image, how, name, FORMATS.get(image.format, MAX_PIXELS))
 
@@ -114,10 +113,12 @@ def pillow_image():
 
 def _is_pil_image(picture):
     module = sys.modules.get("PIL.Image")  # who has no Pillow loaded has no image of it
-    return module is not None and isinstance(picture, module.Image)
+    kind = getattr(module, "Image", None)  # another thread may be importing it
+    return kind is not None and isinstance(picture, kind)
 
 
-def _from_array(array, name):
+def from_array(array, name):
+    """(H, W, 3) uint8 of an array of RGB, gray or RGB and alpha; PictureError if it is none of them."""
     if array.dtype != np.uint8:
         raise PictureError(f"{name}: expected uint8, values 0 to 255")
     if array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] not in (1, 3, 4):
@@ -166,17 +167,37 @@ def _from_pil(image, how, name, most):
     tags = getattr(image, "tag_v2", {})  # a TIFF's tiles may be larger than the picture, and are decoded whole
     check_size(tags.get(TILE_LENGTH, 1), tags.get(TILE_WIDTH, 1), f"{name}: its tile", most)
     # JPEG's decoder has no warnings, and is left to run in parallel.
-    with contextlib.nullcontext() if image.format in ("JPEG", "MPO") else _no_warnings():
+    with contextlib.nullcontext() if image.format in ("JPEG", "MPO") else _QUIET:
         image.load()
-        rgb = _to_rgb(image, how) if image.width * image.height <= BAND else _to_rgb_in_bands(image, how)
-    return _turn(rgb, image.info.get("exif")) if how == "cv2" else rgb
+        rgb = to_rgb(image, how) if image.width * image.height <= BAND else _to_rgb_in_bands(image, how)
+    return turn(rgb, image.info.get("exif")) if how == "cv2" else rgb
 
 
-@contextlib.contextmanager
-def _no_warnings():
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+class _Quiet:
+    """No warnings while anybody is inside: the first to enter switches them off, the last to leave on again.
+
+    Python's warning filters belong to the whole process, so a switch for each thread would restore them out of order.
+    """
+
+    def __init__(self):
+        self._lock, self._inside, self._filters = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.__exit__(*exception)
+
+
+_QUIET = _Quiet()
 
 
 def _to_rgb_in_bands(image, how):
@@ -184,11 +205,12 @@ def _to_rgb_in_bands(image, how):
     step = max(1, BAND // image.width)
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)
-        rgb[top:bottom] = _to_rgb(image.crop((0, top, image.width, bottom)), how)
+        rgb[top:bottom] = to_rgb(image.crop((0, top, image.width, bottom)), how)
     return rgb
 
 
-def _to_rgb(image, how):
+def to_rgb(image, how):
+    """(H, W, 3) uint8 of a PIL image that is loaded, as `how` has it."""
     if how == "cv2" and image.mode == "CMYK":
         inks = np.asarray(image).astype(np.uint16)
         light = 255 - inks[..., 3:]
@@ -199,7 +221,7 @@ def _to_rgb(image, how):
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _turn(rgb, exif):
+def turn(rgb, exif):
     """Apply the EXIF orientation as OpenCV's imread does."""
     orientation = _orientation(exif) if isinstance(exif, bytes) else 1
     if orientation not in TURNS:

@@ -37,6 +37,13 @@ class Param:
         """The stored array as the operation's: (O, I, KH, KW), (C, KH, KW), (O, I) or (C,)."""
         return (array.transpose(self.axes) if self.axes else array).reshape(self.canonical)
 
+    def from_canonical(self, array):
+        """The inverse of `to_canonical`: the operation's array as the source stores it."""
+        if not self.axes:
+            return array.reshape(self.shape)
+        inverse = sorted(range(len(self.axes)), key=self.axes.__getitem__)
+        return array.reshape([self.shape[axis] for axis in self.axes]).transpose(inverse)
+
 
 @dataclass(frozen=True)
 class Step:

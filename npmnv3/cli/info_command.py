@@ -3,10 +3,10 @@
 import json
 import math
 
-from ..counts import plan_counts, step_macs
+from ..counts import peak_bytes, plan_counts, step_macs
 from ..plan import make_plan
 from ..variants import get_variant
-from . import print_table
+from . import input_side, print_table
 from .list_command import describe
 
 HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulates, parameters"
@@ -21,15 +21,15 @@ def add_arguments(parser):
 
 def run(args):
     variant = get_variant(args.model)
-    side = None if args.side is None else (args.side * 2)[:2]
+    side = input_side(args.side, variant)
     plan = make_plan(variant, args.classes, side)
     steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
     if args.json:
-        total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries}
+        total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries, "peak_bytes": peak_bytes(plan)}
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1, ensure_ascii=False))
         return 0
-    print(f"{variant.full_name}: input {_shape((3, *(side or variant.side)))}, {variant.source.licence} licence")
+    print(f"{variant.full_name}: input {_shape((3, *side))}, {variant.source.licence} licence")
     print()
     rows = [
         (s["name"], s["op"], _geometry(s), _shape(s["shape"]), f"{s['macs']:,}" if s["macs"] else "", f"{s['params']:,}" if s["params"] else "")
@@ -38,6 +38,7 @@ def run(args):
     print_table(rows, ("step", "operation", "kernel", "output", "MACs", "parameters"), "<<<>>>")
     print()
     print(f"{counts.macs:,} MACs; {counts.learned:,} parameters, {counts.entries:,} numbers in the state dict")
+    print(f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32")
     return 0
 
 

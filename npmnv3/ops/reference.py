@@ -4,10 +4,12 @@ Arrays are (N, C, H, W) or, pooled, (N, C), float32 or float64; a result has its
 are. NaN and infinity pass through. Convolutions correlate (no flipped kernels), as all frameworks do.
 """
 
+import math
+
 import numpy as np
 
-#: Elements of one channel group in `depthwise_conv2d`, so that what it works on stays in the cache.
-_GROUP = 1 << 16
+#: Numbers that a convolution works on at a time, beside its input and output, so that they stay in the cache.
+ROOM = 1 << 18
 
 
 def pad2d(x, pad):
@@ -21,7 +23,7 @@ def pad2d(x, pad):
     return out
 
 
-def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
+def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), room=ROOM):
     """Correlate all channels with a bank of kernels.
 
     Parameters
@@ -31,17 +33,31 @@ def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     bias : (O,), dtype of x, or None
     stride : (height, width), pixels
     pad : (top, bottom, left, right), pixels of zeros
+    room : numbers to work on at a time: a band of rows
 
     Returns
     -------
     (N, O, OH, OW); OH = (H + top + bottom - KH) // stride + 1
     """
-    windows = np.lib.stride_tricks.sliding_window_view(pad2d(x, pad), weight.shape[2:], axis=(2, 3))
-    windows = windows[:, :, :: stride[0], :: stride[1]]
-    n, _, oh, ow = windows.shape[:4]
-    columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, -1, oh * ow)
-    out = np.matmul(weight.reshape(len(weight), -1), columns).reshape(n, -1, oh, ow)
+    (n, _, h, w), (o, c, kh, kw), (sh, sw) = x.shape, weight.shape, stride
+    oh, ow = (h + pad[0] + pad[1] - kh) // sh + 1, (w + pad[2] + pad[3] - kw) // sw + 1
+    out = np.empty((n, o, oh, ow), x.dtype)
+    band = max(1, room // (n * _conv2d_row(weight.shape, ow, stride)))
+    for top in range(0, oh, band):
+        part = out[:, :, top : top + band]
+        first, last = top * sh - pad[0], (top + part.shape[2] - 1) * sh - pad[0] + kh
+        start, stop = min(max(first, 0), h), max(min(last, h), 0)
+        rows = pad2d(x[:, :, start:stop], (start - first, last - stop, *pad[2:]))
+        windows = np.lib.stride_tricks.sliding_window_view(rows, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
+        columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kh * kw, -1)
+        part[...] = np.matmul(weight.reshape(o, -1), columns).reshape(part.shape)
     return _add_bias(out, bias)
+
+
+def _conv2d_row(shape, ow, stride):
+    """Numbers that `conv2d` works on for a row of output: columns, product, and the rows of the padded picture."""
+    o, c, kh, kw = shape
+    return (c * kh * kw + o) * ow + c * stride[0] * (ow * stride[1] + kw)
 
 
 def pointwise_conv2d(x, weight, bias=None):
@@ -61,7 +77,7 @@ def pointwise_conv2d(x, weight, bias=None):
     return _add_bias(np.matmul(weight, x.reshape(n, c, h * w)).reshape(n, -1, h, w), bias)
 
 
-def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
+def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), room=ROOM):
     """Correlate each channel with its own kernel.
 
     Parameters
@@ -71,6 +87,7 @@ def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     bias : (C,), dtype of x, or None
     stride : (height, width), pixels
     pad : (top, bottom, left, right), pixels of zeros
+    room : numbers to work on at a time: a group of channels
 
     Returns
     -------
@@ -82,12 +99,20 @@ def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     oh = (h + pad[0] + pad[1] - weight.shape[1]) // stride[0] + 1
     ow = (w + pad[2] + pad[3] - weight.shape[2]) // stride[1] + 1
     out = np.empty((n, c, oh, ow), x.dtype)
-    group = max(1, _GROUP // (h * w))
+    group = max(1, room // _depthwise_channel((oh, ow), weight.shape[1:], stride))
     for i in range(n):
         for c0 in range(0, c, group):
             part = slice(c0, c0 + group)
             _depthwise_group(x[i, part], weight[part], stride, pad, out[i, part])
     return _add_bias(out, bias)
+
+
+def _depthwise_channel(side, kernel, stride):
+    """Numbers that `depthwise_conv2d` works on for a channel: padded picture and phases, then phases and two sums."""
+    (oh, ow), (kh, kw), (sh, sw) = side, kernel, stride
+    rows, width = oh + (kh - 1) // sh + 1, ow + (kw - 1) // sw
+    phases, sums = rows * width * min(sh, kh) * min(sw, kw), 2 * oh * width
+    return phases + (sums if stride == (1, 1) else max(sums, rows * sh * width * sw))
 
 
 def _depthwise_group(x, weight, stride, pad, out):
@@ -106,6 +131,7 @@ def _depthwise_group(x, weight, stride, pad, out):
         for p in range(min(sh, kh))
         for q in range(min(sw, kw))
     }
+    del padded, fits
     total = np.zeros((c, oh * width), x.dtype)
     product = np.empty_like(total)
     for i in range(kh):
@@ -190,10 +216,10 @@ def identity(x):
 
 
 # fmt: off
-#: operation -> (function, roles of its parameters, fields of the step that it takes)
+#: operation -> (function, roles of its parameters, fields of the step that it takes, and `room`)
 OPERATIONS = {
-    "conv2d":           (conv2d,           ("weight", "bias"), ("stride", "pad")),
-    "depthwise_conv2d": (depthwise_conv2d, ("weight", "bias"), ("stride", "pad")),
+    "conv2d":           (conv2d,           ("weight", "bias"), ("stride", "pad", "room")),
+    "depthwise_conv2d": (depthwise_conv2d, ("weight", "bias"), ("stride", "pad", "room")),
     "pointwise_conv2d": (pointwise_conv2d, ("weight", "bias"), ()),
     "linear":           (linear,           ("weight", "bias"), ()),
     "batch_norm":       (batch_norm,       ("gamma", "beta", "mean", "variance"), ("eps",)),
@@ -210,7 +236,7 @@ OPERATIONS = {
 # fmt: on
 
 
-def apply(step, inputs, arrays):
+def apply(step, inputs, arrays, room=ROOM):
     """Run one step.
 
     Parameters
@@ -218,6 +244,7 @@ def apply(step, inputs, arrays):
     step : Step
     inputs : sequence of arrays, one for each of `step.inputs`, with the batch axis
     arrays : {parameter's name: array}, in the operations' own layout (`Param.to_canonical`) and the inputs' dtype
+    room : numbers that a convolution may work on at a time, beside its input and output
 
     Returns
     -------
@@ -225,4 +252,23 @@ def apply(step, inputs, arrays):
     """
     function, roles, fields = OPERATIONS[step.op]
     params = [arrays[param.name] for role in roles if (param := step.param(role))]
-    return function(*inputs, *params, **{name: getattr(step, name) for name in fields})
+    return function(*inputs, *params, **{name: room if name == "room" else getattr(step, name) for name in fields})
+
+
+def plan_room(plan):
+    """What `room` keeps a whole run within three of the plan's largest tensors: two lie before and behind an operation."""
+    return min(ROOM, max(math.prod(step.shape) for step in plan) // 2)
+
+
+def workspace(step, room=ROOM):
+    """Numbers that `apply` works on for one picture, at most, beside the step's input and output."""
+    if step.op == "conv2d":
+        _, c, kh, kw = shape = step.param("weight").canonical
+        ow = step.shape[2]
+        row = _conv2d_row(shape, ow, step.stride)
+        return min(step.shape[1], max(1, room // row)) * row + c * kh * (ow * step.stride[1] + kw)
+    if step.op == "depthwise_conv2d":
+        c, *side = step.shape
+        channel = _depthwise_channel(side, (step.kernel, step.kernel), step.stride)
+        return min(c, max(1, room // channel)) * channel
+    return 0
