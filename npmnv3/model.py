@@ -13,6 +13,7 @@ from .dumps import load_weights
 from .engines import make_engine
 from .errors import MissingWeightsError, Npmnv3Error, PictureError, UsageError
 from .plan import check_side, make_plan
+from .registry import REGISTRY, shipped_dump
 from .variants import get_variant, list_models
 
 #: Pictures that `Model.predict` hands to the engine at a time.
@@ -20,19 +21,23 @@ BATCH = 16
 
 
 def load(
-    name_or_dump, weights=None, num_classes=None, engine="auto", dtype="float32", *, threads=None, rounded_constants=False
-):
+    name_or_dump, weights=None, num_classes=None, engine="auto", dtype="float32", *, threads=None,
+    rounded_constants=False, fetch=None,
+):  # fmt: skip
     """Load a network with its weights.
 
     Parameters
     ----------
-    name_or_dump : str, a model's name (`npmnv3.list_models()`), or the path of a dump that says which network it is
-    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the weights that ship with npmnv3
+    name_or_dump : str, a model's name (`npmnv3.list_models()`), with "@tag" for further published weights of it, or the
+        path of a dump that says which network it is
+    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which ship
+        with npmnv3 or are in the cache that `npmnv3 fetch` fills
     num_classes : int; default what the weights hold
     engine : "auto" (the fast engine if Numba is there), "numba" or "numpy"
     dtype : "float32" or "float64", of the arithmetic and of the results; float64 is NumPy's
     threads : int, of the fast engine; default NPMNV3_THREADS or all cores
     rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in float64
+    fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
 
     Returns
     -------
@@ -42,20 +47,20 @@ def load(
     ------
     UnknownModelError, MissingWeightsError, WeightsError, UsageError, MissingExtraError
     """
-    variant, weights = _resolve(name_or_dump, weights)
+    variant, weights = _resolve(name_or_dump, weights, fetch)
     if num_classes is not None:
         make_plan(variant or get_variant(list_models()[0]), num_classes)  # refuses a count that is none
     checked = load_weights(weights, variant, num_classes)
     return Model(checked, engine, dtype, threads=threads, rounded_constants=rounded_constants)
 
 
-def _resolve(name_or_dump, weights):
-    """(variant or None, weights) of `load`'s first two arguments."""
+def _resolve(name_or_dump, weights, fetch):
+    """(variant or None, weights) of `load`'s arguments of these names."""
     if not isinstance(name_or_dump, (str, os.PathLike)):
         raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
-    if isinstance(name_or_dump, str) and name_or_dump in list_models():
-        variant = get_variant(name_or_dump)
-        return variant, _shipped(variant) if weights is None else weights
+    if isinstance(name_or_dump, str) and name_or_dump in REGISTRY:
+        entry = REGISTRY[name_or_dump]
+        return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
     if isinstance(name_or_dump, os.PathLike) or pathlib.PurePath(name_or_dump).suffix in (".h5", ".hdf5", ".npz"):
@@ -63,30 +68,23 @@ def _resolve(name_or_dump, weights):
     return get_variant(name_or_dump), weights  # raises, with the nearest names
 
 
-def _shipped(variant):
-    """The dump of this network that came with npmnv3."""
-    here = pathlib.Path(__file__).parent
-    for folder in (here / "weights", here.parent / "weights"):  # installed, or in a clone
-        path = folder / f"{variant.source.name}--{variant.name}.h5"
-        if path.is_file():
-            return path
-    raise MissingWeightsError(missing_weights_text(variant))
+def _published(entry, fetch):
+    """The dump of a published checkpoint: shipped, in the cache, or fetched if that is allowed."""
+    shipped = shipped_dump(entry)
+    if shipped:
+        return shipped
+    from . import fetching  # which loads the network's libraries
 
-
-def missing_weights_text(variant):
-    """How to get the weights of a network that are not here."""
-    name = variant.full_name
-    published = f" The published file is {variant.checkpoint.url}." if variant.checkpoint else ""
-    return (
-        f"the weights of {name} are not here: npmnv3 ships only {', '.join(shipped_models())}.{published} "
-        f"Make a dump of them with the scripts in weights/ (weights/README.md) and load it: "
-        f"npmnv3.load({name!r}, weights=FILE), or --model {name} --weights FILE on the command line"
-    )
-
-
-def shipped_models():
-    """Names of the models whose weights ship with npmnv3."""
-    return [name for name in list_models() if get_variant(name).source.name == "ppocr"]
+    fetch = os.environ.get("NPMNV3_FETCH", "0") not in ("", "0") if fetch is None else fetch
+    wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
+    path = fetching.fetch(entry.name) if wanted else fetching.cached_dump(entry.name)
+    if path is None:
+        raise MissingWeightsError(
+            f"the weights of {entry.name} are not here. Get the published ones, {entry.url}, with `npmnv3 fetch {entry.name}` "
+            f"(or npmnv3.load(..., fetch=True), or NPMNV3_FETCH=1); or load a dump of your own: "
+            f"npmnv3.load({entry.model!r}, weights=FILE), or --model {entry.model} --weights FILE on the command line"
+        )
+    return path
 
 
 def param_shapes(name, num_classes=None):
@@ -190,6 +188,33 @@ class Model:
         computed by the reference engine, step by step, batch norms apart.
         """
         return self._reference.trace(self._input(x))
+
+    def profile(self, x, rounds=20):
+        """Where the time of one picture goes, in one thread.
+
+        Parameters
+        ----------
+        x : (1, 3, H, W) floating array
+        rounds : int, runs; each line is its quickest
+
+        Returns
+        -------
+        list of LayerTime, in order of execution: name, op, milliseconds, macs, and share, of the multiply-adds a second
+        that this core was measured to reach in the same run
+
+        Raises
+        ------
+        UsageError
+            Another engine than the fast one, or not one picture.
+        """
+        if not hasattr(self._engine, "profile"):
+            raise UsageError(f"the engine is {self.engine}; profile needs engine='numba'")
+        x = self._input(x)
+        if len(x) != 1:
+            raise UsageError(f"x has {len(x)} pictures, expected 1")
+        if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+            raise UsageError(f"rounds is {rounds!r}, expected a whole number from 1")
+        return self._engine.profile(x, rounds)
 
     def predict(self, pictures, top=5):
         """Classify pictures.

@@ -1,0 +1,54 @@
+"""`npmnv3 profile`: where the fast engine's time goes."""
+
+import json
+
+from ..variants import DEFAULT_MODEL
+from . import input_side, print_table
+
+HELP = "show where the fast engine's time goes, layer by layer, beside the processor's peak"
+
+
+def add_arguments(parser):
+    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument("--weights", metavar="FILE", help="a weight dump (default: random ones: they do not change the time)")
+    parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
+    parser.add_argument("--rounds", type=int, default=50, metavar="N", help="runs, the quickest of which counts (default 50)")
+    parser.add_argument("--json", action="store_true", help="a list of JSON objects")
+
+
+def run(args):
+    import numpy as np
+
+    model = load_any(args)
+    x = np.random.default_rng(0).standard_normal((1, 3, *input_side(args.side, model.variant))).astype(np.float32)
+    rows = model.profile(x, args.rounds)
+    if args.json:
+        print(json.dumps([row._asdict() for row in rows], indent=1))
+        return 0
+    table = [_line(row) for row in rows]
+    total = sum(row.milliseconds for row in rows)
+    macs = sum(row.macs for row in rows)
+    print_table(table, ("layers", "us", "MMACs", "of peak"), "<>>>")
+    print()
+    peak = sum(row.share * row.milliseconds for row in rows) / total
+    print(f"{model.variant.full_name}: {total:.3f} ms, {macs / 1e6:.2f} MMACs, {peak:.0%} of one core's peak rate")
+    return 0
+
+
+def _line(row):
+    return row.name, f"{1e3 * row.milliseconds:.1f}", f"{row.macs / 1e6:.2f}", f"{row.share:.0%}"
+
+
+def load_any(args):
+    """The model asked for, on the fast engine; a known name without weights gets random ones."""
+    import numpy as np
+
+    from ..model import load
+    from ..plan import make_plan
+    from ..testing import random_params
+    from ..variants import get_variant, list_models
+
+    weights = args.weights
+    if weights is None and args.model in list_models():
+        weights = random_params(make_plan(get_variant(args.model)), np.random.default_rng(0))
+    return load(args.model, weights, engine="numba")

@@ -1,0 +1,203 @@
+"""The fast engine as a whole: passes once for a network, programs once for a size, then runs."""
+
+import collections
+import contextlib
+import math
+import os
+
+import numpy as np
+
+from ...counts import step_macs
+from ...errors import UsageError
+from .fold import fold
+from .fuse import fuse
+from .jit import library
+from .pack import Weights
+from .run import Bound, Programs
+from .schedule import schedule, split_head
+from .team import Team, thread_count
+
+#: Pictures whose pooled channels go through the head together.
+HEAD_PICTURES = 56
+
+#: Multiply-adds of a picture from which on several threads share it: below, waiting for each other costs more.
+SHARED_MACS = 5_000_000
+
+
+class FastEngine:
+    """Runs a network with compiled kernels, in float32.
+
+    Parameters
+    ----------
+    make_plan : callable (side or None) -> tuple of Step for an input of (H, W) pixels, with batch norm or without
+    params : {source's name: array as the source stores it}
+    threads : int, default NPMNV3_THREADS or all cores
+
+    The same picture gives the same bits in any batch and with any number of threads. One engine may be called from many
+    threads at once. With NPMNV3_DEBUG=1 every command is checked before it runs, and memory between buffers after.
+    """
+
+    name, dtype = "numba", np.dtype(np.float32)
+
+    def __init__(self, make_plan, params, *, threads=None):
+        self._make_plan, self.threads, self._library = make_plan, thread_count(threads), library()
+        self._debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
+        plan = make_plan(None)
+        layers = fuse(plan)
+        self._weights = Weights(layers, fold(plan, params), self._library.machine)
+        body, self._head = split_head(layers)
+        self._pooled = body[-1]
+        self._classes, self._gain = plan[-1].shape[0], _gain(plan)
+        # The first convolution halves both sides.
+        self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
+        self._programs = Programs(lambda program: Bound(program, self._weights, self._library, self._debug))
+        self._team = Team(self.threads)
+
+    def run(self, x):
+        """Logits.
+
+        Parameters
+        ----------
+        x : (N, 3, H, W) float32, C-contiguous, N at least 1
+
+        Returns
+        -------
+        (N, classes) float32, a new array
+        """
+        return self._all(x, self._head, self._classes)
+
+    def features(self, x):
+        """What the classifier gets, (N, F) float32, for x as in `run`."""
+        head = self._head[:-1]
+        channels = head[-1].shape[0] if head else self._pooled.shape[0]
+        return self._all(x, head, channels) * np.float32(self._gain)
+
+    def profile(self, x, rounds=20):
+        """Where the time of one picture goes, in one thread.
+
+        Parameters
+        ----------
+        x : (1, 3, H, W) float32, C-contiguous
+        rounds : int, the quickest of which counts, for each command
+
+        Returns
+        -------
+        list of LayerTime, see `profile`
+        """
+        from .profile import layer_times
+
+        side = x.shape[2:]
+        with self._borrow_body(side, False) as body, self._borrow_head(self._head, 1) as tail:
+            self._run_body(body, x[0])
+            tail.input[:, 0] = body.output[:, 0]
+            seconds = {**body.timed_run(rounds), **tail.timed_run(rounds)}
+        return layer_times(seconds, fuse(self._make_plan(side)), self._make_plan(side), self._library)
+
+    def workspace_bytes(self, side):
+        """Memory for one caller with one picture of `side` (height, width), besides the weights, in bytes."""
+        side = tuple(side)
+        with self._borrow_body(side, False) as body, self._borrow_head(self._head, 1) as tail:
+            return body.nbytes + tail.nbytes
+
+    @property
+    def weight_bytes(self):
+        """Memory of the packed weights, shared by all callers."""
+        return self._weights.block.nbytes
+
+    def _all(self, x, head, channels):
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
+        x = np.ascontiguousarray(x, np.float32)  # the kernels would believe any address
+        out = np.empty((len(x), channels), np.float32)
+        most = HEAD_PICTURES * self.threads
+        for start in range(0, len(x), most):
+            self._some(x[start : start + most], head, out[start : start + most])
+        return out
+
+    def _some(self, x, head, out):
+        """Fill `out`: the pictures one after another, or side by side; then the head, for a part of them at a time."""
+        n, count = len(x), min(self.threads, len(x))
+        ends = [n * i // count for i in range(count + 1)]
+        parts = list(zip(ends, ends[1:]))
+        with contextlib.ExitStack() as stack:
+            tails = (
+                [stack.enter_context(self._borrow_head(head, stop - start)) for start, stop in parts] if head else []
+            )
+            targets = [tail.input[:, i] for tail in tails for i in range(tail.input.shape[1])]
+
+            def picture(i):
+                with self._borrow_body(x.shape[2:], n == 1) as body:
+                    self._run_body(body, x[i])
+                    if head:
+                        targets[i][...] = body.output[:, 0]
+                    else:
+                        _read_vectors(body.output, out[i : i + 1])
+
+            def part(i):
+                tails[i].run()
+                _read_vectors(tails[i].output, out[slice(*parts[i])])
+
+            self._each(n, picture)
+            self._each(len(tails), part)
+
+    def _each(self, count, job):
+        """job(0), ..., job(count - 1), in this thread or in all."""
+        pending = collections.deque(range(count))
+
+        def work(_):
+            while pending:
+                try:
+                    i = pending.popleft()
+                except IndexError:  # another thread took the last one
+                    return
+                job(i)
+
+        if count < 2 or self.threads == 1 or not self._team.run(work, pending.clear):
+            work(0)
+
+    def _run_body(self, body, picture):
+        body.read_from(picture)
+        if body.threads == 1:
+            return body.run()
+        try:
+            done = self._team.run(body.run, body.abandon)
+        except BaseException:
+            body.ready()
+            raise
+        if not done:  # another caller has the team
+            with self._borrow_body(picture.shape[1:], False) as alone:
+                self._run_body(alone, picture)
+                body.output[...] = alone.output
+
+    def _borrow_body(self, side, shared):
+        """The program for one picture; for all threads together, if that is asked for and pays."""
+        worth = shared and self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
+        threads = self.threads if worth else 1
+        return self._programs.borrow((side, threads), lambda: self._body_program(side, threads))
+
+    def _borrow_head(self, head, pictures):
+        return self._programs.borrow((len(head), pictures), lambda: self._head_program(head, pictures))
+
+    def _body_program(self, side, threads):
+        body, _ = split_head(fuse(self._make_plan(side)))
+        picture = (3, *side)
+        return schedule(body, self._weights, self._library, picture=picture, threads=threads, guard=self._debug)
+
+    def _head_program(self, head, pictures):
+        given = (head[0].inputs[0], self._pooled.shape[0])
+        return schedule(head, self._weights, self._library, head_input=given, pictures=pictures, guard=self._debug)
+
+
+def _read_vectors(vectors, out):
+    """(planes, N, width) vectors of channels as (N, channels)."""
+    n, channels = out.shape
+    out[...] = vectors.transpose(1, 0, 2).reshape(n, -1)[:, :channels]
+
+
+def _gain(plan):
+    """Constant factor on the classifier's input, which the engine keeps in the classifier's weights."""
+    steps, name, gain = {step.name: step for step in plan}, plan[-1].inputs[0], 1.0
+    while name in steps and steps[name].op in ("scale", "identity"):
+        gain *= steps[name].factor
+        name = steps[name].inputs[0]
+    return gain

@@ -1,0 +1,72 @@
+"""First pass: batch norm and constant factors go into the weights, in float64."""
+
+import numpy as np
+
+from ...errors import UsageError
+
+#: Steps that multiply or add constants a channel, and so vanish into the layers beside them.
+FOLDED = ("batch_norm", "scale", "identity")
+
+
+def fold(plan, params):
+    """Weight and bias of every layer of a plan.
+
+    Parameters
+    ----------
+    plan : tuple of Step, with batch norm or already without
+    params : {source's name: array as the source stores it}
+
+    Returns
+    -------
+    {step's name: (weight, bias)}, float32 in the operation's own layout: a norm that follows multiplies weight and bias
+    by gamma / sqrt(variance + eps), a factor on the layer's input multiplies the weight
+    """
+    consumers = {}
+    for step in plan:
+        for name in step.inputs:
+            consumers.setdefault(name, []).append(step)
+    factors = _factors(plan)
+    return {step.name: _fold_layer(step, params, consumers, factors) for step in plan if step.param("weight")}
+
+
+def _fold_layer(step, params, consumers, factors):
+    after = consumers.get(step.name, [])
+    norm = next((other for other in after if other.op == "batch_norm"), None)
+    if norm and len(after) > 1:
+        raise UsageError(
+            f"{step.name} feeds {' and '.join(other.name for other in after)}; a norm must be alone after its layer"
+        )
+    factor = factors.get(step.inputs[0], 1.0)
+    exact = np.float64 if norm or factor != 1 else np.float32  # what nothing is done to need not be converted
+    weight = _array(step, "weight", params, exact)
+    bias = _array(step, "bias", params, exact) if step.param("bias") else np.zeros(len(weight))
+    if factor != 1:
+        weight = weight * factor
+    if norm:
+        weight, bias = _fold_norm(weight, bias, norm, params)
+    return weight.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
+
+
+def _array(step, role, params, dtype):
+    param = step.param(role)
+    return param.to_canonical(np.asarray(params[param.name], dtype))
+
+
+def _fold_norm(weight, bias, norm, params):
+    gamma, beta, mean, variance = (
+        _array(norm, role, params, np.float64) for role in ("gamma", "beta", "mean", "variance")
+    )
+    factor = gamma / np.sqrt(variance + norm.eps)
+    return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1)), beta + (bias - mean) * factor
+
+
+def _factors(plan):
+    """{tensor's name: constant factor that its reader's weights take over}; only layers with weights may read it."""
+    factors = {step.name: step.factor for step in plan if step.op == "scale"}
+    for step in plan:
+        for name in step.inputs:
+            if name in factors and step.param("weight") is None:
+                raise UsageError(
+                    f"{step.name} ({step.op}) reads {name}, a scaled tensor; only a layer with weights can"
+                )
+    return factors

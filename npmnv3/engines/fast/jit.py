@@ -1,0 +1,199 @@
+"""Compile the kernels with LLVM, once for a processor, and keep the machine code in the user's cache.
+
+The compiler is the one under Numba, called through the package that Numba calls it through: importing all of Numba
+takes longer than loading the cached code and classifying a picture.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+from ...errors import UsageError
+from .kernels.record import Machine
+
+#: Features of the processor that are switched off where narrower vectors are asked for.
+_WIDE = ("avx512", "avx10", "evex512")
+
+
+#: Processors that take a vector of 16 floats as two of 8.
+_DOUBLE_PUMPED = ("znver4",)
+
+
+class Library:
+    """Compiled kernels.
+
+    Attributes
+    ----------
+    machine : Machine they were compiled for
+    processor : str, LLVM's name of the processor
+    kernels : {name: Kernel}
+    addresses : {name: int} of the functions, "barrier" among them
+    execute : callable (address of commands, count); other Python threads run meanwhile
+    cached : bool, the machine code came from the cache
+    kept : bool, it is in the cache now
+    """
+
+    def __init__(self, machine, processor, features):
+        import llvmlite
+        import llvmlite.binding as llvm
+
+        self.processor = processor
+        with contextlib.suppress(RuntimeError):  # newer versions do it themselves, and say so
+            llvm.initialize()
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        target = llvm.Target.from_default_triple()
+        compiler = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
+        key = _key(llvmlite.__version__, llvm.llvm_version_info, target.triple, processor, features, machine)
+        code = _read_cache(key)
+        self.cached, self.kept, self.machine = code is not None, True, machine
+        if code is None:
+            code = _compile(llvm, compiler, machine)
+            self.kept = _write_cache(key, code)
+        names, _, machine_code = code.partition(b"\n")
+        self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), compiler)
+        self._engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
+        self._engine.finalize_object()
+        self.addresses = {name: self._engine.get_function_address(name) for name in names.decode().split()}
+        self.execute = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self.addresses.pop("execute"))
+
+    @functools.cached_property
+    def kernels(self):
+        from .kernels import kernels_for
+
+        return kernels_for(self.machine)
+
+
+@functools.lru_cache(maxsize=None)
+def library():
+    """The kernels for this processor, or for the vector width in NPMNV3_VECTOR; made once in a process."""
+    return _library(os.environ.get("NPMNV3_VECTOR", ""))
+
+
+@functools.lru_cache(maxsize=None)
+def _library(forced):
+    import llvmlite.binding as llvm
+
+    features = dict(llvm.get_host_cpu_features())
+    if forced not in ("", "4", "8", "16"):
+        raise UsageError(
+            f"the environment variable NPMNV3_VECTOR is {forced!r}, expected 4, 8 or 16 (floats in a vector)"
+        )
+    width = int(forced) if forced else _best_width(features)
+    if width < 16:
+        features = {name: on and not name.startswith(_WIDE) for name, on in features.items()}
+    arm = platform.machine().lower() in ("aarch64", "arm64")
+    registers = 32 if arm or features.get("avx512f") else 16
+    flags = ",".join(("+" if on else "-") + name for name, on in sorted(features.items()))
+    halves = width == 16 and llvm.get_host_cpu_name() in _DOUBLE_PUMPED
+    return Library(Machine(width, registers, halves), llvm.get_host_cpu_name(), flags)
+
+
+def _best_width(features):
+    if features.get("avx512f"):
+        return 16
+    return 8 if features.get("avx2") and features.get("fma") else 4
+
+
+def warm_up():
+    """Compile the kernels for this processor, unless that was done before, so that later processes start quickly.
+
+    Returns
+    -------
+    (Path of the cache's folder, Library: its `cached` says whether they were there already, `kept` whether they are now)
+    """
+    return cache_folder(), library()
+
+
+def build_module(machine):
+    """All kernels as LLVM IR, and their names."""
+    from llvmlite import ir
+
+    from .control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak
+    from .kernels import kernels_for
+    from .kernels.ir import INT, Code
+
+    module = ir.Module("npmnv3")
+    kernels = [(kernel.name, kernel.args, kernel.emit) for kernel in kernels_for(machine).values()]
+    kernels += [("barrier", BARRIER_ARGS, build_barrier), ("peak", PEAK_ARGS, build_peak)]
+    for name, args, emit in kernels:
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT]), name)
+        code = Code(function, machine.width)
+        values = {arg: code.load_int(function.args[0], 8 * i) for i, arg in enumerate(args)}
+        emit(code, SimpleNamespace(**values))
+        code.builder.ret_void()
+    build_execute(module)
+    return str(module), [*(name for name, _, _ in kernels), "execute"]
+
+
+def _compile(llvm, compiler, machine):
+    """The functions' names, a newline, and an object file."""
+    text, names = build_module(machine)
+    module = llvm.parse_assembly(text)
+    module.verify()
+    return " ".join(names).encode() + b"\n" + compiler.emit_object(module)
+
+
+# The cache
+
+
+def cache_folder():
+    """Where compiled kernels are kept: `kernels` in NPMNV3_CACHE, or in the place that the system has for caches."""
+    if folder := os.environ.get("NPMNV3_CACHE"):
+        return Path(folder).expanduser() / "kernels"
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(base)) / "npmnv3" / "kernels"
+
+
+def _key(*facts):
+    """A hash of everything that the machine code depends on, the source of the kernels included."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for module in ("jit", "control", "kernels.__init__", "kernels.ir", "kernels.record", "kernels.pointwise",
+                   "kernels.depthwise", "kernels.conv", "kernels.small"):  # fmt: skip
+        digest.update(_source(module))
+    return digest.hexdigest()[:32]
+
+
+def _source(module):
+    import pkgutil
+
+    return pkgutil.get_data(__package__, module.replace(".", "/") + ".py") or b""
+
+
+def _read_cache(key):
+    """The code kept under a key, or None if there is none or it is damaged."""
+    try:
+        data = (cache_folder() / f"{key}.bin").read_bytes()
+    except OSError:
+        return None
+    digest, code = data[:32], data[32:]
+    return code if hashlib.sha256(code).digest() == digest else None
+
+
+def _write_cache(key, code):
+    """Keep code under a key; False where that cannot be: then the next process compiles again, nothing else is lost."""
+    with contextlib.suppress(OSError):
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(code).digest() + code)
+            os.replace(name, folder / f"{key}.bin")
+            return True
+        except OSError:
+            os.unlink(name)
+            raise
+    return False

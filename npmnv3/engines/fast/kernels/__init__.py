@@ -1,0 +1,25 @@
+"""The kernels, each beside its plain NumPy twin; `kernels_for` gives all of them for one machine."""
+
+from . import small
+from .conv import conv
+from .depthwise import depthwise
+from .pointwise import VECTORS, pointwise
+from .record import Kernel, Machine
+
+#: Taps and strides (along a row) for which there are kernels.
+DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))
+CONV = ((3, 2),)
+
+
+def kernels_for(machine):
+    """{name: Kernel} of all kernels for a `Machine`."""
+    kernels = [pointwise(machine, halves) for halves in range(2, 2 * VECTORS + 1, 1 if machine.halves else 2)]
+    kernels += [depthwise(machine, size, step) for size, step in DEPTHWISE]
+    kernels += [conv(machine, size, step) for size, step in CONV]
+    kernels += [
+        make(machine) for make in (small.copy_rows, small.mean, small.gate_map, small.gate_weights, small.max_pool)
+    ]
+    return {kernel.name: kernel for kernel in kernels}
+
+
+__all__ = ["CONV", "DEPTHWISE", "VECTORS", "Kernel", "Machine", "kernels_for"]

@@ -1,0 +1,107 @@
+"""The first convolution: a few input planes, each of its pixels a broadcast, to vectors of output channels.
+
+Like the depthwise kernel it reads padded rows through a table. Here a plane holds single floats, not vectors.
+"""
+
+import numpy as np
+
+from .record import FLOAT_BYTES, Kernel, Operand, activate
+
+ARGS = (
+    "x", "x_plane", "inputs",           # the first float of a plane's padded row is x + its offset in the table
+    "table", "stride",                  # offsets, 8 bytes each; rows that an output row is further down
+    "weight",                           # for each output plane: bias, then for each input plane its taps, a vector each
+    "out", "out_plane", "out_row",
+    "tiles", "rest", "rows", "planes",
+    "act", "slope",
+)  # fmt: skip
+
+
+class _Writer:
+    """Writes the kernel: loops over output planes, in them over rows, over tiles of pixels, over input planes."""
+
+    def __init__(self, code, a, machine, size, step):
+        self.code, self.a, self.tile, self.vector, self.size, self.step = (
+            code,
+            a,
+            tile_of(machine),
+            machine.bytes,
+            size,
+            step,
+        )
+        self.slope = code.float_of(a.slope)
+
+    def write(self):
+        a = self.a
+        self.code.loop(a.planes, [a.weight, a.out], lambda c: self.plane(*c))
+
+    def plane(self, weight, out):
+        code, a = self.code, self.a
+        code.loop(a.rows, [a.table, out], lambda c: self.row(weight, *c))
+        taps = code.mul(a.inputs, self.size**2 * self.vector)
+        return [code.add(weight, code.add(taps, self.vector)), code.add(out, a.out_plane)]
+
+    def row(self, weight, table, out):
+        code, a = self.code, self.a
+        rows = [code.add(a.x, code.load_int(table, 8 * i)) for i in range(self.size)]
+        at = code.loop(a.tiles, [out, *rows], lambda c: self.pixels(self.tile, weight, *c))
+        code.loop(a.rest, at, lambda c: self.pixels(1, weight, *c))
+        return [code.add(table, code.mul(a.stride, 8)), code.add(out, a.out_row)]
+
+    def pixels(self, count, weight, out, *rows):
+        """`count` outputs side by side; gives back where the next ones are."""
+        code, a = self.code, self.a
+        start = [*[code.load(weight)] * count, code.add(weight, self.vector), *rows]
+        sums = code.loop(a.inputs, start, lambda c: self.input_plane(c[:count], *c[count:]))[:count]
+        for p, value in enumerate(code.activate(sums, a.act, self.slope)):
+            code.store(value, out, p * self.vector)
+        return [code.add(out, count * self.vector), *(code.add(row, count * self.step * FLOAT_BYTES) for row in rows)]
+
+    def input_plane(self, sums, weight, *rows):
+        code, sums = self.code, list(sums)
+        for i, row in enumerate(rows):
+            taps = [code.load(weight, (i * self.size + j) * self.vector) for j in range(self.size)]
+            for column in range(self.step * (len(sums) - 1) + self.size):
+                x = code.broadcast(row, column * FLOAT_BYTES)
+                for j in range(self.size):
+                    p, other = divmod(column - j, self.step)
+                    if not other and 0 <= p < len(sums):
+                        sums[p] = code.fma(x, taps[j], sums[p])
+        weight = code.add(weight, self.size**2 * self.vector)
+        return [*sums, weight, *(code.add(row, self.a.x_plane) for row in rows)]
+
+
+def tile_of(machine):
+    """Pixels that the kernel works on at once: it has no other vectors of channels to hold."""
+    return 2 * machine.tile
+
+
+def conv(machine, size, step):
+    """The kernel for size x size taps, at every `step`-th pixel of a row."""
+    lane, vector, tile = FLOAT_BYTES, machine.bytes, tile_of(machine)
+
+    def operands(a):
+        pixels, width, taps = a.tiles * tile + a.rest, machine.width, 1 + a.inputs * size * size
+        return {
+            "table": Operand(a.table, ((a.rows - 1) * a.stride + size,), (8,)),
+            "x": Operand(a.x, (a.inputs, step * (pixels - 1) + size), (a.x_plane, lane), table="table"),
+            "weight": Operand(a.weight, (a.planes, taps, width), (taps * vector, vector, lane)),
+            "out": Operand(a.out, (a.planes, a.rows, pixels, width), (a.out_plane, a.out_row, vector, lane)),
+        }
+
+    def plain(a, arrays):
+        weight, out = arrays["weight"], arrays["out"]
+        planes, rows, pixels, width = out.shape
+        taps = weight[:, 1:].reshape(planes, a.inputs, size, size, width)
+        total = np.broadcast_to(weight[:, 0, None, None, :], out.shape).copy()
+        for y in range(rows):
+            for i in range(size):
+                for j in range(size):
+                    row = arrays["x"][y * a.stride + i][:, j : j + step * (pixels - 1) + 1 : step]
+                    total[:, y] += np.einsum("cp,ocv->opv", row, taps[:, :, i, j])
+        out[...] = activate(total, a.act, a.slope)
+
+    def emit(code, a):
+        _Writer(code, a, machine, size, step).write()
+
+    return Kernel(f"conv{size}_{step}", ARGS, emit, operands, plain)

@@ -1,0 +1,233 @@
+"""A small language for kernels: vectors of floats, addresses, loops, on top of LLVM's IR.
+
+A kernel is written once, in terms of a vector of `width` floats, by calling the methods of `Code`: each of them appends
+an instruction and gives back its value. Addresses and counts are 64-bit integers; an address plus a constant costs
+nothing, the processor adds it while loading.
+"""
+
+from llvmlite import ir
+
+from .record import FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
+
+FLOAT, INT, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+BYTE_POINTER = ir.IntType(8).as_pointer()
+
+
+class Code:
+    """One function under construction.
+
+    Parameters
+    ----------
+    function : ir.Function without blocks
+    width : floats in a vector
+    """
+
+    def __init__(self, function, width):
+        self.function, self.width, self.bytes = function, width, width * FLOAT_BYTES
+        self.vector, self.half = ir.VectorType(FLOAT, width), ir.VectorType(FLOAT, width // 2)
+        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+    # Numbers
+
+    def int(self, value):
+        """A Python int as an integer value; a value is left alone."""
+        return value if isinstance(value, ir.Value) else INT(value)
+
+    def add(self, a, b):
+        return self.builder.add(self.int(a), self.int(b))
+
+    def sub(self, a, b):
+        return self.builder.sub(self.int(a), self.int(b))
+
+    def mul(self, a, b):
+        return self.builder.mul(self.int(a), self.int(b))
+
+    def is_set(self, value):
+        """True where an integer is not 0."""
+        return self.builder.icmp_signed("!=", value, INT(0))
+
+    # Vectors
+
+    def constant(self, value, kind=None):
+        """A number in every lane of a vector, by default a whole one."""
+        kind = kind or self.vector
+        return ir.Constant(kind, [float(value)] * kind.count)
+
+    def splat(self, scalar, kind=None):
+        """A float in every lane."""
+        kind = kind or self.vector
+        undefined, lanes = ir.Constant(kind, ir.Undefined), ir.VectorType(INT32, kind.count)
+        first = self.builder.insert_element(undefined, scalar, INT32(0))
+        return self.builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * kind.count))
+
+    def float_of(self, bits):
+        """The float whose bits are the lower half of an integer."""
+        return self.builder.bitcast(self.builder.trunc(bits, INT32), FLOAT)
+
+    def lower(self, value):
+        """The lower half of a vector."""
+        lanes = ir.VectorType(INT32, self.half.count)
+        return self.builder.shuffle_vector(value, value, ir.Constant(lanes, list(range(self.half.count))))
+
+    def fma(self, a, b, c):
+        """a * b + c, in one rounding where the processor can."""
+        return self._call("llvm.fmuladd", a.type, [a, b, c])
+
+    def fadd(self, a, b):
+        return self.builder.fadd(a, b)
+
+    def fmul(self, a, b):
+        return self.builder.fmul(a, b)
+
+    def total(self, values):
+        """Sum of several vectors, as a tree."""
+        while len(values) > 1:
+            pairs = [self.fadd(a, b) for a, b in zip(values[::2], values[1::2])]
+            values = pairs + values[len(pairs) * 2 :]
+        return values[0]
+
+    def clip_below(self, value, low):
+        """max(value, low); NaN stays NaN, since every comparison with it is false."""
+        return self.builder.select(self.builder.fcmp_ordered(">", low, value), low, value)
+
+    def clip_above(self, value, high):
+        return self.builder.select(self.builder.fcmp_ordered("<", high, value), high, value)
+
+    def maximum(self, a, b):
+        """The larger one; NaN if either is."""
+        larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
+        return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
+
+    def activate(self, values, act, slope):
+        """Apply the activation whose number is in `act` to some vectors; `slope` is a float.
+
+        hard-sigmoid is clip(slope * x + 0.5, 0, 1), hard-swish is x times that.
+        """
+        slopes = {
+            kind: self.splat(slope, kind) for kind in (self.vector, self.half) if kind in [v.type for v in values]
+        }
+
+        def constant(number, x):
+            return self.constant(number, x.type)
+
+        def gate(x):
+            line = self.fma(x, slopes[x.type], constant(0.5, x))
+            return self.clip_above(self.clip_below(line, constant(0, x)), constant(1, x))
+
+        return self.switch(act, {
+            NONE: lambda: list(values),
+            RELU: lambda: [self.clip_below(x, constant(0, x)) for x in values],
+            HARD_SWISH: lambda: [self.fmul(x, gate(x)) for x in values],
+            HARD_SIGMOID: lambda: [gate(x) for x in values],
+        })  # fmt: skip
+
+    # Memory
+
+    def load(self, address, offset=0, kind=None):
+        """A vector, by default a whole one."""
+        return self._load(kind or self.vector, address, offset, FLOAT_BYTES)
+
+    def load_int(self, address, offset=0):
+        return self._load(INT, address, offset, 8)
+
+    def load_float(self, address, offset=0):
+        return self._load(FLOAT, address, offset, FLOAT_BYTES)
+
+    def broadcast(self, address, offset=0):
+        """One float of memory in every lane."""
+        return self.splat(self.load_float(address, offset))
+
+    def store(self, value, address, offset=0):
+        self.builder.store(value, self._pointer(value.type, address, offset), align=FLOAT_BYTES)
+
+    def prefetch(self, address, offset=0):
+        """Ask for a cache line that will be read soon; any address is allowed."""
+        kind = [INT32(0), INT32(2), INT32(1)]  # to read, into the second level, data
+        function = self._declare("llvm.prefetch.p0", ir.VoidType(), [BYTE_POINTER, INT32, INT32, INT32])
+        self.builder.call(function, [self._pointer(ir.IntType(8), address, offset), *kind])
+
+    def _pointer(self, kind, address, offset):
+        return self.builder.inttoptr(self.add(address, offset), kind.as_pointer())
+
+    def _load(self, kind, address, offset, align):
+        return self.builder.load(self._pointer(kind, address, offset), align=align)
+
+    # Control
+
+    def loop(self, count, carried, body):
+        """Run `body` count times (none if count is 0).
+
+        Parameters
+        ----------
+        count : integer
+        carried : list of values before the first round
+        body : callable (values of this round) -> values of the next; instructions are appended while it runs
+
+        Returns
+        -------
+        list of values after the last round
+        """
+        builder, before = self.builder, self.builder.block
+        start, end = builder.append_basic_block("loop"), builder.append_basic_block("done")
+        carried = [self.int(value) for value in carried]
+        builder.cbranch(builder.icmp_signed(">", self.int(count), INT(0)), start, end)
+        builder.position_at_end(start)
+        index = builder.phi(INT)
+        current = [builder.phi(value.type) for value in carried]
+        after = [self.int(value) for value in body(list(current))]
+        following = self.add(index, 1)
+        latch = builder.block
+        for phi, first, again in zip([index, *current], [INT(0), *carried], [following, *after]):
+            phi.add_incoming(first, before)
+            phi.add_incoming(again, latch)
+        builder.cbranch(builder.icmp_signed("<", following, self.int(count)), start, end)
+        builder.position_at_end(end)
+        return self._merge([(before, carried), (latch, after)])
+
+    def switch(self, value, cases):
+        """Run one of several bodies, by number (another number runs the last), and give back its list of values."""
+        builder = self.builder
+        blocks = {number: builder.append_basic_block(f"case{number}") for number in cases}
+        end = builder.append_basic_block("chosen")
+        choice = builder.switch(value, list(blocks.values())[-1])
+        results = []
+        for number, block in blocks.items():
+            choice.add_case(INT(number), block)
+            builder.position_at_end(block)
+            values = cases[number]()
+            results.append((builder.block, values))
+            builder.branch(end)
+        builder.position_at_end(end)
+        return self._merge(results)
+
+    def when(self, condition, body, otherwise):
+        """The list of values that `body` makes if the condition holds, else the list `otherwise`."""
+        builder, before = self.builder, self.builder.block
+        then, end = builder.append_basic_block("then"), builder.append_basic_block("after")
+        builder.cbranch(condition, then, end)
+        builder.position_at_end(then)
+        values = body()
+        last = builder.block
+        builder.branch(end)
+        builder.position_at_end(end)
+        return self._merge([(before, otherwise), (last, values)])
+
+    def _merge(self, ways):
+        """One list of values out of several, each a (block it comes from, its list)."""
+        merged = []
+        for values in zip(*(values for _, values in ways)):
+            phi = self.builder.phi(values[0].type)
+            for (block, _), value in zip(ways, values):
+                phi.add_incoming(value, block)
+            merged.append(phi)
+        return merged
+
+    # Functions of LLVM
+
+    def _call(self, name, kind, args):
+        suffix = f".v{kind.count}f32" if isinstance(kind, ir.VectorType) else ""
+        return self.builder.call(self._declare(name + suffix, kind, [kind] * len(args)), args)
+
+    def _declare(self, name, result, args):
+        module = self.function.module
+        return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, args), name)

@@ -1,0 +1,167 @@
+"""1x1 convolution, and with one pixel a matrix-vector product: where nine tenths of the time goes.
+
+A tile of `tile` pixels by up to three vectors of output channels stays in registers while all input channels pass by:
+a channel costs one load for each vector of weights and one for each pixel, and tile * vectors multiply-adds. The last
+vector may be half a one. The sum starts from the bias (and what is to be added) and takes the channels in their order,
+for a pixel in a full tile and for one alone: a pixel has the same bits wherever it lies. Many channels are summed in
+blocks, and the blocks' sums added up, since a rounding error grows with the sum that is rounded.
+"""
+
+from .record import FLOAT_BYTES, Kernel, Operand, activate
+
+#: The most vectors of output channels that a tile has.
+VECTORS = 3
+
+#: Cache lines that are prefetched with every chunk.
+AHEAD_LINES, LINE = 4, 64
+
+#: Input channels of a block, about.
+BLOCK = 128
+
+ARGS = (
+    "x", "x_plane", "x_row",            # input: a plane is `width` channels of all pixels
+    "weight", "bias",                   # (channels, lanes), (lanes,)
+    "out", "out_plane", "out_row",
+    "add", "add_plane", "add_row",      # what is added before the activation; address 0: nothing
+    "first", "blocks", "chunks", "tail",  # input channels: (first + blocks * chunks) * chunk + tail
+    "tiles", "rest", "rows",            # pixels in a row: tiles * tile + rest
+    "act", "slope",
+    "ahead", "ahead_step",              # memory wanted soon: bytes to move on for each chunk
+)  # fmt: skip
+
+
+class _Writer:
+    """Writes the kernel: loops over rows, in them over tiles, in them over input channels."""
+
+    def __init__(self, code, a, machine, halves):
+        self.code, self.a, self.tile, self.chunk, self.vector = code, a, machine.tile, machine.chunk, machine.bytes
+        vectors = (halves + 1) // 2
+        self.kinds = [code.half if 2 * j + 1 == halves else code.vector for j in range(vectors)]
+        self.channel_bytes = halves * machine.bytes // 2  # of weights
+        self.slope = code.float_of(a.slope)
+        # Within a plane the next chunk is `step` bytes on; after the last one the next plane follows.
+        step = machine.chunk * FLOAT_BYTES
+        whole = machine.chunk == machine.width
+        self.steps = [a.x_plane, a.x_plane] if whole else [code.int(step), code.sub(a.x_plane, step)]
+
+    def write(self):
+        a = self.a
+        self.code.loop(a.rows, [a.x, a.out, a.add, a.ahead], self.row)
+
+    def row(self, carried):
+        code, a, (x, out, add, _) = self.code, self.a, carried
+        at = code.loop(a.tiles, carried, lambda c: self.pixels(self.tile, *c))
+        at = code.loop(a.rest, at, lambda c: self.pixels(1, *c))
+        return [code.add(x, a.x_row), code.add(out, a.out_row), code.add(add, a.add_row), at[3]]
+
+    def pixels(self, count, x, out, add, ahead):
+        """`count` pixels side by side; gives back where the next ones are."""
+        code, a = self.code, self.a
+        sums = code.when(code.is_set(a.add), lambda: self.start(count, add), self.start(count))
+        start = [*sums, x, a.weight, ahead, *self.steps]
+        start = code.loop(a.first, start, lambda c: self.whole_chunk(count, *c))
+        *sums, at, weight, ahead, _, _ = code.loop(a.blocks, start, lambda c: self.block(count, *c))
+        *sums, _, _ = code.loop(a.tail, [*sums, at, weight], lambda c: self.one_channel(count, *c))
+        for index, value in enumerate(code.activate(sums, a.act, self.slope)):
+            j, p = divmod(index, count)
+            code.store(value, code.add(out, code.mul(a.out_plane, j)), p * self.vector)
+        return [*(code.add(address, count * self.vector) for address in (x, out, add)), ahead]
+
+    def start(self, count, add=None):
+        """The bias for each vector and pixel, plus what is added."""
+        code, values = self.code, []
+        for j, kind in enumerate(self.kinds):
+            bias = code.load(self.a.bias, j * self.vector, kind)
+            if add is None:
+                values += [bias] * count
+            else:
+                plane = code.add(add, code.mul(self.a.add_plane, j))
+                values += [code.fadd(bias, code.load(plane, p * self.vector, kind)) for p in range(count)]
+        return values
+
+    def block(self, count, *carried):
+        """The sums after a block of channels, which is summed by itself."""
+        code, (*totals, x, weight, ahead, step, next_step) = self.code, carried
+        start = [*(code.constant(0, total.type) for total in totals), x, weight, ahead, step, next_step]
+        *sums, x, weight, ahead, step, next_step = code.loop(
+            self.a.chunks, start, lambda c: self.whole_chunk(count, *c)
+        )
+        return [*(code.fadd(total, value) for total, value in zip(totals, sums)), x, weight, ahead, step, next_step]
+
+    def whole_chunk(self, count, *carried):
+        code, (*sums, x, weight, ahead, step, next_step) = self.code, carried
+        for line in range(AHEAD_LINES):
+            code.prefetch(ahead, line * LINE)
+        for u in range(self.chunk):
+            sums = self.channel(count, sums, x, weight, u)
+        weight = code.add(weight, self.chunk * self.channel_bytes)
+        return [*sums, code.add(x, step), weight, code.add(ahead, self.a.ahead_step), next_step, step]
+
+    def one_channel(self, count, *carried):
+        code, (*sums, x, weight) = self.code, carried
+        return [
+            *self.channel(count, sums, x, weight, 0),
+            code.add(x, FLOAT_BYTES),
+            code.add(weight, self.channel_bytes),
+        ]
+
+    def channel(self, count, sums, x, weight, u):
+        """The sums after the u-th channel from here."""
+        code, sums = self.code, list(sums)
+        weights = [
+            code.load(weight, u * self.channel_bytes + j * self.vector, kind) for j, kind in enumerate(self.kinds)
+        ]
+        for p in range(count):
+            value = code.broadcast(x, p * self.vector + u * FLOAT_BYTES)
+            for j, kind in enumerate(self.kinds):
+                factor = value if kind is code.vector else code.lower(value)
+                sums[j * count + p] = code.fma(factor, weights[j], sums[j * count + p])
+        return sums
+
+
+def blocks_of(channels, machine):
+    """The arguments for so many input channels: first, blocks, chunks, tail."""
+    chunks, tail = divmod(channels, machine.chunk)
+    blocks = max(1, round(channels / BLOCK))
+    size = chunks // blocks
+    return {"first": chunks - (blocks - 1) * size, "blocks": blocks - 1, "chunks": size, "tail": tail}
+
+
+def channels_of(a, machine):
+    """The input channels of a command."""
+    return (a.first + a.blocks * a.chunks) * machine.chunk + a.tail
+
+
+def pointwise(machine, halves):
+    """The kernel for so many half vectors of output channels."""
+    lane, vector = FLOAT_BYTES, machine.bytes
+    vectors, lanes = (halves + 1) // 2, halves * machine.width // 2
+
+    def operands(a):
+        pixels, channels = a.tiles * machine.tile + a.rest, channels_of(a, machine)
+        planes, map_of = -(-channels // machine.width), (a.rows, pixels, machine.width)
+        found = {
+            "x": Operand(a.x, (planes, *map_of), (a.x_plane, a.x_row, vector, lane)),
+            "weight": Operand(a.weight, (channels, lanes), (lanes * lane, lane)),
+            "bias": Operand(a.bias, (lanes,), (lane,)),
+            "out": Operand(a.out, (vectors, *map_of), (a.out_plane, a.out_row, vector, lane)),
+        }
+        if a.add:
+            found["add"] = Operand(a.add, (vectors, *map_of), (a.add_plane, a.add_row, vector, lane))
+        return found
+
+    def plain(a, arrays):
+        def by_pixel(planes):
+            return planes.transpose(1, 2, 0, 3).reshape(*planes.shape[1:3], -1)
+
+        weight, out = arrays["weight"], by_pixel(arrays["out"])
+        total = by_pixel(arrays["x"])[..., : len(weight)] @ weight + arrays["bias"]
+        if a.add:
+            total = total + by_pixel(arrays["add"])[..., :lanes]
+        out[..., :lanes] = activate(total, a.act, a.slope)
+        arrays["out"][...] = out.reshape(*out.shape[:2], vectors, -1).transpose(2, 0, 1, 3)
+
+    def emit(code, a):
+        _Writer(code, a, machine, halves).write()
+
+    return Kernel(f"pointwise{halves}", ARGS, emit, operands, plain)

@@ -1,0 +1,97 @@
+"""What a kernel is: its arguments, the code that makes it, and its plain NumPy twin on the same memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+#: What is done to a sum before it is stored; commands carry these numbers.
+NONE, RELU, HARD_SWISH, HARD_SIGMOID = 0, 1, 2, 3
+
+FLOAT_BYTES = 4
+
+#: 64-bit integers in a command: the kernel's address, then its arguments.
+RECORD = 24
+
+#: A barrier's memory: 64-bit integers that count arrivals and completed rounds, and one that is set if nobody is to
+#: wait.
+BARRIER_BYTES = 128
+ARRIVALS, ROUNDS, ABANDONED = 0, 8, 9
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the kernels need to know of a processor.
+
+    width : floats in a vector: 16 (AVX-512), 8 (AVX2) or 4 (SSE, NEON)
+    registers : vector registers
+    halves : bool, a vector of half the width takes half the time, so it is worth while not to fill up channels to whole
+    vectors
+    """
+
+    width: int
+    registers: int
+    halves: bool = False
+
+    @property
+    def bytes(self):
+        """Of one vector."""
+        return self.width * FLOAT_BYTES
+
+    @property
+    def tile(self):
+        """Pixels that a kernel works on at once. Maps of 224-pixel inputs have sides divisible by 7."""
+        return 7 if self.registers >= 32 else 4
+
+    @property
+    def chunk(self):
+        """Channels that one round of the pointwise kernel takes; a vector is one or two of them."""
+        return min(8, self.width)
+
+
+class Operand(NamedTuple):
+    """Memory that a command touches: an address, and a shape and strides (bytes) from there.
+
+    With a table, the name of another operand that holds offsets, there is one such array at each of them.
+    """
+
+    address: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One kernel.
+
+    name : of the compiled function; it gets one argument, the address of its arguments as 64-bit integers
+    args : names of these. Addresses and strides are in bytes, `slope` is a float's bits, the rest are counts.
+    emit : callable (code, a) that writes the function; `a` has the arguments as attributes
+    operands : callable (a) -> {name: Operand}: all memory that a command touches; a table comes before what it is for
+    plain : callable (a, arrays): the same in NumPy; `arrays` are the operands as views by name, a list where a table is
+    writes : names of the operands that are written
+    """
+
+    name: str
+    args: tuple[str, ...]
+    emit: Callable
+    operands: Callable
+    plain: Callable
+    writes: tuple[str, ...] = ("out",)
+
+
+def float_bits(value):
+    """A float32's bits as an int, as commands carry it."""
+    return int(np.float32(value).view(np.int32))
+
+
+def bits_float(bits):
+    return np.int32(bits).view(np.float32)
+
+
+def activate(x, act, slope):
+    """The activation of that number: the plain twin of `Code.activate`."""
+    gate = np.clip(x * bits_float(slope) + np.float32(0.5), np.float32(0), np.float32(1))
+    return (x, np.maximum(x, np.float32(0)), x * gate, gate)[act]

@@ -1,0 +1,70 @@
+"""Memory that kernels work on: aligned arrays, and checked views of what a command touches."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from ...errors import Npmnv3Error
+
+#: Alignment of every array that kernels see: a cache line, which is also the longest vector.
+LINE = 64
+
+
+def aligned(count):
+    """`count` zeroed bytes that start at a cache line."""
+    raw = np.zeros(count + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + count]
+
+
+class Regions:
+    """The memory that commands may touch.
+
+    Parameters
+    ----------
+    buffers : sequence of (name, uint8 array)
+    """
+
+    def __init__(self, buffers):
+        self._buffers = sorted(
+            (array.ctypes.data, array.ctypes.data + array.nbytes, name, array) for name, array in buffers
+        )
+
+    def view(self, address, shape, strides, dtype, what):
+        """The array at an address, or Npmnv3Error if a part of it lies outside of the buffer that holds its start."""
+        last = address + sum((n - 1) * step for n, step in zip(shape, strides))
+        for start, end, name, array in self._buffers:
+            if start <= address < end:
+                if last + np.dtype(dtype).itemsize > end or last < address:
+                    raise Npmnv3Error(
+                        f"{what} reaches {last + np.dtype(dtype).itemsize - end} bytes beyond the buffer {name} "
+                        f"of {end - start} bytes: it starts at {address - start}, shape {shape}, strides {strides}"
+                    )
+                return np.ndarray(shape, dtype, array, address - start, strides)
+        raise Npmnv3Error(f"{what} starts at {address}, in none of the engine's buffers")
+
+
+def views(kernel, args, regions, label=""):
+    """What a command touches, as arrays.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    args : sequence of int, the command's arguments
+    regions : Regions
+    label : str, where the command comes from, for messages
+
+    Returns
+    -------
+    (arguments by name, {operand's name: array, or list of arrays for one that a table leads to})
+    """
+    a = SimpleNamespace(**dict(zip(kernel.args, (int(value) for value in args))))
+    arrays = {}
+    for name, operand in kernel.operands(a).items():
+        if 0 in operand.shape:
+            continue
+        dtype, what = (np.int64 if name == "table" else np.float32), f"{label} {kernel.name} {name}"
+        offsets = arrays[operand.table] if operand.table else [0]
+        found = [regions.view(operand.address + int(o), operand.shape, operand.strides, dtype, what) for o in offsets]
+        arrays[name] = found if operand.table else found[0]
+    return a, arrays

@@ -1,0 +1,109 @@
+"""Third pass: weights in the order in which the kernels read them, in one block of memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...errors import UsageError
+from .kernels import CONV, DEPTHWISE, VECTORS
+from .kernels.record import FLOAT_BYTES
+from .memory import LINE, aligned
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Some neighbouring vectors of output channels of a pointwise layer: (input channels, lanes) weights."""
+
+    first: int  # vector
+    halves: int  # half vectors: lanes * 2 / width
+    weight: int  # bytes from the start of the block
+    bias: int
+
+    @property
+    def vectors(self):
+        return (self.halves + 1) // 2
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A layer's weights. Depthwise and first convolutions have one panel: for each vector, bias and taps."""
+
+    panels: tuple[Panel, ...]
+    inputs: int  # input channels
+    start: int  # bytes: all of it lies from here
+    stop: int
+
+
+class Weights:
+    """All weights of a network.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    folded : {layer's name: (weight, bias)} from `fold`
+    machine : Machine
+
+    Attributes
+    ----------
+    block : uint8 array, aligned to cache lines
+    layers : {name: PackedLayer}
+    """
+
+    def __init__(self, layers, folded, machine):
+        self._parts, self._size, self._machine = [], 0, machine
+        self.layers = {layer.name: self._pack(layer, *folded[layer.name]) for layer in layers if layer.name in folded}
+        self.block = aligned(max(self._size, LINE))
+        floats = self.block.view(np.float32)
+        for offset, array in self._parts:
+            floats[offset // FLOAT_BYTES :][: array.size] = array.ravel()
+        del self._parts
+
+    def _pack(self, layer, weight, bias):
+        start = self._size
+        if layer.op in ("pointwise", "linear"):
+            panels, inputs = self._panels(weight, bias), weight.shape[1]
+        else:
+            known = DEPTHWISE if layer.op == "depthwise" else CONV
+            size, step = weight.shape[-1], layer.stride[1]
+            if (size, step) not in known or weight.shape[-2] != size:
+                raise UsageError(
+                    f"the fast engine has no kernel for {layer.name}: "
+                    f"{layer.op} {weight.shape[-2:]}, stride {layer.stride}"
+                )
+            panels, inputs = (self._taps(weight, bias),), 1 if layer.op == "depthwise" else weight.shape[1]
+        return PackedLayer(panels, inputs, start, self._size)
+
+    def _panels(self, weight, bias):
+        """(O, I) weights as panels of up to VECTORS vectors."""
+        width, outputs = self._machine.width, len(bias)
+        columns, padded_bias = self._pad(weight.T), self._pad(bias)
+        panels = []
+        for first, vectors in split_panels(-(-outputs // width)):
+            unused = (first + vectors) * width - outputs
+            halves = 2 * vectors - (self._machine.halves and vectors > 1 and unused >= width // 2)
+            part = slice(first * width, first * width + halves * width // 2)
+            panels.append(Panel(first, halves, self._add(columns[:, part]), self._add(padded_bias[part])))
+        return tuple(panels)
+
+    def _taps(self, weight, bias):
+        """(C, KH, KW) or (O, I, KH, KW) weights: for each vector of channels its bias, then its taps."""
+        rows = self._pad(np.column_stack([bias, weight.reshape(len(bias), -1)]).T)
+        vectors = rows.reshape(len(rows), -1, self._machine.width).transpose(1, 0, 2)
+        return Panel(0, 2 * len(vectors), self._add(vectors), 0)
+
+    def _pad(self, array):
+        """Zeros after the last axis, up to whole vectors."""
+        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % self._machine.width)])
+
+    def _add(self, array):
+        offset, size = self._size, array.size * FLOAT_BYTES
+        self._parts.append((offset, array))
+        self._size += -(-size // LINE) * LINE
+        return offset
+
+
+def split_panels(vectors, most=VECTORS):
+    """(first, count) of each panel: as few panels as will do, of sizes as equal as can be."""
+    panels = -(-vectors // most)
+    ends = [vectors * (i + 1) // panels for i in range(panels)]
+    return [(start, end - start) for start, end in zip([0, *ends], ends)]

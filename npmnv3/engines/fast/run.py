@@ -1,0 +1,204 @@
+"""Last pass: programs bound to memory, and run. Any number of threads may run at once, each in memory of its own."""
+
+import threading
+import time
+from collections import OrderedDict
+from contextlib import contextmanager
+
+import numpy as np
+
+from ...errors import Npmnv3Error
+from .kernels.record import ABANDONED, BARRIER_BYTES
+from .memory import Regions, aligned, views
+from .team import RENEWED_BY_FORK
+from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
+
+#: What fills all memory of a debug run before it starts: a NaN that no arithmetic makes.
+PATTERN = 0x7FC5A5A5
+
+
+class Bound:
+    """A program in memory of its own: what one caller at a time may run.
+
+    Parameters
+    ----------
+    program : Program
+    weights : Weights
+    library : jit.Library
+    debug : bool, check every command, and look for stray writes after every run
+
+    Attributes
+    ----------
+    input, output : float32 views (planes, vectors, width) of the program's maps; the input is None where it is a
+    picture
+    """
+
+    def __init__(self, program, weights, library, debug=False):
+        self.program, self._weights, self._library, self._debug = program, weights, library, debug
+        self._work, self._kept = aligned(program.work_bytes), aligned(program.kept_bytes)
+        self._tables = aligned(program.tables.nbytes)
+        self._tables.view(np.int64)[:] = program.tables
+        memory = (weights.block, self._work, self._kept, self._tables)
+        bases = [0, *(array.ctypes.data for array in memory), 0]
+        self._commands = [bind(commands, bases) for commands in program.commands]
+        self._lists = [(commands.ctypes.data, len(commands)) for commands in self._commands]
+        self._picture, self._picture_at = None, []
+        for unbound, bound in zip(program.commands, self._commands):
+            at = np.flatnonzero(unbound >> SEGMENT_BITS == PICTURE >> SEGMENT_BITS)
+            self._picture_at.append((bound.reshape(-1), at, bound.reshape(-1)[at]))
+        self.input = self._vectors(program.input) if program.input else None
+        self.output = self._vectors(program.output)
+        self._barrier = self._kept[:BARRIER_BYTES].view(np.int64)  # the first thing kept, if there is one
+        if debug:
+            self._fill_gaps()
+
+    @property
+    def threads(self):
+        return len(self._lists)
+
+    @property
+    def nbytes(self):
+        """Memory that belongs to this program alone."""
+        arrays = (self._work, self._kept, self._tables, *self._commands)
+        return sum(array.nbytes for array in arrays)
+
+    def _vectors(self, tensor):
+        shape = (tensor.planes, tensor.pixels, tensor.pixel // 4)
+        return np.ndarray(shape, np.float32, self._work, tensor.address - WORK, (tensor.plane, tensor.pixel, 4))
+
+    def read_from(self, picture):
+        """The picture to work on: (3, H, W) float32, contiguous; it must live until the commands have run."""
+        self._picture, start = picture, picture.ctypes.data
+        for commands, at, offsets in self._picture_at:
+            commands[at] = offsets + start
+
+    def run(self, thread=0):
+        """Run the command list of one thread; the others must run theirs at the same time."""
+        if self._debug:
+            self._check(thread)
+        self._library.execute(*self._lists[thread])
+        if self._debug and self.threads == 1:
+            self._check_gaps()
+
+    def abandon(self):
+        """Let all threads run to the end of their lists without waiting for each other; what they make is nothing."""
+        if self.threads > 1:
+            self._barrier[ABANDONED] = 1
+
+    def ready(self):
+        """Make barriers as new, after `abandon`; no thread may be at work."""
+        if self.threads > 1:
+            self._barrier[:] = 0
+
+    def timed_run(self, rounds):
+        """{label: seconds}, the least of some rounds for each command; for a program of one thread."""
+        execute, (start, count), step = self._library.execute, self._lists[0], self._commands[0].strides[0]
+        best = np.full(count, np.inf)
+        for _ in range(rounds):
+            for index in range(count):
+                before = time.perf_counter_ns()
+                execute(start + index * step, 1)
+                best[index] = min(best[index], time.perf_counter_ns() - before)
+        call = min(_time_of(lambda: execute(start, 0)) for _ in range(100))
+        seconds = {}
+        for label, nanoseconds in zip(self.program.labels[0], best):
+            seconds[label] = seconds.get(label, 0.0) + max(nanoseconds - call, 0) * 1e-9
+        return seconds
+
+    # Debugging
+
+    def _buffers(self):
+        for name, address, size in self.program.buffers:
+            start, segment = address & MASK, self._work if address < KEPT else self._kept
+            yield name, segment, start, start + size
+
+    def _check(self, thread):
+        """Hold every command against the bounds of the buffers that it touches."""
+        buffers = [(name, segment[start:stop]) for name, segment, start, stop in self._buffers()]
+        buffers += [("weights", self._weights.block), ("tables", self._tables)]
+        if self._picture is not None:
+            buffers.append(("picture", self._picture.reshape(-1).view(np.uint8)))
+        regions = Regions(buffers)
+        names = {self._library.addresses[name]: kernel for name, kernel in self._library.kernels.items()}
+        for command, label in zip(self._commands[thread], self.program.labels[thread]):
+            if int(command[0]) in names:
+                views(names[int(command[0])], command[1:], regions, label)
+            elif int(command[0]) != self._library.addresses["barrier"]:
+                raise Npmnv3Error(f"a command of {label} calls {int(command[0])}, which is no kernel")
+
+    def _gaps(self):
+        """All memory that belongs to no buffer, as integers."""
+        for segment in (self._work, self._kept):
+            inside = sorted((start, stop) for _, owner, start, stop in self._buffers() if owner is segment)
+            ends = [0, *(stop for _, stop in inside)]
+            starts = [*(start for start, _ in inside), segment.nbytes]
+            for stop, start in zip(ends, starts):
+                yield segment[stop:start][: (start - stop) // 4 * 4].view(np.uint32)
+
+    def _fill_gaps(self):
+        self._work.view(np.uint32)[:] = PATTERN
+        for gap in self._gaps():
+            gap[:] = PATTERN
+
+    def _check_gaps(self):
+        for gap in self._gaps():
+            if (gap != PATTERN).any():
+                before = [name for name, _, _, stop in self._buffers() if stop <= gap.ctypes.data]
+                raise Npmnv3Error(f"the fast engine wrote between its buffers, near {before[-1:]}")
+
+
+def _time_of(call):
+    before = time.perf_counter_ns()
+    call()
+    return time.perf_counter_ns() - before
+
+
+class Programs:
+    """The programs in use lately, each with the bound copies that nobody runs at the moment.
+
+    Parameters
+    ----------
+    bind : callable (program) -> Bound
+    limit : int, programs that are kept
+    """
+
+    def __init__(self, bind, limit=32):
+        self._bind, self._limit, self._entries = bind, limit, OrderedDict()
+        self.renew()
+        RENEWED_BY_FORK.add(self)
+
+    def renew(self):
+        """Forget the lock; what another thread had borrowed when the process forked is lost, and made anew."""
+        self._lock = threading.Lock()
+
+    def _entry(self, key, make):
+        """(program, list of free bound copies) under a key."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+                return self._entries[key]
+        entry = make(), []
+        with self._lock:
+            entry = self._entries.setdefault(key, entry)
+            while len(self._entries) > self._limit:
+                self._entries.popitem(last=False)
+        return entry
+
+    @contextmanager
+    def borrow(self, key, make):
+        """A bound program for the caller alone.
+
+        Parameters
+        ----------
+        key : hashable
+        make : callable () -> Program, if there is none under this key
+        """
+        program, free = self._entry(key, make)
+        try:
+            bound = free.pop()
+        except IndexError:
+            bound = self._bind(program)
+        try:
+            yield bound
+        finally:
+            free.append(bound)

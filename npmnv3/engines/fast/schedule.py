@@ -1,0 +1,233 @@
+"""Fourth pass: layers become a list of commands for each thread, and every tensor gets its place in memory.
+
+A depthwise convolution is done together with what makes its input: a few rows, or a few channels, of the expanded map
+are made in a small ring and used up at once, so that the widest maps never leave the cache (see `separable`).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from .kernels.record import BARRIER_BYTES, RECORD
+from .pace import pace
+from .separable import separable, whole_conv
+from .single import gate, max_pool, mean, pointwise
+from .team import PAUSE
+from .workspace import TABLES, Map, Workspace, plane_bytes
+
+#: What emits the commands of a layer that is done on its own.
+_EMIT = {
+    "pointwise": pointwise,
+    "linear": pointwise,
+    "mean": mean,
+    "max_pool": max_pool,
+    "gate": gate,
+    "conv": whole_conv,
+}
+
+
+@dataclass(frozen=True)
+class Program:
+    """Commands, not yet bound to memory.
+
+    commands : for each thread an int array (count, RECORD): kernel's address, arguments
+    labels : for each thread, for each command the layer's name
+    tables : int64 array, what the segment TABLES holds
+    work_bytes, kept_bytes : sizes of the segments WORK and KEPT; the latter to be zeroed once
+    buffers : ((name, address with its segment, bytes), ...)
+    input, output : Map; the input is None where it is the picture
+    """
+
+    commands: tuple[np.ndarray, ...]
+    labels: tuple[tuple[str, ...], ...]
+    tables: np.ndarray
+    work_bytes: int
+    kept_bytes: int
+    buffers: tuple[tuple[str, int, int], ...]
+    input: Map | None
+    output: Map
+
+
+def split_head(layers):
+    """(what works on one picture's maps, what works on the pooled channels of many pictures at once)."""
+    last = max(index for index, layer in enumerate(layers) if layer.op != "linear")
+    return layers[: last + 1], layers[last + 1 :]
+
+
+def schedule(layers, weights, library, *, picture=None, head_input=None, pictures=1, threads=1, guard=False):
+    """The program of some layers.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+    weights : Weights
+    library : jit.Library
+    picture : (3, H, W) of what the layers read, or
+    head_input : (name, channels) of the pooled tensor that they read, and
+    pictures : int, how many such vectors are worked on at once
+    threads : int, command lists that run side by side, with barriers between them
+    guard : bool, see `Workspace`
+
+    Returns
+    -------
+    Program
+    """
+    s = Schedule(layers, weights, library, picture, threads, guard)
+    source = None
+    if head_input is not None:
+        name, channels = head_input
+        source = s.new_map(name, (channels, 1, pictures))
+    done = 0
+    while done < len(layers):
+        done += s.step(layers, done, pictures if head_input else 0)
+    return s.program(source, s.tensors[layers[-1].name])
+
+
+class Schedule:
+    """Commands under construction; `tensors` holds the Map of every tensor that is still wanted."""
+
+    def __init__(self, layers, weights, library, picture, threads, guard):
+        self.machine, self.threads, self.weights, self.picture = library.machine, threads, weights, picture
+        self.tensors = {}
+        self._library, self._kernels, self._addresses = library, library.kernels, library.addresses
+        self._commands, self._labels = [[] for _ in range(threads)], [[] for _ in range(threads)]
+        self._label, self._next = "", 0
+        self._workspace, self._rings, self._tables, self._table_size = Workspace(guard), {}, {}, 0
+        self._last = {name: index for index, layer in enumerate(layers) for name in layer.reads}
+        self._readers = {}
+        for layer in layers:
+            for name in layer.reads:
+                self._readers[name] = self._readers.get(name, 0) + 1
+        self._barrier = self._workspace.keep(BARRIER_BYTES, "barrier") if threads > 1 else 0
+
+    # Memory
+
+    def take(self, size, name):
+        return self._workspace.take(size, name)
+
+    def new_map(self, name, shape):
+        """Memory for a tensor, known by this name from here on."""
+        pixels = shape[1] * shape[2] if len(shape) == 3 else 1
+        planes, plane = self.planes(shape[0]), plane_bytes(pixels, self.machine.bytes)
+        self.tensors[name] = Map(self.take(planes * plane, name), shape, planes, plane, self.machine.bytes)
+        return self.tensors[name]
+
+    def planes(self, channels):
+        return -(-channels // self.machine.width)
+
+    def ring(self, ring, thread):
+        """Address of a thread's ring; rings of the same form share their memory, and nothing else does."""
+        key = (ring.key, thread)
+        if key not in self._rings:
+            self._rings[key] = self._workspace.keep(ring.size, f"ring {ring.key}")
+        return self._rings[key]
+
+    def table(self, offsets):
+        """Address of a table of offsets."""
+        data = np.asarray(offsets, np.int64)
+        key = data.tobytes()
+        if key not in self._tables:
+            self._tables[key] = self._table_size
+            self._table_size += data.nbytes
+        return TABLES + self._tables[key]
+
+    def give_back(self, address):
+        self._workspace.give_back(address)
+
+    def _release(self, done):
+        """Give back the memory of tensors that no layer from index `done` on reads."""
+        dead = [name for name in self.tensors if self._last.get(name, done) < done]
+        for name in dead:
+            address = self.tensors.pop(name).address
+            if all(tensor.address != address for tensor in self.tensors.values()):
+                self.give_back(address)
+
+    # Commands
+
+    def emit(self, thread, kernel, **args):
+        """Append a command to a thread's list."""
+        command = [self._addresses[kernel], *(int(args.pop(name)) for name in self._kernels[kernel].args)]
+        assert not args, args
+        self._append(thread, command, self._label)
+
+    def barrier(self):
+        """All threads wait here for each other."""
+        if self.threads > 1:
+            for thread in range(self.threads):
+                self._append(thread, [self._addresses["barrier"], self._barrier, self.threads, PAUSE], "barrier")
+
+    def _append(self, thread, command, label):
+        self._commands[thread].append(command + [0] * (RECORD - len(command)))
+        self._labels[thread].append(label)
+
+    def share(self, count, thread):
+        """(start, stop) of a thread's part of `count` things."""
+        return count * thread // self.threads, count * (thread + 1) // self.threads
+
+    # Layers
+
+    def step(self, layers, index, pictures):
+        """Emit the commands of the next layers; gives back how many layers that was."""
+        group = self._group(layers[index:])
+        self._next = index + len(group)
+        self._label = "+".join(layer.name for layer in group)
+        if any(layer.op == "depthwise" for layer in group):
+            separable(self, *self._roles(group))
+        else:
+            layer = group[0]
+            if pictures:
+                layer = replace(layer, shape=(layer.shape[0], 1, pictures))
+            _EMIT[layer.op](self, layer)
+        self._release(self._next)
+        return len(group)
+
+    def is_done_with(self, name):
+        """True if nothing after the layers in hand reads a tensor."""
+        return self._last[name] < self._next
+
+    def _group(self, layers):
+        """The layers from the first on that are best done together: expand, depthwise, project, or parts of that."""
+        first, after = layers[0], layers[1:]
+        group = [first]
+        makes = first.op in ("pointwise", "conv") and not first.add and not first.gate
+        if makes and after and after[0].op == "depthwise" and after[0].inputs == (first.name,):
+            readers = self._readers[first.name]
+            in_ring = (
+                first.op == "conv" and len(after) > 1 and after[1].add == first.name and self._projects(*after[:2])
+            )
+            if readers == 1 or (readers == 2 and in_ring):
+                group.append(after[0])
+        rest = layers[len(group) :]
+        if (
+            rest
+            and self._projects(group[-1], rest[0])
+            and (not rest[0].add or rest[0].add in (*self.tensors, first.name))
+        ):
+            group.append(rest[0])
+        return group
+
+    def _projects(self, layer, after):
+        """True if `after` is a pointwise layer that alone reads a depthwise one, with nothing between."""
+        alone = layer.op == "depthwise" and not layer.pool and self._readers.get(layer.name) == 1
+        return alone and after.op == "pointwise" and after.inputs == (layer.name,) and not after.gate
+
+    @staticmethod
+    def _roles(group):
+        """(producer or None, depthwise, projection or None)."""
+        at = next(index for index, layer in enumerate(group) if layer.op == "depthwise")
+        return (group[0] if at else None), group[at], (group[at + 1] if len(group) > at + 1 else None)
+
+    def program(self, source, output):
+        for commands in self._commands:
+            pace(commands, self._library, self.weights.block.nbytes)
+        tables = np.frombuffer(b"".join(self._tables), np.int64) if self._tables else np.zeros(1, np.int64)
+        return Program(
+            tuple(np.array(commands, np.int64).reshape(-1, RECORD) for commands in self._commands),
+            tuple(tuple(labels) for labels in self._labels),
+            tables,
+            self._workspace.work_bytes,
+            self._workspace.kept_bytes,
+            tuple(self._workspace.buffers),
+            source,
+            output,
+        )

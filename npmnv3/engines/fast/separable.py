@@ -1,0 +1,232 @@
+"""Depthwise convolutions, each with what makes its input and, where nothing stands between, the projection after it.
+
+A big map is done in bands of rows, all channels of a band before the next band; a small one in one band, a few channels
+after the others. Either way what the depthwise convolution reads is a small ring of padded rows that has just been
+written.
+"""
+
+from .kernels.conv import tile_of as conv_tile
+from .kernels.record import float_bits
+from .single import mean_vectors, pointwise, product
+from .pack import split_panels
+from .workspace import PICTURE, WEIGHTS, Map, Ring, plane_bytes
+
+#: Maps of up to so many pixels are done in one band.
+SMALL_MAP = 1024
+
+#: Bytes that the rows of a ring should not exceed by much: a part of the second-level cache.
+RING_BYTES = 1 << 17
+
+FLOAT_BYTES = 4
+
+
+def separable(s, producer, layer, projection):
+    """Emit a depthwise layer.
+
+    Parameters
+    ----------
+    s : Schedule
+    producer : Layer that makes its input ("pointwise" or "conv"), or None if that is a map in memory
+    layer : Layer, "depthwise"
+    projection : "pointwise" Layer that alone reads the output, or None
+    """
+    work = _Separable(s, producer, layer, projection)
+    for thread in range(s.threads):
+        work.thread(thread)
+    work.finish()
+
+
+class _Separable:
+    """One depthwise layer with its neighbours: where everything lies, and the commands of each thread."""
+
+    def __init__(self, s, producer, layer, projection):
+        self.s, self.producer, self.layer, self.projection = s, producer, layer, projection
+        self.source = None if producer and producer.op == "conv" else s.tensors[(producer or layer).inputs[0]]
+        _, self.height, self.width = producer.shape if producer else self.source.shape
+        self.planes = s.planes(layer.shape[0])
+        self.panels = self._panels()
+        self.bands = self._bands()
+        self.in_bands = len(self.bands) > 1
+        band = self.bands[0][1]
+        capacity = min(self.height, (band - 1) * layer.stride[0] + layer.kernel)
+        ring_planes = self.planes if self.in_bands else max(count for _, count, _ in self.panels)
+        self.ring = Ring(self.height, self.width, layer.pad, capacity, ring_planes, s.machine.bytes)
+        self.table = s.table(self.ring.offsets((layer.shape[1] - 1) * layer.stride[0] + layer.kernel))
+        self._allocate(band)
+
+    def _panels(self):
+        """(first vector, vectors, Panel or None): the channels that are made at once."""
+        if self.producer is None:
+            return [(first, count, None) for first, count in split_panels(self.planes)]
+        if self.producer.op == "conv":
+            return [(0, self.planes, None)]
+        return [(panel.first, panel.vectors, panel) for panel in self.s.weights.layers[self.producer.name].panels]
+
+    def _bands(self):
+        """(first, stop) output rows of each band; for any number of threads the same, as sums go band by band."""
+        rows, stride = self.layer.shape[1], self.layer.stride[0]
+        band = rows
+        if self.height * self.width > SMALL_MAP:
+            kept = RING_BYTES // (self.planes * self.width * self.s.machine.bytes)
+            band = min(rows, max(2, (kept - self.layer.kernel) // stride + 1))
+        return [(first, min(first + band, rows)) for first in range(0, rows, band)]
+
+    def _allocate(self, band):
+        """Memory for the output: of a band for each thread, if the projection uses it up, else of the whole map."""
+        s, shape = self.s, self.layer.shape
+        producer, projection = self.producer, self.projection
+        self.adds_ring = bool(producer and projection and projection.add == producer.name)
+        self.consumed = projection is not None and (self.in_bands or self.adds_ring)
+        if self.consumed:
+            plane = plane_bytes(band * shape[2], s.machine.bytes)
+            size = plane * self.planes
+            start = s.take(size * s.threads, f"{self.layer.name} (band)")
+            self.out = [Map(start + size * t, shape, self.planes, plane, s.machine.bytes) for t in range(s.threads)]
+        else:
+            self.out = [s.new_map(self.layer.name, shape)] * s.threads
+        if self.consumed:
+            self.projected = s.new_map(projection.name, projection.shape)
+        self.sums = (
+            s.take(len(self.bands) * self.planes * s.machine.bytes, f"{self.layer.name} (sums)")
+            if self.layer.pool
+            else 0
+        )
+
+    def thread(self, thread):
+        """The commands of one thread: its bands, or its panels of channels."""
+        s, top = self.s, self.layer.pad[0]
+        base, stem = s.ring(self.ring, thread), None
+        bands, panels = list(enumerate(self.bands)), self.panels
+        if self.in_bands:
+            bands = bands[slice(*s.share(len(bands), thread))]
+        else:
+            panels = panels[slice(*s.share(len(panels), thread))]
+        if self.producer and self.producer.op == "conv":
+            stem = _Stem(s, thread, self.producer)
+        done = 0
+        for index, (first, stop) in bands:
+            start = max(first * self.layer.stride[0] - top, done)
+            end = min((stop - 1) * self.layer.stride[0] - top + self.layer.kernel, self.height)
+            for panel in panels:
+                at = base + (panel[0] * self.ring.plane if self.in_bands else 0)
+                for row, row_stop, offset in self.ring.runs(start, end):
+                    self._produce(thread, stem, panel, row, row_stop - row, at + offset + self.ring.inner)
+                self._convolve(thread, panel, at, index, first, stop)
+            done = max(done, end)
+            if self.consumed and panels:
+                self._project(thread, base, first, stop)
+
+    def _produce(self, thread, stem, panel, row, rows, out):
+        """Write rows of the input into the ring."""
+        s, x, (first, vectors, packed) = self.s, self.source, panel
+        if stem:
+            stem.rows(row, rows, out, self.ring.plane, self.ring.row)
+        elif packed:
+            source = (x.address + row * x.row, x.plane, x.row)
+            target = (out - first * self.ring.plane, self.ring.plane, self.ring.row)
+            product(s, thread, self.producer, [packed], source, target, None, self.width, rows)
+        else:
+            s.emit(thread, "copy_rows", x=x.address + first * x.plane + row * x.row, x_plane=x.plane, x_row=x.row,
+                   out=out, out_plane=self.ring.plane, out_row=self.ring.row, floats=x.row // FLOAT_BYTES, rows=rows,
+                   planes=vectors, ahead=rows * x.row)  # fmt: skip
+
+    def _convolve(self, thread, panel, at, band, first, stop):
+        s, layer, out, (vector, vectors, _) = self.s, self.layer, self.out[thread], panel
+        taps = (1 + layer.kernel**2) * s.machine.bytes
+        tiles, rest = divmod(layer.shape[2], s.machine.tile)
+        target = out.address + vector * out.plane + (0 if self.consumed else first * out.row)
+        s.emit(
+            thread, f"depthwise{layer.kernel}_{layer.stride[1]}",
+            x=at, x_plane=self.ring.plane, table=self.table + 8 * first * layer.stride[0], stride=layer.stride[0],
+            weight=WEIGHTS + s.weights.layers[layer.name].start + vector * taps,
+            out=target, out_plane=out.plane, out_row=out.row,
+            pool=self.sums + (band * self.planes + vector) * s.machine.bytes if self.sums else 0,
+            tiles=tiles, rest=rest, rows=stop - first, planes=vectors, act=layer.act, slope=float_bits(layer.slope),
+        )  # fmt: skip
+
+    def _project(self, thread, base, first, stop):
+        """The projection of a band; what is added to it may be the input of the depthwise convolution, in the ring."""
+        s, layer, band, out = self.s, self.projection, self.out[thread], self.projected
+        panels = s.weights.layers[layer.name].panels
+        target = (out.address + first * out.row, out.plane, out.row)
+        if self.adds_ring:
+            for row, row_stop, offset in self.ring.runs(first, stop):
+                x, target = (m.address + (row - skip) * m.row for m, skip in ((band, first), (out, 0)))
+                add = (base + offset + self.ring.inner, self.ring.plane, self.ring.row)
+                product(s, thread, layer, panels, (x, band.plane, band.row), (target, out.plane, out.row), add,
+                        layer.shape[2], row_stop - row)  # fmt: skip
+            return
+        residual = s.tensors[layer.add] if layer.add else None
+        add = (residual.address + first * residual.row, residual.plane, 0) if residual else None
+        pixels = (stop - first) * layer.shape[2]
+        product(s, thread, layer, panels, (band.address, band.plane, 0), target, add, pixels, 1)
+
+    def finish(self):
+        """What needs the work of all threads: the sums of all bands, the projection of a whole map."""
+        s = self.s
+        s.barrier()
+        if self.sums:
+            pixels = self.layer.shape[1] * self.layer.shape[2]
+            out = s.new_map(self.layer.pool, self.layer.shape[:1])
+            step = self.planes * s.machine.bytes
+            mean_vectors(s, self.sums, s.machine.bytes, step, len(self.bands), out, 1 / pixels)
+            s.give_back(self.sums)
+        if self.consumed:
+            s.give_back(self.out[0].address)
+        elif self.projection:
+            pointwise(s, self.projection)
+
+
+class _Stem:
+    """The first convolution, a few rows at a time, from a ring of the picture's rows."""
+
+    BAND = 4  # output rows
+
+    def __init__(self, s, thread, layer):
+        self.s, self.thread, self.layer, self.done = s, thread, layer, 0
+        self.inputs = s.weights.layers[layer.name].inputs
+        _, self.height, self.width = s.picture
+        capacity = min(self.height, (self.BAND - 1) * layer.stride[0] + layer.kernel)
+        self.ring = Ring(self.height, self.width, layer.pad, capacity, self.inputs, FLOAT_BYTES)
+        self.base = s.ring(self.ring, thread)
+        self.table = s.table(self.ring.offsets((layer.shape[1] - 1) * layer.stride[0] + layer.kernel))
+
+    def rows(self, row, rows, out, out_plane, out_row):
+        """Make some rows of the output; they must come in order, from the top down."""
+        s, layer = self.s, self.layer
+        for first in range(row, row + rows, self.BAND):
+            count = min(self.BAND, row + rows - first)
+            self._fetch(first, count)
+            tiles, rest = divmod(layer.shape[2], conv_tile(s.machine))
+            s.emit(
+                self.thread, f"conv{layer.kernel}_{layer.stride[1]}",
+                x=self.base, x_plane=self.ring.plane, inputs=self.inputs,
+                table=self.table + 8 * first * layer.stride[0], stride=layer.stride[0],
+                weight=WEIGHTS + s.weights.layers[layer.name].start,
+                out=out + (first - row) * out_row, out_plane=out_plane, out_row=out_row,
+                tiles=tiles, rest=rest, rows=count, planes=s.planes(layer.shape[0]),
+                act=layer.act, slope=float_bits(layer.slope),
+            )  # fmt: skip
+
+    def _fetch(self, first, count):
+        """Copy the rows of the picture that some rows of the output need, and that are not there yet."""
+        start = max(first * self.layer.stride[0] - self.layer.pad[0], self.done)
+        stop = min((first + count - 1) * self.layer.stride[0] - self.layer.pad[0] + self.layer.kernel, self.height)
+        row = self.width * FLOAT_BYTES
+        for run, run_stop, offset in self.ring.runs(start, stop):
+            self.s.emit(
+                self.thread, "copy_rows", x=PICTURE + run * row, x_plane=self.height * row, x_row=row,
+                out=self.base + offset + self.ring.inner, out_plane=self.ring.plane, out_row=self.ring.row,
+                floats=self.width, rows=run_stop - run, planes=self.inputs, ahead=(run_stop - run) * row,
+            )  # fmt: skip
+        self.done = max(self.done, stop)
+
+
+def whole_conv(s, layer):
+    """The first convolution on its own: its map is read by several layers."""
+    out = s.new_map(layer.name, layer.shape)
+    for thread in range(s.threads):
+        first, stop = s.share(layer.shape[1], thread)
+        if stop > first:
+            _Stem(s, thread, layer).rows(first, stop - first, out.address + first * out.row, out.plane, out.row)
+    s.barrier()

@@ -1,0 +1,112 @@
+"""Layers that are done on their own: products on whole maps or pooled channels, gates, means, maxima.
+
+Every function takes the `Schedule` and appends commands; `s.share` divides the work among threads.
+"""
+
+from .kernels import VECTORS
+from .kernels.pointwise import blocks_of
+from .kernels.record import NONE, float_bits
+from .workspace import WEIGHTS
+
+
+def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
+    """A pointwise layer on `rows` rows of `width` pixels, for some panels of its output channels.
+
+    x, out, add : (address, bytes to the next plane, to the next row); `out` and `add` of the first vector of the layer.
+    `add` may be None.
+    weight : address of the (first) panel's weights, if not the layer's own
+    """
+    blocks = blocks_of(s.weights.layers[layer.name].inputs, s.machine)
+    tiles, rest = divmod(width, s.machine.tile)
+    for panel in panels:
+        s.emit(
+            thread, f"pointwise{panel.halves}",
+            x=x[0], x_plane=x[1], x_row=x[2],
+            weight=WEIGHTS + panel.weight if weight is None else weight, bias=WEIGHTS + panel.bias,
+            out=out[0] + panel.first * out[1], out_plane=out[1], out_row=out[2],
+            add=add[0] + panel.first * add[1] if add else 0, add_plane=add[1] if add else 0,
+            add_row=add[2] if add else 0,
+            **blocks, tiles=tiles, rest=rest, rows=rows,
+            act=layer.act, slope=float_bits(layer.slope), ahead=WEIGHTS + panel.weight, ahead_step=0,
+        )  # fmt: skip
+
+
+def pointwise(s, layer):
+    """A pointwise layer on a whole map."""
+    x_name = layer.inputs[0]
+    x = s.tensors[x_name]
+    add = s.tensors[layer.add] if layer.add else None
+    gates = s.tensors[layer.gate] if layer.gate else None
+    packed = s.weights.layers[layer.name]
+    vectors = sum(panel.vectors for panel in packed.panels)
+    if gates and x.pixels * x.planes < packed.inputs * vectors and s.is_done_with(x_name):
+        _gate_map(s, x, gates, NONE, 0.0)
+        gates = None
+    out = s.new_map(layer.name, layer.shape)
+    tiles = x.pixels // s.machine.tile
+    by_pixels = tiles >= 8 * s.threads
+    scaled = s.take(s.threads * packed.inputs * VECTORS * s.machine.bytes, "scaled weights") if gates else 0
+    for thread in range(s.threads):
+        first, stop, panels = 0, x.pixels, packed.panels
+        if by_pixels:
+            first, stop = (tile * s.machine.tile for tile in s.share(tiles, thread))
+            stop = x.pixels if thread == s.threads - 1 else stop
+        else:
+            panels = panels[slice(*s.share(len(panels), thread))]
+        at = [(m.address + first * m.pixel, m.plane, 0) if m else None for m in (x, out, add)]
+        for panel in panels:
+            weight = None
+            if gates:
+                weight = scaled + thread * packed.inputs * VECTORS * s.machine.bytes
+                s.emit(thread, "gate_weights", weight=WEIGHTS + panel.weight, gate=gates.address, out=weight,
+                       channels=packed.inputs, vectors=panel.halves // 2, half=panel.halves % 2)  # fmt: skip
+            product(s, thread, layer, [panel], *at, stop - first, 1, weight=weight)
+    s.barrier()
+    if gates:
+        s.give_back(scaled)
+
+
+def _gate_map(s, x, gates, act, slope):
+    """Multiply a map by its gates, in place."""
+    for thread in range(s.threads):
+        first, stop = s.share(x.planes, thread)
+        if stop > first:
+            s.emit(
+                thread, "gate_map", out=x.address + first * x.plane, out_plane=x.plane,
+                gate=gates.address + first * x.pixel, pixels=x.pixels, planes=stop - first,
+                act=act, slope=float_bits(slope),
+            )  # fmt: skip
+    s.barrier()
+
+
+def gate(s, layer):
+    x, gates = (s.tensors[name] for name in layer.inputs)
+    _gate_map(s, x, gates, layer.act, layer.slope)
+    s.tensors[layer.name] = x
+
+
+def mean(s, layer):
+    """Mean over the pixels of a map."""
+    x, out = s.tensors[layer.inputs[0]], s.new_map(layer.name, layer.shape)
+    mean_vectors(s, x.address, x.plane, x.pixel, x.pixels, out, 1 / x.pixels)
+
+
+def mean_vectors(s, address, plane, step, count, out, factor):
+    """`factor` times the sum of `count` vectors, `step` bytes apart, for each plane of `out`."""
+    for thread in range(s.threads):
+        first, stop = s.share(out.planes, thread)
+        if stop > first:
+            s.emit(thread, "mean", x=address + first * plane, x_plane=plane, x_step=step, count=count,
+                   out=out.address + first * out.pixel, planes=stop - first, factor=float_bits(factor))  # fmt: skip
+    s.barrier()
+
+
+def max_pool(s, layer):
+    x, out = s.tensors[layer.inputs[0]], s.new_map(layer.name, layer.shape)
+    for thread in range(s.threads):
+        first, stop = s.share(x.planes, thread)
+        if stop > first:
+            s.emit(thread, "max_pool", x=x.address + first * x.plane, x_plane=x.plane, x_row=x.row,
+                   out=out.address + first * out.plane, out_plane=out.plane, out_row=out.row, side=layer.kernel,
+                   pixels=layer.shape[2], rows=layer.shape[1], planes=stop - first)  # fmt: skip
+    s.barrier()

@@ -1,0 +1,143 @@
+"""Threads that help: a few that wait for work, called for one job at a time."""
+
+import ctypes
+import os
+import queue
+import threading
+import weakref
+
+from ...errors import UsageError
+
+
+def _pause_address():
+    """The system's function that gives the rest of a time slice away, or 0."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+    except (AttributeError, TypeError, OSError):  # not on this system
+        return 0
+
+
+#: What a thread calls that has waited long at a barrier.
+PAUSE = _pause_address()
+
+
+def thread_count(wanted=None):
+    """How many threads to use: as asked for, else NPMNV3_THREADS, else one for each core this process may use."""
+    name, value = "threads", wanted
+    if wanted is None:
+        name, value = "the environment variable NPMNV3_THREADS", os.environ.get("NPMNV3_THREADS")
+        if not value:
+            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1 or isinstance(value, (bool, float)):
+        raise UsageError(f"{name} is {value!r}, expected a whole number from 1 up")
+    return count
+
+
+class Team:
+    """Runs a job in several threads at once, the caller's among them.
+
+    One job at a time: if the team is at work, `run` says so and does nothing. The helpers are started by the first job,
+    and again in a process that was forked, where threads do not come along.
+    """
+
+    def __init__(self, size):
+        self.size = size
+        self.renew()
+        RENEWED_BY_FORK.add(self)
+
+    def renew(self):
+        """Forget helpers and locks."""
+        self._busy, self._helpers = threading.Lock(), []
+
+    def run(self, job, abandon):
+        """Call job(0), ..., job(size - 1), side by side.
+
+        Parameters
+        ----------
+        job : callable (number)
+        abandon : callable (), called if the caller's own part fails or is interrupted: makes the others come to an end
+
+        Returns
+        -------
+        bool, False if the team was at work for somebody else, and nothing was called
+
+        Raises
+        ------
+        What a job raised, when all are done
+        """
+        if not self._busy.acquire(blocking=False):
+            return False
+        try:
+            while len(self._helpers) < self.size - 1:
+                self._helpers.append(_Helper(len(self._helpers) + 1))
+            self._run(job, abandon)
+        finally:
+            self._busy.release()
+        return True
+
+    def _run(self, job, abandon):
+        try:
+            for helper in self._helpers:
+                helper.calls.put(job)
+            job(0)
+            errors = [helper.answers.get() for helper in self._helpers]
+        except BaseException:
+            abandon()
+            self._calm()
+            raise
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def _calm(self):
+        """Wait until every helper is idle, whatever it was called for: its memory is about to change hands."""
+        while True:
+            try:
+                for helper in self._helpers:
+                    last = object()
+                    helper.calls.put(last)
+                    while helper.answers.get() is not last:
+                        pass
+                return
+            except KeyboardInterrupt:  # the one that is on its way already is enough
+                continue
+
+
+class _Helper:
+    """One waiting thread; it ends with the process.
+
+    It answers a call with what that raised, or None, and anything else with the thing itself.
+    """
+
+    def __init__(self, number):
+        self.calls, self.answers = queue.SimpleQueue(), queue.SimpleQueue()
+        threading.Thread(target=self._serve, args=(number,), name=f"npmnv3-{number}", daemon=True).start()
+
+    def _serve(self, number):
+        while True:
+            job = self.calls.get()
+            answer = None if callable(job) else job
+            try:
+                if callable(job):
+                    job(number)
+            except BaseException as error:  # raised again in the thread that waits for the job
+                answer = error
+            del job
+            self.answers.put(answer)
+
+
+#: Everything with a lock that another thread may have held when the process forked.
+RENEWED_BY_FORK = weakref.WeakSet()
+
+
+def _after_fork():
+    for owner in list(RENEWED_BY_FORK):
+        owner.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,286 @@
+"""The fast engine against the reference engine: all networks, all sizes, batches, threads, widths of vectors."""
+
+import multiprocessing
+import threading
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from npmnv3.engines.fast import FastEngine
+from npmnv3.engines.fast import engine as engine_module
+from npmnv3.engines.fast.jit import library
+from npmnv3.engines.reference import ReferenceEngine
+from npmnv3.errors import Npmnv3Error, UsageError
+from npmnv3.plan import make_plan
+from npmnv3.variants import get_variant, list_models
+from random_networks import plan_maker, random_params, random_variant
+
+SMALL = "torchvision/mobilenet_v3_small"
+
+
+@pytest.fixture(params=["", "4", "8", "16"])
+def width(request, monkeypatch):
+    """Every vector width; "" is the processor's own."""
+    monkeypatch.setenv("NPMNV3_VECTOR", request.param)
+    library.cache_clear()
+    yield request.param
+    library.cache_clear()
+
+
+@pytest.fixture
+def debug(monkeypatch):
+    monkeypatch.setenv("NPMNV3_DEBUG", "1")
+
+
+def engines(variant, classes=None, seed=0, threads=1):
+    """(fast, float32 reference, float64 oracle) with the same random weights."""
+    plan = make_plan(variant, classes)
+    params = random_params(plan, np.random.default_rng(seed))
+    fast = FastEngine(plan_maker(variant, classes), params, threads=threads)
+    references = [
+        ReferenceEngine(lambda side, folded: make_plan(variant, classes, side, folded=folded), params, dtype)
+        for dtype in (np.float32, np.float64)
+    ]
+    return fast, *references
+
+
+def picture(side, batch=1, seed=1):
+    return np.random.default_rng(seed).standard_normal((batch, 3, *side)).astype(np.float32)
+
+
+def assert_same(fast, reference, oracle, x, what):
+    """The fast engine is as near to the oracle as the float32 reference is, give or take the luck of rounding.
+
+    Random deep networks carry a rounding error on as chance has it: a factor of ten between two right engines is
+    common, while anything that is wrong shows in the first digits.
+    """
+    exact = oracle.run(x.astype(np.float64))
+    made, allowed = fast.run(x), 16 * np.abs(reference.run(x) - exact).max() + 4e-6 * np.abs(exact).max()
+    assert made.shape == exact.shape and made.dtype == np.float32
+    error = np.abs(made - exact)
+    worst = np.unravel_index(np.argmax(error), error.shape)
+    assert error[worst] <= allowed, (
+        f"{what}: logit {worst} is off by {error[worst]:.3g}, expected at most {allowed:.3g}"
+    )
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_every_network(name, debug):
+    variant = get_variant(name)
+    least = variant.min_side
+    for side in (variant.side, (max(45, least[0]), max(71, least[1]))):
+        assert_same(*engines(variant), picture(side), f"{name} {side}")
+
+
+ONE_OF_EACH_KIND = (
+    SMALL,
+    "ppcls/MobileNetV3_large_x0_5",
+    "showlo/mobilenetv3_small",
+    "sqlai/mobilenetv3_small",
+    "keras/MobileNetV3Small",
+    "timm/mobilenetv3_rw",
+    "ppocr/text_direction",
+)
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
+def test_every_vector_width(name, width, debug):
+    variant = get_variant(name)
+    side = (max(65, variant.min_side[0]), max(98, variant.min_side[1]))
+    assert_same(*engines(variant, classes=7), picture(side), f"{name} {side} width {width or 'own'}")
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_random_networks(seed, debug):
+    rng = np.random.default_rng(seed)
+    variant = random_variant(rng, list_models())
+    side = tuple(int(rng.integers(least, 321)) for least in variant.min_side)
+    classes, batch = int(rng.integers(1, 3001)), int(rng.integers(1, 4))
+    what = f"{variant.full_name} width {variant.width:.2f} side {side} classes {classes} batch {batch}"
+    assert_same(*engines(variant, classes, seed), picture(side, batch), what)
+
+
+def test_features_are_what_the_classifier_gets():
+    for name in ("ppcls/MobileNetV3_small_x0_35", "ppocr/text_direction"):
+        variant = get_variant(name)
+        fast, reference, _ = engines(variant)
+        x = picture((64, 64), 3)
+        made, expected = fast.features(x), reference.features(x)
+        np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_folded_plans_give_the_same():
+    variant, rng = get_variant(SMALL), np.random.default_rng(0)
+    params = random_params(make_plan(variant, folded=True), rng)
+    x = picture((64, 64))
+    fast = FastEngine(plan_maker(variant, folded=True), params, threads=1)
+    oracle = ReferenceEngine(
+        lambda side, _: make_plan(variant, side=side, folded=True), params, np.float64, folded=True
+    )
+    exact = oracle.run(x.astype(np.float64))
+    np.testing.assert_allclose(fast.run(x), exact, rtol=0, atol=1e-5 * np.abs(exact).max())
+
+
+def test_same_bits_in_any_batch_with_any_threads(monkeypatch):
+    monkeypatch.setattr(engine_module, "SHARED_MACS", 0)
+    variant, x = get_variant(SMALL), picture((70, 101), 9)
+    alone, *_ = engines(variant, threads=1)
+    expected = np.concatenate([alone.run(x[i : i + 1]) for i in range(len(x))])
+    for threads in (1, 2, 4):
+        several, *_ = engines(variant, threads=threads)
+        for batch in (1, 2, 9):
+            for start in range(0, len(x), batch):
+                part = slice(start, start + batch)
+                np.testing.assert_array_equal(several.run(x[part]), expected[part], f"{threads} threads, batch {batch}")
+
+
+def test_more_pictures_than_go_through_the_head_together(monkeypatch):
+    monkeypatch.setattr(engine_module, "HEAD_PICTURES", 2)
+    fast, *_ = engines(get_variant(SMALL), threads=2)
+    x = picture((32, 32), 7)
+    np.testing.assert_array_equal(fast.run(x), np.concatenate([fast.run(x[i : i + 1]) for i in range(7)]))
+    assert fast.run(x[:0]).shape == (0, 1000)
+
+
+@pytest.mark.parametrize("value", (np.nan, np.inf, -np.inf))
+def test_nan_and_infinity_pass_through(value, width):
+    fast, reference, _ = engines(get_variant("torchvision/mobilenet_v3_small"), classes=5)
+    x = picture((48, 48))
+    x[0, 1, 20, 30] = value
+    with np.errstate(invalid="ignore", over="ignore"):
+        expected = reference.run(x)
+    np.testing.assert_array_equal(np.isnan(fast.run(x)), np.isnan(expected))
+
+
+def test_inputs_stay_as_they_are():
+    fast, *_ = engines(get_variant(SMALL))
+    x = picture((40, 40), 2)
+    before = x.copy()
+    fast.run(x)
+    np.testing.assert_array_equal(x, before)
+
+
+def test_any_memory_order_is_taken():
+    fast, *_ = engines(get_variant(SMALL))
+    x = picture((40, 40), 2)
+    channels_last = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(fast.run(channels_last), fast.run(x))
+    with pytest.raises(UsageError, match="expected \\(N, 3, H, W\\)"):
+        fast.run(x[0])
+
+
+def test_results_are_not_overwritten_by_later_calls():
+    fast, *_ = engines(get_variant(SMALL))
+    first = fast.run(picture((40, 40), seed=1))
+    kept = first.copy()
+    fast.run(picture((40, 40), seed=2))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_one_engine_in_many_threads():
+    fast, *_ = engines(get_variant(SMALL), threads=2)
+    xs = [
+        picture(side, batch, seed=i)
+        for i, (side, batch) in enumerate([((64, 64), 1), ((40, 56), 3), ((96, 96), 2)] * 2)
+    ]
+    expected, wrong = [fast.run(x) for x in xs], []
+
+    def call(i):
+        for _ in range(20):
+            if not np.array_equal(fast.run(xs[i]), expected[i]):
+                wrong.append(i)
+
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(len(xs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, f"callers {sorted(set(wrong))} got other bits than a caller alone"
+
+
+def _in_child(fast, x, queue):
+    queue.put(fast.run(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_a_fork_is_survived():
+    fast, *_ = engines(get_variant(SMALL), threads=2)
+    x = picture((64, 64), 4)
+    expected = fast.run(x)
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_in_child, args=(fast, x, queue))
+    child.start()
+    np.testing.assert_array_equal(queue.get(timeout=60), expected)
+    child.join()
+    np.testing.assert_array_equal(fast.run(x), expected)
+
+
+def test_memory_is_reused():
+    fast, *_ = engines(get_variant(SMALL))
+    x = picture((64, 64))
+    fast.run(x)
+    entries = {key: [bound.output.ctypes.data for bound in free] for key, (_, free) in fast._programs._entries.items()}
+    for _ in range(5):
+        fast.run(x)
+    after = {key: [bound.output.ctypes.data for bound in free] for key, (_, free) in fast._programs._entries.items()}
+    assert after == entries
+
+
+def test_debug_mode_sees_a_command_out_of_bounds(debug):
+    fast, *_ = engines(get_variant(SMALL))
+    x = picture((64, 64))
+    fast.run(x)
+    _, (bound,) = fast._programs._entries[(64, 64), 1]
+    last = fast._library.kernels["mean"].args.index("planes") + 1
+    bound._commands[0][-1, last] += 100
+    with pytest.raises(Npmnv3Error, match="beyond the buffer"):
+        fast.run(x)
+
+
+def test_debug_mode_sees_a_stray_write(debug):
+    fast, *_ = engines(get_variant(SMALL))
+    x = picture((64, 64))
+    fast.run(x)
+    _, (bound,) = fast._programs._entries[(64, 64), 1]
+    next(gap for gap in bound._gaps() if gap.size)[0] = 0
+    with pytest.raises(Npmnv3Error, match="wrote between its buffers"):
+        fast.run(x)
+
+
+def test_profile_names_every_layer_with_work():
+    variant = get_variant(SMALL)
+    fast, *_ = engines(variant)
+    x = picture((64, 64))
+    fast.run(x)
+    rows = fast.profile(x, rounds=2)
+    plan = make_plan(variant, side=(64, 64))
+    weighted = {step.name for step in plan if step.param("weight")}
+    assert weighted <= {name for row in rows for name in row.name.split("+")}
+    assert all(row.milliseconds > 0 for row in rows)
+    assert fast.workspace_bytes((64, 64)) > 0 and fast.weight_bytes > 2_000_000
+
+
+@pytest.mark.parametrize("threads", (0, -1, "two", 1.5, True))
+def test_threads_must_be_a_count(threads):
+    with pytest.raises(UsageError, match="threads is"):
+        engines(get_variant(SMALL), threads=threads)
+
+
+def test_threads_from_the_environment(monkeypatch):
+    monkeypatch.setenv("NPMNV3_THREADS", "3")
+    assert engines(get_variant(SMALL), threads=None)[0].threads == 3
+    monkeypatch.setenv("NPMNV3_THREADS", "many")
+    with pytest.raises(UsageError, match="NPMNV3_THREADS is 'many'"):
+        engines(get_variant(SMALL), threads=None)
+
+
+def test_vector_width_from_the_environment(monkeypatch):
+    library.cache_clear()
+    monkeypatch.setenv("NPMNV3_VECTOR", "5")
+    with pytest.raises(UsageError, match="NPMNV3_VECTOR is '5', expected 4, 8 or 16"):
+        library()
+    library.cache_clear()

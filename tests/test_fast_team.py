@@ -1,0 +1,90 @@
+"""The helping threads: failures, interrupts, and what is left after them."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from npmnv3.engines.fast import FastEngine
+from npmnv3.engines.fast import engine as engine_module
+from npmnv3.engines.fast.run import Bound
+from npmnv3.engines.fast.team import Team
+from npmnv3.plan import make_plan
+from npmnv3.variants import get_variant
+from random_networks import plan_maker, random_params
+
+
+def test_every_thread_gets_its_number():
+    team, seen = Team(3), []
+    for _ in range(5):
+        assert team.run(seen.append, seen.clear)
+    assert sorted(seen) == [0] * 5 + [1] * 5 + [2] * 5
+
+
+@pytest.mark.parametrize("number", (0, 1))
+def test_what_a_job_raises_reaches_the_caller(number):
+    team = Team(2)
+
+    def job(i):
+        if i == number:
+            raise ValueError(f"in thread {i}")
+
+    with pytest.raises(ValueError, match=f"in thread {number}"):
+        team.run(job, lambda: None)
+    assert team.run(lambda i: None, lambda: None)
+
+
+def test_a_team_at_work_says_so():
+    team, entered, leave = Team(2), threading.Event(), threading.Event()
+
+    def job(i):
+        entered.set()
+        leave.wait(30)
+
+    caller = threading.Thread(target=team.run, args=(job, leave.set))
+    caller.start()
+    assert entered.wait(30)
+    assert team.run(job, leave.set) is False
+    leave.set()
+    caller.join()
+
+
+def test_after_an_interrupt_no_helper_is_left_at_work():
+    team, stop, working = Team(2), threading.Event(), []
+
+    def job(i):
+        if i == 0:
+            raise KeyboardInterrupt
+        working.append(i)
+        while not stop.is_set():
+            time.sleep(0.001)
+        working.remove(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        team.run(job, stop.set)
+    assert not working
+    assert team.run(lambda i: None, lambda: None)
+
+
+def test_an_interrupted_picture_does_not_spoil_the_next(monkeypatch):
+    monkeypatch.setattr(engine_module, "SHARED_MACS", 0)
+    variant = get_variant("torchvision/mobilenet_v3_small")
+    params = random_params(make_plan(variant), np.random.default_rng(0))
+    engine = FastEngine(plan_maker(variant), params, threads=2)
+    x = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    expected, run = engine.run(x), Bound.run
+
+    def interrupted(self, thread=0):
+        if thread == 0 and self.threads > 1:
+            raise KeyboardInterrupt  # the other thread waits at its first barrier meanwhile
+        run(self, thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Bound, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(x)
+    for _ in range(3):
+        np.testing.assert_array_equal(engine.run(x), expected)
