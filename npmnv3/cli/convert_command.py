@@ -1,0 +1,27 @@
+"""`npmnv3 convert`: a checkpoint of any source as a dump."""
+
+HELP = "turn a checkpoint file of any source into a weight dump, without its framework"
+
+
+def add_arguments(parser):
+    parser.add_argument("file", metavar="FILE", help="a checkpoint of any source, or a dump")
+    parser.add_argument(
+        "-o", "--out", metavar="OUT", help="the dump, .h5 or .npz (default: FILE's name with .h5, in this folder)"
+    )
+    parser.add_argument("--model", metavar="M", help="the network's name (default: what the file is found to be)")
+    parser.add_argument(
+        "--dtype", choices=("float16", "float32", "float64"), help="type to store in (default: as it is)"
+    )
+    parser.add_argument("--key", metavar="K", help="state dict of a training checkpoint to take, e.g. model_ema")
+
+
+def run(args):
+    from ..conversion import convert
+
+    done = convert(args.file, args.out, args.model, args.key, args.dtype)
+    folded = ", batch norm folded" if done.folded else ""
+    print(f"{done.path}: {done.model}, {done.num_classes} class{'es' if done.num_classes > 1 else ''}{folded}")
+    for title, sentences in (("because", done.reasons), ("note", done.notes)):
+        for sentence in sentences:
+            print(f"  {title:7s}  {sentence}")
+    return 0

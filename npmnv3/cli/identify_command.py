@@ -1,0 +1,53 @@
+"""`npmnv3 identify`: which network a checkpoint file is."""
+
+import json
+
+HELP = "tell which network a checkpoint is, from names and shapes, with reasons"
+
+
+def add_arguments(parser):
+    parser.add_argument("file", metavar="FILE", help="a checkpoint of any source, or a dump")
+    parser.add_argument("--key", metavar="K", help="state dict of a training checkpoint to look at, e.g. model_ema")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(args):
+    from ..conversion import identify_file
+
+    checkpoint, found = identify_file(args.file, args.key)
+    if args.json:
+        print(json.dumps(_describe(args.file, checkpoint, found), indent=1, ensure_ascii=False))
+    else:
+        _print(args.file, checkpoint, found)
+    return 0 if found.fits else 1
+
+
+def _describe(file, checkpoint, found):
+    return {
+        "file": file,
+        "format": checkpoint.format,
+        "fits": found.fits,
+        "model": found.model or None,
+        "source": found.variant.source.name if found.variant else None,
+        "variant": found.variant.name if found.variant else None,
+        "num_classes": found.num_classes if found.variant else None,
+        "folded": found.folded,
+        "also": list(found.also),
+        "reasons": list(found.reasons),
+        "contradictions": list(found.contradictions),
+        "notes": list(found.notes),
+        "taken": checkpoint.taken,
+        "others": list(checkpoint.others),
+    }
+
+
+def _print(file, checkpoint, found):
+    if found.fits:
+        classes = f"{found.num_classes} class{'es' if found.num_classes > 1 else ''}"
+        print(f"{file}: {found.model}, {classes} ({checkpoint.format})")
+    else:
+        nearest = f"; the nearest is {found.model}, with {found.num_classes} classes" if found.model else ""
+        print(f"{file}: none of the known networks ({checkpoint.format}){nearest}")
+    for title, sentences in (("because", found.reasons), ("against", found.contradictions), ("note", found.notes)):
+        for sentence in sentences:
+            print(f"  {title:7s}  {sentence}")

@@ -1,0 +1,108 @@
+"""How well a checkpoint fits a network, and, where it does not, what contradicts it in plain sentences."""
+
+from dataclasses import dataclass
+
+LISTED = 6  # names in one sentence
+
+# Parts of the network, as a plan's steps call them, and what their output channels are called.
+_PARTS = {
+    "stem": "stem width",
+    "expand": "expanded widths",
+    "depthwise": "depthwise widths",
+    "se.squeeze": "squeeze-and-excitation widths",
+    "project": "block outputs",
+    "last": "last convolution's width",
+    "head": "head width",
+    "logits": "classes",
+}
+_FOLLOWS = {"depthwise": "expand"}  # is not told where the other was: it says the same
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A checkpoint beside one network.
+
+    differences : sentences, none where it fits
+    distance : how many entries or layers differ, to find the nearest network
+    style : how many layers are of another kind or epsilon than the source's own export would have; no contradiction
+    share : of the network's entries that are there, 0 to 1
+    notes : what conversion does beyond copying
+    """
+
+    variant: object  # Variant
+    num_classes: int
+    folded: bool = False
+    differences: tuple[str, ...] = ()
+    distance: int = 0
+    style: int = 0
+    share: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+def layers_of(plan):
+    """The steps that have weights, in order."""
+    return [step for step in plan if step.param("weight")]
+
+
+def norms_of(plan):
+    """{name of a layer: the batch norm after it}."""
+    return {step.inputs[0]: step for step in plan if step.op == "batch_norm"}
+
+
+def stored_width_differences(plan, shapes):
+    """`width_differences` of arrays as the source stores them: {parameter's name: shape}."""
+    found = {}
+    for step in layers_of(plan):
+        weight = step.param("weight")
+        shape = shapes.get(weight.name, ())
+        if len(shape) == len(weight.shape):
+            found[step.name] = tuple(shape[axis] for axis in weight.axes) if weight.axes else shape
+    return width_differences(plan, found)
+
+
+def width_differences(plan, found):
+    """Sentences on the channels and kernels that differ, one for each part of the network.
+
+    Parameters
+    ----------
+    plan : tuple of Step
+    found : {step's name: shape}, of layers' weights in the operations' layout (output channels first)
+
+    Returns
+    -------
+    list of str
+    """
+    parts = {}
+    for step in layers_of(plan):
+        if step.name in found:
+            parts.setdefault(_part(step.name), []).append((found[step.name], step.param("weight").canonical))
+    told, sentences = set(), []
+    for part, name in _PARTS.items():
+        pairs = parts.get(part, [])
+        if any(shape[0] != wanted[0] for shape, wanted in pairs) and _FOLLOWS.get(part) not in told:
+            told.add(part)
+            sentences.append(_versus(name, [shape[0] for shape, _ in pairs], [wanted[0] for _, wanted in pairs]))
+    pairs = [(shape[-1], wanted[-1]) for shape, wanted in parts.get("depthwise", ())]
+    if any(side != wanted for side, wanted in pairs):
+        sentences.append(_versus("depthwise kernels", *zip(*pairs)))
+    return sentences
+
+
+def _part(name):
+    """`blocks.3.se.squeeze.fc` -> `se.squeeze`"""
+    name = name.split(".", 2)[2] if name.startswith("blocks.") else name
+    return name.removesuffix(".conv").removesuffix(".fc")
+
+
+def _versus(what, found, expected):
+    return f"{what} {_row(found)}, not {_row(expected)}"
+
+
+def _row(numbers):
+    return ", ".join(map(str, numbers))
+
+
+def listed(names):
+    """The first names of a list and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")

@@ -1,0 +1,233 @@
+"""ONNX graphs, whose names are the exporter's: matched layer by layer, in the order of execution.
+
+A graph tells more than its weights: strides, padding, the gates' slope, epsilons, what follows each layer. All of it
+has to fit, or the dump would not be the function that the graph is. The form does not matter: a bias of zeros may be
+left out, a norm be written as sums and products.
+"""
+
+import collections
+import math
+
+import numpy as np
+
+from ..plan import make_plan
+from .fit import Fit, layers_of, listed, norms_of, width_differences
+from .onnx_places import classifier_gain, eps_of, factor_of, find_places
+
+_HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
+_KNOWN_OPS = _HARD_OPS | {
+    "Relu", "Max", "Add", "Sub", "Mul", "Div", "GlobalAveragePool", "AveragePool", "ReduceMean", "MaxPool",
+}  # fmt: skip
+_TOLD = {"relu", "hard_swish", "hard_sigmoid", "max_pool2d"}
+_OF_ACTIVATIONS = (3, 6, 1 / 6, 0.2, 5, 0.5)  # constants of hard-swish and of the gates
+_DEFAULT_ALPHA = 0.2  # ONNX's, of HardSigmoid
+
+
+def plausible(checkpoint, variant):
+    """Any network may be in a graph."""
+    return True
+
+
+def compare(checkpoint, variant):
+    """How well the graph fits a network; parameters and result as in `names.compare`."""
+    before, places = find_places(checkpoint.layers)
+    num_classes = max(len(places[-1].weight), 1)
+    plan = make_plan(variant, num_classes)
+    steps, norms = layers_of(plan), norms_of(plan)
+    if len(steps) != len(places):
+        return _other_length(variant, num_classes, steps, places)
+    pairs = list(zip(steps, places))
+    wrong = sum(place.weight.shape != step.param("weight").canonical for step, place in pairs)
+    if wrong:
+        sentences = width_differences(plan, {step.name: place.weight.shape for step, place in pairs})
+        sentences = sentences or [_first_difference(pairs)]
+    else:
+        faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms), _behind(plan, places))
+        sentences = [listed(names) for names in faults if names] + _slopes(plan, checkpoint.layers)
+    kept = not sentences and all(_is_kept(place, step, norms.get(step.name)) for step, place in pairs)
+    return Fit(
+        variant, num_classes, bool(norms) and not kept, tuple(sentences), max(wrong, len(sentences)),
+        _style(checkpoint.arrays, pairs, norms), 1 - wrong / len(steps),
+        () if sentences else _notes(before, plan, pairs, norms, kept),
+    )  # fmt: skip
+
+
+def state(checkpoint, fit):
+    """The arrays of a graph that fits, under the source's names; folded in float64 where norms are gone."""
+    _, places = find_places(checkpoint.layers)
+    plan = make_plan(fit.variant, fit.num_classes, folded=fit.folded)
+    arrays, norms = {}, norms_of(plan)
+    for step, place in zip(layers_of(plan), places):
+        weight, bias = place.folded() if fit.folded else (place.weight, place.bias)
+        if step.name == "logits":
+            weight = _regained(weight, classifier_gain(places) / _plan_gain(plan))
+        _store(arrays, step, {"weight": weight, "bias": bias})
+        if step.name in norms:
+            _store(arrays, norms[step.name], place.norms[0].params)
+    return arrays
+
+
+def _store(arrays, step, values):
+    for param in step.params:
+        if param.role != "count":
+            value = values[param.role]
+            arrays[param.name] = param.from_canonical(np.zeros(param.canonical, np.float32) if value is None else value)
+
+
+def _regained(weight, factor):
+    """The classifier's weight times what graph and plan multiply differently; paddle's 0.8 is rounded to float32."""
+    if math.isclose(factor, 1, rel_tol=1e-6):
+        return weight
+    return (weight.astype(np.float64) * factor).astype(np.promote_types(weight.dtype, np.float32))
+
+
+def _plan_gain(plan):
+    return math.prod(step.factor for step in plan if step.op == "scale")
+
+
+def _other_length(variant, num_classes, steps, places):
+    found = collections.Counter(place.weight.shape for place in places)
+    expected = collections.Counter(step.param("weight").canonical for step in steps)
+    apart = sum(((found - expected) + (expected - found)).values())
+    alike = sum((found & expected).values())
+    sentence = f"{len(places)} layers with weights, not {len(steps)}; {_first_difference(zip(steps, places))}"
+    return Fit(variant, num_classes, False, (sentence,), len(steps) + apart, share=alike / len(steps))
+
+
+def _first_difference(pairs):
+    for step, place in pairs:
+        found, wanted = place.weight.shape, step.param("weight").canonical
+        if found != wanted:
+            return f"the first that differs is {place}, {found} at the place of {step.name} {wanted}"
+    return "the first ones are alike"
+
+
+def _strides(pairs):
+    wrong = []
+    for step, place in pairs:
+        strides = place.layer.attributes.get("strides", (1, 1))
+        if step.kernel and strides != step.stride:
+            wrong.append(f"{place} has strides {strides}, expected {step.stride}")
+    return wrong
+
+
+def _padding(source, pairs):
+    wrong, asymmetric = [], False
+    for step, place in pairs:
+        pads = place.pads(step) if step.kernel else (0, 0, 0, 0)
+        asymmetric |= pads is None or pads[:2] != pads[2:]
+        if step.kernel and pads and not all(_allowed(source.padding, step, *pair) for pair in zip(pads[:2], pads[2:])):
+            wrong.append(f"{place} pads {pads} (top, left, bottom, right), expected {source.padding!r} padding")
+    if not wrong and asymmetric != (source.padding == "same"):
+        wrong.append(f"{'asymmetric' if asymmetric else 'symmetric'} padding, expected {source.padding!r}")
+    return wrong
+
+
+def _allowed(padding, step, before, after):
+    """Whether an axis may be padded so; "same" depends on the side being even or odd."""
+    side = step.kernel // 2
+    if padding == "symmetric" or step.stride == (1, 1):
+        return (before, after) == (side, side)
+    return (before, after) in ((side - 1, side), (side, side))
+
+
+def _slopes(plan, layers):
+    """A sentence on the gates' slope where it differs; 0.2 shows as HardSigmoid's alpha or as a product."""
+    expected = next((step.slope for step in plan if step.op == "hard_sigmoid"), None)
+    found = {layer.attributes.get("alpha", _DEFAULT_ALPHA) for layer in layers if layer.op == "HardSigmoid"}
+    found |= {factor_of(layer) for layer in layers}
+    steep = any(math.isclose(slope, 0.2, rel_tol=1e-4) for slope in found)
+    if expected is None or steep == math.isclose(expected, 0.2):
+        return []
+    return [f"the gates' slope is {'0.2' if steep else '1/6'}, expected {expected:.4g}"]
+
+
+def _biases(pairs, norms):
+    """Layers that add something where the plan has nothing for it."""
+    wrong = []
+    for step, place in pairs:
+        bias = None if step.name in norms or step.param("bias") else place.folded()[1]
+        if bias is not None and bias.any():
+            wrong.append(f"{place} has a bias, none expected")
+    return wrong
+
+
+def _behind(plan, places):
+    """Places where the graph has another activation or pooling behind a layer, or something of its own."""
+    behind = []
+    for step in plan:
+        if step.param("weight"):
+            behind.append((step.name, set()))
+        elif behind:
+            behind[-1][1].add(step.op)
+    wrong = []
+    for (name, ops), place, following in zip(behind, places, places[1:]):
+        found = {layer.op for layer in place.after}
+        relu, hard = "relu" in ops, bool(ops & {"hard_swish", "hard_sigmoid"})
+        relu_found, hard_found = "Relu" in found, bool(found & _HARD_OPS)
+        there = relu_found >= relu and hard_found >= hard
+        # Some exporters write the clipping to 0..6 within hard-swish as Relu and Min.
+        alone = hard or (relu_found, hard_found) == (relu, hard)
+        alone &= found <= _KNOWN_OPS and ("MaxPool" in found) == ("max_pool2d" in ops)
+        alone &= not _odd_constants(place, following is places[-1])
+        if not (there and (alone or following.computed_pad)):
+            told, wanted = (" and ".join(sorted(names)) for names in (found, ops & _TOLD))
+            wrong.append(f"{place} has {told or 'nothing'} behind it, {name} {wanted or 'no activation'}")
+    return wrong
+
+
+def _odd_constants(place, scaled):
+    """Whether there are constants that no activation has; where `scaled`, a product may be (`classifier_gain`)."""
+    for layer in place.after:
+        constant = layer.params.get("constant", np.float32(3))
+        value = float(constant.ravel()[0]) if constant.size == 1 else math.nan
+        known = any(math.isclose(value, of_activation, rel_tol=1e-4) for of_activation in _OF_ACTIVATIONS)
+        if not known and not (scaled and constant.size == 1 and layer.op in ("Mul", "Div")):
+            return True
+    return False
+
+
+def _is_kept(place, step, norm):
+    """Whether the graph has the plan's layer and norm, or no norm, as they are, so that nothing need be folded."""
+    if norm is None:
+        return not place.affine
+    alone = len(place.affine) == len(place.norms) == 1 and (place.bias is None) == (step.param("bias") is None)
+    return alone and _same_eps(place.norms[0], norm)
+
+
+def _same_eps(layer, norm):
+    return math.isclose(eps_of(layer), norm.eps, rel_tol=1e-5)
+
+
+def _style(names, pairs, norms):
+    """How many layers have another name, kind (on pooled channels), bias or epsilon than the source would write."""
+    count = 0
+    for step, place in pairs:
+        weight, norm = step.param("weight"), norms.get(step.name)
+        count += weight.name not in names
+        count += place.layer.op not in (("Conv",) if len(weight.shape) == 4 else ("Gemm", "MatMul"))
+        if norm is None:
+            count += step.param("bias") is not None and place.bias is None and not place.affine
+        else:
+            count += not all(_same_eps(layer, norm) for layer in place.norms)
+    return count
+
+
+def _notes(before, plan, pairs, norms, kept):
+    notes, places = [], [place for _, place in pairs]
+    prepared = [f"{x.op} {x.params['constant'].ravel()[:3].tolist()}" for x in before if "constant" in x.params]
+    if prepared and not places[0].computed_pad:
+        notes.append(f"the graph prepares its input itself ({listed(prepared)}); the dump's network does not")
+    if norms and not kept:
+        left = sum(bool(place.affine) for step, place in pairs if step.name in norms)
+        notes.append(f"batch norm is folded into the layers ({left} of {len(norms)} by npmnv3), so the dump is too")
+    gain, expected = classifier_gain(places), _plan_gain(plan)
+    if not math.isclose(gain, expected, rel_tol=1e-6):
+        notes.append(
+            f"the classifier's weight is multiplied by {gain / expected:.4g}: "
+            f"the graph scales what the classifier gets by {gain:.4g}, the network by {expected:.4g}"
+        )
+    more = [layer.op for layer in places[-1].after if layer.op != "Softmax"]
+    if more:
+        notes.append(f"behind the classifier the graph has {listed(more)}; the dump ends with the logits")
+    return tuple(notes)

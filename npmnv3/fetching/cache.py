@@ -1,0 +1,91 @@
+"""The folder of fetched dumps, and the hashes that are recorded beside them.
+
+For the published checkpoint `source/variant` it holds
+
+    source--variant.h5        the dump
+    source--variant.sha256    as sha256sum writes it: the hash of the published file, and that of the dump
+
+and .part files of interrupted downloads. The published file itself is not kept: the dump has every bit of its weights.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import os
+import pathlib
+import re
+
+from ..containers import replacing
+from ..errors import UsageError, WeightsError, require
+
+
+def cache_folder(cache=None):
+    """The cache's path: `cache`, else the environment variable NPMNV3_CACHE, else the user's cache folder."""
+    named = cache if cache is not None else os.environ.get("NPMNV3_CACHE")
+    if named is None:
+        named = require("platformdirs", "fetch", "the cache of fetched weights").user_cache_dir(
+            "npmnv3", appauthor=False
+        )
+    return pathlib.Path(named).expanduser()
+
+
+def make_cache_folder(cache=None):
+    """The same, made if it is not there."""
+    folder = cache_folder(cache)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the cache folder {folder} cannot be made: {error.strerror or error}; "
+            "name another with --cache or NPMNV3_CACHE"
+        ) from error
+    return folder
+
+
+def find_dump(entry, cache=None):
+    """The dump of a published checkpoint in the cache, its hash as recorded; else None."""
+    if cache is None and "NPMNV3_CACHE" not in os.environ and importlib.util.find_spec("platformdirs") is None:
+        return None  # nothing can have been fetched
+    folder = cache_folder(cache)
+    path = folder / entry.dump_name
+    if not path.is_file():
+        return None
+    if read_record(folder, entry).get(entry.dump_name) != file_hash(path):
+        logging.getLogger("npmnv3").warning("%s is not what was fetched (its hash is another) and is not used", path)
+        return None
+    return path
+
+
+def record_path(folder, entry):
+    return pathlib.Path(folder, entry.dump_name).with_suffix(".sha256")
+
+
+def read_record(folder, entry):
+    """{file name: sha256} as recorded when the checkpoint was first fetched; empty if it never was."""
+    path = record_path(folder, entry)
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read: {error}") from error
+    matches = [re.fullmatch(r"([0-9a-f]{64})  (\S+)", line) for line in lines]
+    if not all(matches):
+        raise WeightsError(f"{path}: damaged: expected lines of a sha256 and a file name; remove it, and fetch again")
+    return {match[2]: match[1] for match in matches}
+
+
+def write_record(folder, entry, hashes):
+    """Record {file name: sha256}."""
+    text = "".join(f"{value}  {name}\n" for name, value in hashes.items())
+    with replacing(record_path(folder, entry)) as temporary:
+        pathlib.Path(temporary).write_text(text, "utf-8", newline="\n")
+
+
+def file_hash(path, algorithm="sha256"):
+    """The hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

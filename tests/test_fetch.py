@@ -1,0 +1,438 @@
+"""Fetching: over connections that break, from servers that lie, the right bytes or none."""
+
+import functools
+import hashlib
+import os
+import threading
+from dataclasses import replace
+
+import checkpoint_files
+import goldens
+import numpy as np
+import pytest
+from http_server import serving
+from random_networks import random_params
+
+import npmnv3
+from npmnv3.dumps import load_weights
+from npmnv3.errors import MissingExtraError, MissingWeightsError, UnknownModelError, UsageError, WeightsError
+from npmnv3.plan import make_plan
+from npmnv3.registry import REGISTRY
+from npmnv3.variants import get_variant
+
+pytest.importorskip("pooch", reason="needs the extra fetch")
+pytest.importorskip("platformdirs", reason="needs the extra fetch")
+
+from npmnv3 import fetching  # noqa: E402
+from npmnv3.cli import fetch_command  # noqa: E402
+from npmnv3.fetching import cached_dump, download, fetch  # noqa: E402
+
+NO_HASH = "showlo/mobilenetv3_small"  # its publisher states no hash
+WITH_PREFIX = "torchvision/mobilenet_v3_small"
+PAUSES = (0.01, 0.01, 0.01)  # seconds
+TIMEOUT = 2.0
+
+
+@functools.cache
+def checkpoint(model, seed=0):
+    """(state dict, the bytes of a file that holds it)."""
+    plan = make_plan(get_variant(model), 3)
+    drawn = random_params(plan, np.random.default_rng(seed))
+    roles = {param.name: param.role for step in plan for param in step.params}
+    state = {name: np.array(1, np.int64) if roles[name] == "count" else array for name, array in drawn.items()}
+    return state, checkpoint_files.safetensors(state)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server that has NO_HASH's file; the downloader does not wait for it long."""
+    monkeypatch.setattr(fetching, "Downloader", functools.partial(download.Downloader, pauses=PAUSES, timeout=TIMEOUT))
+    with serving() as server:
+        server.files[f"/{REGISTRY[NO_HASH].file}"] = checkpoint(NO_HASH)[1]
+        yield server
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, which is not the user's."""
+    monkeypatch.setenv("NPMNV3_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NPMNV3_BASE_URL", raising=False)
+    return tmp_path / "cache"
+
+
+def enter(monkeypatch, server, model, state_of=None, **changes):
+    """Serve a checkpoint for `model` and state hashes of it, as its publisher would."""
+    data = checkpoint(state_of or model)[1]
+    entry = replace(REGISTRY[model], **changes)
+    monkeypatch.setitem(REGISTRY, model, entry)
+    server.files[f"/{entry.file}"] = data
+    return data
+
+
+def files_in(folder):
+    return sorted(os.listdir(folder)) if folder.exists() else []
+
+
+def assert_fetched(path, model, cache):
+    checkpoint_files.assert_same(load_weights(path).arrays, checkpoint(model)[0])
+    assert files_in(cache) == [f"{model.replace('/', '--')}{end}" for end in (".h5", ".sha256")]
+
+
+def starts(server):
+    """From which byte each request asked."""
+    return [int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0 for _, asked in server.log]
+
+
+def test_fetch_once(server, cache, caplog):
+    assert cached_dump(NO_HASH) is None and not cache.exists()
+    path = fetch(NO_HASH, base_url=server.url)
+    assert_fetched(path, NO_HASH, cache)
+    assert "states no hash; that of this first download is recorded" in caplog.text
+    assert cached_dump(NO_HASH) == path == fetch(NO_HASH, base_url="http://127.0.0.1:1") and len(server.log) == 1
+    about = load_weights(path).attributes
+    digest = hashlib.sha256(checkpoint(NO_HASH)[1]).hexdigest()
+    assert (
+        about["origin"] == f"{REGISTRY[NO_HASH].url} (sha256 {digest})"
+        and about["licence"] == "none stated by its author"
+    )
+    assert f"{digest}  best_model_wts-67.52.pth\n" in (cache / "showlo--mobilenetv3_small.sha256").read_text()
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("told_by", ["etag", "modified", "nothing"])
+def test_a_connection_cut_three_times(told_by, reset, server, cache):
+    server.etag, server.modified, server.reset = told_by == "etag", told_by == "modified", reset
+    server.cuts = [1_000_000, 0, 70_001]
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    asked = starts(server)
+    assert len(asked) == 4 and asked == sorted(asked) and asked[0] == 0
+    if not reset:  # a reset may swallow what was on its way
+        assert asked == [0, 1_000_000, 1_000_000, 1_070_001]
+
+
+def test_a_server_that_knows_no_ranges(server, cache):
+    server.ranges, server.cuts = False, [500_000, 1_000_000, 2_000_000]
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert starts(server) == [0, 500_000, 1_000_000, 2_000_000]
+
+
+def test_a_server_that_sends_another_range(server, cache):
+    missing = len(checkpoint(NO_HASH)[1]) - 1_000_000
+    server.cuts, server.shift = [1_000_000, missing], 7  # as many bytes as are missing, but not those
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert starts(server) == [0, 1_000_000, 0]
+
+
+def test_no_length_told(server, cache):
+    server.length = False
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+
+
+def test_a_slow_server_and_one_that_stalls(server, cache):
+    server.pause, server.cuts, server.stall = 0.002, [1_000_000], TIMEOUT + 1
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert starts(server) == [0, 1_000_000]
+
+
+def test_redirects_keep_the_range(server, cache):
+    path = f"/{REGISTRY[NO_HASH].file}"
+    server.files["/elsewhere"] = server.files.pop(path)
+    server.redirects, server.cuts = {path: f"{server.url}/elsewhere"}, [1_000_000]
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert [(p, s) for (p, _), s in zip(server.log, starts(server), strict=True)] == [
+        (path, 0), ("/elsewhere", 0), (path, 1_000_000), ("/elsewhere", 1_000_000),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", ["longer", "shorter"])
+def test_a_file_replaced_meanwhile(size, server, cache):
+    path, other = f"/{REGISTRY[NO_HASH].file}", checkpoint(NO_HASH, seed=9)[1]
+    right = server.files[path]
+    server.files[path] = other + bytes(1_000_000) if size == "longer" else other[:2_000_000]
+    server.cuts = [len(server.files[path]) - 1000]
+    server.after_cut = lambda: server.files.update({path: right})
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert len(server.log) == 2
+
+
+def test_a_server_that_recovers(server, cache):
+    server.statuses = [503, 500, 429]
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+
+
+def test_an_interrupted_run_is_gone_on_with(server, cache):
+    size = len(checkpoint(NO_HASH)[1])
+    server.cuts = [1_000_000] + [0] * 4
+    with pytest.raises(MissingWeightsError, match=f"the connection ended after 1000000 of {size} bytes"):
+        fetch(NO_HASH, base_url=server.url)
+    assert [os.path.splitext(name)[1] for name in files_in(cache)] == [".part"]
+    server.log.clear()
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert starts(server) == [0, 1_000_000]
+
+
+def test_the_part_of_another_file_is_not_gone_on_with(server, cache):
+    path = f"/{REGISTRY[NO_HASH].file}"
+    right, server.files[path] = server.files[path], checkpoint(NO_HASH, seed=9)[1]
+    server.cuts = [1_000_000] + [0] * 4
+    with pytest.raises(MissingWeightsError):
+        fetch(NO_HASH, base_url=server.url)
+    server.files[path] = right
+    server.log.clear()
+    checkpoint_files.assert_same(load_weights(fetch(NO_HASH, base_url=server.url)).arrays, checkpoint(NO_HASH)[0])
+    assert starts(server) == [0]
+
+
+def test_control_c_keeps_what_came(server, cache, monkeypatch):
+    class Impatient(download.Downloader):
+        def __init__(self, parts, tell):
+            super().__init__(parts, self.stop, pauses=PAUSES)
+
+        def stop(self, done, total):
+            if done > 500_000:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(fetching, "Downloader", Impatient)
+        fetch(NO_HASH, base_url=server.url)
+    (part,) = cache.iterdir()
+    data = part.read_bytes()
+    assert len(data) > 500_000 and checkpoint(NO_HASH)[1].startswith(data)
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    assert starts(server) == [0, 0, len(data)]
+
+
+def refuse(server, model, cache, match, before=()):
+    with pytest.raises(WeightsError, match=match):
+        fetch(model, base_url=server.url)
+    assert files_in(cache) == list(before), "something was kept"
+    assert cached_dump(model) is None
+
+
+@pytest.mark.parametrize(
+    ("hashes", "message"),
+    [
+        (
+            {"sha256": "00000000"},
+            "gave wrong bytes: the sha256 is [0-9a-f]{64}, expected 00000000, with which its file name",
+        ),
+        (
+            {"sha256": "", "md5": "0" * 32},
+            "gave wrong bytes: the MD5 is [0-9a-f]{32}, expected 0{32}, which its publisher states",
+        ),
+    ],
+)
+def test_wrong_bytes(hashes, message, server, cache, monkeypatch):
+    enter(monkeypatch, server, WITH_PREFIX, **hashes)
+    server.cuts = [100_000]
+    refuse(server, WITH_PREFIX, cache, message)
+
+
+def test_right_bytes_by_each_hash(server, cache, monkeypatch, caplog):
+    data = checkpoint(WITH_PREFIX)[1]
+    sha256, md5 = hashlib.sha256(data).hexdigest(), hashlib.md5(data).hexdigest()
+    for hashes in ({"sha256": sha256[:8]}, {"sha256": sha256}, {"sha256": "", "md5": md5}):
+        enter(monkeypatch, server, WITH_PREFIX, **hashes)
+        path = fetch(WITH_PREFIX, base_url=server.url)
+        assert_fetched(path, WITH_PREFIX, cache)
+        path.unlink()
+    assert not caplog.text
+
+
+def test_the_first_downloads_hash_counts(server, cache):
+    path = fetch(NO_HASH, base_url=server.url)
+    record = path.with_suffix(".sha256")
+    path.unlink()
+    file = f"/{REGISTRY[NO_HASH].file}"
+    right, server.files[file] = server.files[file], checkpoint(NO_HASH, seed=9)[1]
+    refuse(
+        server, NO_HASH, cache, "expected [0-9a-f]{64}, that of the first download.*remove .*\\.sha256", [record.name]
+    )
+    server.files[file] = right
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    path.unlink()
+    record.write_text("nonsense")
+    with pytest.raises(WeightsError, match="damaged: expected lines of a sha256 and a file name"):
+        fetch(NO_HASH, base_url=server.url)
+
+
+def test_a_page_instead_of_a_file(server, cache):
+    server.files[f"/{REGISTRY[NO_HASH].file}"] = b"<html>please log in</html>"
+    refuse(server, NO_HASH, cache, "gave no usable checkpoint, nothing was kept: .*not a checkpoint")
+
+
+def test_another_networks_file(server, cache):
+    server.files[f"/{REGISTRY[NO_HASH].file}"] = checkpoint(WITH_PREFIX)[1]
+    refuse(server, NO_HASH, cache, "gave no usable checkpoint, nothing was kept")
+
+
+def test_a_file_too_large(server, cache, monkeypatch):
+    monkeypatch.setattr(download, "MAX_SIZE", 1_000_000)
+    refuse(server, NO_HASH, cache, "has [0-9]+ bytes or more, and no checkpoint of these networks has")
+    server.length = False
+    refuse(server, NO_HASH, cache, "has [0-9]+ bytes or more")
+
+
+@pytest.mark.parametrize("status", [403, 404, 410])
+def test_no_such_file(status, server, cache):
+    server.statuses = [status]
+    refuse(
+        server,
+        NO_HASH,
+        cache,
+        f"the server answers {status} .*--base-url or NPMNV3_BASE_URL.*npmnv3 convert best_model_wts-67.52.pth",
+    )
+    assert len(server.log) == 1
+
+
+def test_offline(server, cache, monkeypatch):
+    monkeypatch.setenv("NPMNV3_BASE_URL", "http://127.0.0.1:1/models/")
+    message = (
+        r"http://127.0.0.1:1/models/best_model_wts-67.52.pth cannot be fetched: .*refused.*HTTPS_PROXY.*--base-url"
+    )
+    with pytest.raises(MissingWeightsError, match=message):
+        fetch(NO_HASH)
+    assert files_in(cache) == []
+
+
+def test_a_damaged_dump_is_not_used(server, cache, caplog):
+    path = fetch(NO_HASH, base_url=server.url)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert cached_dump(NO_HASH) is None and "is not what was fetched" in caplog.text
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+
+
+def test_further_weights_have_their_own_preprocessing(server, cache, monkeypatch):
+    name = "torchvision/mobilenet_v3_large@V2"
+    enter(monkeypatch, server, name, "torchvision/mobilenet_v3_large", sha256="")
+    path = fetch(name, base_url=server.url)
+    assert path.name == "torchvision--mobilenet_v3_large@V2.h5"
+    weights = load_weights(path)
+    assert weights.preprocess.resize == 232 and weights.variant.full_name == "torchvision/mobilenet_v3_large"
+    assert cached_dump("torchvision/mobilenet_v3_large") is None
+
+
+def test_what_ships_is_not_fetched(cache):
+    assert (
+        fetch("ppocr/text_direction")
+        == cached_dump("ppocr/text_direction")
+        == goldens.ROOT / "weights" / "ppocr--text_direction.h5"
+    )
+    assert not cache.exists()
+
+
+def test_load_fetches_only_if_allowed(server, cache, monkeypatch):
+    monkeypatch.setenv("NPMNV3_BASE_URL", server.url)
+    monkeypatch.setenv("NPMNV3_FETCH", "0")
+    with pytest.raises(MissingWeightsError, match=f"https://github.com/ShowLo/.*`npmnv3 fetch {NO_HASH}`"):
+        npmnv3.load(NO_HASH, engine="numpy")
+    monkeypatch.setenv("NPMNV3_FETCH", "1")
+    with pytest.raises(MissingWeightsError, match="are not here"):
+        npmnv3.load(NO_HASH, engine="numpy", fetch=False)
+    assert not server.log and not cache.exists()
+    assert npmnv3.load(NO_HASH, engine="numpy").num_classes == 3 and len(server.log) == 1
+    monkeypatch.delenv("NPMNV3_FETCH")
+    assert npmnv3.load(NO_HASH, engine="numpy").num_classes == 3 and len(server.log) == 1
+    (cache / "showlo--mobilenetv3_small.h5").unlink()
+    assert npmnv3.load(NO_HASH, engine="numpy", fetch=True).num_classes == 3 and len(server.log) == 2
+
+
+def test_load_takes_further_weights_by_their_tag(server, cache, monkeypatch):
+    name = "torchvision/mobilenet_v3_large@V2"
+    enter(monkeypatch, server, name, "torchvision/mobilenet_v3_large", sha256="")
+    fetch(name, base_url=server.url)
+    model = npmnv3.load(name, engine="numpy")
+    assert model.variant.full_name == "torchvision/mobilenet_v3_large" and model.preprocess.resize == 232
+    with pytest.raises(MissingWeightsError, match="weights of torchvision/mobilenet_v3_large are not here"):
+        npmnv3.load("torchvision/mobilenet_v3_large", engine="numpy")
+
+
+def test_several_at_once(server, cache):
+    server.pause, paths = 0.001, []
+    threads = [threading.Thread(target=lambda: paths.append(fetch(NO_HASH, base_url=server.url))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 1 and len(paths) == 4
+    assert_fetched(paths[0], NO_HASH, cache)
+
+
+def test_wrong_use(server, cache, tmp_path, monkeypatch):
+    with pytest.raises(UnknownModelError, match="nearest: showlo/mobilenetv3_small"):
+        fetch("showlo/mobilenetv3_smal")
+    for url in ("ftp://127.0.0.1/", "127.0.0.1", "http://a b"):
+        with pytest.raises(UsageError, match="base URL is .*, expected http"):
+            fetch(NO_HASH, base_url=url)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="cache folder .* cannot be made.*--cache or NPMNV3_CACHE"):
+        fetch(NO_HASH, base_url=server.url, cache=tmp_path / "file" / "cache")
+    monkeypatch.setitem(__import__("sys").modules, "pooch", None)
+    with pytest.raises(MissingExtraError, match=r"npmnv3\[fetch\]"):
+        fetch(NO_HASH, base_url=server.url)
+    assert not server.log and not cache.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["showlo--mobilenetv3_small", "ppcls--MobileNetV3_small_x0_35", "sqlai--mobilenetv3_small"]
+)
+def test_the_frameworks_own_files(name, server, cache, shared):
+    network = name.replace("--", "/")
+    found = [
+        path
+        for file, path in checkpoint_files.unpacked().items()
+        if file.endswith((".pth", ".pdparams")) and belongs(file, name)
+    ]
+    if not found:
+        pytest.skip(f"no checkpoint of {network} at hand")
+    data = found[0].read_bytes()
+    server.files[f"/{REGISTRY[network].file}"], server.cuts = data, [len(data) // 4] * 3
+    arrays = load_weights(fetch(network, base_url=server.url)).arrays
+    for key, array in checkpoint_files.state(network).items():
+        assert arrays[key].tobytes() == array.tobytes(), key
+
+
+def belongs(file, name):
+    source, network = name.split("--")
+    return source in file and network.lower() in file.lower()
+
+
+def run_command(*argv):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    fetch_command.add_arguments(parser)
+    return fetch_command.run(parser.parse_args([str(a) for a in argv]))
+
+
+def test_command(server, tmp_path, capsys, monkeypatch):
+    cache = tmp_path / "a cache"
+    assert run_command(NO_HASH, "ppocr/*", "--base-url", server.url, "--cache", cache) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"{NO_HASH}  {cache / 'showlo--mobilenetv3_small.h5'}" and lines[1].startswith(
+        "ppocr/text_direction  "
+    )
+    assert run_command("torchvision/*small", NO_HASH, "--base-url", server.url, "--cache", cache) == 1
+    out, err = capsys.readouterr()
+    assert NO_HASH in out and "npmnv3 fetch: torchvision/mobilenet_v3_small: " in err and "404" in err
+    assert run_command("--list", "--cache", cache) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "/" in line.split(" ")[0]}
+    assert set(rows) == set(REGISTRY)
+    assert (
+        rows[NO_HASH].split()[2:5] == ["first", "download", "yes"]
+        and "sha256 5c1a4163..." in rows["torchvision/mobilenet_v3_large@V2"]
+    )
+    assert "MD5" in rows["keras/MobileNetV3Small"] and "(shipped)" in rows["ppocr/text_direction"]
+    for argv, message in (
+        ([], "name a model or a pattern"),
+        (["nothing/*"], "no published checkpoint is called 'nothing/\\*'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            run_command(*argv)
+
+
+def test_a_bar_on_a_terminal(server, cache, capsys):
+    fetch(NO_HASH, base_url=server.url, progress=True)
+    assert "best_model_wts-67.52.pth: 100%" in capsys.readouterr().err
