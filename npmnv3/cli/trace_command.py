@@ -1,0 +1,54 @@
+"""`npmnv3 trace`: every tensor of the reference, to compare with."""
+
+import os
+
+from ..errors import UsageError
+from . import print_table
+
+HELP = "print or write the reference's tensors: preprocessing stages, every step, logits"
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument(
+        "--input", metavar="PICTURE|FILE.npy", required=True, help="a picture, or its preprocessed (N, 3, H, W) floats"
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write the tensors: .h5 or .npz (default: print a table of them)"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
+    parser.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float32",
+        help="of the arithmetic and the tensors (default float32)",
+    )
+    parser.add_argument("--layout", choices=("nchw", "nhwc"), default="nchw", help="of the tensors (default nchw)")
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="*", help="tensors, with shell wildcards: 'blocks.3.*,logits'"
+    )
+
+
+def run(args):
+    from ..containers import write_container
+    from ..verification.trace import trace
+
+    if args.output is not None and not args.output.endswith((".h5", ".hdf5", ".npz")):
+        raise UsageError(f"--output is {args.output!r}, expected a name that ends in .h5 or .npz")
+    tensors, attributes = trace(
+        args.model, args.input, weights=args.weights, dtype=args.dtype, layout=args.layout, only=args.only
+    )
+    if args.output is None:
+        rows = [
+            (name, " x ".join(map(str, a.shape)), str(a.dtype), *(f"{f(a):.6g}" for f in _STATISTICS))
+            for name, a in tensors.items()
+        ]
+        print_table(rows, ("tensor", "shape", "type", "least", "largest", "mean"), "<<<>>>")
+        return 0
+    write_container(args.output, tensors, attributes)
+    size = os.path.getsize(args.output)
+    print(f"{args.output}: {len(tensors)} tensors, {size / 1e6:.1f} MB")
+    return 0
+
+
+_STATISTICS = (lambda a: a.min(), lambda a: a.max(), lambda a: a.mean(dtype="float64"))

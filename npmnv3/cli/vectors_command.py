@@ -1,0 +1,43 @@
+"""`npmnv3 vectors`: test vectors of every step, for ports in C, HDL or anything."""
+
+HELP = "write each step's inputs, parameters and expected output: raw files, C with a checker, or hex for $readmemh"
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder that is new or empty")
+    parser.add_argument(
+        "--format", choices=("npy", "bin", "c", "hex"), required=True, help="of the arrays; c brings a checker in C99"
+    )
+    parser.add_argument(
+        "--dtype", choices=("float32", "float16", "int8"), default="float32", help="of the arrays (default float32)"
+    )
+    parser.add_argument(
+        "--only", metavar="PATTERN", default="*", help="steps, with shell wildcards: 'blocks.3.*,logits'"
+    )
+    parser.add_argument(
+        "--input", metavar="PICTURE|FILE.npy", help="what the network gets (default standard normal numbers)"
+    )
+    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
+    parser.add_argument("--dry-run", action="store_true", help="say how large it would be, and write nothing")
+
+
+def run(args):
+    from ..model import load
+    from ..vectors import make_kit, write_kit
+    from ..verification.inputs import pick_input
+
+    model = load(args.model, args.weights, engine="numpy")
+    x = pick_input(model, args.input, None).x[:1]
+    kit = make_kit(model, x, dtype=args.dtype, only=args.only)
+    files, size = kit.sizes(args.format)
+    print(
+        f"{len(kit.steps)} steps, {files} files, about {size / 1e6:.1f} MB of {args.dtype} as {args.format}", flush=True
+    )
+    if args.dry_run:
+        return 0
+    write_kit(kit, args.output, args.format)
+    print(f"{args.output}: written; manifest.json says what each file is")
+    if args.format == "c":
+        print("cc -std=c99 -O2 -Wall -Wextra -Werror check.c -o check -lm && ./check")
+    return 0

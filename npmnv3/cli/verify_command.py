@@ -1,0 +1,83 @@
+"""`npmnv3 verify`: a port's tensors against the reference."""
+
+import json
+import os
+import pathlib
+
+from ..containers import replacing
+from ..errors import UsageError
+
+HELP = "say where a port parts from the original, by how much, and why"
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument(
+        "port",
+        metavar="PORT",
+        help="the port's tensors: .npz, HDF5, a folder of .npy or .bin; or an .onnx file, which is run",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
+    parser.add_argument(
+        "--input", nargs="+", metavar="PICTURE|FILE.npy", help="what the port was given (default: its own input tensor)"
+    )
+    parser.add_argument(
+        "--map", metavar="FILE", help='JSON {"port\'s tensor": "step" or null}, as --write-map writes it'
+    )
+    parser.add_argument(
+        "--write-map", metavar="FILE", help="write the mapping found, to be edited and given back with --map"
+    )
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        choices=("auto", "float32", "float16", "bfloat16", "int8"),
+        help="whose rounding is honest (default auto)",
+    )
+    parser.add_argument(
+        "--factor", type=float, metavar="F", help="errors up to F times that rounding are fine (default 10)"
+    )
+    parser.add_argument("--no-explain", action="store_true", help="measure only, try no faults")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--html", metavar="FILE", help="write a page with plots (extra report)")
+
+
+def run(args):
+    from ..verification.run import FACTOR, verify
+
+    inputs = args.input[0] if args.input and len(args.input) == 1 else args.input
+    if args.html:
+        from ..verification.html import check_html
+
+        check_html()
+    report = verify(
+        args.model, args.port, inputs, weights=args.weights, map=_read_map(args.map), precision=args.precision,
+        factor=FACTOR if args.factor is None else args.factor, explain=not args.no_explain,
+    )  # fmt: skip
+    if args.write_map:
+        _write(args.write_map, json.dumps(report.mapping(), indent=1, ensure_ascii=False) + "\n")
+    if args.junit:
+        _write(args.junit, report.junit())
+    if args.html:
+        from ..verification.html import page
+
+        _write(args.html, page(report))
+    print(json.dumps(report.as_json(), ensure_ascii=False, allow_nan=False) if args.json else report.text())
+    return 0 if report.fine else 1
+
+
+def _read_map(path):
+    if path is None:
+        return None
+    try:
+        mapping = json.loads(pathlib.Path(path).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+    if not isinstance(mapping, dict) or not all(isinstance(step, (str, type(None))) for step in mapping.values()):
+        raise UsageError(f'{path}: expected a JSON object {{"port\'s tensor": "step" or null, ...}}')
+    return mapping
+
+
+def _write(path, text):
+    with replacing(os.fspath(path)) as temporary:
+        pathlib.Path(temporary).write_text(text, "utf-8")

@@ -1,0 +1,141 @@
+"""The forms in which test vectors are written: .npy, raw .bin, C with a checker, and hexadecimal for $readmemh."""
+
+import math
+import pathlib
+import re
+import shutil
+from dataclasses import dataclass
+
+import numpy as np
+
+INLINE = 500_000  # numbers in all that C headers hold; above that the checker reads .bin files
+CHECKER = pathlib.Path(__file__).with_name("check.c")
+_C_TYPES = {"float32": ("float", "F32"), "float16": ("uint16_t", "F16"), "int8": ("int8_t", "I8")}
+
+
+def _file_name(key):
+    return key.replace("/", ".")
+
+
+def identifier(key):
+    """A C name for a key."""
+    return "v_" + re.sub(r"\W", "_", key)
+
+
+def _little(array):
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way of writing a kit: the suffix of an array's file, what a number takes, and what writes it all."""
+
+    suffix: str
+    write: object  # (kit, folder) -> None
+    text_bytes: object = None  # (vector) -> bytes a number, where it is not the array's own
+
+    def file(self, key):
+        return _file_name(key) + self.suffix
+
+    def bytes_per_number(self, vectors):
+        return self.text_bytes or (lambda vector: vector.array.itemsize)
+
+
+def _write_npy(kit, folder):
+    for key, vector in kit.vectors.items():
+        np.save(folder / f"{_file_name(key)}.npy", _little(vector.array), allow_pickle=False)
+
+
+def _write_bin(kit, folder):
+    for key, vector in kit.vectors.items():
+        (folder / f"{_file_name(key)}.bin").write_bytes(_little(vector.array).tobytes())
+
+
+def _write_hex(kit, folder):
+    """One number a line, most significant digit first, as Verilog's $readmemh reads it."""
+    for key, vector in kit.vectors.items():
+        size = vector.array.itemsize
+        words = _little(vector.array).reshape(-1).view(f"<u{size}")
+        text = "\n".join(f"{word:0{2 * size}x}" for word in words.tolist())
+        (folder / f"{_file_name(key)}.hex").write_text(text + "\n", "ascii")
+
+
+def _write_c(kit, folder):
+    """vectors.h with the tables, check.c, and the numbers: in headers if they are few, else in .bin files."""
+    inline = sum(v.array.size for v in kit.vectors.values()) <= INLINE
+    if not inline:
+        _write_bin(kit, folder)
+    index = {key: i for i, key in enumerate(kit.vectors)}
+    lines = [
+        f"/* Test vectors of {kit.model}, {kit.dtype}; see manifest.json. */",
+        "#ifndef VECTORS_H",
+        "#define VECTORS_H",
+        "",
+    ]
+    for key, vector in kit.vectors.items():
+        if inline:
+            (folder / f"{_file_name(key)}.h").write_text(_c_array(key, vector), "ascii")
+            lines.append(f'#include "{_file_name(key)}.h"')
+        if vector.scales is not None:
+            lines.append(f"static const float {identifier(key)}_scales[] = {{{_c_floats(vector.scales)}}};")
+    lines += ["", "static const tensor tensors[] = {"]
+    lines += [_c_tensor(key, vector, inline) for key, vector in kit.vectors.items()]
+    lines += ["};", "", "static const step steps[] = {"]
+    lines += [_c_step(step, index, kit.tolerances[step.name]) for step in kit.steps]
+    lines += ["};", "", "#endif"]
+    (folder / "vectors.h").write_text("\n".join(lines) + "\n", "ascii")
+    shutil.copyfile(CHECKER, folder / "check.c")
+
+
+def _c_array(key, vector):
+    kind = _C_TYPES[str(vector.array.dtype)][0]
+    flat = vector.array.reshape(-1)
+    if kind == "float":
+        numbers = _c_floats(flat)
+    else:
+        numbers = _wrapped(str(n) for n in (flat.view(np.uint16) if kind == "uint16_t" else flat).tolist())
+    shape = " x ".join(map(str, vector.array.shape))
+    return f"/* {key}: {shape} */\nstatic const {kind} {identifier(key)}[{flat.size}] = {{\n{numbers}\n}};\n"
+
+
+def _c_floats(numbers):
+    """Hexadecimal: exact."""
+    return _wrapped(_c_float(float(n)) for n in numbers)
+
+
+def _c_float(number):
+    if math.isfinite(number):
+        return f"{number.hex()}f"
+    return "NAN" if math.isnan(number) else "INFINITY" if number > 0 else "-INFINITY"
+
+
+def _wrapped(words, per_line=8):
+    words = list(words)
+    return ",\n".join(", ".join(words[i : i + per_line]) for i in range(0, len(words), per_line))
+
+
+def _c_tensor(key, vector, inline):
+    shape = ", ".join(map(str, (*vector.array.shape, 1, 1, 1, 1)[:4]))
+    scales = f"{identifier(key)}_scales, {len(vector.scales)}" if vector.scales is not None else "0, 0"
+    file = f"{_file_name(key)}.{'h' if inline else 'bin'}"
+    kind = _C_TYPES[str(vector.array.dtype)][1]
+    return f'    {{"{key}", "{file}", {kind}, {{{shape}}}, {vector.array.size}L, {scales}, {identifier(key) if inline else 0}}},'
+
+
+def _c_step(step, index, tolerance):
+    inputs = [index[name] for name in step.inputs] + [-1]
+    roles = ("gamma", "beta", "mean", "variance", "") if step.op == "batch_norm" else ("weight", "bias", "", "", "")
+    params = ", ".join(str(index.get(f"{step.name}/{role}", -1)) for role in roles)
+    numbers = ", ".join(repr(float(n)) for n in (step.eps, step.slope, step.factor, tolerance))
+    head = f'"{step.name}", {step.op.upper()}, {{{inputs[0]}, {inputs[1]}}}, {index[step.name]}, {{{params}}}'
+    sides = f"{{{step.stride[0]}, {step.stride[1]}}}, {{{', '.join(map(str, step.pad))}}}"
+    return f"    {{{head}, {step.kernel}, {sides}, {numbers}}},"
+
+
+#: name -> Format
+FORMATS = {
+    "npy": Format(".npy", _write_npy),
+    "bin": Format(".bin", _write_bin),
+    "c": Format(".h", _write_c, lambda vector: {4: 23, 2: 7, 1: 5}[vector.array.itemsize]),
+    "hex": Format(".hex", _write_hex, lambda vector: 2 * vector.array.itemsize + 1),
+}

@@ -1,0 +1,213 @@
+"""What a set of test vectors holds, how large it is, and how it is written."""
+
+import fnmatch
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..engines.fold import canonical_arrays
+from ..errors import UsageError
+from ..ops.reference import apply
+from ..steps import INPUT
+from .formats import FORMATS
+
+DTYPES = ("float32", "float16", "int8")
+ROLES = ("weight", "bias", "gamma", "beta", "mean", "variance")
+
+
+@dataclass
+class Vector:
+    """One array of the kit: a tensor or a parameter.
+
+    Attributes
+    ----------
+    key : str, unique: a step's name, or STEP/ROLE for a parameter
+    array : as it is written, float32, float16 or int8
+    scales : (1,) or (channels,) float32, what one step of an int8 is worth; None for floats
+    """
+
+    key: str
+    array: np.ndarray
+    scales: np.ndarray | None = None
+
+    @property
+    def value(self):
+        """The numbers that it stands for, float64."""
+        if self.scales is None:
+            return self.array.astype(np.float64)
+        axes = (-1, *(1,) * (self.array.ndim - 1))
+        return self.array * (self.scales.reshape(axes) if len(self.scales) > 1 else self.scales).astype(np.float64)
+
+
+@dataclass
+class Kit:
+    """Attributes
+    ----------
+    model, dtype : str
+    steps : tuple of Step, those asked for
+    vectors : {key: Vector}: the steps' inputs, parameters and outputs, each once
+    tolerances : {step's name: largest absolute error that honest float arithmetic has}
+    """
+
+    model: str
+    dtype: str
+    steps: tuple
+    vectors: dict
+    tolerances: dict
+
+    def sizes(self, format):
+        """(files, bytes) that `write_kit` will write, about."""
+        numbers = sum(v.array.size for v in self.vectors.values())
+        per_number = FORMATS[format].bytes_per_number(self.vectors.values())
+        return len(self.vectors) + 1, (
+            int(sum(v.array.size * per_number(v) for v in self.vectors.values())) if numbers else 0
+        )
+
+    def manifest(self, format):
+        """What the files are: a dict for JSON."""
+        files = {key: FORMATS[format].file(key) for key in self.vectors}
+        steps = []
+        for step in self.steps:
+            fields = {
+                k: v for k, v in asdict(step).items() if k in ("kernel", "stride", "pad", "eps", "slope", "factor")
+            }
+            params = {p.role: f"{step.name}/{p.role}" for p in step.params if p.role != "count"}
+            steps.append(
+                {"name": step.name, "op": step.op, "inputs": list(step.inputs), "params": params, "output": step.name,
+                 "tolerance": self.tolerances[step.name], **fields}
+            )  # fmt: skip
+        tensors = {}
+        for key, vector in self.vectors.items():
+            row = {"file": files[key], "shape": list(vector.array.shape), "dtype": str(vector.array.dtype)}
+            if vector.scales is not None:
+                row |= {
+                    "scale": vector.scales.tolist() if len(vector.scales) > 1 else float(vector.scales[0]),
+                    "zero_point": 0,
+                }
+            tensors[key] = row
+        return {
+            "format": "npmnv3-vectors", "version": 1, "model": self.model, "dtype": self.dtype, "layout": "CHW, little-endian",
+            "tensors": tensors, "steps": steps,
+        }  # fmt: skip
+
+
+def make_kit(model, x=None, *, dtype="float32", only="*"):
+    """Compute the vectors.
+
+    Each step's expected output is computed in float64 from the very inputs and parameters that the kit holds, rounded
+    to its type, and then rounded itself: so a step can be checked by itself, to half a unit in the last place.
+
+    Parameters
+    ----------
+    model : Model
+    x : (1, 3, H, W) float32; default standard normal numbers
+    dtype : "float32", "float16" or "int8" (symmetric; a scale a tensor, for weights a scale an output channel; biases
+        and
+        norms stay float32)
+    only : str, shell-style pattern of step names, several parted by commas
+
+    Returns
+    -------
+    Kit
+
+    Raises
+    ------
+    UsageError
+    """
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if x is None:
+        x = np.random.default_rng(0).standard_normal((1, 3, *model.variant.side)).astype(np.float32)
+    plan = model.make_plan(x.shape[2:])
+    wanted = select([step.name for step in plan], only)
+    arrays = canonical_arrays(plan, model._params, np.float64)
+    tensors, vectors, tolerances = {INPUT: _stored(INPUT, x[0], dtype)}, {}, {}
+    for step in plan:
+        params = {
+            p.name: _stored(f"{step.name}/{p.role}", arrays[p.name], dtype) for p in step.params if p.role != "count"
+        }
+        exact = apply(
+            step, [tensors[name].value[None] for name in step.inputs], {name: v.value for name, v in params.items()}
+        )[0]
+        tensors[step.name] = _stored(step.name, exact, dtype)
+        if step.name in wanted:
+            vectors |= {v.key: v for v in (*(tensors[n] for n in step.inputs), *params.values(), tensors[step.name])}
+            tolerances[step.name] = _tolerance(tensors[step.name], exact)
+    steps = tuple(step for step in plan if step.name in wanted)
+    return Kit(model.variant.full_name, dtype, steps, vectors, tolerances)
+
+
+def select(names, only):
+    """The names that a pattern asks for.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    patterns = [p.strip() for p in only.split(",")]
+    found = {name for name in names if any(fnmatch.fnmatchcase(name, p) for p in patterns)}
+    if not found:
+        raise UsageError(f"no step fits {only!r}; steps are called {', '.join(names[:4])}, ... {names[-1]}")
+    return found
+
+
+def _stored(key, value, dtype):
+    if dtype != "int8":
+        with np.errstate(over="ignore"):
+            return Vector(key, np.ascontiguousarray(value, dtype))
+    role = key.rpartition("/")[2]
+    if "/" in key and role != "weight":
+        return Vector(key, np.ascontiguousarray(value, np.float32))
+    axes = tuple(range(1, value.ndim)) if role == "weight" and "/" in key else None
+    largest = np.atleast_1d(np.abs(value).max(axis=axes)).astype(np.float32)
+    scales = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    along = scales.reshape(-1, *(1,) * (value.ndim - 1)) if len(scales) > 1 else scales
+    return Vector(key, np.clip(np.round(value / along), -127, 127).astype(np.int8), scales)
+
+
+def _tolerance(vector, exact):
+    """The rounding of the stored output, and what float32 arithmetic may add."""
+    largest = float(np.abs(exact).max(initial=0.0))
+    if vector.scales is not None:
+        return 0.5 * float(vector.scales.max()) + 1e-6 * largest
+    return {"float32": 2e-6, "float16": 2.0**-11 * 1.01}[str(vector.array.dtype)] * max(largest, 1e-3)
+
+
+def write_kit(kit, folder, format):
+    """Write the kit to a new folder: its arrays, manifest.json and, for C, the checker; all or nothing.
+
+    Parameters
+    ----------
+    kit : Kit
+    folder : path, must not exist or be empty
+    format : "npy", "bin", "c" or "hex"
+
+    Raises
+    ------
+    UsageError
+    """
+    if format not in FORMATS:
+        raise UsageError(f"format is {format!r}, expected one of {', '.join(FORMATS)}")
+    folder = pathlib.Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is there already and not an empty folder; give a new one")
+    try:
+        temporary = tempfile.mkdtemp(prefix=".npmnv3-", dir=folder.absolute().parent)
+    except OSError as error:
+        raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    try:
+        place = pathlib.Path(temporary)
+        FORMATS[format].write(kit, place)
+        (place / "manifest.json").write_text(json.dumps(kit.manifest(format), indent=1) + "\n", "utf-8")
+        os.chmod(temporary, 0o755)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""A port's tensors against the reference: matched, measured, explained by known faults, reported."""

@@ -1,0 +1,57 @@
+"""A change: one way to be wrong, as a transformation of a network; and what most of them are made of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+ACTIVATIONS = ("relu", "hard_swish")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One way to be wrong."""
+
+    fault: str  # the fault's ID
+    text: str  # what a verdict says of it
+    apply: Callable  # (net, where) -> Net or None
+    alone: bool = False  # also tried in each block by itself, if not yet explained
+    whole: bool = False  # makes sense everywhere or nowhere
+
+
+def edited(net, edits):
+    return net.edit(edits) if edits else None
+
+
+def set_field(op, skip=lambda step: False, **fields):
+    """Set fields of all steps of an operation."""
+
+    def apply(net, where):
+        found = {s.name: replace(s, **fields) for s in net.plan if s.op == op and where(s.name) and not skip(s)}
+        return edited(net, {name: step for name, step in found.items() if step != net.steps[name]})
+
+    return apply
+
+
+def swap_op(olds, new, part=lambda name: True, **fields):
+    """Another operation in place of some."""
+
+    def apply(net, where):
+        steps = [s for s in net.plan if s.op in olds and s.op != new and where(s.name) and part(s.name)]
+        return edited(net, {s.name: replace(s, op=new, **fields) for s in steps})
+
+    return apply
+
+
+def without(step, role):
+    return replace(step, params=tuple(p for p in step.params if p.role != role))
+
+
+def is_squeeze(name):
+    return name.endswith(".se.squeeze")
+
+
+def is_main(name):
+    return not is_squeeze(name) and not name.endswith(".gate")
+
+
+def in_parts(*words):
+    return lambda name: name.split(".")[0] in words and is_main(name)

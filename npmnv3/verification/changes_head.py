@@ -1,0 +1,135 @@
+"""Changes of the head, of the factor before the classifier, and of the classes' order."""
+
+from dataclasses import replace
+
+from ..steps import Step
+from .changes import ACTIVATIONS, edited, without
+from .network import block_of
+
+
+def pool_before_last(net, where):
+    """Pool first, then the last 1x1 convolution on the pooled channels."""
+    if not where("pool") or "max_pool" in net.steps:
+        return None
+    pool, last = net.steps["pool"], [s for s in net.plan if block_of(s.name) == "last"]
+    if not last:
+        return None
+    early = replace(pool, inputs=last[0].inputs)
+    moved = [replace(s, op="linear" if s.op == "pointwise_conv2d" else s.op) for s in last]
+    moved[0] = replace(moved[0], inputs=("pool",))
+    plan = [s for s in net.plan if block_of(s.name) not in ("last", "pool")]
+    after = next((i for i, s in enumerate(plan) if "pool" in s.inputs), None)
+    if after is None:
+        return None
+    plan = (
+        plan[:after]
+        + [early, *moved]
+        + [replace(s, inputs=tuple("last" if i == "pool" else i for i in s.inputs)) for s in plan[after:]]
+    )
+    return replace(net, plan=tuple(plan))
+
+
+def pool_after_head(net, where):
+    """The head convolution on the full map, pooled after its activation."""
+    pool, head = net.steps.get("pool"), [s for s in net.plan if block_of(s.name) == "head" and s.op != "scale"]
+    if pool is None or not head or not where("pool"):
+        return None
+    moved = [replace(s, op="pointwise_conv2d" if s.op == "linear" else s.op) for s in head]
+    moved[0] = replace(moved[0], inputs=pool.inputs)
+    late = replace(pool, inputs=(moved[-1].name,))
+    plan = []
+    for step in net.plan:
+        if step.name == "pool" or step in head[:-1]:
+            continue
+        if step is head[-1]:
+            plan += [*moved, late]
+        else:
+            plan.append(replace(step, inputs=tuple("pool" if i == head[-1].name else i for i in step.inputs)))
+    return replace(net, plan=tuple(plan))
+
+
+def head_act_moved(net, where):
+    """The activation on the pooled channels, before the head's layer instead of after it."""
+    layer, act = net.steps.get("head.fc"), net.steps.get("head")
+    if layer is None or act is None or act.op not in ACTIVATIONS or not where("head"):
+        return None
+    early = Step("head.early", act.op, layer.inputs, ())
+    return net.edit({"head.fc": [early, replace(layer, inputs=("head.early",))], "head": replace(act, op="identity")})
+
+
+def head_without(role):
+    """The head's layer without bias, or without its norm."""
+
+    def apply(net, where):
+        edits = {}
+        for step in net.plan:
+            if block_of(step.name) == "head" and where("head"):
+                if role == "bias" and step.op == "linear" and step.param("bias"):
+                    edits[step.name] = without(step, "bias")
+                if role == "norm" and step.op == "batch_norm":
+                    edits[step.name] = replace(step, op="identity", params=())
+        return edited(net, edits)
+
+    return apply
+
+
+def head_act_before_norm(net, where):
+    norm, act = net.steps.get("head.norm"), net.steps.get("head")
+    if norm is None or act is None or not where("head"):
+        return None
+    return net.edit(
+        {
+            "head.norm": replace(act, name="head.norm", inputs=norm.inputs),
+            "head": replace(norm, name="head", inputs=act.inputs),
+        }
+    )
+
+
+def no_classifier_bias(net, where):
+    return edited(
+        net,
+        (
+            {"logits": without(net.steps["logits"], "bias")}
+            if where("logits") and net.steps["logits"].param("bias")
+            else {}
+        ),
+    )
+
+
+def gained(factor, after):
+    """A factor on what the classifier gets, in place of the one there is; or on the logits."""
+
+    def apply(net, where):
+        own, logits = net.steps.get("head.gain"), net.steps["logits"]
+        if not (where("head") or where("logits")) or logits.op != "linear":
+            return None
+        if after:
+            scaled = Step("logits", "scale", ("logits.unscaled",), (), factor=factor)
+            return net.edit({"logits": [replace(logits, name="logits.unscaled"), scaled]})
+        if own is not None:
+            return None if own.factor == factor else net.edit({"head.gain": replace(own, factor=factor)})
+        if factor == 1.0:
+            return None
+        return net.edit(
+            {
+                "logits": [
+                    Step("head.gain", "scale", logits.inputs, (), factor=factor),
+                    replace(logits, inputs=("head.gain",)),
+                ]
+            }
+        )
+
+    return apply
+
+
+def reordered(op, by=0):
+    """Logits in another order."""
+
+    def apply(net, where):
+        logits = net.steps["logits"]
+        if logits.op != "linear" or not where("logits"):
+            return None
+        return net.edit({"logits": [replace(logits, name="logits.unshifted"),
+                                    Step("logits", op, ("logits.unshifted",), (), factor=by)]})  # fmt: skip
+
+    return apply

@@ -1,0 +1,116 @@
+"""Changes of padding and stride."""
+
+from dataclasses import replace
+
+from ..steps import INPUT, Step
+from .changes import edited
+from .network import block_of
+
+
+def strided(step):
+    return step.op in ("conv2d", "depthwise_conv2d") and step.stride != (1, 1)
+
+
+def same_pad(step, shape, flip=False):
+    """TensorFlow's "same", or its mirror image."""
+    pads = []
+    for n, s in zip(shape[1:], step.stride):
+        total = max((-(-n // s) - 1) * s + step.kernel - n, 0)
+        pads += [total - total // 2, total // 2] if flip else [total // 2, total - total // 2]
+    return tuple(pads)
+
+
+def padded(rule, part=lambda name: True, only=strided):
+    def apply(net, where):
+        edits = {}
+        for step in net.plan:
+            if step.op in ("conv2d", "depthwise_conv2d") and only(step) and where(step.name) and part(step.name):
+                source = step.inputs[0]
+                shape = net.input_shape if source == INPUT else net.steps[source].shape
+                pad = rule(step, shape)
+                if pad != step.pad:
+                    edits[step.name] = replace(step, pad=pad)
+        return edited(net, edits)
+
+    return apply
+
+
+def symmetric(step, shape):
+    return (step.kernel // 2,) * 4
+
+
+def mirror(step, shape):
+    return same_pad(step, shape, flip=True)
+
+
+def bordered(op):
+    """Another border than zeros."""
+
+    def apply(net, where):
+        edits = {}
+        for step in net.plan:
+            if any(step.pad) and where(step.name):
+                border = Step(f"{step.name}.border", op, step.inputs, (), pad=step.pad)
+                edits[step.name] = [border, replace(step, inputs=(border.name,), pad=(0, 0, 0, 0))]
+        return edited(net, edits)
+
+    return apply
+
+
+def stride_on(target):
+    """The stride of a block on its 1x1 convolution instead of the depthwise one."""
+
+    def apply(net, where):
+        edits = {}
+        for step in net.plan:
+            block = block_of(step.name)
+            moved = net.steps.get(f"{block}.{target}.conv") or net.steps.get(f"{block}.{target}")
+            is_depthwise = step.name.startswith(f"{block}.depthwise")
+            if not (strided(step) and is_depthwise and where(step.name) and moved and moved.op == "pointwise_conv2d"):
+                continue
+            subsample = Step(f"{moved.name}.subsample", "subsample", moved.inputs, (), stride=step.stride)
+            edits[moved.name] = [subsample, replace(moved, inputs=(subsample.name,))]
+            edits[step.name] = replace(step, stride=(1, 1))
+        return edited(net, edits)
+
+    return apply
+
+
+def stride_moved(by):
+    """The stride of a block on a neighbour's depthwise convolution."""
+
+    def apply(net, where):
+        convs = [s for s in net.plan if s.op == "depthwise_conv2d" and ".shortcut" not in s.name]
+        edits = {}
+        for index, step in enumerate(convs):
+            other = index + by
+            if strided(step) and where(step.name) and 0 <= other < len(convs) and not strided(convs[other]):
+                edits[step.name] = replace(step, stride=(1, 1))
+                edits[convs[other].name] = replace(convs[other], stride=step.stride)
+        try:
+            return edited(net, edits)
+        except ValueError:  # a shortcut that no longer fits
+            return None
+
+    return apply
+
+
+def stride_dropped(net, where):
+    """No stride where there should be one; tried one at a time, for each makes the network four times as large."""
+    edits = {s.name: replace(s, stride=(1, 1)) for s in net.plan if strided(s) and where(s.name)}
+    if len(edits) != 1:
+        return None
+    try:
+        return edited(net, edits)
+    except ValueError:
+        return None
+
+
+def stride_late(net, where):
+    """Every second pixel from the second on: a full-resolution convolution, then the wrong phase of it."""
+    edits = {}
+    for step in net.plan:
+        if strided(step) and where(step.name):
+            top, bottom, left, right = step.pad
+            edits[step.name] = replace(step, pad=(max(top - 1, 0), bottom + 1, max(left - 1, 0), right + 1))
+    return edited(net, edits)

@@ -1,0 +1,226 @@
+"""Which known fault makes the reference give what the port gave: all are tried, alone, by block, and in pairs."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..steps import INPUT
+from .changes import Change
+from .faults import CHANGES
+from .network import Net, block_of
+from .walk import GOOD
+
+EXPLAINS = 6.0  # dB in all, and
+RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain to be believed
+CLEAN = 6.0  # times the noise's power: what rounding alone may give
+MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be right in some blocks only
+ROUNDS = 3  # faults at most in one port
+
+
+@dataclass
+class Trial:
+    """A fault tried.
+
+    Attributes
+    ----------
+    change : Change
+    net : Net with the fault
+    errors : {port tensor's name: squared relative error}
+    gain : dB by which the tensors' errors fall, summed, errors below the noise counted as noise
+    snr_db, before_db : signal-to-noise over the tensors that the fault touches, with it and without
+    blocks : tuple of str, where it is; () everywhere
+    steps : tuple of str, the reference's steps that it changes
+    touched : set of port tensors' names whose error it changes
+    """
+
+    change: Change
+    net: Net
+    errors: dict
+    gain: float = 0.0
+    snr_db: float = 0.0
+    before_db: float = 0.0
+    blocks: tuple = ()
+    steps: tuple = ()
+    touched: set = field(default_factory=set)
+
+    @property
+    def fault(self):
+        return self.change.fault
+
+    @property
+    def believed(self):
+        if self.gain < max(EXPLAINS, RISES * len(self.touched)):
+            return False
+        return float(np.median([self.errors[name] for name in self.touched])) < GOOD
+
+
+class Explainer:
+    """Tries faults on a port.
+
+    Parameters
+    ----------
+    walker : Walker
+    floors : {port tensor's name: squared relative error of honest rounding}
+    factor : float, errors up to this many times the noise are fine
+    changes : sequence of Change, default the table
+    """
+
+    def __init__(self, walker, floors, factor, changes=CHANGES):
+        self.walker, self.floors, self.factor, self.changes = walker, floors, factor, changes
+        self.tried = 0
+        # A port may have tensors between our steps. Where its logits are matched those that fit no step prove nothing.
+        self.counted = set(walker.step_of) | ({t.name for t in walker.free} if "logits" not in walker.views else set())
+
+    def bad(self, errors):
+        """The port's tensors that are off by more than rounding."""
+        return {
+            name for name in self.counted if name in errors and not errors[name] <= self.floors[name] * self.factor**2
+        }
+
+    def explain(self):
+        """The faults that together explain the port, [(Trial, ...)] and the runners-up of the first round.
+
+        Returns
+        -------
+        (chain, others) : lists of Trial; the chain's last net has all its faults
+        """
+        chain, others = [], []
+        net, errors = self.walker.net, self.walker.base
+        if all(errors.get(name, 0) <= CLEAN * self.floors[name] for name in self.counted):
+            return chain, others  # nothing there that a fault could explain
+        for _ in range(ROUNDS):
+            trials = self._round(net, errors)
+            if not chain:
+                others = trials[1:]
+            if not trials or not trials[0].believed:
+                break
+            chain.append(trials[0])
+            net, errors = trials[0].net, trials[0].errors
+            if not self.bad(errors):
+                break
+        return chain, others
+
+    def _round(self, net, errors):
+        """Every change on top of a net: trials, best first."""
+        blocks = self.suspects(errors)
+        trials = []
+        for change in self.changes:
+            if blocks is None or change.whole:
+                trials.append(self._try(change, net, errors))
+                continue
+            # First only where something is wrong; everywhere, if that helps.
+            part = self._try(change, net, errors, blocks)
+            trials.append(part)
+            if part is not None and part.believed:
+                trials += [self._try(change, net, errors), self._refined(part, net, errors)]
+        trials += [self._refined(t, net, errors) for t in trials if t is not None and blocks is None]
+        trials = _ranked(t for t in trials if t is not None)
+        if self.bad(errors) and not (trials and trials[0].believed and not self.bad(trials[0].errors)):
+            trials = _ranked(trials + self._single(net, errors, blocks))
+        return trials
+
+    def _try(self, change, net, errors, blocks=()):
+        where = (lambda name: block_of(name) in blocks) if blocks else (lambda name: True)
+        try:
+            changed = change.apply(net, where)
+        except ValueError:  # shapes that do not fit: no port has this fault
+            return None
+        if changed is None:
+            return None
+        self.tried += 1
+        trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in self.walker.errors(changed, self._hopeless(errors))]
+        return max((self._judged(trial, net, errors) for trial in trials), key=lambda t: t.gain)
+
+    def _hopeless(self, errors):
+        """A test of the errors found so far: even if all that is left came out right, the fault would not be believed."""
+        possible = {n: self._level(errors[n], n) - self._level(0.0, n) for n in self.counted if n in errors}
+        total = sum(possible.values())
+
+        def hopeless(found):
+            gain = sum(self._level(errors[n], n) - self._level(e, n) for n, e in found.items() if n in possible)
+            return gain + total - sum(possible[n] for n in found if n in possible) < EXPLAINS - MARGIN
+
+        return hopeless
+
+    def _judged(self, trial, net, errors):
+        gains = {
+            name: self._level(errors[name], name) - self._level(trial.errors[name], name)
+            for name in errors
+            if name in self.counted
+        }
+        trial.touched = {name for name, gain in gains.items() if abs(gain) > 0.5}
+        trial.gain = sum(gains.values())
+        if trial.touched:
+            trial.before_db, trial.snr_db = (
+                _snr([max(e[n], self.floors[n]) for n in trial.touched]) for e in (errors, trial.errors)
+            )
+        old = net.steps
+        trial.steps = tuple(s.name for s in trial.net.plan if s.name in old and old[s.name] != s)
+        if trial.net.pictures is not None and net.pictures is None:
+            trial.steps = (INPUT, *trial.steps)
+        return trial
+
+    def _level(self, error, name):
+        return 10 * np.log10(min(error, 1e6) + self.floors[name])
+
+    def _refined(self, trial, net, errors):
+        """The same fault in only those blocks where it helps, if it helps in some and harms in others."""
+        if not trial.touched or not trial.steps or trial.change.whole:
+            return None
+        gains = {}
+        step_of = self.walker.step_of
+        for name in trial.touched:
+            block = block_of(step_of.get(name, trial.steps[0]))
+            gains[block] = (
+                gains.get(block, 0.0) + self._level(errors[name], name) - self._level(trial.errors[name], name)
+            )
+        good = tuple(block for block, gain in gains.items() if gain > 1)
+        if not good or all(gain > 1 for gain in gains.values()):
+            return None
+        return self._try(trial.change, net, errors, good)
+
+    def _single(self, net, errors, blocks):
+        """Each fault in each suspected block by itself."""
+        if blocks is None:
+            blocks = dict.fromkeys(block_of(step.name) for step in net.plan)
+        return [
+            t
+            for change in self.changes
+            if change.alone
+            for block in blocks
+            if (t := self._try(change, net, errors, (block,)))
+        ]
+
+    def suspects(self, errors):
+        """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""
+        if self.walker.free:
+            return None
+        bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
+        steps, blocks = self.walker.net.steps, []
+        for name, step in self.walker.step_of.items():
+            if name in bad and (step in steps or step == INPUT):
+                stack, seen = [step], set()
+                while stack:
+                    one = stack.pop()
+                    if one in seen:
+                        continue
+                    seen.add(one)
+                    if one == INPUT:
+                        blocks.append(INPUT)
+                        continue
+                    blocks.append(block_of(one))
+                    # What a step gets may not be what the port dumped there, so the block before is suspect too.
+                    blocks += [block_of(i) for i in steps[one].inputs]
+                    stack += [i for i in steps[one].inputs if i not in self.walker.views]
+        blocks = list(dict.fromkeys(blocks))
+        everywhere = {block_of(step.name) for step in self.walker.net.plan} - {"probabilities"}
+        return None if everywhere <= set(blocks) else tuple(blocks)
+
+
+def _ranked(trials):
+    """Best first; of equals the simpler: everywhere before somewhere, then in the table's order."""
+    return sorted(trials, key=lambda t: (not t.believed, -round(t.gain), bool(t.blocks), len(t.steps)))
+
+
+def _snr(errors):
+    return float(-10 * np.log10(max(np.mean(np.minimum(errors, 1e12)), 1e-32)))

@@ -1,0 +1,176 @@
+"""A report as one self-contained HTML page: verdict first, then plots, then the table."""
+
+import base64
+import io
+
+import numpy as np
+
+from ..errors import require
+
+CHANNEL_BINS = 64
+# Colours that stay apart for colour-blind readers and on paper.
+LOCAL, INHERITED, NOISE = "#c2410c", "#1d4ed8", "#94a3b8"
+
+
+def check_html():
+    """MissingExtraError if the page's packages are not here."""
+    require("jinja2", "report", "the HTML report")
+    require("matplotlib", "report", "the HTML report")
+
+
+def page(report):
+    """The page's text.
+
+    Parameters
+    ----------
+    report : Report
+
+    Returns
+    -------
+    str, HTML with everything in it
+
+    Raises
+    ------
+    MissingExtraError
+    """
+    jinja2 = require("jinja2", "report", "the HTML report")
+    figures = {"depth": _depth(report), "channels": _channels(report), "picture": _picture(report.picture)}
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE)
+    return template.render(report=report, figures=figures)
+
+
+def _figure(width, height):
+    require("matplotlib", "report", "the HTML report")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _encoded(figure):
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
+    return base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def _level(snr):
+    """Relative error of a signal-to-noise ratio; nothing where it is exact."""
+    return np.nan if not np.isfinite(snr) else 10 ** (-snr / 20)
+
+
+def _depth(report):
+    """Error along the depth, with the noise floor as a band, local beside accumulated."""
+    rows = report.tensors
+    figure, axes = _figure(11, 4.2)
+    at = np.arange(len(rows))
+    noise = np.array([_level(row.local.noise_db) for row in rows])
+    axes.fill_between(
+        at,
+        noise / 3,
+        noise * report.factor,
+        color=NOISE,
+        alpha=0.3,
+        lw=0,
+        step="mid",
+        label=f"{report.precision} rounding, up to x {report.factor:g}",
+    )
+    for which, colour, label in (
+        ("accumulated", INHERITED, "accumulated"),
+        ("local", LOCAL, "local: what the step itself added"),
+    ):
+        level = [_level(getattr(row, which).snr_db) for row in rows]
+        axes.plot(at, level, ".-" if len(rows) > 1 else "o", color=colour, lw=1, ms=4, label=label)
+    bad = [i for i, row in enumerate(rows) if not row.passes]
+    axes.plot(
+        bad,
+        [_level(rows[i].local.snr_db) for i in bad],
+        "o",
+        mfc="none",
+        mec=LOCAL,
+        ms=10,
+        label="beyond rounding" if bad else None,
+    )
+    axes.set_yscale("log")
+    axes.set_ylabel("error / signal")
+    ticks = at[:: max(1, len(rows) // 24)]
+    axes.set_xticks(ticks, [rows[i].step for i in ticks], rotation=60, ha="right", fontsize=7)
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return _encoded(figure)
+
+
+def _channels(report):
+    """A heat map: a row a tensor, its channels from left to right, the error in multiples of rounding."""
+    rows = report.tensors
+    grid = np.full((len(rows), CHANNEL_BINS), np.nan)
+    for i, row in enumerate(rows):
+        parts = np.array_split(row.local.channels, min(CHANNEL_BINS, len(row.local.channels)))
+        worst = np.log10(np.maximum([part.max() for part in parts], 1e-2))
+        grid[i] = worst[np.arange(CHANNEL_BINS) * len(worst) // CHANNEL_BINS]
+    figure, axes = _figure(11, max(2.0, min(0.1 * len(rows) + 1, 9)))
+    image = axes.imshow(
+        grid, aspect="auto", cmap="magma", vmin=-1, vmax=max(4, np.nanmax(grid, initial=0)), interpolation="nearest"
+    )
+    step = max(1, len(rows) // 40)
+    axes.set_yticks(range(0, len(rows), step), [row.step for row in rows[::step]], fontsize=6)
+    axes.set_xticks([0, CHANNEL_BINS - 1], ["first channel", "last"])
+    figure.colorbar(image, ax=axes, label="log10 of the local error\nin multiples of rounding", fraction=0.03)
+    return _encoded(figure)
+
+
+def _picture(picture):
+    """The input as the port saw it, stretched to the full range."""
+    if picture is None:
+        return ""
+    low, high = float(np.nanmin(picture)), float(np.nanmax(picture))
+    figure, axes = _figure(2.6, 2.6)
+    axes.imshow(np.clip((picture.transpose(1, 2, 0) - low) / max(high - low, 1e-30), 0, 1))
+    axes.set_axis_off()
+    return _encoded(figure)
+
+
+TEMPLATE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{{ report.model }}: {{ report.verdict }}</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e293b; }
+h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
+.verdict { padding: .9rem 1.1rem; border-left: .4rem solid; background: #f8fafc; font-size: 1.1rem; }
+.fine { border-color: #15803d; } .diverges { border-color: #b91c1c; }
+.verdict b { text-transform: uppercase; letter-spacing: .03em; }
+img { max-width: 100%; } .side { float: right; margin: 0 0 1rem 1rem; width: 14rem; text-align: center; font-size: .8rem; color: #64748b; }
+table { border-collapse: collapse; font-size: .8rem; }
+.depth { clear: both; }
+td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; } tr.bad td { background: #fef2f2; }
+th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; } ul { padding-left: 1.2rem; }
+</style></head><body>
+<h1>{{ report.model }} against {{ report.port }}</h1>
+<p class="verdict {{ report.verdict }}"><b>{{ report.verdict }}</b>: {{ report.sentence }}</p>
+{% if figures.picture %}<figure class="side"><img alt="input" src="data:image/png;base64,{{ figures.picture }}">
+<figcaption>the input as the port saw it, channels as red, green, blue</figcaption></figure>{% endif %}
+<ul>
+{% if report.decisions %}<li>Decisions: {{ report.decisions.text }}.</li>{% endif %}
+{% if report.first_divergence %}<li>First divergence: {{ report.first_divergence }}.</li>{% endif %}
+<li>{{ report.tensors|length }} tensors matched, {{ report.unmatched|length }} not; {{ report.faults_tried }} faults tried.</li>
+{% for note in report.notes %}<li>{{ note }}</li>{% endfor %}
+</ul>
+{% if report.explained_by %}<h2>Explained by</h2><table><tr><th>fault</th><th>what</th><th>how sure</th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
+{% for row in report.explained_by %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td>{{ row.certainty }}</td><td>{{ row.steps|length }}</td>
+<td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
+{% if report.alternatives %}<h2>Next best</h2><table><tr><th>fault</th><th>what</th><th></th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
+{% for row in report.alternatives %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td></td><td>{{ row.steps|length }}</td>
+<td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
+<h2 class="depth">Error along the depth</h2><img alt="error along the depth" src="data:image/png;base64,{{ figures.depth }}">
+<h2>Worst channels</h2><img alt="worst channels" src="data:image/png;base64,{{ figures.channels }}">
+<h2>Tensors</h2><div class="scroll"><table>
+<tr><th>step</th><th>port's tensor</th><th>layout</th><th>local dB</th><th>x {{ report.precision }}</th><th>max error</th><th>at</th><th>ULP, 99.9%</th>
+<th>accumulated dB</th><th>cosine</th><th>bits</th><th>worst channel</th></tr>
+{% for t in report.tensors %}<tr class="{{ '' if t.passes else 'bad' }}"><td>{{ t.step }}</td><td>{{ t.port }}</td><td>{{ t.layout }}</td>
+<td>{{ "%.1f"|format(t.local.snr_db) }}</td><td>{{ "%.3g"|format(t.local.ratio) }}</td><td>{{ "%.2e"|format(t.local.max_abs) }}</td><td>{{ t.local.place|join(", ") }}</td>
+<td>{{ "%.3g"|format(t.local.ulp_p999) }}</td><td>{{ "%.1f"|format(t.accumulated.snr_db) }}</td><td>{{ "%.7f"|format(t.accumulated.cosine) }}</td>
+<td>{{ "%.1f"|format(t.accumulated.effective_bits) }}</td><td>{{ t.local.worst_channel }} ({{ "%.0f"|format(100 * t.local.worst_channel_share) }}%)</td></tr>
+{% endfor %}</table></div>
+{% if report.unmatched %}<h2>Fits no step</h2><p>{% for row in report.unmatched %}{{ row.port }} ({{ row.shape|join(", ") }}){{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
+</body></html>
+"""

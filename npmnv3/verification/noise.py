@@ -1,0 +1,113 @@
+"""How far honest arithmetic is off: the network in another precision against the float64 oracle."""
+
+import numpy as np
+
+from ..steps import INPUT
+from .network import run_step
+from .tensors import sketch
+
+#: precision -> unit roundoff
+PRECISIONS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": 2.0**-8}
+
+
+def rounded(x, precision):
+    """`x` with the numbers that a precision has, in float32 (float64 for float64).
+
+    int8 is symmetric, 127 steps each way, a scale a tensor; for parameters with several axes a scale an output channel.
+    """
+    if precision == "float64":
+        return np.asarray(x, np.float64)
+    x = np.asarray(x, np.float32)
+    if precision == "float16":
+        with np.errstate(over="ignore"):
+            return x.astype(np.float16).astype(np.float32)
+    if precision == "bfloat16":
+        bits = np.ascontiguousarray(x).view(np.uint32)
+        nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+        return np.where(np.isfinite(x), (nearest & np.uint32(0xFFFF0000)).view(np.float32), x)
+    if precision == "int8":
+        return _int8(x, None)
+    return x
+
+
+def _int8(x, axes):
+    scale = np.abs(x).max(axis=axes, keepdims=axes is not None) / np.float32(127)
+    scale = np.where(scale > 0, scale, np.float32(1))
+    return np.round(x / scale) * scale
+
+
+def rounded_arrays(arrays, precision):
+    """Parameters as a port in this precision has them."""
+    if precision == "int8":  # biases and norms stay wide, as in all int8 engines
+        return {
+            name: _int8(np.asarray(a, np.float32), tuple(range(1, a.ndim))) if a.ndim > 1 else np.asarray(a, np.float32)
+            for name, a in arrays.items()
+        }
+    return {name: rounded(a, precision) for name, a in arrays.items()}
+
+
+def trace(net, arrays, x, precision="float64", forced=None, keep=None):
+    """Every step's tensor in a precision, rounded after each step.
+
+    Parameters
+    ----------
+    arrays : {name: array}, canonical, already in this precision (`rounded_arrays`)
+    x : (N, 3, H, W)
+    forced : {step's name: array} to go on with instead of what the step gave, or None
+    keep : names of the tensors wanted, default all; the others are dropped after their last use
+
+    Returns
+    -------
+    {step's name: array}: what each step gave, before it was replaced
+    """
+    forced = forced or {}
+    given = {INPUT: rounded(x, precision)}
+    values = {INPUT: rounded(forced.get(INPUT, x), precision)}
+    last = {name: index for index, step in enumerate(net.plan) for name in step.inputs}
+    for index, step in enumerate(net.plan):
+        inputs = [values[name] for name in step.inputs]
+        one_by_one = step.op == "global_avg_pool" and precision != "float64"
+        given[step.name] = rounded(_mean(*inputs) if one_by_one else run_step(step, inputs, arrays), precision)
+        values[step.name] = rounded(forced[step.name], precision) if step.name in forced else given[step.name]
+        for name in set(step.inputs):
+            if last[name] == index:
+                del values[name]
+                if keep is not None and name not in keep:
+                    del given[name]
+    return given
+
+
+def _mean(x):
+    """The mean of each channel, summed pixel after pixel as plain loops do: NumPy's pairwise sums are better."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.cumsum(x.reshape(*x.shape[:2], -1), axis=2)[:, :, -1] / np.float32(x[0, 0].size)
+
+
+def precision_of(tensors):
+    """The coarsest precision that a good part of a port's tensors bear the marks of.
+
+    Parameters
+    ----------
+    tensors : iterable of PortTensor
+
+    Returns
+    -------
+    "float32", "float16", "bfloat16" or "int8"
+    """
+    votes = [_marks(tensor) for tensor in tensors]
+    for precision in ("int8", "bfloat16", "float16"):
+        if votes.count(precision) > 0.25 * len(votes):
+            return precision
+    return "float32"
+
+
+def _marks(tensor):
+    if tensor.scale or tensor.is_raw_integer:
+        return "int8"
+    values = sketch(tensor.array)
+    values = values[np.isfinite(values) & (values != np.round(values))]  # whole numbers tell nothing
+    if len(values) < 2:
+        return ""
+    if (rounded(values, "bfloat16") == values).mean() > 0.99:
+        return "bfloat16"
+    return "float16" if (rounded(values, "float16") == values).mean() > 0.99 else "float32"

@@ -1,0 +1,197 @@
+"""A port's tensors, from whatever they come in: a file, a folder, an ONNX graph, a mapping or a function."""
+
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from ..containers import open_container
+from ..errors import UsageError, WeightsError
+from .tensors import PortTensor
+
+DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
+MAX_BYTES = 4 << 30  # of a port's tensors together
+COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantized
+
+
+def load_port(port, x):
+    """The tensors of a port.
+
+    Parameters
+    ----------
+    port : path of an .npz, an HDF5 file, a folder of .npy, a folder of raw .bin with a JSON file, or an .onnx file,
+        which is
+        run; mapping {name: array}; or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
+    x : (N, 3, H, W) float32, what an ONNX file or a callable is given; None if it is not known
+
+    Returns
+    -------
+    list of PortTensor, in the port's own order
+
+    Raises
+    ------
+    UsageError
+        Nothing there, unreadable, or not tensors.
+    """
+    if isinstance(port, Mapping):
+        return _tensors("the mapping", dict(port))
+    if isinstance(port, (str, os.PathLike)):
+        return _from_path(pathlib.Path(port), x)
+    if callable(port):
+        return _tensors("what the port returned", _as_mapping(port(np.array(x))))
+    raise UsageError(f"port is a {type(port).__name__}, expected a path, a mapping {{name: array}} or a callable")
+
+
+def runs(port):
+    """Whether a port computes its tensors from an input, rather than bringing them."""
+    is_path = isinstance(port, (str, os.PathLike))
+    return str(port).lower().endswith(".onnx") if is_path else callable(port) and not isinstance(port, Mapping)
+
+
+def _as_mapping(result):
+    if isinstance(result, Mapping):
+        return dict(result)
+    if isinstance(result, (tuple, list)) and not np.isscalar(result[0] if result else 0):
+        return {f"output.{i}": value for i, value in enumerate(result)}
+    return {"logits": result}
+
+
+def _from_path(path, x):
+    if path.is_dir():
+        return _from_folder(path)
+    if not path.exists():
+        raise UsageError(
+            f"{path}: no such file or folder; a port is an .npz, HDF5 or .onnx file, or a folder of .npy or .bin files"
+        )
+    if path.suffix.lower() == ".onnx":
+        from .onnx_port import run_onnx
+
+        return _tensors(str(path), run_onnx(path, x))
+    if path.suffix.lower() == ".npy":
+        return _tensors(str(path), {"logits": _load_npy(path)})
+    try:
+        with open_container(path) as (_, entries):
+            _check_size(path, sum(math.prod(e.shape) * e.dtype.itemsize for e in entries.values()))
+            return _tensors(str(path), {name: entry.read() for name, entry in entries.items()})
+    except WeightsError as error:
+        raise UsageError(f"the port's tensors cannot be read: {error}") from error
+
+
+def _from_folder(folder):
+    arrays = sorted(folder.rglob("*.npy"))
+    if arrays:
+        _check_size(folder, sum(path.stat().st_size for path in arrays))
+        return _tensors(
+            str(folder), {path.relative_to(folder).with_suffix("").as_posix(): _load_npy(path) for path in arrays}
+        )
+    lists = sorted(folder.glob("*.json"))
+    if len(lists) == 1:
+        return _from_raw(folder, lists[0])
+    raw = "no" if not any(folder.rglob("*.bin")) else "some"
+    raise UsageError(
+        f"{folder}: holds no .npy files, {raw} .bin files and {len(lists)} .json files; expected .npy files, or .bin files with "
+        'one JSON file {"NAME": {"shape": [...], "dtype": "float32"}, ...}'
+    )
+
+
+def _load_npy(path):
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"{path}: not a readable .npy file: {error}") from error
+
+
+def _from_raw(folder, path):
+    """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
+    try:
+        listed = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+    listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed
+    if isinstance(listed, list) and all(isinstance(row, dict) and "name" in row for row in listed):
+        listed = {row["name"]: row for row in listed}
+    if not isinstance(listed, dict) or not all(isinstance(row, dict) for row in listed.values()):
+        raise UsageError(f'{path}: expected {{"NAME": {{"shape": [...], "dtype": "float32"}}, ...}}')
+    arrays = {}
+    for name, row in listed.items():
+        arrays[name] = _load_raw(folder, path, name, row)
+        for companion in COMPANIONS:
+            if companion[1:] in row:
+                arrays[name + companion] = np.asarray(row[companion[1:]])
+    return _tensors(str(folder), arrays)
+
+
+def _load_raw(folder, path, name, row):
+    dtype, shape = row.get("dtype", "float32"), row.get("shape")
+    if dtype not in DTYPES:
+        raise UsageError(f"{path}: {name} has the dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if not isinstance(shape, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
+        raise UsageError(f"{path}: {name} has the shape {shape!r}, expected a list of whole numbers from 1")
+    file = folder / row.get("file", f"{name}.bin")
+    if folder.resolve() not in file.resolve().parents:
+        raise UsageError(f"{path}: {name} names the file {file}, which lies outside the folder")
+    expected = math.prod(shape) * np.dtype(dtype).itemsize
+    _check_size(path, expected)
+    if not file.is_file():
+        raise UsageError(f"{path}: {name} names {file.name}, which is not there")
+    if file.stat().st_size != expected:
+        raise UsageError(f"{file}: has {file.stat().st_size} bytes, expected {expected} for {dtype} {tuple(shape)}")
+    return np.fromfile(file, np.dtype(dtype).newbyteorder("<")).reshape(shape)
+
+
+def _check_size(path, size):
+    if size > MAX_BYTES:
+        raise UsageError(
+            f"{path}: {size / 1e9:.1f} GB of tensors, more than {MAX_BYTES / 1e9:.1f}; give fewer pictures or tensors"
+        )
+
+
+def _tensors(where, arrays):
+    """The arrays as PortTensors, integers dequantized where `NAME.scale` (and `NAME.zero_point`) are there too."""
+    arrays = {str(name): _array(where, name, value) for name, value in arrays.items()}
+    companions = {n + c for n in arrays for c in COMPANIONS if n + c in arrays}
+    found = []
+    for name, array in arrays.items():
+        if name in companions:
+            continue
+        scale = arrays.get(f"{name}.scale")
+        if scale is not None:
+            array, scale = _dequantized(where, name, array, scale, arrays.get(f"{name}.zero_point", np.zeros(())))
+        if array.dtype.kind == "f" and array.dtype.itemsize > 4:
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32)
+        if array.size:
+            found.append(PortTensor(name, array, scale or 0.0, len(found)))
+    if not found:
+        raise UsageError(f"{where}: holds no tensors")
+    return found
+
+
+def _array(where, name, value):
+    if hasattr(value, "detach"):  # a torch tensor
+        value = value.detach().cpu()
+    array = np.asarray(value)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        raise UsageError(f"{where}: {name} is {array.dtype}, expected numbers: {', '.join(DTYPES)}")
+    return array
+
+
+def _dequantized(where, name, array, scale, zero):
+    """(scale * (array - zero), scale), per tensor or along the one axis whose length fits."""
+    if scale.size == 1:
+        return (np.float32(scale.reshape(())) * (array.astype(np.float32) - np.float32(zero.reshape(-1)[0]))), float(
+            scale.reshape(())
+        )
+    axes = [i for i, n in enumerate(array.shape) if n == scale.size]
+    if not axes or zero.size not in (1, scale.size):
+        raise UsageError(
+            f"{where}: {name} {array.shape} has {scale.size} scales and {zero.size} zero points, which fit none of its axes"
+        )
+    along = tuple(scale.size if i == axes[0] else 1 for i in range(array.ndim))
+    zero = zero.reshape(along) if zero.size > 1 else zero.reshape(())
+    return (scale.reshape(along) * (array.astype(np.float32) - zero)).astype(np.float32), float(scale.mean())

@@ -1,0 +1,69 @@
+"""What an error looks like, where no known fault explains it."""
+
+import numpy as np
+
+from .tensors import correlation
+
+
+def symptom(found, expected):
+    """A few words on how `found` differs from `expected`, both (N, C, H, W) or (N, C); "" if nothing stands out."""
+    if not np.isfinite(found).all():
+        return "not finite: an overflow, or a division by zero"
+    if not found.any():
+        return "all zeros: never written?"
+    error = found - expected
+    channels = np.square(error).sum(axis=(0, *range(2, error.ndim)))
+    total = channels.sum()
+    words = []
+    worst = np.argsort(-channels)
+    few = int(np.searchsorted(np.cumsum(channels[worst]) / total, 0.9)) + 1
+    if few <= max(1, len(channels) // 8):
+        words.append(f"channels {_ranges(sorted(worst[:few].tolist()))}")
+    looks = _affine(found, expected) or (_border(error) or _shift(found, expected) if found.ndim == 4 else "")
+    return ": ".join(filter(None, [", ".join(words), looks]))
+
+
+def _affine(found, expected):
+    """The same numbers on another scale."""
+    if abs(correlation(found.ravel(), expected.ravel())) < 0.9999:
+        return ""
+    factor, offset = np.polyfit(expected.ravel(), found.ravel(), 1)
+    return f"looks like a scale: {factor:.4g} x the reference {offset:+.3g}"
+
+
+def _border(error):
+    """The error sits on the outermost pixels."""
+    pixels = np.square(error).sum(axis=(0, 1))
+    if min(pixels.shape) < 7:
+        return ""
+    inner = pixels[2:-2, 2:-2].mean()
+    edges = {"top": pixels[:1], "bottom": pixels[-1:], "left": pixels[:, :1], "right": pixels[:, -1:]}
+    sides = [name for name, edge in edges.items() if edge.mean() > 20 * max(inner, 1e-300)]
+    return f"looks like a border fault ({', '.join(sides)}): padding" if sides else ""
+
+
+def _shift(found, expected):
+    """The same picture, moved."""
+    if min(found.shape[2:]) < 7:
+        return ""
+    centre = found[:, :, 2:-2, 2:-2].ravel()
+    h, w = found.shape[2:]
+    best, move = correlation(centre, expected[:, :, 2:-2, 2:-2].ravel()), (0, 0)
+    for dy in (-2, -1, 0, 1, 2):
+        for dx in (-2, -1, 0, 1, 2):
+            likeness = correlation(centre, expected[:, :, 2 + dy : h - 2 + dy, 2 + dx : w - 2 + dx].ravel())
+            if likeness > best + 0.02:
+                best, move = likeness, (dy, dx)
+    return f"looks like a shift by {move} pixels: padding, stride or crop" if move != (0, 0) else ""
+
+
+def _ranges(numbers):
+    """1, 2, 3, 7 as "1-3, 7"; at most six ranges."""
+    runs = []
+    for n in numbers:
+        if runs and n == runs[-1][1] + 1:
+            runs[-1][1] = n
+        else:
+            runs.append([n, n])
+    texts = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    return ", ".join(texts[:6]) + (", ..." if len(texts) > 6 else "")

@@ -1,0 +1,191 @@
+"""A port's tensor, and the ways in which it can be read as (N, C, H, W)."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+SKETCH = 4096  # numbers of a tensor that a quick comparison looks at
+WORST = 1e12  # a relative error beyond which nothing matters
+BLOCKS = (2, 4, 8, 16, 32, 64)  # channels of one block in channel-blocked layouts
+
+
+@dataclass(eq=False)
+class PortTensor:
+    """One tensor as the port gave it.
+
+    Attributes
+    ----------
+    name : str, the port's own
+    array : array of any shape; integers are already dequantized if their scale is known
+    scale : float, what one step of the port's quantization is worth, 0 if it has none or it is not known
+    """
+
+    name: str
+    array: np.ndarray
+    scale: float = 0.0
+    index: int = 0  # place in the port's own order
+
+    @functools.cached_property
+    def finite(self):
+        return bool(np.isfinite(self.array).all())
+
+    @functools.cached_property
+    def is_raw_integer(self):
+        """Integers without a known scale: compared up to scale and offset."""
+        return self.array.dtype.kind in "iu"
+
+    @functools.lru_cache(maxsize=None)  # noqa: B019 - lives as long as the tensor does
+    def views(self, shape, n):
+        """Every way to read the tensor as (n, *shape): list of `View`."""
+        found = {}
+        for layout, array in _layouts(self.array, shape, n):
+            if array.shape == (n, *shape) and layout not in found:
+                found[layout] = View(self, layout, np.ascontiguousarray(array, np.float32))
+        return list(found.values())
+
+
+@dataclass(eq=False)
+class View:
+    """A port's tensor read in one layout, as (N, C, H, W) or (N, C) float32."""
+
+    tensor: PortTensor
+    layout: str
+    data: np.ndarray
+    permutation: tuple = ()  # the port's channel i is our channel permutation[i]
+
+    @functools.cached_property
+    def finite(self):
+        """None if all numbers are finite, else where they are."""
+        mask = np.isfinite(self.data)
+        return None if mask.all() else mask
+
+    @functools.cached_property
+    def power(self):
+        """Sum of squares about the mean, never 0: what an error is relative to."""
+        return signal_power(self.data if self.finite is None else self.data[self.finite])
+
+    @functools.cached_property
+    def sketch(self):
+        return sketch(self.data)
+
+    def error(self, predicted):
+        """Squared error relative to the tensor's own power, over its finite numbers.
+
+        At most one number a picture may be unknown (NaN) in the prediction; else a prediction that is not finite is
+        wrong.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.square(self.data - predicted, dtype=np.float32)
+        total = squares.sum(dtype=np.float64)
+        if not np.isfinite(total):
+            if np.count_nonzero(~np.isfinite(predicted)) > len(predicted):
+                return WORST
+            total = squares[np.isfinite(squares)].sum(dtype=np.float64)
+        return min(float(total / self.power), WORST)
+
+    def quick_error(self, predicted_sketch):
+        """`error`, on the sketch alone."""
+        return relative_error(self.sketch, predicted_sketch)
+
+    def permuted(self, permutation):
+        """The view with its channels brought into the reference's order."""
+        inverse = np.argsort(permutation)
+        return View(self.tensor, f"{self.layout} permuted", self.data[:, inverse], tuple(int(i) for i in permutation))
+
+    def rescaled(self, factor, offset):
+        """The view of raw integers as the numbers they stand for."""
+        self.tensor.scale = float(factor)
+        return View(
+            self.tensor, f"{self.layout} x {factor:.4g} {offset:+.4g}", (self.data * factor + offset).astype(np.float32)
+        )
+
+
+def signal_power(data):
+    """Sum of squares about the mean; of a constant tensor, the plain sum of squares; never 0."""
+    if not data.size:
+        return 1.0
+    data = data.astype(np.float64, copy=False)
+    mean, plain = data.mean(), float(np.square(data).sum())
+    centred = plain - data.size * mean * mean
+    return max(centred, 1e-6 * plain, np.finfo(np.float64).tiny * 1e20)
+
+
+def sketch(data):
+    """Up to `SKETCH` numbers spread over a tensor, always the same places for the same shape."""
+    flat = data.reshape(-1)
+    stride = max(1, flat.size // SKETCH)
+    if stride > 1:
+        stride |= 1  # odd, so that it walks through rows and columns
+        while stride % 7 == 0:  # the pictures' sides are multiples of 7
+            stride += 2
+    return np.ascontiguousarray(flat[::stride], np.float32)
+
+
+def relative_error(found, expected):
+    """Sum of squared differences over the power of `found`, over what is finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        good = np.isfinite(found) & np.isfinite(expected)
+        if not good.any():
+            return np.inf
+        difference = found[good].astype(np.float64) - expected[good]
+        return float(np.square(difference).sum() / signal_power(found[good]))
+
+
+def correlation(found, expected):
+    """Pearson's, over what is finite; 0 where one of the two is constant."""
+    good = np.isfinite(found) & np.isfinite(expected)
+    if good.sum() < 2:
+        return 0.0
+    a = found[good] - found[good].mean(dtype=np.float64)
+    b = expected[good] - expected[good].mean(dtype=np.float64)
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if scale > 0 else 0.0
+
+
+def _layouts(array, shape, n):
+    """(layout, array) for each layout whose shape fits; `shape` is (C, H, W) or (C,)."""
+    if array.size == n * math.prod(shape):
+        yield from _plain_layouts(array, shape, n)
+    if len(shape) == 3:
+        yield from _blocked_layouts(array, shape, n)
+
+
+def _plain_layouts(array, shape, n):
+    trimmed = _trim(array.shape)
+    if len(shape) == 1:
+        if trimmed == _trim((n, *shape)):
+            yield "nc", array.reshape(n, *shape)
+        return
+    c, h, w = shape
+    if trimmed == _trim((n, c, h, w)):
+        yield "nchw", array.reshape(n, c, h, w)
+    if trimmed == _trim((n, h, w, c)):
+        yield "nhwc", array.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    if trimmed == _trim((n, w, h, c)) and h != w:
+        yield "nwhc", array.reshape(n, w, h, c).transpose(0, 3, 2, 1)
+    if len(trimmed) == 1:  # a file without shapes
+        yield "flat nchw", array.reshape(n, c, h, w)
+        yield "flat nhwc", array.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    if trimmed == _trim((n, h * w, c)):
+        yield "n(hw)c", array.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+    if trimmed == _trim((n, c, h * w)):
+        yield "nc(hw)", array.reshape(n, c, h, w)
+
+
+def _trim(shape):
+    return tuple(side for side in shape if side != 1)
+
+
+def _blocked_layouts(array, shape, n):
+    """Channels in blocks of b, the last block filled up: (N, C/b, H, W, b), (N, C/b, H*W, b)."""
+    c, h, w = shape
+    for b in BLOCKS:
+        blocks = -(-c // b)
+        if array.size != n * blocks * b * h * w or array.shape[-1:] != (b,) or array.ndim < 3:
+            continue
+        trimmed = _trim(array.shape)
+        if trimmed in (_trim((n, blocks, h, w, b)), _trim((n, blocks, h * w, b))):
+            five = array.reshape(n, blocks, h, w, b).transpose(0, 1, 4, 2, 3).reshape(n, blocks * b, h, w)
+            yield f"nchw{b}c", five[:, :c]
