@@ -1,0 +1,57 @@
+"""`npmnv3 agree`: two networks on the same pictures."""
+
+import json
+import sys
+
+from ..progress import progress_bar
+from .evaluate_command import add_data_arguments, show_dataset
+
+HELP = "compare two models on pictures: agreement of the first answers, margins, largest logit difference"
+
+SHOWN = 10  # disagreements printed
+
+
+def add_arguments(parser):
+    parser.add_argument("model_a", metavar="MODEL_A", help="the original: a model's name, or a dump's path")
+    parser.add_argument("model_b", metavar="MODEL_B", help="what is compared with it, e.g. its quantised dump")
+    add_data_arguments(parser)
+    parser.add_argument("--weights-a", metavar="FILE", help="weight dump of MODEL_A")
+    parser.add_argument("--weights-b", metavar="FILE", help="weight dump of MODEL_B")
+
+
+def run(args):
+    from ..evaluation import Network, agree, open_dataset
+
+    a = Network(args.model_a, args.weights_a, args.engine)
+    b = Network(args.model_b, args.weights_b, args.engine)
+    dataset = open_dataset(args.data, limit=args.limit, labelled=False)
+    show_dataset(dataset, args.json)
+    with progress_bar(len(dataset.pictures)) as tell:
+        result = agree(
+            a, b, dataset, batch=args.batch, workers=args.workers,
+            progress=lambda done, agreement: tell(done, f"{len(agreement.disagreements)} apart"),
+        )  # fmt: skip
+    if args.json:
+        print(json.dumps(result, indent=1, ensure_ascii=False))
+    else:
+        _print(result)
+    for file in result["unreadable"]:
+        print(f"npmnv3 agree: unreadable: {file}", file=sys.stderr)
+    return int(bool(result["unreadable"]))
+
+
+def _print(result):
+    print(f"A {result['model_a']}\nB {result['model_b']}\n")
+    if not result["pictures"]:
+        print("no picture could be compared")
+        return
+    pictures, (low, high) = result["pictures"], result["interval"]
+    margin, largest = result["margin"], result["largest_difference"]
+    print(f"first answers agree on {result['agreement']:.2f}% of {pictures:,} pictures (95%: {low:.2f}..{high:.2f})")
+    print(f"A's margin, first logit minus second: median {margin['median']:.4g}, smallest {margin['smallest']:.4g}")
+    print(f"largest logit difference {largest['value']:.4g}: {largest['file']}, class {largest['class']}")
+    print(f"rms logit difference {result['rms_difference']:.4g}; {pictures / result['seconds']:.1f} pictures a second")
+    for entry in result["disagreements"][:SHOWN]:
+        print(f"  {entry['file']}: A {entry['a']}, B {entry['b']} (A's margin {entry['margin']:.4g})")
+    if len(result["disagreements"]) > SHOWN:
+        print(f"  ... and {len(result['disagreements']) - SHOWN:,} more")

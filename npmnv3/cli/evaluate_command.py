@@ -1,0 +1,122 @@
+"""`npmnv3 evaluate`: accuracy on labelled pictures."""
+
+import json
+import sys
+
+from ..errors import UsageError
+from ..progress import progress_bar
+from . import print_table
+
+HELP = "measure top-1 and top-5 accuracy on labelled pictures, beside the published figures"
+
+
+def add_arguments(parser):
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="a model's name, or a dump's path")
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--weights", action="append", metavar="FILE", help="a weight dump; one for each MODEL, in order"
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="CSV with columns file and label; or the devkit's ground truth; or class folders",
+    )
+    parser.add_argument("--csv", metavar="OUT", help="write the result of each picture here")
+    parser.add_argument("--resume", action="store_true", help="go on from the CSV of an interrupted run")
+    parser.add_argument(
+        "--confusion", metavar="PLOT", help="draw accuracy by class and the worst confusions (.png, .svg, .pdf)"
+    )
+    parser.add_argument(
+        "--scheduler", metavar="ADDRESS", help="dask scheduler, tcp://host:8786, or local:N for N processes"
+    )
+
+
+def add_data_arguments(parser):
+    """What `evaluate` and `agree` share: the pictures, and how they are worked through."""
+    parser.add_argument("data", metavar="DATA", help="class folders, a flat folder with --labels, or tar shards")
+    parser.add_argument(
+        "--engine", choices=("auto", "numba", "numpy"), default="auto", help="what computes (default auto)"
+    )
+    parser.add_argument("--batch", type=int, metavar="N", help="pictures a worker takes at a time (default 32)")
+    parser.add_argument("--workers", type=int, metavar="N", help="threads (default one more than there are cores)")
+    parser.add_argument("--limit", type=int, metavar="N", help="only N pictures, evenly spread over all")
+    parser.add_argument("--json", action="store_true", help="the result as JSON")
+
+
+def run(args):
+    from ..evaluation import Network, evaluate, open_dataset
+    from ..evaluation.confusion import check_plot
+
+    weights = args.weights or [None] * len(args.models)
+    if len(weights) != len(args.models):
+        raise UsageError(
+            f"{len(weights)} --weights for {len(args.models)} models, expected one for each, in order, or none"
+        )
+    if args.confusion:
+        check_plot(args.confusion)
+    networks = [Network(model, file, args.engine) for model, file in zip(args.models, weights)]
+    dataset = open_dataset(args.data, args.labels, args.limit)
+    show_dataset(dataset, args.json)
+    counts = []  # of pictures done, the first as the CSV had them
+    with progress_bar(len(dataset.pictures)) as tell:
+
+        def progress(done, tallies):
+            counts.append(done)
+            tell(done, _running(tallies))
+
+        results = evaluate(
+            networks, dataset, batch=args.batch, workers=args.workers, csv=args.csv, resume=args.resume,
+            scheduler=args.scheduler, confusion=args.confusion, progress=progress,
+        )  # fmt: skip
+    if args.json:
+        print(json.dumps(results, indent=1, ensure_ascii=False))
+    else:
+        _print(results, counts[-1] - counts[0], counts[0])
+    return _report_failures(results)
+
+
+def show_dataset(dataset, as_json):
+    """Counts and class balance, and what was left out; standard output stays JSON alone where it is asked for."""
+    stream = sys.stderr if as_json else sys.stdout
+    print(dataset.summary(), file=stream, flush=True)
+    for note in dataset.notes:
+        print(note, file=stream, flush=True)
+
+
+def _running(tallies):
+    shares = [tally.share(tally.top1) for tally in tallies]
+    return "top-1 " + ", ".join("-" if share is None else f"{share:.2f}%" for share in shares)
+
+
+def _print(results, new, old):
+    print()
+    rows = [(r["model"], f"{r['pictures']:,}", *_figures(r, "top1"), *_figures(r, "top5")) for r in results]
+    print_table(rows, ("model", "pictures", "top-1 %", "95%", "top-5 %", "95%"), "<>>>>>")
+    for result in results:
+        if result["published"] and result["pictures"]:
+            print(f"{result['model']}: top-1 {result['published']['verdict']}")
+    seconds = results[0]["seconds"]
+    resumed = f"; {old:,} were done before" if old else ""
+    print(f"{new:,} pictures in {seconds:.1f} s, {new / seconds:.1f} a second{resumed}")
+
+
+def _figures(result, which):
+    if result[which] is None:
+        return "-", "-"
+    low, high = result["interval"][which]
+    return f"{result[which]:.2f}", f"{low:.2f}..{high:.2f}"
+
+
+def _report_failures(results):
+    """Name what does not count, and the exit code."""
+    from ..evaluation.files import counted
+
+    for file in dict.fromkeys(file for result in results for file in result["unreadable"]):
+        print(f"npmnv3 evaluate: unreadable: {file}", file=sys.stderr)
+    for result in results:
+        for label, pictures in result["unknown_labels"].items():
+            print(
+                f"npmnv3 evaluate: {result['model']} has no class {label!r}: {counted(pictures, 'picture')} left out",
+                file=sys.stderr,
+            )
+    return int(any(result["unreadable"] or result["unknown_labels"] for result in results))

@@ -1,0 +1,135 @@
+"""Top-1 and top-5 accuracy of networks in one pass over a dataset, kept in a CSV that can be gone on from."""
+
+import functools
+import time
+
+from ..errors import UsageError
+from .classes import Classes
+from .confusion import Confusion, plot
+from .pools import pieces_of, workers as start_workers
+from .results import Row, Writer, resume as take_over
+from .statistics import Tally, verdict
+from .work import identify, load_all, top_answers
+
+
+class Contender:
+    """A network under evaluation: what its answers mean, and what they add up to."""
+
+    def __init__(self, network, model, job, confusion):
+        self.title, self.job, self.classes = network.title, job, Classes(model.labels)
+        self.published = model.variant.published if self.classes.imagenet else None
+        self.tally, self.confusion = Tally(), Confusion(self.classes) if confusion else None
+
+    def row(self, picture, answer):
+        """The Row of a picture, given the network's answer or why there is none."""
+        index = self.classes.find(picture.label)
+        label = picture.label if index is None else str(index)
+        if isinstance(answer, str):
+            return Row(picture.file, label, self.title, "", "", "", answer, self.job)
+        best = [str(self.classes.shown(own)) for own, _, _ in answer]
+        # Six digits: what float32 logits carry.
+        probabilities = " ".join(f"{probability:.6g}" for _, _, probability in answer)
+        error = f"unknown label {picture.label!r}" if index is None else ""
+        return Row(picture.file, label, self.title, best[0], " ".join(best), probabilities, error, self.job)
+
+    def add(self, row):
+        self.tally.add(row)
+        if self.confusion:
+            self.confusion.add(row)
+
+    def report(self, seconds):
+        """What `evaluate` returns for it."""
+        tally = self.tally
+        return {
+            "model": self.title,
+            "pictures": tally.pictures,
+            "top1": tally.share(tally.top1),
+            "top5": tally.share(tally.top5),
+            "interval": {"top1": tally.interval(tally.top1), "top5": tally.interval(tally.top5)},
+            "published": self._published(),
+            "unreadable": tally.unreadable,
+            "unknown_labels": dict(sorted(tally.unknown.items())),
+            "seconds": round(seconds, 3),
+        }
+
+    def _published(self):
+        if not self.published or self.published.top1 is None:
+            return None
+        figures = {"top1": self.published.top1, "top5": self.published.top5}
+        if self.tally.pictures:
+            figures["consistent"], figures["verdict"] = verdict(
+                self.published.top1, self.tally.share(self.tally.top1), self.tally.interval(self.tally.top1)
+            )
+        return figures
+
+
+def evaluate(
+    networks,
+    dataset,
+    *,
+    batch=None,
+    workers=None,
+    csv=None,
+    resume=False,
+    scheduler=None,
+    confusion=None,
+    progress=None,
+):
+    """Run networks over a dataset.
+
+    Parameters
+    ----------
+    networks : sequence of Network, or of models' names
+    dataset : Dataset, see `open_dataset`
+    batch : int, pictures a worker takes at a time; default 32
+    workers : int, threads; default one more than there are cores, or than NPMNV3_THREADS says
+    csv : path, optional, of the results picture by picture (`results.Row`); replaced unless `resume`
+    resume : bool, go on from the rows that `csv` has
+    scheduler : str, optional, a dask scheduler that has the work done, see `pools.workers`
+    confusion : path, optional, of a plot of the accuracy by class and the worst confusions (needs the extra `report`)
+    progress : callable (pictures done, list of Tally), optional, called whenever there is news
+
+    Returns
+    -------
+    list of dict, one a network: model, pictures (that count), top1 and top5 (percent, None of nothing), interval (95%,
+    {"top1": (low, high), "top5": ...}), published ({"top1", "top5", "consistent", "verdict"} or None), unreadable
+    (files), unknown_labels ({label: pictures}), seconds (of this run)
+
+    Raises
+    ------
+    UsageError, MissingExtraError, WeightsError. The results are the same bits for any batch, number of workers or
+    scheduler, and so is the CSV, however often it was interrupted and resumed.
+    """
+    start = time.perf_counter()
+    if resume and csv is None:
+        raise UsageError("there is nothing to resume without a CSV; name it with --csv")
+    networks, data = identify(networks), dataset.fingerprint()
+    titles = [network.title for network in networks]
+    if len(set(titles)) < len(titles):
+        raise UsageError(f"the same model twice: {', '.join(titles)}")
+    contenders = [
+        Contender(network, model, f"{network.fingerprint}-{data}", confusion)
+        for network, model in zip(networks, load_all(networks))
+    ]
+    tell = progress or (lambda done, tallies: None)
+    tallies = [contender.tally for contender in contenders]
+
+    def keep(row):
+        next(c for c in contenders if c.title == row.model).add(row)
+
+    jobs = {contender.title: contender.job for contender in contenders}
+    done = take_over(csv, dataset.pictures, jobs, keep) if resume else 0
+    function = functools.partial(top_answers, networks, dataset.root)
+    pieces = pieces_of(dataset.pictures[done:], batch)
+    with start_workers(workers, scheduler) as run, Writer(csv, fresh=not resume) as writer:
+        tell(done, tallies)
+        for pictures, answers in run(function, pieces):
+            rows = [c.row(p, answer) for p, of_all in zip(pictures, answers) for c, answer in zip(contenders, of_all)]
+            writer.write(b"".join(row.line() for row in rows))
+            for row in rows:
+                keep(row)
+            done += len(pictures)
+            tell(done, tallies)
+    if confusion:
+        plot(confusion, {contender.title: contender.confusion for contender in contenders})
+    return [contender.report(time.perf_counter() - start) for contender in contenders]

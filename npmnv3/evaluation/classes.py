@@ -1,0 +1,62 @@
+"""From what the data call a class to a network's own class index, and back to the index that is shown."""
+
+import collections
+
+from ..labels import LABEL_SETS, class_names, label_set
+
+
+class Classes:
+    """A network's classes.
+
+    Indices are shown as the data count them: for a network with ImageNet's classes 0 to 999, also if it has 1001 and
+    the background comes first (that one is shown as -1); for any other as it counts itself.
+
+    Parameters
+    ----------
+    names : sequence of str, the network's labels, one a class
+    """
+
+    def __init__(self, names):
+        names = tuple(names)
+        known = next(
+            (s for s, size in LABEL_SETS.items() if len(names) == size and names == class_names(s, size)), None
+        )
+        self.imagenet, self.offset = known is not None, int(known == "imagenet-background")
+        self.names = names[self.offset :]
+        self._texts = {name: index for index, name in enumerate(self.names)}
+        if known:
+            self._texts = _imagenet_texts()
+
+    def find(self, label):
+        """The shown index of the class that the data call `label` (name, synset or index), or None if there is none."""
+        found = self._texts.get(label, self._texts.get(_plain(label)))
+        if found is None and label.isascii() and label.isdigit() and int(label) < len(self.names):
+            return int(label)
+        return found
+
+    def shown(self, index):
+        """The shown index of the network's own class `index`."""
+        return index - self.offset
+
+    def name(self, shown):
+        """The name of a shown index."""
+        return self.names[shown] if shown >= 0 else "background"
+
+
+def _plain(text):
+    return text.replace("_", " ").casefold()
+
+
+def _imagenet_texts():
+    """{synset, name or lemma: index} of ImageNet's classes, without the words that mean two of them.
+
+    "crane" and "maillot" are the first lemma of two classes each: which one a file of labels means cannot be told.
+    """
+    classes = label_set("imagenet")
+    lemmas = [[_plain(word) for word in label.lemma.split(", ")] for label in classes]
+    firsts = collections.Counter(words[0] for words in lemmas)
+    every = collections.Counter(word for words in lemmas for word in set(words))
+    texts = {word: label.index for label, words in zip(classes, lemmas) for word in words if every[word] == 1}
+    for spoken in (lambda label: label.lemma, lambda label: label.name):
+        texts |= {_plain(spoken(label)): label.index for label in classes if firsts[_plain(spoken(label))] < 2}
+    return texts | {label.synset: label.index for label in classes}

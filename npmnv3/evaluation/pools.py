@@ -1,0 +1,120 @@
+"""Who works: threads of this process, or the workers of a dask cluster. Results come in the order of the work.
+
+Threads, since nearly all time is spent in decoders and kernels that let others run, and since a killed process then
+leaves nobody behind.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import functools
+
+from ..engines.fast.team import thread_count
+from ..errors import Npmnv3Error, UsageError, require
+
+BATCH = 32  # pictures a worker takes at a time
+
+#: Batches under way for each worker: one at work, and enough behind it that none waits for the slowest.
+AHEAD = 3
+
+#: Seconds in which a cluster must answer and have a worker.
+PATIENCE = 30
+
+
+def pieces_of(pictures, batch=None):
+    """Pictures in batches, default 32 each: few enough to be small in memory, and enough for the head's weights."""
+    batch = BATCH if batch is None else batch
+    if batch < 1:
+        raise UsageError(f"batch is {batch}, expected a whole number from 1")
+    return (pictures[i : i + batch] for i in range(0, len(pictures), batch))
+
+
+@contextlib.contextmanager
+def workers(count=None, scheduler=None):
+    """A pool of workers.
+
+    Parameters
+    ----------
+    count : int, threads; default one more than NPMNV3_THREADS or the cores; not with a scheduler
+    scheduler : str, "tcp://host:port" of a dask scheduler, or "local:N" for N processes on this machine
+
+    Yields
+    ------
+    callable (function, iterable of work) -> iterator of (piece of work, its result), in order
+    """
+    if scheduler is None:
+        # One more than there are cores: Python lets one thread at a time do what is not decoding or kernels.
+        count = thread_count() + 1 if count is None else thread_count(count)
+        with concurrent.futures.ThreadPoolExecutor(count, "npmnv3-evaluate") as pool:
+            try:
+                yield lambda function, work: _in_order(
+                    functools.partial(pool.submit, function), work, lambda: AHEAD * count
+                )
+            finally:
+                pool.shutdown(cancel_futures=True)
+    else:
+        if count is not None:
+            raise UsageError("workers is for threads; a dask cluster has the workers it has (local:N starts N)")
+        with _cluster(scheduler) as run:
+            yield run
+
+
+def _in_order(submit, work, room):
+    """Submit pieces of work, at most `room()` at once, and yield (piece, result) one after another."""
+    waiting = collections.deque()
+    for piece in work:
+        waiting.append((piece, submit(piece)))
+        while len(waiting) >= room():
+            piece, future = waiting.popleft()
+            yield piece, future.result()
+    while waiting:
+        piece, future = waiting.popleft()
+        yield piece, future.result()
+
+
+@contextlib.contextmanager
+def _cluster(scheduler):
+    distributed = require("distributed", "dask", f"the scheduler {scheduler}")
+    kind, _, number = scheduler.partition(":")
+    if kind == "local" and not (number.isascii() and number.isdigit() and int(number)):
+        raise UsageError(
+            f"scheduler is {scheduler!r}, expected local:N with N from 1, or an address such as tcp://host:8786"
+        )
+    with contextlib.ExitStack() as stack:
+        try:
+            if kind == "local":
+                settings = {"n_workers": int(number), "threads_per_worker": 1, "dashboard_address": None}
+                scheduler = stack.enter_context(distributed.LocalCluster(**settings, silence_logs="ERROR"))
+            client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, TimeoutError, distributed.TimeoutError, ValueError) as error:
+            raise UsageError(f"the dask scheduler {scheduler} cannot be used, or has no worker: {error}") from error
+
+        def room():
+            return AHEAD * max(1, sum(client.nthreads().values()))
+
+        def run(function, work):
+            # Not "pure": dask would otherwise hash every piece to look for equal ones.
+            submit = functools.partial(client.submit, function, pure=False)
+            return _explained(_in_order(submit, work, room), distributed)
+
+        yield run
+
+
+def _explained(results, distributed):
+    """Turn what dask raises when the work cannot go on into our error."""
+    lost = (distributed.KilledWorker, distributed.comm.CommClosedError, concurrent.futures.CancelledError)
+    try:
+        yield from results
+    except Npmnv3Error:
+        raise
+    except lost as error:
+        raise Npmnv3Error(
+            f"the dask cluster lost the work ({type(error).__name__}: {error}); --resume goes on from the CSV"
+        ) from error
+    except (ImportError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+            raise
+        raise UsageError(
+            f"the dask scheduler and all its workers need npmnv3 installed, and what it needs ({error})"
+        ) from error

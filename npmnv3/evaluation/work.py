@@ -1,0 +1,177 @@
+"""What a worker does, in a thread here or on another machine: read a batch of pictures, decode, run the networks."""
+
+import hashlib
+import os
+import platform
+import threading
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import PictureError, UsageError
+from ..images import preprocess
+from ..labels import top_k
+from ..model import load
+from ..variants import list_models
+from .files import read_picture
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Network:
+    """Which network to run; small enough to be sent anywhere.
+
+    model : a model's name, or the path of a dump that says which it is
+    weights : path of a dump, or None
+    engine : as for `npmnv3.load`
+    title : what results call it; filled in by `identify`
+    fingerprint : eight hexadecimal digits that stand for its very bits; filled in by `identify`
+    """
+
+    model: str
+    weights: str | None = None
+    engine: str = "auto"
+    title: str = ""
+    fingerprint: str = ""
+
+
+_kept = {}  # {networks: their models}, the latest alone
+_loading = threading.Lock()
+
+
+def identify(networks):
+    """Load networks and fill in what tells each from every other.
+
+    Parameters
+    ----------
+    networks : sequence of Network or str
+
+    Returns
+    -------
+    tuple of Network, with titles, fingerprints, absolute paths and the engine that was chosen
+
+    Raises
+    ------
+    Npmnv3Error, as `npmnv3.load` does; UsageError if there is no network
+    """
+    networks = tuple(n if isinstance(n, Network) else Network(os.fspath(n)) for n in networks)
+    if not networks:
+        raise UsageError("no model to evaluate")
+    models = tuple(_load(network) for network in networks)
+    names = [model.variant.full_name for model in models]
+    found = []
+    for network, model, name in zip(networks, models, names):
+        file = os.path.basename(network.weights or network.model)
+        found.append(
+            replace(
+                network,
+                model=network.model if network.model in list_models() else os.path.abspath(network.model),
+                weights=network.weights and os.path.abspath(network.weights),
+                engine=model.engine,
+                title=name if names.count(name) == 1 else f"{name} ({file})",
+                fingerprint=fingerprint(model),
+            )
+        )
+    with _loading:
+        _keep(tuple(found), models)
+    return tuple(found)
+
+
+def load_all(networks):
+    """The models of identified networks, kept for the next batch.
+
+    Raises
+    ------
+    UsageError
+        Here a network gives other bits than where `identify` saw it: other weights, versions or kind of processor.
+    """
+    with _loading:
+        if networks not in _kept:
+            _keep(networks, tuple(_checked(network) for network in networks))
+        return _kept[networks]
+
+
+def _checked(network):
+    model = _load(network)
+    if network.fingerprint != fingerprint(model):
+        raise UsageError(
+            f"{network.title} gives other bits on {platform.node()} than on the machine that gives out the work; "
+            f"all need the same weights file, versions of npmnv3 and numba, and kind of processor"
+        )
+    return model
+
+
+def _load(network):
+    # One thread each: there are as many workers as cores.
+    return load(network.model, network.weights, engine=network.engine, threads=1)
+
+
+def _keep(networks, models):
+    _kept.clear()
+    _kept[networks] = models
+
+
+def fingerprint(model):
+    """Eight hexadecimal digits of a model: its logits for one fixed picture, its preprocessing and its classes.
+
+    The logits' bits depend on every weight, on the engine, the decoder and the machine, and so do the results.
+    """
+    height, width = 300, 400
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    picture = preprocess(b"P6 %d %d 255\n" % (width, height) + noise.tobytes(), model.preprocess)
+    digest = hashlib.sha256(model(picture[None]).tobytes())
+    digest.update(repr((model.variant.full_name, model.preprocess, model.labels)).encode())
+    return digest.hexdigest()[:8]
+
+
+def top_answers(networks, root, pictures):
+    """The most probable classes of each picture by each network.
+
+    Parameters
+    ----------
+    networks : tuple of Network
+    root : folder that the pictures' names start from
+    pictures : sequence of Picture
+
+    Returns
+    -------
+    list, for each picture a list, for each network either a list of (class index, label, probability), the most
+    probable first, or a str: why the picture cannot be used
+    """
+    models = load_all(networks)
+    answers = [[None] * len(models) for _ in pictures]
+    for number, readable, logits in _logits(models, root, pictures, answers):
+        for i, best in zip(readable, top_k(logits, TOP, models[number].labels)):
+            answers[i][number] = best
+    return answers
+
+
+def both_logits(networks, root, pictures):
+    """As `top_answers`, with the logits (classes,) in place of the most probable classes."""
+    models = load_all(networks)
+    answers = [[None] * len(models) for _ in pictures]
+    for number, readable, logits in _logits(models, root, pictures, answers):
+        for i, row in zip(readable, logits):
+            answers[i][number] = row
+    return answers
+
+
+def _logits(models, root, pictures, answers):
+    """(model's number, numbers of the readable pictures, their logits); what cannot be read is put into `answers`.
+
+    A picture is decoded once for each recipe, whatever the number of models that share it.
+    """
+    for recipe in dict.fromkeys(model.preprocess for model in models):
+        sharing = [number for number, model in enumerate(models) if model.preprocess == recipe]
+        batch, readable = np.empty((len(pictures), 3, *recipe.side), np.float32), []
+        for i, picture in enumerate(pictures):
+            try:
+                batch[len(readable)] = preprocess(read_picture(root, picture), recipe)
+                readable.append(i)
+            except PictureError as error:
+                for number in sharing:  # in one line that says the same wherever the data lie
+                    answers[i][number] = " ".join(str(error).split())
+        if readable:
+            for number in sharing:
+                yield number, readable, models[number](batch[: len(readable)])

@@ -1,0 +1,61 @@
+"""Small generated datasets and a small network for the tests of evaluation."""
+
+import io
+import tarfile
+
+import numpy as np
+from npmnv3 import load, preprocess, write_dump
+from npmnv3.plan import make_plan
+from npmnv3.variants import get_variant
+from PIL import Image
+
+MODEL = "timm/mobilenetv3_small_050"
+CLASSES = tuple(f"class_{i}" for i in range(6))
+
+
+def write_network(path, seed=0, model=MODEL, labels=CLASSES):
+    """A dump of random weights whose answers differ from picture to picture: the classifier's bias sees to that."""
+    rng = np.random.default_rng(seed)
+    state = {}
+    for step in make_plan(get_variant(model), len(labels)):
+        for param in step.params:
+            shape = param.shape
+            if param.role == "weight":
+                values = rng.standard_normal(shape) * (2 / max(1, np.prod(shape[1:]))) ** 0.5
+            else:
+                values = np.ones(shape) if param.role in ("gamma", "variance") else rng.standard_normal(shape) * 0.1
+            state[param.name] = np.ones(shape, np.int64) if param.role == "count" else values.astype(np.float32)
+    state["classifier.bias"][:] = 0
+    x = np.stack([preprocess(picture(1000 + i), get_variant(model).preprocess) for i in range(8)])
+    state["classifier.bias"] -= load(model, state, engine="numpy")(x).mean(axis=0)
+    write_dump(path, state, model=model, labels=labels)
+    return str(path)
+
+
+def picture(seed, kind="JPEG"):
+    """The bytes of a smooth picture of 60 x 48 pixels."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(0, 256, (4, 5, 3), np.uint8))
+    file = io.BytesIO()
+    coarse.resize((60, 48), Image.Resampling.BICUBIC).save(file, kind)
+    return file.getvalue()
+
+
+def class_folders(root, each=4, classes=CLASSES):
+    """Fill `root` with `each` pictures a class."""
+    for number, name in enumerate(classes):
+        folder = root / name
+        folder.mkdir(parents=True)
+        for i in range(each):
+            (folder / f"{i:03d}.JPEG").write_bytes(picture(100 * number + i))
+    return root
+
+
+def write_tar(path, members):
+    """A tar of {name: bytes}."""
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
