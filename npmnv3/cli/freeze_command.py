@@ -1,0 +1,46 @@
+"""`npmnv3 freeze`: a model as one file that needs only NumPy."""
+
+import os
+
+from .predict_command import _files
+
+HELP = "write a model as one file that classifies pictures with Python and NumPy alone"
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
+    parser.add_argument(
+        "--dtype", choices=("float16", "float32", "int8-weights"), default="float16",
+        help="how the weights are stored (default float16); computed is always in float32",
+    )  # fmt: skip
+    parser.add_argument("--labels", action="store_true", help="put ImageNet's names in; a dump's own names always are")
+    parser.add_argument(
+        "--pictures", nargs="+", metavar="PICTURE|FOLDER",
+        help="measure on these what the storage costs in accuracy (default: made-up pictures, the same for all)",
+    )  # fmt: skip
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="classifier.pyz, or classifier.py for a small model")
+
+
+def run(args):
+    from ..freezing import accuracy_cost, freeze, standard_inputs
+    from ..images import preprocess
+    from ..model import load
+
+    model = load(args.model, args.weights, engine="numpy")
+    pictures = list(_files(args.pictures or ()))
+    inputs = [preprocess(_sound(*picture), model) for picture in pictures] or list(standard_inputs(model))
+    freeze(model, args.output, args.dtype, names=args.labels)
+    cost = accuracy_cost(model, args.output, inputs)
+    print(f"{args.output}: {os.path.getsize(args.output):,} bytes, {model.variant.full_name}, weights in {args.dtype}")
+    which = "pictures" if pictures else "made-up pictures (--pictures takes real ones)"
+    print(f"beside the model in float32, on {cost.pictures} {which}:")
+    print(f"  first answers the same {cost.same_first} of {cost.pictures}")
+    print(f"  logits differ by {cost.worst:.3g} at most, rms {cost.rms:.3g}; they spread over {cost.spread:.3g}")
+    return 0
+
+
+def _sound(path, error):
+    if error is not None:
+        raise error
+    return path

@@ -1,0 +1,199 @@
+"""Write the source of a frozen classifier: what is its own is generated here, the rest copied from the package."""
+
+from dataclasses import fields
+
+from .. import __version__
+from ..steps import INPUT
+from .excerpt import excerpt
+
+WIDTH = 120  # characters of a line
+RUNTIME = f"{__package__}.runtime"
+RESIZE = {
+    "cv2_linear": "opencv_linear(rgb, *size)",
+    "bilinear": "pillow(rgb, *size, 'bilinear')",
+    "bicubic": "pillow(rgb, *size, 'bicubic')",
+}
+UNPACK = {"float32": 'unpack_float("<f4", {})', "float16": 'unpack_float("<f2", {})', "int8-weights": "unpack_int8({})"}
+IMPORT = {"pyz": "with the file classifier.pyz on sys.path", "py": "with the folder of classifier.py on sys.path"}
+#: Where the weights are: beside the module in its archive, or in the module itself.
+FROM_ARCHIVE = '__loader__.get_data(os.path.join(os.path.dirname(__file__), "weights.bin"))'
+FROM_MODULE = 'base64.b85decode(WEIGHTS.replace("\\n", ""))'
+
+
+def layer_shapes(plan):
+    """{layer's name: shape of its weight in the operations' own layout}, of a folded plan in order of execution."""
+    return {_layer(step): step.param("weight").canonical for step in plan if step.param("weight")}
+
+
+def module_source(plan, recipe, labels, dtype, about, weights=None):
+    """The frozen module's source.
+
+    Parameters
+    ----------
+    plan : tuple of Step, folded
+    recipe : Preprocess
+    labels : sequence of str, or None for the indices as text
+    dtype : "float32", "float16" or "int8-weights", how the weights are stored
+    about : str, name and origin of the network, lines of the docstring
+    weights : str, the weights in base85; default they lie in weights.bin beside the module
+
+    Returns
+    -------
+    str
+    """
+    own = [_tables(plan, recipe, labels), _pictures(recipe), _network(plan)]
+    where = FROM_ARCHIVE if weights is None else FROM_MODULE
+    unpack = f"# layer -> (weight, bias), float32\nW = {UNPACK[dtype].format(where)}"
+    text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
+    end = "\n\n".join([*text, unpack, 'if __name__ == "__main__":\n    sys.exit(main())'])
+    imports, sections = excerpt("\n".join([*own, end, "classify"]), RUNTIME)
+    head = "\n\n".join([_docstring(plan, dtype, about, "pyz" if weights is None else "py"), imports])
+    return "\n\n".join([head, "\n\n\n".join([*own, *sections, end])]) + "\n"
+
+
+def _docstring(plan, dtype, about, suffix):
+    return f'''"""{about}
+
+    python classifier.{suffix} picture.png [--top 5] [--json]
+
+    import classifier                   # {IMPORT[suffix]}
+    classifier.classify("picture.png")  # or an array: [(label, probability), ...]
+    classifier.logits("picture.png")    # ({plan[-1].shape[0]},) float32
+
+Needs Python 3.9 or later and NumPy 1.22 or later. With Pillow it opens more kinds of pictures than PNG and PPM.
+The weights are stored as {dtype}, batch norm folded into them; computed is in float32.
+Made by npmnv3 {__version__} freeze. SPDX-License-Identifier of the code: Apache-2.0
+"""'''
+
+
+def _tables(plan, recipe, labels):
+    """The recipe, the names of the classes and the layers' shapes, as constants."""
+    values = [f"{field.name}={_literal(getattr(recipe, field.name))}" for field in fields(recipe)]
+    names = f"tuple(map(str, range({plan[-1].shape[0]})))"
+    if labels is not None:
+        names = _filled("(", [_literal(label) for label in labels], ")")
+    layers = [f"    {_literal(name)}: {shape},\n" for name, shape in layer_shapes(plan).items()]
+    return (
+        f"RECIPE = {_filled('SimpleNamespace(', values, ')')}\n\n"
+        f"LABELS = {names}\n\n"
+        "# The shape of each layer's weight: (O, I, KH, KW), (C, KH, KW) or (O, I).\n"
+        f"LAYERS = {{\n{''.join(layers)}}}"
+    )
+
+
+def _literal(value):
+    """`repr`, but with double quotes where that needs no escapes."""
+    text = repr(value)
+    return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
+
+
+def _filled(start, items, end):
+    """Items in lines of at most 120 characters."""
+    lines = [start]
+    for item in items:
+        if lines[-1] == start or len(lines[-1]) + len(item) + 2 > WIDTH:
+            lines.append("   ")
+        lines[-1] += f" {item},"
+    return "\n".join([*lines, end])
+
+
+def _pictures(recipe):
+    """The functions by which this recipe differs from others."""
+    lines = [
+        "def preprocess(rgb, name):",
+        f'    """The network\'s input, {(3, *recipe.side)} float32, of a picture, (H, W, 3) uint8."""',
+        "    size = resized_size(*rgb.shape[:2], RECIPE)",
+        '    check_size(*size, f"{name}, resized for {RECIPE.name}")',
+        f"    rgb = {RESIZE[recipe.interpolation]}",
+        *["    rgb = centre(rgb, RECIPE)"] * (recipe.fit != "line"),
+        "    return normalise(rgb, RECIPE)",
+        "",
+        "",
+        "def upright(rgb, exif):",
+    ]
+    if recipe.decode == "cv2":
+        lines += ['    """The picture turned as its EXIF block says."""', "    return turn(rgb, exif)"]
+    else:
+        lines += ['    """The picture as it is stored: this network was trained so."""', "    return rgb"]
+    return "\n".join(lines)
+
+
+def _network(plan):
+    """The network as functions, one a block, and one for the whole."""
+    at = [index for index, step in enumerate(plan) if step.name.startswith("blocks.")]
+    blocks = {}
+    for step in plan[at[0] : at[-1] + 1]:
+        blocks.setdefault("block_" + step.name.split(".")[1], []).append(step)
+    before, functions = plan[at[0] - 1], []
+    for name, steps in blocks.items():
+        doc = f'    """An inverted residual: {before.shape} to {steps[-1].shape}."""'
+        functions.append([f"def {name}(x):", doc, *_returning(_lines(steps, before.name))])
+        before = steps[-1]
+    doc = f'    """Logits (1, {plan[-1].shape[0]}) of x (1, 3, H, W), preprocessed. Comments give the shape of a line\'s result."""'
+    stem, tail = _lines(plan[: at[0]], INPUT), _lines(plan[at[-1] + 1 :], before.name)
+    loop = ["    for block in BLOCKS:", "        x = block(x)"]
+    functions.append([f"BLOCKS = {_filled('(', list(blocks), ')')}"])
+    functions.append(["def network(x):", doc, *stem, *loop, *_returning(tail)])
+    return "\n\n\n".join(map("\n".join, functions))
+
+
+ACTIVATIONS = ("relu", "hard_swish", "hard_sigmoid", "scale")
+FIELDS = {
+    "conv2d": ("stride", "pad"),
+    "depthwise_conv2d": ("stride", "pad"),
+    "hard_sigmoid": ("slope",),
+    "max_pool2d": ("kernel",),
+    "scale": ("factor",),
+}
+
+
+def _lines(steps, entry):
+    """Statements that run these steps, which begin with the tensor `entry` in x and end with the last one's in x.
+
+    Three variables do: x, the gate of squeeze-and-excitation, and what a skip connection carries.
+    """
+    holds = {"x": entry}  # variable -> name of the tensor in it
+    lines, pending = [], None
+    if any(entry in step.inputs for step in steps[1:]):
+        holds["skip"] = entry
+        lines.append("    skip = x")
+    for index, step in enumerate(steps):
+        if step.op == "identity":
+            holds["x"] = step.name
+            continue
+        target = "skip" if ".shortcut" in step.name else "gate" if ".se." in step.name or ".gate" in step.name else "x"
+        arguments = [pending] if pending else [_variable(holds, name, target) for name in step.inputs]
+        call = _call(step, arguments)
+        follower = steps[index + 1] if index + 1 < len(steps) else None
+        if follower and follower.op in ACTIVATIONS and follower.inputs == (step.name,):
+            pending = call  # nothing else in these networks uses what an activation is given
+            continue
+        pending = None
+        lines.append(f"    {target} = {call}  # {_shape(step)}")
+        holds[target] = step.name
+    return lines
+
+
+def _returning(lines):
+    return [*lines[:-1], lines[-1].replace("x = ", "return ", 1)]
+
+
+def _variable(holds, tensor, target):
+    """The variable that holds a tensor; `target` where there are several."""
+    variables = [variable for variable, name in holds.items() if name == tensor]
+    return target if target in variables else variables[0]
+
+
+def _call(step, arguments):
+    if step.param("weight"):
+        arguments = [*arguments, f'*W["{_layer(step)}"]']
+    options = [f"{name}={getattr(step, name)}" for name in FIELDS.get(step.op, ())]
+    return f"{step.op}({', '.join([*arguments, *options])})"
+
+
+def _layer(step):
+    return step.name.removesuffix(".conv").removesuffix(".fc")
+
+
+def _shape(step):
+    return "(" + ", ".join(map(str, step.shape)) + ("," if len(step.shape) == 1 else "") + ")"

@@ -1,0 +1,111 @@
+"""Freeze a model: its network, weights and preprocessing as one file."""
+
+import base64
+import os
+import textwrap
+import zipfile
+
+import numpy as np
+
+from ..containers import replacing
+from ..engines.fold import canonical_arrays, fold_norms
+from ..errors import UsageError, WeightsError
+from .compose import layer_shapes, module_source
+
+STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
+MAIN = '''"""`python THIS_FILE picture.png` and runpy.run_path; to import, put this file on sys.path: `import classifier`."""
+
+import sys
+
+from classifier import classify, logits, main
+
+if __name__ == "__main__":
+    sys.exit(main())
+'''
+
+
+def freeze(model, path, dtype="float16", *, names=False):
+    """Write a model as one file that classifies pictures with NumPy alone.
+
+    Parameters
+    ----------
+    model : npmnv3.Model
+    path : str or os.PathLike; .pyz gives an archive that Python runs, .py a single module for small models
+    dtype : "float16", "float32" or "int8-weights" (a scale for each output channel), how the weights are stored;
+        computed is in float32
+    names : bool, put the names of a label set such as ImageNet's in; names that the dump itself has are always in
+
+    Raises
+    ------
+    UsageError, WeightsError
+    """
+    path = os.fspath(path)
+    if dtype not in STORED:
+        raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(STORED)}")
+    kind = os.path.splitext(path)[1]
+    if kind not in (".pyz", ".py"):
+        raise UsageError(f"{path}: ends in {kind!r}, expected .pyz or .py")
+    plan = model.make_plan(folded=True)
+    weights = pack(folded_layers(model), dtype)
+    own = isinstance(model.attributes.get("labels"), list)
+    labels = model.labels if own or names else None
+    with replacing(path) as temporary:
+        if kind == ".py":
+            text = "\n".join(textwrap.wrap(base64.b85encode(weights).decode(), 120))
+            _write_text(temporary, module_source(plan, model.preprocess, labels, dtype, _about(model), text))
+        else:
+            source = module_source(plan, model.preprocess, labels, dtype, _about(model))
+            _write_archive(temporary, {"__main__.py": MAIN, "classifier.py": source, "weights.bin": weights})
+
+
+def folded_layers(model):
+    """{layer's name: (weight, bias)}, float64 in the operations' layout, batch norm folded; zeros where there is no bias."""
+    plan, folded = model.make_plan(), model.make_plan(folded=True)
+    arrays = canonical_arrays(plan, model._params, np.float64)
+    if not model.folded:
+        arrays = fold_norms(plan, folded, arrays)
+    layers = [step for step in folded if step.param("weight")]
+    weights = [arrays[step.param("weight").name] for step in layers]
+    biases = [arrays[step.param("bias").name] if step.param("bias") else np.zeros(step.shape[0]) for step in layers]
+    return dict(zip(layer_shapes(folded), zip(weights, biases)))
+
+
+def pack(layers, dtype):
+    """The layers' bytes, one after another: what `runtime.unpack_float` and `runtime.unpack_int8` read."""
+    stored = STORED[dtype]
+    scale = [("scale", "<f4")] if dtype == "int8-weights" else []
+    fields = [
+        (name, [("weight", stored, weight.shape), *((*field, bias.shape) for field in (*scale, ("bias", "<f4")))])
+        for name, (weight, bias) in layers.items()
+    ]
+    record = np.zeros((), fields)
+    for name, (weight, bias) in layers.items():
+        if scale:
+            step = np.abs(weight).reshape(len(weight), -1).max(axis=1) / 127
+            record[name]["scale"] = np.where(step > 0, step, 1)
+            weight = np.rint((weight.T / record[name]["scale"]).T)
+        with np.errstate(over="ignore"):
+            record[name]["weight"], record[name]["bias"] = weight, bias
+        if not (np.isfinite(record[name]["weight"]).all() and np.isfinite(record[name]["bias"]).all()):
+            raise WeightsError(f"{name}: has values up to {np.abs(weight).max():.4g}, beyond {dtype}; take float32")
+    return record.tobytes()
+
+
+def _about(model):
+    """The first lines of the docstring. What the dump says of itself is foreign text: it must not end the docstring."""
+    notes = [f"{key.capitalize()} of the weights: {model.attributes.get(key)}" for key in ("licence", "origin")]
+    safe = [" ".join(note.replace("\\", "/").replace('"', "'").split()) for note in notes if not note.endswith((": ", ": None"))]
+    title = f"{model.variant.full_name}: an image classifier of {model.num_classes} classes in one file."
+    return "\n".join([title, *([""] if safe else []), *(line for note in safe for line in textwrap.wrap(note, 118))])
+
+
+def _write_text(path, text):
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def _write_archive(path, members):
+    """A zip whose bytes depend on its contents alone: nothing is compressed, for which there are many implementations."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)

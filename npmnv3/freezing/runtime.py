@@ -1,0 +1,186 @@
+"""What a frozen classifier does: pictures in, classes out.
+
+`compose` copies from here what a network needs. What differs from one frozen file to the next is generated there; here such names are stand-ins.
+"""
+
+import argparse
+import base64
+import io
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+
+from ..errors import PictureError
+from ..images import centre, normalise, resized_size
+from ..ops.reference import (
+    add, conv2d, depthwise_conv2d, global_avg_pool, hard_sigmoid, hard_swish, linear, max_pool2d, mul, pointwise_conv2d, relu, scale,
+)  # fmt: skip
+from ..pictures import DAMAGE, FORMATS, from_array, to_rgb, turn
+from ..pictures_plain import check_size, read
+from ..resample import opencv_linear, pillow
+
+#: What the generated code may use beside this module's own functions.
+__all__ = [
+    "SimpleNamespace", "base64", "centre", "normalise", "opencv_linear", "pillow", "resized_size", "turn", "os",
+    "add", "conv2d", "depthwise_conv2d", "global_avg_pool", "hard_sigmoid", "hard_swish", "linear", "max_pool2d", "mul",
+    "pointwise_conv2d", "relu", "scale",
+]  # fmt: skip
+
+RECIPE = SimpleNamespace(side=(0, 0))
+LABELS = ()
+LAYERS = {}
+
+
+def preprocess(rgb, name):
+    raise NotImplementedError
+
+
+def network(x):
+    raise NotImplementedError
+
+
+def classify(picture, top=5):
+    """The most probable classes of a picture.
+
+    Parameters
+    ----------
+    picture : path of a picture or of an .npy file; or array: (H, W, 3) uint8, RGB, or (3, H, W) floats, preprocessed
+    top : int, classes
+
+    Returns
+    -------
+    list of (label, probability), the most probable first
+
+    Raises
+    ------
+    PictureError
+    """
+    return [(LABELS[index], probability) for index, probability in ranked(picture, top)]
+
+
+def ranked(picture, top):
+    """As `classify`, but of (index, probability)."""
+    scores = logits(picture).astype(np.float64)
+    weights = np.exp(scores - scores.max())
+    probabilities = weights / weights.sum()
+    return [(int(i), float(probabilities[i])) for i in np.argsort(-scores, kind="stable")[:top]]
+
+
+def logits(picture):
+    """The network's answer for a picture (see `classify`): (classes,) float32."""
+    x = prepare(picture)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scores = network(x[None])[0]
+    if not np.isfinite(scores).all():
+        raise PictureError(f"{name_of(picture)}: the network's answer is not finite; is this a preprocessed picture?")
+    return scores
+
+
+def prepare(picture):
+    """The network's input, (3, H, W) float32, from whatever `classify` takes."""
+    name = name_of(picture)
+    if not isinstance(picture, np.ndarray):
+        picture = read_array(name) if name.endswith(".npy") else decode(name)
+    if picture.dtype.kind != "f":
+        return preprocess(from_array(picture, name), name)
+    if picture.shape[:1] == (1,):
+        picture = picture[0]
+    if picture.shape != (3, *RECIPE.side):
+        raise PictureError(f"{name}: floats of shape {picture.shape}, expected {(3, *RECIPE.side)}; pictures are uint8")
+    return np.ascontiguousarray(picture, np.float32)
+
+
+def name_of(picture):
+    """What messages call a picture."""
+    return "the array" if isinstance(picture, np.ndarray) else os.fspath(picture)
+
+
+def read_file(path):
+    """The bytes of a file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be opened ({error.strerror or error})") from error
+
+
+def read_array(path):
+    """The array of an .npy file."""
+    try:
+        return np.lib.format.read_array(io.BytesIO(read_file(path)), allow_pickle=False)
+    except (ValueError, EOFError, MemoryError) as error:
+        raise PictureError(f"{path}: is not an .npy file of numbers ({error})") from error
+
+
+def decode(path):
+    """(H, W, 3) uint8, RGB, of a picture file: with Pillow or, PNG and PPM only, without, to the same bytes."""
+    data = read_file(path)
+    try:
+        from PIL import Image
+    except ImportError:
+        return upright(*read(data, path))
+    try:
+        image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+        check_size(image.height, image.width, path)
+        image.load()
+        return upright(to_rgb(image, RECIPE.decode), image.info.get("exif"))
+    except (*DAMAGE, Image.DecompressionBombError) as error:
+        raise PictureError(f"{path}: is not a picture that can be read ({type(error).__name__}: {error})") from error
+
+
+def upright(rgb, exif):
+    raise NotImplementedError
+
+
+def unpack_float(stored, data):
+    """Every layer's (weight, bias) in float32; they lie in `data` one after another, weights in the type `stored`."""
+    record = [(name, [("weight", stored, shape), ("bias", "<f4", shape[:1])]) for name, shape in LAYERS.items()]
+    layers = np.frombuffer(data, np.dtype(record))[0]
+    return {name: tuple(array.astype(np.float32) for array in layers[name]) for name in LAYERS}
+
+
+def unpack_int8(data):
+    """Every layer's (weight, bias) in float32; a weight is stored as int8, in units of its output channel's scale."""
+    numbers = [("scale", "<f4"), ("bias", "<f4")]
+    record = [(name, [("weight", "i1", shape), *((*n, shape[:1]) for n in numbers)]) for name, shape in LAYERS.items()]
+    layers = np.frombuffer(data, np.dtype(record))[0]
+    unpacked = {}
+    for name in LAYERS:
+        weight, scale, bias = layers[name]
+        scaled = weight.T * scale.astype(np.float32)
+        unpacked[name] = np.ascontiguousarray(scaled.T), bias.astype(np.float32)
+    return unpacked
+
+
+def main(argv=None):
+    """Classify the pictures named on the command line; 0, or 1 if one could not be read, or 2 (from argparse)."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="PNG, PPM, .npy; with Pillow also JPEG etc.")
+    parser.add_argument("--top", type=int, default=5, metavar="K", help="classes to print (default 5)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
+    args = parser.parse_args(argv)
+    if args.top < 1:
+        parser.error(f"--top is {args.top}, expected a whole number from 1")
+    failed = 0
+    for file in args.pictures:
+        try:
+            best = [{"index": i, "label": LABELS[i], "probability": p} for i, p in ranked(file, args.top)]
+            answer = {"predictions": best}
+        except PictureError as error:
+            failed, answer = 1, {"error": str(error)}
+            print(error, file=sys.stderr)
+        show(file, answer, args.json)
+    return failed
+
+
+def show(file, answer, as_json):
+    """Print what is to be said of one picture."""
+    if as_json:
+        print(json.dumps({"file": file, **answer}), flush=True)
+        return
+    print(file)
+    for best in answer.get("predictions", ()):
+        print(f"  {best['probability']:9.4%}  {best['index']:4d}  {best['label']}")

@@ -1,0 +1,176 @@
+#!/usr/bin/env bash
+# Prove that a frozen classifier, and the package itself, run where there is little: see README.md in this folder.
+#
+#   bash tests/platforms/run.sh [NAME...]        all, or those named: isolated venv oldest python3.9 ... python3.14
+#                                                pypy i386 armhf s390x
+#
+# Runs on x86-64 Debian and its kin. Downloads (about 250 MB) are kept in $PLATFORMS_CACHE, default ~/.cache/npmnv3-platforms.
+# PYTHON (default python3) must be able to import npmnv3 and h5py; it freezes the classifier that all the others run.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+cache=${PLATFORMS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/npmnv3-platforms}
+python=${PYTHON:-python3}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$cache"
+pictures=("$root"/weights/examples/*.png)
+skipped=75 # exit code of a platform that cannot be had here
+
+# numpy_in FOLDER SPEC PYTHON [IMPLEMENTATION ABI]: NumPy's wheel for x86-64 Linux, unpacked.
+numpy_in() {
+    [ -d "$1/numpy" ] && return
+    "$python" -m pip install -q --no-deps --no-compile --only-binary=:all: --target "$1" --python-version "$3" \
+        --implementation "${4:-cp}" --abi "${5:-cp${3/./}}" --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
+        --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 "$2"
+}
+
+# debian FOLDER ARCHITECTURE SUITE PACKAGE...: the packages and all that they depend on, unpacked; nothing is installed.
+debian() {
+    local folder=$1 arch=$2 suite=$3 mirror keys=/usr/share/keyrings/debian-archive-keyring.gpg
+    [ -f "$folder/complete" ] && return
+    mirror=$(grep -rhoE 'https?://[^ ]+/debian/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d 2>/dev/null | head -1)
+    [ -n "$mirror" ] && [ -f "$keys" ] && command -v dpkg > /dev/null || return $skipped
+    mkdir -p "$folder"/apt/{state/lists/partial,cache/archives/partial,none}
+    : > "$folder/apt/status"
+    echo "deb [signed-by=$keys] $mirror $suite main" > "$folder/apt/sources.list"
+    local options=(-qq -o Dir::State="$folder/apt/state" -o Dir::State::status="$folder/apt/status"
+        -o Dir::Cache="$folder/apt/cache" -o Dir::Etc::sourcelist="$folder/apt/sources.list"
+        -o Dir::Etc::sourceparts="$folder/apt/none" -o APT::Architecture="$arch" -o APT::Architectures="$arch"
+        -o APT::Install-Recommends=false -o APT::Sandbox::User="$(id -un)")
+    apt-get "${options[@]}" update || return
+    apt-get "${options[@]}" --download-only -y install "${@:4}" || return
+    for package in "$folder"/apt/cache/archives/*.deb; do dpkg -x "$package" "$folder" || return; done
+    rm -r "$folder/apt"
+    touch "$folder/complete"
+}
+
+# in_debian FOLDER TRIPLET PYTHON NUMPY'S-FOLDER ARGUMENT...: run an unpacked Python, with `emulator` where it is foreign.
+in_debian() {
+    local folder=$1 triplet=$2 interpreter=$3 numpy=$4 lib
+    lib=$folder/usr/lib/$triplet/blas:$folder/usr/lib/$triplet/lapack:$folder/usr/lib/$triplet:$folder/lib/$triplet
+    shift 4
+    if [ -n "${emulator:-}" ]; then
+        "$emulator" -L "$folder" -E LD_LIBRARY_PATH="$lib" -E PYTHONPATH="$numpy" -E PYTHONHOME="$folder/usr" \
+            "$folder/usr/bin/$interpreter" "$@"
+    else
+        local loader
+        loader=$(find "$folder/lib/" "$folder/usr/lib/" -maxdepth 2 -name 'ld-linux*.so.2' 2> /dev/null | head -1)
+        PYTHONPATH=$numpy PYTHONHOME=$home "$loader" --library-path "$lib" "$folder/usr/bin/$interpreter" "$@"
+    fi
+}
+
+# host_python X.Y: a Python of this version that this machine has.
+host_python() {
+    for candidate in "python$1" "$HOME"/.pyenv/versions/"$1".*/bin/python /usr/bin/"python$1"; do
+        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2> /dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+# Each platform defines run, which takes a Python's arguments. (bash ignores set -e in here, so every step says "or return".)
+platform_isolated() { # no site-packages, no environment: NumPy's folder and nothing else
+    numpy_in "$cache/isolated" numpy "$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')" || return
+    run() {
+        "$python" -I -S -c 'import runpy, sys; sys.path.insert(0, sys.argv[1]); sys.argv = sys.argv[2:]
+runpy.run_path(sys.argv[0], run_name="__main__")' "$cache/isolated" "$@"
+    }
+}
+platform_venv() { # an environment in which NumPy is all that was installed
+    [ -x "$cache/venv/bin/python" ] || "$python" -m venv "$cache/venv" || return
+    "$cache/venv/bin/python" -m pip install -q numpy || return
+    run() { "$cache/venv/bin/python" -I "$@"; }
+}
+platform_oldest() { of_version 3.10 1.22.0; }
+of_version() { # PYTHON [NUMPY]
+    interpreter=$(host_python "$1") || return $skipped
+    numpy=$cache/numpy-$1-${2:-newest}
+    numpy_in "$numpy" "numpy${2:+==$2}" "$1" || return
+    run() { PYTHONPATH=$numpy "$interpreter" -S "$@"; }
+}
+platform_python3.9() { of_version 3.9 1.22.0; }
+platform_python3.10() { of_version 3.10; }
+platform_python3.11() { of_version 3.11; }
+platform_python3.12() { of_version 3.12; }
+platform_python3.13() { of_version 3.13; }
+platform_python3.14() { # this machine's own or, as Debian's stable has none yet, unstable's
+    of_version 3.14 && return
+    debian "$cache/python3.14" amd64 sid python3.14-minimal libpython3.14-stdlib || return
+    numpy_in "$cache/numpy-3.14" numpy 3.14 || return
+    home=$cache/python3.14/usr
+    run() { in_debian "$cache/python3.14" x86_64-linux-gnu python3.14 "$cache/numpy-3.14" "$@"; }
+}
+platform_pypy() {
+    debian "$cache/pypy" amd64 bookworm pypy3 || return
+    numpy_in "$cache/numpy-pypy" 'numpy<2.1' 3.9 pp pypy39_pp73 || return
+    home=
+    run() { in_debian "$cache/pypy" x86_64-linux-gnu pypy3 "$cache/numpy-pypy" "$@"; }
+}
+platform_i386() { # 32 bits, on this processor itself
+    debian "$cache/i386" i386 bookworm python3-numpy || return
+    home=$cache/i386/usr
+    run() { in_debian "$cache/i386" i386-linux-gnu python3.11 "$cache/i386/usr/lib/python3/dist-packages" "$@"; }
+}
+platform_armhf() { emulated armhf arm-linux-gnueabihf arm; }
+platform_s390x() { emulated s390x s390x-linux-gnu s390x; }
+emulated() { # ARCHITECTURE TRIPLET QEMU'S-NAME
+    debian "$cache/qemu" amd64 bookworm qemu-user-static || return
+    debian "$cache/$1" "$1" bookworm python3-numpy || return
+    arch=$1 triplet=$2 emulator=$cache/qemu/usr/bin/qemu-$3-static
+    run() { in_debian "$cache/$arch" "$triplet" python3.11 "$cache/$arch/usr/lib/python3/dist-packages" "$@"; }
+}
+
+seconds() { # of a command; its output goes to a file, so that a failure can be shown
+    local start end
+    start=$(date +%s%N)
+    "$@" > "$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }
+    end=$(date +%s%N)
+    awk -v ns=$((end - start)) 'BEGIN { printf "%.2f s", ns / 1e9 }'
+}
+
+check() { # NAME: prints a row of the table
+    local status=0 row import cold
+    "platform_$1" || status=$?
+    if [ $status = $skipped ]; then
+        echo "| $1 | cannot be had on this machine |"
+        return $skipped
+    fi
+    [ $status = 0 ] || return
+    row=$(run "$here/check.py" compare "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}") || { echo "$row"; return 1; }
+    import=$(seconds run "$here/import_numpy.py") || return
+    cold=$(seconds run "$work/classifier.pyz" --json "${pictures[0]}") || return
+    echo "| $1 | $row | $import | $cold |"
+}
+
+cd "$root"
+"$python" - "$work" << 'END'
+import sys
+
+import npmnv3
+from npmnv3.freezing import freeze
+
+model = npmnv3.load("ppocr/text_direction", engine="numpy")
+freeze(model, f"{sys.argv[1]}/classifier.pyz")
+npmnv3.write_dump(f"{sys.argv[1]}/dump.npz", model._params, model="ppocr/text_direction", labels=model.labels)
+END
+"$python" "$here/check.py" write "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}"
+
+all=(isolated venv oldest python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 pypy i386 armhf s390x)
+[ $# -gt 0 ] || set -- "${all[@]}"
+failed=0
+echo "Frozen text_direction: $(stat -c %s "$work/classifier.pyz") bytes; logits beside those of $("$python" -V) on $(uname -m):"
+echo "| platform | Python | NumPy | machine | frozen | package | import numpy | cold start |"
+echo "|:--|:--|:--|:--|:--|:--|--:|--:|"
+for name; do
+    declare -F "platform_$name" > /dev/null || { echo "no platform $name; there are ${all[*]}" >&2; exit 2; }
+    status=0
+    (check "$name") || status=$?
+    if [ $status != 0 ] && [ $status != $skipped ]; then
+        echo "| $name | FAILED |"
+        failed=1
+    fi
+done
+exit $failed

@@ -1,0 +1,204 @@
+"""Frozen classifiers: one file, beside the model that it was made from."""
+
+import json
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+import goldens
+import numpy as np
+import pytest
+from random_networks import random_params
+
+import npmnv3
+from npmnv3.errors import UsageError, WeightsError
+from npmnv3.freezing import accuracy_cost, freeze, standard_inputs
+from npmnv3.freezing.cost import open_frozen
+from npmnv3.freezing.freeze import folded_layers, pack
+from npmnv3.plan import make_plan
+from npmnv3.variants import get_variant
+
+EXAMPLES = sorted((goldens.ROOT / "weights" / "examples").glob("*.png"))
+PHOTO = sorted((pathlib.Path(__file__).parent / "golden" / "photos").glob("*.jpg"))[:1]
+DTYPES = ("float32", "float16", "int8-weights")
+
+
+def random_model(name, num_classes=11, seed=0):
+    plan = make_plan(get_variant(name), num_classes)
+    return npmnv3.load(name, random_params(plan, np.random.default_rng(seed)), num_classes, engine="numpy")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return npmnv3.load("ppocr/text_direction", engine="numpy")
+
+
+@pytest.fixture(scope="module", params=[f"{dtype}.{kind}" for dtype in DTYPES for kind in ("pyz", "py")])
+def frozen(request, model, tmp_path_factory):
+    """(path, dtype) of text_direction, frozen."""
+    dtype, _, kind = request.param.rpartition(".")
+    path = tmp_path_factory.mktemp("frozen") / f"classifier.{kind}"
+    freeze(model, path, dtype)
+    return path, dtype
+
+
+def run(path, *arguments, flags=(), cwd=None):
+    """(exit code, standard output, standard error) of `python PATH ARGUMENTS...`."""
+    command = [sys.executable, *flags, str(path), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    return done.returncode, done.stdout, done.stderr
+
+
+def worst(found, expected):
+    """Message and value of the largest difference."""
+    error = np.abs(np.asarray(found, np.float64) - expected)
+    place = np.unravel_index(int(error.argmax()), error.shape)
+    return float(error.max()), f"worst error {error.max():.3g} at {place}"
+
+
+@pytest.mark.parametrize("name", npmnv3.list_models())
+def test_every_network_freezes_to_what_it_computes(name, tmp_path):
+    model, path = random_model(name), tmp_path / "classifier.pyz"
+    freeze(model, path, "float32")
+    x = np.random.default_rng(1).standard_normal((3, *model.variant.side)).astype(np.float32)
+    expected = npmnv3.load(name, model._params, 11, engine="numpy", dtype="float64")(x[None])[0]
+    rounding, _ = worst(model(x[None])[0], expected)
+    error, message = worst(open_frozen(path)["logits"](x), expected)
+    assert error <= 8 * rounding, f"{message}; the engine's own rounding is {rounding:.3g}"
+    assert error or not np.array_equal(expected, np.zeros_like(expected)), "the network says nothing"
+
+
+def test_storage_costs_what_its_rounding_does(model, frozen):
+    path, dtype = frozen
+    cost = accuracy_cost(model, path, [npmnv3.preprocess(picture, model) for picture in EXAMPLES])
+    bound = {"float32": 2e-5, "float16": 0.02, "int8-weights": 1.0}[dtype]
+    assert cost.pictures == cost.same_first == 6 and cost.worst <= bound and cost.rms <= cost.worst, cost
+    assert dtype == "float32" or cost.worst > 1e-4, "rounding that shows nowhere"
+
+
+def test_answers_are_those_of_predict(model, frozen):
+    path, dtype = frozen
+    code, out, err = run(path, *EXAMPLES, "--json", "--top", "1")
+    assert (code, err) == (0, "")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["file"] for row in rows] == list(map(str, EXAMPLES))
+    for row, [(index, label, probability)] in zip(rows, model.predict(EXAMPLES, top=1)):
+        [best] = row["predictions"]
+        assert (best["index"], best["label"]) == (index, label)
+        assert abs(best["probability"] - probability) < {"float32": 1e-7, "float16": 1e-4, "int8-weights": 0.01}[dtype]
+
+
+def test_bad_files_are_reported_and_the_others_done(frozen, tmp_path):
+    path, _ = frozen
+    (tmp_path / "text.png").write_text("not a picture")
+    np.save(tmp_path / "objects.npy", np.array([{}], object), allow_pickle=True)
+    np.save(tmp_path / "small.npy", np.zeros((3, 8, 8), np.float32))
+    np.save(tmp_path / "nan.npy", np.full((3, 48, 192), np.nan, np.float32))
+    bad = [tmp_path / name for name in ("text.png", "objects.npy", "small.npy", "nan.npy", "nowhere.png")]
+    code, out, err = run(path, "--json", *bad, EXAMPLES[0])
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1 and len(rows) == 6 and "predictions" in rows[5] and "Traceback" not in err
+    for file, row in zip(bad, rows):
+        assert row["file"] == str(file) and file.name in row["error"] and row["error"] in err
+    assert run(path)[0] == run(path, "--top", "0", EXAMPLES[0])[0] == run(path, "--nonsense")[0] == 2
+
+
+def test_pictures_arrays_and_inputs_are_one(model, frozen, tmp_path):
+    path, _ = frozen
+    logits = open_frozen(path)["logits"]
+    expected = logits(str(EXAMPLES[0]))
+    from PIL import Image
+
+    rgb, x = np.asarray(Image.open(EXAMPLES[0]).convert("RGB")), npmnv3.preprocess(EXAMPLES[0], model)
+    np.save(tmp_path / "rgb.npy", rgb)
+    np.save(tmp_path / "x.npy", x[None].astype(">f8"))
+    for picture in (rgb, x, x[None], EXAMPLES[0], str(tmp_path / "rgb.npy"), tmp_path / "x.npy"):
+        assert np.array_equal(logits(picture), expected)
+    before = x.copy()
+    assert open_frozen(path)["classify"](x, top=1)[0][0] == "0" and np.array_equal(x, before)
+
+
+def test_imports_as_a_module(frozen):
+    path, _ = frozen
+    where = path if path.suffix == ".pyz" else path.parent
+    code = f"import sys; sys.path.insert(0, {str(where)!r}); import classifier; print(classifier.classify({str(EXAMPLES[0])!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("[('0', 0.99") and done.stderr == ""
+
+
+@pytest.mark.parametrize("recipe", ["torchvision/mobilenet_v3_small", "timm/mobilenetv3_small_050", "ppcls/MobileNetV3_small_x0_35"])
+def test_photographs_are_prepared_as_the_package_does(recipe, tmp_path):
+    if not PHOTO:
+        pytest.skip("needs tests/golden/photos")
+    model, path = random_model(recipe), tmp_path / "classifier.pyz"
+    freeze(model, path, "float32")
+    frozen = open_frozen(path)
+    assert np.array_equal(frozen["prepare"](str(PHOTO[0])), npmnv3.preprocess(PHOTO[0], model))
+
+
+def test_only_the_code_that_is_needed(tmp_path):
+    freeze(random_model("keras/MobileNetV3Small_minimalistic"), tmp_path / "classifier.pyz")
+    source = zipfile.ZipFile(tmp_path / "classifier.pyz").read("classifier.py").decode()
+    assert "def relu" in source and "def pillow" in source and "def unpack_float" in source
+    for needless in ("hard_swish", "batch_norm", "opencv_linear", "def turn", "unpack_int8", "base64", "npmnv3 import", "h5py"):
+        assert needless not in source, needless
+    long = [line for line in source.splitlines() if len(line) > 120]
+    assert not long, long
+
+
+def test_same_model_same_bytes(model, frozen, tmp_path):
+    path, dtype = frozen
+    freeze(npmnv3.load("ppocr/text_direction"), tmp_path / f"other name{path.suffix}", dtype)
+    assert (tmp_path / f"other name{path.suffix}").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("float16", 3_600_000), ("int8-weights", 2_200_000)])
+def test_sizes(model, tmp_path, dtype, most):
+    freeze(random_model("timm/mobilenetv3_small_050", 1000), tmp_path / "a.pyz", dtype, names=True)
+    assert (tmp_path / "a.pyz").stat().st_size < most
+    freeze(model, tmp_path / "b.pyz", dtype)
+    assert (tmp_path / "b.pyz").stat().st_size < 400_000
+
+
+def test_labels(tmp_path):
+    model = random_model("timm/mobilenetv3_small_050", 1000)
+    for names in (False, True):
+        freeze(model, tmp_path / "a.pyz", names=names)
+        expected = model.labels if names else tuple(map(str, range(1000)))
+        assert open_frozen(tmp_path / "a.pyz")["LABELS"] == expected
+
+
+def test_what_a_dump_says_of_itself_is_text_and_nothing_else(model, tmp_path, monkeypatch):
+    evil = '"""\nraise SystemExit("executed")\n"""\\'
+    monkeypatch.setitem(model.attributes, "origin", evil)
+    monkeypatch.setattr(model, "labels", (evil, "it's"))
+    for kind in ("pyz", "py"):
+        freeze(model, tmp_path / f"a.{kind}")
+        assert open_frozen(tmp_path / f"a.{kind}")["LABELS"] == (evil, "it's")
+
+
+def test_refusals(model, tmp_path):
+    with pytest.raises(UsageError, match="expected .pyz or .py"):
+        freeze(model, tmp_path / "classifier.exe")
+    with pytest.raises(UsageError, match="dtype is 'int4', expected one of float16"):
+        freeze(model, tmp_path / "a.pyz", "int4")
+    with pytest.raises(WeightsError, match="cannot be written"):
+        freeze(model, tmp_path / "nowhere" / "a.pyz")
+    layers = folded_layers(model)
+    layers["last"] = layers["last"][0] * 1e9, layers["last"][1]
+    with pytest.raises(WeightsError, match="last: has values up to .* beyond float16; take float32"):
+        pack(layers, "float16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_channel_of_zeros_stays_zero_in_int8(model, tmp_path):
+    layers = folded_layers(model)
+    layers["stem"][0][3] = 0
+    assert np.isfinite(np.frombuffer(pack(layers, "int8-weights"), "i1")).all()
+
+
+def test_standard_inputs_are_pictures():
+    inputs = list(standard_inputs("ppocr"))
+    assert len(inputs) == 16 and {x.shape for x in inputs} == {(3, 48, 192)} and len({x.tobytes() for x in inputs}) == 16
+    assert all(np.array_equal(a, b) for a, b in zip(inputs, standard_inputs("ppocr")))
