@@ -1,0 +1,1 @@
+"""Benchmarks against other engines; `python -m bench` prints the tables."""

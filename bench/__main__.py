@@ -1,0 +1,109 @@
+"""Measure npmnv3 against the engines that are installed, and print tables: python -m bench --help"""
+
+import argparse
+import datetime
+import os
+import platform
+
+import numpy as np
+
+from npmnv3.engines.reference import ReferenceEngine
+from npmnv3.variants import list_models
+
+from .engines import ENGINES, installed
+from .measure import build, cold_start, disagreement, take_turns
+from .networks import Network
+
+BASE = "onnxruntime"
+FAST = [name for name in ENGINES if name != "npmnv3 numpy"]  # the slow one would empty everybody's caches
+DEFAULT_NETWORKS = ("torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_small")
+
+
+def main():
+    options = _options()
+    names, lacking = installed()
+    names = [name for name in names if name in (options.engines or FAST)]
+    print(f"{datetime.date.today()}, {platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores")
+    for name, missing in lacking.items():
+        print(f"not installed: {name} (needs {', '.join(missing)})")
+    networks = list_models() if options.all else options.networks
+    summary = []
+    for name in networks:
+        network = Network(name)
+        for threads in options.threads:
+            for batch in options.batches:
+                summary.append((name, batch, threads, _compare(names, network, batch, threads, options.seconds)))
+        if options.layers:
+            _layers(network)
+    if options.cold:
+        _cold(names, networks)
+    if options.plot:
+        from .plot import plot
+
+        plot(summary, [Network(name) for name in networks], BASE, options.plot)
+
+
+def _options():
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition(":")[0])
+    parser.add_argument(
+        "networks", nargs="*", default=DEFAULT_NETWORKS, help="source/variant; default torchvision's two"
+    )
+    parser.add_argument("--all", action="store_true", help="all networks")
+    parser.add_argument("--engines", nargs="+", help="only these; default all but npmnv3 numpy")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--seconds", type=float, default=4.0, help="for a line of the table; default 4")
+    parser.add_argument("--layers", action="store_true", help="also where our own time goes")
+    parser.add_argument("--cold", action="store_true", help="also a new process to its first answer, and its memory")
+    parser.add_argument("--plot", metavar="FILE", help="also draw the figures")
+    return parser.parse_args()
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown processor"
+
+
+def _compare(names, network, batch, threads, seconds):
+    """Time all engines on one network, print and give back {engine: Times}."""
+    x = network.pictures(batch)
+    runs = build(names, network, batch, threads)
+    oracle = ReferenceEngine(network.make_plan, network.params, np.float64)
+    errors = disagreement(runs, x, oracle.run) if batch == 1 else {}
+    times = take_turns(runs, x, seconds)
+    print(f"\n{network.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}: ms a picture")
+    base = times.get(BASE)
+    for name, time in times.items():
+        ratio = f"{time.median / base.median:6.2f} x {BASE}" if base else ""
+        error = f"  max error {errors[name]:.1e}" if name in errors else ""
+        print(f"  {name:14} {time.median:8.3f}  ({time.low:.3f} - {time.high:.3f}) {ratio}{error}")
+    return times
+
+
+def _layers(network):
+    from npmnv3.engines.fast import FastEngine
+
+    engine = FastEngine(network.make_plan, network.params, threads=1)
+    print(f"\n{network.name}: where the time goes\n  {'layers':72} {'us':>8} {'MMACs':>8} {'of peak':>8}")
+    for row in engine.profile(network.pictures(1)):
+        print(f"  {row.name:72} {1e3 * row.milliseconds:8.1f} {row.macs / 1e6:8.2f} {row.share:8.0%}")
+    print(
+        f"  weights {engine.weight_bytes / 1e6:.1f} MB, workspace {engine.workspace_bytes(network.side) / 1e6:.1f} MB"
+    )
+
+
+def _cold(names, networks):
+    print("\na new process that loads the weights and answers once: ms from start to end, and peak memory in MB")
+    for network in map(Network, networks):
+        rows = [(name, name, {}) for name in names]
+        rows.insert(1, ("npmnv3, empty cache", "npmnv3", {"NPMNV3_CACHE": os.devnull}))
+        for label, name, environment in rows:
+            spent, peak = cold_start(name, network, environment)
+            print(f"  {network.name:42} {label:20} {spent:8.0f} {peak:8.0f}")
+
+
+if __name__ == "__main__":
+    main()

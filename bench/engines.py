@@ -1,0 +1,96 @@
+"""The engines: each makes a function from a batch of pictures to logits, or says why it cannot.
+
+An engine is a function (network, batch, threads) -> callable (x) -> logits. It imports what it needs when it is called,
+so that an ImportError means: not installed.
+"""
+
+import importlib.util
+
+
+def npmnv3_fast(network, batch, threads):
+    from npmnv3.engines.fast import FastEngine
+
+    return FastEngine(network.make_plan, network.params, threads=threads).run
+
+
+def npmnv3_numpy(network, batch, threads):
+    import numpy as np
+
+    from npmnv3.engines.reference import ReferenceEngine
+
+    return ReferenceEngine(network.make_plan, network.params, np.float32).run
+
+
+def onnxruntime(network, batch, threads):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
+    session = ort.InferenceSession(network.onnx(batch), options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"input": x})[0]
+
+
+def openvino(network, batch, threads):
+    import openvino as ov
+
+    core = ov.Core()
+    settings = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    request = core.compile_model(core.read_model(network.onnx(batch)), "CPU", settings).create_infer_request()
+    return lambda x: request.infer([x])[request.model_outputs[0]]
+
+
+def torch_eager(network, batch, threads):
+    import torch
+
+    from .torch_network import TorchNetwork
+
+    torch.set_num_threads(threads)
+    module = TorchNetwork(network.plan, network.params).eval().to(memory_format=torch.channels_last)
+
+    def run(x):
+        with torch.inference_mode():
+            return module(torch.from_numpy(x).to(memory_format=torch.channels_last)).numpy()
+
+    return run
+
+
+def litert(network, batch, threads):
+    import litert_torch
+    import torch
+    from ai_edge_litert.interpreter import Interpreter
+
+    from .torch_network import TorchNetwork
+
+    sample = (torch.zeros(batch, 3, *network.side),)
+    converted = litert_torch.convert(TorchNetwork(network.plan, network.params).eval(), sample)
+    interpreter = Interpreter(model_content=converted.model_content(), num_threads=threads)
+    interpreter.allocate_tensors()
+    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+
+    def run(x):
+        interpreter.set_tensor(source, x)
+        interpreter.invoke()
+        return interpreter.get_tensor(target)
+
+    return run
+
+
+#: name in the tables -> (engine, packages that it needs)
+ENGINES = {
+    "npmnv3": (npmnv3_fast, ("llvmlite",)),
+    "onnxruntime": (onnxruntime, ("onnxruntime", "onnx")),
+    "openvino": (openvino, ("openvino", "onnx")),
+    "litert": (litert, ("ai_edge_litert", "litert_torch", "torch")),
+    "torch": (torch_eager, ("torch",)),
+    "npmnv3 numpy": (npmnv3_numpy, ()),
+}
+
+
+def installed():
+    """(names of the engines that can be measured, {name of another one: packages it lacks})."""
+    lacking = {
+        name: missing
+        for name, (_, packages) in ENGINES.items()
+        if (missing := [package for package in packages if importlib.util.find_spec(package) is None])
+    }
+    return [name for name in ENGINES if name not in lacking], lacking

@@ -1,0 +1,104 @@
+"""Timing that means something on a machine that others use too: the engines take turns, and what counts are ratios."""
+
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from .engines import ENGINES
+
+
+#: Seconds between two engines' turns: the waiting threads of some go on spinning for a while.
+PAUSE = 0.02
+
+
+class Times(NamedTuple):
+    """Milliseconds a picture: the median, and the middle half."""
+
+    median: float
+    low: float
+    high: float
+
+
+def take_turns(runs, x, seconds=4.0, calls=4):
+    """Time some functions in turn, a few calls each.
+
+    Parameters
+    ----------
+    runs : {name: callable (x)}
+    x : the pictures
+    seconds : float, for all of them together
+
+    Returns
+    -------
+    {name: Times}
+    """
+    spent = {name: [] for name in runs}
+    for run in runs.values():
+        run(x)
+        run(x)
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or min(map(len, spent.values())) < 5:
+        for name, run in runs.items():
+            time.sleep(PAUSE)
+            run(x)  # brings its own memory into the caches
+            for _ in range(calls):
+                before = time.perf_counter()
+                run(x)
+                spent[name].append(1e3 * (time.perf_counter() - before) / len(x))
+    return {name: Times(*np.percentile(values, (50, 25, 75))) for name, values in spent.items()}
+
+
+def disagreement(runs, x, oracle):
+    """{name: largest error of a logit against the float64 oracle}."""
+    exact = oracle(x.astype(np.float64))
+    return {name: float(np.abs(run(x) - exact).max()) for name, run in runs.items()}
+
+
+_COLD = """
+import pathlib, sys
+from bench.engines import ENGINES
+from bench.networks import Network
+network = Network(sys.argv[2], folder=pathlib.Path(sys.argv[3]))
+ENGINES[sys.argv[1]][0](network, 1, 1)(network.pictures(1))
+status = pathlib.Path("/proc/self/status")
+if status.exists():
+    print(next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM")))
+"""
+
+
+def cold_start(engine, network, extra_environment=(), rounds=5):
+    """A new process that reads weights from a file and answers once.
+
+    Returns
+    -------
+    (milliseconds from the process's start to its end, its peak memory in MB or NaN), medians
+    """
+    environment, results = {**os.environ, **dict(extra_environment)}, []
+    with tempfile.TemporaryDirectory() as folder:
+        network.save(pathlib.Path(folder))
+        for _ in range(rounds):
+            before = time.perf_counter()
+            command = [sys.executable, "-c", _COLD, engine, network.name, folder]
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            spent = 1e3 * (time.perf_counter() - before)
+            if done.returncode:
+                raise RuntimeError(f"{engine} failed on {network.name}: {done.stderr.strip().splitlines()[-1:]}")
+            results.append((spent, float(done.stdout or "nan") / 1024))
+    return tuple(np.median(results, axis=0))
+
+
+def build(names, network, batch, threads):
+    """{engine's name: callable}; an engine that cannot take the network is left out, with a line that says why."""
+    runs = {}
+    for name in names:
+        try:
+            runs[name] = ENGINES[name][0](network, batch, threads)
+        except Exception as error:  # other people's packages raise what they like
+            print(f"{name} does not take {network.name}: {type(error).__name__}: {error}", file=sys.stderr)
+    return runs

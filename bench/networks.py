@@ -1,0 +1,55 @@
+"""The networks that are measured: plans with random weights, the same for all engines."""
+
+import functools
+
+import numpy as np
+
+from npmnv3.plan import make_plan
+from npmnv3.testing import random_params
+from npmnv3.variants import get_variant
+
+
+class Network:
+    """One network with random weights, or with those of a folder that `save` has filled.
+
+    Attributes
+    ----------
+    name : str
+    side : (height, width), pixels
+    plan : tuple of Step
+    params : {source's name: float32 array}
+    """
+
+    def __init__(self, name, seed=0, folder=None):
+        self.name, self.variant, self._seed, self._folder = name, get_variant(name), seed, folder
+        self.side, self.plan = self.variant.side, make_plan(self.variant)
+
+    @functools.cached_property
+    def params(self):
+        if self._folder:
+            with np.load(self._folder / "weights.npz") as stored:
+                return dict(stored)
+        return random_params(self.plan, np.random.default_rng(self._seed))
+
+    def save(self, folder):
+        """Write weights and a graph for batch 1 into a folder."""
+        (folder / "network.onnx").write_bytes(self.onnx(1))
+        np.savez(folder / "weights.npz", **self.params)
+
+    def pictures(self, batch, seed=1):
+        """(batch, 3, H, W) float32."""
+        return np.random.default_rng(seed).standard_normal((batch, 3, *self.side)).astype(np.float32)
+
+    def make_plan(self, side=None, folded=False):
+        return make_plan(self.variant, side=side, folded=folded)
+
+    def onnx(self, batch):
+        """The network as bytes of an ONNX file."""
+        if self._folder:
+            return (self._folder / "network.onnx").read_bytes()
+        from npmnv3.engines.fold import canonical_arrays, fold_norms
+        from npmnv3.onnx_export import plan_to_onnx
+
+        folded = self.make_plan(folded=True)
+        arrays = fold_norms(self.plan, folded, canonical_arrays(self.plan, self.params, np.float64))
+        return plan_to_onnx(folded, arrays, self.side, batch=batch).SerializeToString()
