@@ -18,6 +18,11 @@ _HOME = {
     "list_models": "variants",
     "preprocess": "images",
     "write_dump": "dumps",
+    "verify": "verification.run",
+    "fetch": "fetching",
+    "convert": "conversion",
+    "freeze": "freezing",
+    "export_onnx": "onnx_export",
     **dict.fromkeys(
         ("Npmnv3Error", "UsageError", "UnknownModelError", "WeightsError", "MissingWeightsError", "PictureError", "MissingExtraError"),
         "errors",

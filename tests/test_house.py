@@ -11,12 +11,14 @@ PACKAGE = goldens.ROOT / "npmnv3"
 
 # fmt: off
 LAYERS = (
-    ("errors", "spec", "steps"),
+    ("errors", "spec", "steps", "progress"),
     ("variants",),
     ("plan", "counts", "ops", "labels", "images", "pictures", "pictures_plain", "resample", "containers", "data"),
-    ("engines", "dumps", "checkpoints"),
+    ("engines", "dumps", "checkpoints", "registry", "onnx_export"),
+    ("conversion",),
+    ("fetching",),
     ("model",),
-    ("verification", "vectors", "testing", "evaluation", "freeze", "fetch"),
+    ("verification", "vectors", "testing", "evaluation", "freezing"),
     ("cli", "__main__", "__init__"),
 )
 # fmt: on

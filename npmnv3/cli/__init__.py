@@ -9,9 +9,15 @@ import os
 import sys
 
 from .. import __version__
-from ..errors import Npmnv3Error
+from ..errors import Npmnv3Error, UsageError
 
-COMMANDS = ("list", "info", "predict")
+# fmt: off
+COMMANDS = (
+    "list", "info", "predict", "evaluate", "agree",          # use
+    "identify", "convert", "fetch", "export", "freeze",      # files
+    "trace", "vectors", "verify", "profile", "warmup",       # ports, speed
+)
+# fmt: on
 
 
 def main(argv=None):
@@ -42,3 +48,12 @@ def print_table(rows, header, align):
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())
+
+
+def input_side(numbers, variant):
+    """(height, width) that --side asks for: one number, or two, or none for the network's own."""
+    if numbers is None:
+        return variant.side
+    if len(numbers) > 2:
+        raise UsageError(f"--side takes a side, or height and width, found {len(numbers)} numbers")
+    return tuple((numbers * 2)[:2])
