@@ -1,17 +1,34 @@
 """Each kernel against its plain NumPy twin, on one table of cases, at every vector width."""
 
+import functools
+
 import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
 
-from npmnv3.engines.fast.jit import _library
-from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, NONE, RELU, float_bits
+from npmnv3.engines.fast import jit
+from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits
 from npmnv3.engines.fast.memory import Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
 
-WIDTHS = (4, 8, 16)
+WIDTHS = ("4", "8", "16", "avx512")
 SIXTH, FIFTH = float_bits(1 / 6), float_bits(0.2)
+
+
+@functools.cache
+def make_library(width):
+    if width != "avx512":
+        return jit._library(width)
+    import llvmlite.binding as llvm
+
+    return jit.Library(Machine(16, 32, True), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+
+
+@pytest.fixture(params=WIDTHS)
+def library(request):
+    """The kernels of a vector width; the last as a processor with 32 registers has them, whatever this one is."""
+    return make_library(request.param)
 
 
 class Memory:
@@ -67,47 +84,48 @@ def assert_close(pairs, scale, what):
 
 
 # fmt: off
-POINTWISE = (     # halves, (first, blocks, chunks, tail), tiles, rest, rows, add, act, slope
-    (2, (1, 0, 0, 0), 1, 0, 1, False, NONE, SIXTH),
-    (4, (3, 0, 1, 0), 2, 3, 1, True, NONE, SIXTH),
-    (6, (2, 1, 3, 2), 3, 1, 2, False, HARD_SWISH, SIXTH),
-    (6, (0, 0, 0, 3), 0, 1, 1, False, HARD_SIGMOID, FIFTH),
-    (2, (0, 2, 2, 1), 0, 6, 3, True, RELU, SIXTH),
-    (4, (1, 4, 2, 7), 1, 2, 2, True, HARD_SWISH, SIXTH),
-    (6, (2, 0, 0, 0), 8, 0, 4, False, RELU, SIXTH),
-    (3, (1, 1, 2, 1), 2, 3, 2, True, HARD_SWISH, SIXTH),
-    (5, (4, 0, 0, 0), 1, 6, 2, False, RELU, SIXTH),
+POINTWISE = (     # halves, (first, blocks, chunks, tail), pixels in a row, rows, add, act, slope
+    (2, (1, 0, 0, 0),  7, 1, False, NONE, SIXTH),
+    (4, (3, 0, 1, 0), 17, 1, True, NONE, SIXTH),
+    (6, (2, 1, 3, 2), 22, 2, False, HARD_SWISH, SIXTH),
+    (6, (0, 0, 0, 3),  1, 1, False, HARD_SIGMOID, FIFTH),
+    (2, (0, 2, 2, 1),  6, 3, True, RELU, SIXTH),
+    (4, (1, 4, 2, 7),  9, 2, True, HARD_SWISH, SIXTH),
+    (6, (2, 0, 0, 0), 56, 4, False, RELU, SIXTH),
+    (6, (5, 0, 0, 1),  2, 2, True, RELU, SIXTH),
+    (6, (1, 1, 1, 0),  3, 2, False, NONE, SIXTH),
+    (3, (1, 1, 2, 1), 17, 2, True, HARD_SWISH, SIXTH),
+    (5, (4, 0, 0, 0), 13, 2, False, RELU, SIXTH),
 )
-DEPTHWISE = (     # size, step, tiles, rest, rows, stride, planes, pool, act
-    (3, 1, 1, 0, 1, 1, 1, False, RELU),
-    (3, 1, 2, 3, 4, 1, 3, True, HARD_SWISH),
-    (3, 2, 1, 2, 3, 2, 2, True, RELU),
-    (3, 2, 0, 1, 1, 2, 2, False, NONE),
-    (5, 1, 2, 0, 5, 1, 2, True, HARD_SWISH),
-    (5, 1, 1, 5, 3, 2, 1, True, NONE),
-    (5, 2, 1, 1, 2, 2, 3, False, RELU),
-    (5, 2, 0, 3, 2, 1, 3, True, HARD_SWISH),
+DEPTHWISE = (     # size, step, pixels in a row, rows, stride, planes, pool, act
+    (3, 1,  7, 1, 1, 1, False, RELU),
+    (3, 1, 17, 4, 1, 3, True, HARD_SWISH),
+    (3, 2,  9, 3, 2, 2, True, RELU),
+    (3, 2,  1, 1, 2, 2, False, NONE),
+    (5, 1, 14, 5, 1, 2, True, HARD_SWISH),
+    (5, 1, 12, 3, 2, 1, True, NONE),
+    (5, 2,  8, 2, 2, 3, False, RELU),
+    (5, 2,  3, 2, 1, 3, True, HARD_SWISH),
 )
-CONV = (          # inputs, tiles, rest, rows, stride, planes, act
-    (3, 1, 0, 1, 2, 1, HARD_SWISH),
-    (3, 2, 5, 3, 2, 2, RELU),
-    (1, 0, 3, 2, 1, 3, NONE),
+CONV = (          # inputs, pixels in a row, rows, stride, planes, act
+    (3, 14, 1, 2, 1, HARD_SWISH),
+    (3, 33, 3, 2, 2, RELU),
+    (1,  3, 2, 1, 3, NONE),
 )
 # fmt: on
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", POINTWISE, ids=str)
-def test_pointwise(width, case):
-    halves, (first, blocks, chunks, tail), tiles, rest, rows, add, act, slope = case
-    library, memory = _library(str(width)), Memory(1)
+def test_pointwise(library, case):
+    halves, (first, blocks, chunks, tail), pixels, rows, add, act, slope = case
+    memory, width = Memory(1), library.machine.width
     if halves % 2 and not library.machine.halves:
         pytest.skip("this processor gains nothing from half vectors")
     vectors = (halves + 1) // 2
     machine = library.machine
     tail = min(tail, machine.chunk - 1)
     channels = (first + blocks * chunks) * machine.chunk + tail
-    pixels, vector = tiles * machine.tile + rest, machine.bytes
+    vector = machine.bytes
     row = (pixels + 2) * vector
     plane = rows * row + 3 * vector
     planes = -(-channels // width)
@@ -116,7 +134,7 @@ def test_pointwise(width, case):
         weight=memory.floats(channels * halves * width // 2, "weight"), bias=memory.floats(halves * width // 2, "bias"),
         out=memory.floats(vectors * plane // 4, "out"), out_plane=plane, out_row=row,
         add=memory.floats(vectors * plane // 4, "add") if add else 0, add_plane=plane, add_row=row,
-        first=first, blocks=blocks, chunks=chunks, tail=tail, tiles=tiles, rest=rest, rows=rows, act=act, slope=slope,
+        first=first, blocks=blocks, chunks=chunks, tail=tail, pixels=pixels, rows=rows, act=act, slope=slope,
         ahead=0, ahead_step=64,
     )  # fmt: skip
     pairs = run(library, f"pointwise{halves}", args, memory)
@@ -129,12 +147,11 @@ def ring(rows, stride, size, row_bytes):
     return [0] + [row_bytes * (1 + i % 3) for i in range(count - 2)] + [0]
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", DEPTHWISE, ids=str)
-def test_depthwise(width, case):
-    size, step, tiles, rest, rows, stride, planes, pool, act = case
-    library, memory = _library(str(width)), Memory(2)
-    vector, pixels = library.machine.bytes, tiles * library.machine.tile + rest
+def test_depthwise(library, case):
+    size, step, pixels, rows, stride, planes, pool, act = case
+    memory, width = Memory(2), library.machine.width
+    vector = library.machine.bytes
     row = (step * (pixels - 1) + size) * vector
     args = dict(
         x=memory.floats(planes * 4 * row // 4, "x"), x_plane=4 * row,
@@ -143,19 +160,18 @@ def test_depthwise(width, case):
         out=memory.floats(planes * (rows * pixels + 1) * width, "out"),
         out_plane=(rows * pixels + 1) * vector, out_row=pixels * vector,
         pool=memory.floats(planes * width, "pool") if pool else 0,
-        tiles=tiles, rest=rest, rows=rows, planes=planes, act=act, slope=SIXTH,
+        pixels=pixels, rows=rows, planes=planes, act=act, slope=SIXTH,
     )  # fmt: skip
     pairs = run(library, f"depthwise{size}_{step}", args, memory)
     assert ("pool" in pairs) == pool
     assert_close(pairs, 1e-4, f"depthwise {case}")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", CONV, ids=str)
-def test_conv(width, case):
-    inputs, tiles, rest, rows, stride, planes, act = case
-    library, memory = _library(str(width)), Memory(3)
-    vector, pixels = library.machine.bytes, tiles * 2 * library.machine.tile + rest
+def test_conv(library, case):
+    inputs, pixels, rows, stride, planes, act = case
+    memory, width = Memory(3), library.machine.width
+    vector = library.machine.bytes
     row = (2 * (pixels - 1) + 3) * 4
     args = dict(
         x=memory.floats(inputs * row, "x"), x_plane=4 * row, inputs=inputs,
@@ -163,52 +179,47 @@ def test_conv(width, case):
         weight=memory.floats(planes * (1 + 9 * inputs) * width, "weight"),
         out=memory.floats(planes * rows * pixels * width, "out"),
         out_plane=rows * pixels * vector, out_row=pixels * vector,
-        tiles=tiles, rest=rest, rows=rows, planes=planes, act=act, slope=SIXTH,
+        pixels=pixels, rows=rows, planes=planes, act=act, slope=SIXTH,
     )  # fmt: skip
     assert_close(run(library, "conv3_2", args, memory), 1e-4, f"conv {case}")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_copy_rows_is_exact(width):
-    library, memory = _library(str(width)), Memory(4)
+def test_copy_rows_is_exact(library):
+    memory, width = Memory(4), library.machine.width
     for floats in (1, 15, 16, 37):
         args = dict(x=memory.floats(400, "x"), x_plane=200 * 4, x_row=44 * 4, out=memory.floats(600, "out"),
                     out_plane=280 * 4, out_row=64 * 4, floats=floats, rows=4, planes=2, ahead=256)  # fmt: skip
         assert_close(run(library, "copy_rows", args, memory), 0, f"copy of {floats}")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("count", (1, 3, 4, 49))
-def test_mean(width, count):
-    library, memory = _library(str(width)), Memory(5)
+def test_mean(library, count):
+    memory, width = Memory(5), library.machine.width
     vector = library.machine.bytes
     args = dict(x=memory.floats(3 * count * width, "x"), x_plane=count * vector, x_step=vector, count=count,
                 out=memory.floats(3 * width, "out"), planes=3, factor=float_bits(1 / count))  # fmt: skip
     assert_close(run(library, "mean", args, memory), 1e-5, f"mean of {count}")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("act", (NONE, RELU, HARD_SWISH))
-def test_gate_map(width, act):
-    library, memory = _library(str(width)), Memory(6)
+def test_gate_map(library, act):
+    memory, width = Memory(6), library.machine.width
     vector = library.machine.bytes
     args = dict(out=memory.floats(3 * 20 * width, "out"), out_plane=20 * vector, gate=memory.floats(3 * width, "gate"),
                 pixels=17, planes=3, act=act, slope=SIXTH)  # fmt: skip
     assert_close(run(library, "gate_map", args, memory), 1e-5, "gate_map")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-def test_gate_weights_is_exact(width):
-    library, memory = _library(str(width)), Memory(7)
+def test_gate_weights_is_exact(library):
+    memory, width = Memory(7), library.machine.width
     args = dict(weight=memory.floats(5 * 5 * width // 2, "weight"), gate=memory.floats(5, "gate"),
                 out=memory.floats(5 * 5 * width // 2, "out"), channels=5, vectors=2, half=1)  # fmt: skip
     assert_close(run(library, "gate_weights", args, memory), 0, "gate_weights")
 
 
-@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("side", (2, 3))
-def test_max_pool_is_exact(width, side):
-    library, memory = _library(str(width)), Memory(8)
+def test_max_pool_is_exact(library, side):
+    memory, width = Memory(8), library.machine.width
     vector = library.machine.bytes
     args = dict(x=memory.floats(2 * 100 * width, "x"), x_plane=100 * vector, x_row=10 * vector,
                 out=memory.floats(2 * 9 * width, "out"), out_plane=9 * vector, out_row=3 * vector,
@@ -218,7 +229,7 @@ def test_max_pool_is_exact(width, side):
 
 @pytest.mark.parametrize("act", (NONE, RELU, HARD_SWISH, HARD_SIGMOID))
 def test_activations_pass_nan_and_infinity(act):
-    library, memory = _library("4"), Memory(9)
+    library, memory = make_library("4"), Memory(9)
     special = np.array([np.nan, np.inf, -np.inf, -0.0], np.float32)
     args = dict(out=memory.floats(4, "out"), out_plane=16, gate=memory.floats(4, "gate"), pixels=1, planes=1, act=act,
                 slope=SIXTH)  # fmt: skip
@@ -230,7 +241,7 @@ def test_activations_pass_nan_and_infinity(act):
 
 
 def test_a_command_out_of_bounds_is_refused():
-    library, memory = _library("4"), Memory(10)
+    library, memory = make_library("4"), Memory(10)
     args = dict(
         out=memory.floats(4 * 5, "out"), out_plane=80, gate=memory.floats(4, "gate"), pixels=6, planes=1, act=0, slope=0
     )

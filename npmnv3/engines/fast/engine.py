@@ -90,8 +90,9 @@ class FastEngine:
         with self._borrow_body(side, False) as body, self._borrow_head(self._head, 1) as tail:
             self._run_body(body, x[0])
             tail.input[:, 0] = body.output[:, 0]
-            seconds = {**body.timed_run(rounds), **tail.timed_run(rounds)}
-        return layer_times(seconds, fuse(self._make_plan(side)), self._make_plan(side), self._library)
+            (seconds, peak), (of_head, peak_then) = body.timed_run(rounds), tail.timed_run(rounds)
+        plan = self._make_plan(side)
+        return layer_times(seconds | of_head, max(peak, peak_then), fuse(plan), plan)
 
     def workspace_bytes(self, side):
         """Memory for one caller with one picture of `side` (height, width), besides the weights, in bytes."""

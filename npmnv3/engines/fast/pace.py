@@ -6,6 +6,7 @@ weights again and again, moves it on.
 """
 
 from .kernels.pointwise import AHEAD_LINES
+from .kernels.record import pieces
 from .memory import LINE
 from .workspace import SEGMENT_BITS, WEIGHTS
 
@@ -35,7 +36,8 @@ def pace(commands, library, end):
             limit = min(here + DISTANCE, end)
         if "ahead_step" not in kernel.args:
             continue
-        rounds = (a["tiles"] + a["rest"]) * a["rows"] * (a["first"] + a["blocks"] * a["chunks"])
+        chunks = a["first"] + a["blocks"] * a["chunks"]
+        rounds = pieces(a["pixels"], library.machine.tiles) * a["rows"] * chunks
         lines = min(-(-max(limit - pointer, 0) // LINE), rounds * AHEAD_LINES)
         per_round = -(-lines // max(rounds, 1))
         command[1 + kernel.args.index("ahead")] = WEIGHTS + min(pointer, end - LINE)

@@ -1,6 +1,5 @@
 """Where the time goes: milliseconds, multiply-adds and share of the processor's peak for each group of layers."""
 
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from ...counts import step_macs
 from .control import PEAK_SUMS
 from .kernels.record import RECORD
-from .memory import aligned
+from .memory import LINE, aligned
 
 
 class LayerTime(NamedTuple):
@@ -28,27 +27,23 @@ class LayerTime(NamedTuple):
     share: float
 
 
-def peak_rate(library, rounds=100_000):
-    """Multiply-adds a second that one core reaches with nothing else to do: the best of several tries."""
-    out, command = aligned(64), np.zeros(RECORD, np.int64)
-    command[:3] = library.addresses["peak"], out.ctypes.data, rounds
-    best = np.inf
-    for _ in range(20):
-        before = time.perf_counter()
-        library.execute(command.ctypes.data, 1)
-        best = min(best, time.perf_counter() - before)
-    return rounds * PEAK_SUMS * library.machine.width / best
+def peak_command(library, rounds=20_000):
+    """(a command, int64 array; its multiply-adds). It does nothing else, in registers: no kernel can beat its rate."""
+    command = aligned(LINE + 8 * RECORD).view(np.int64)[LINE // 8 :]
+    memory = command.ctypes.data - LINE  # in the same array, so that it lives as long
+    command[:3] = library.addresses["peak"], memory, rounds
+    return command, rounds * PEAK_SUMS * library.machine.width
 
 
-def layer_times(seconds, layers, plan, library):
+def layer_times(seconds, peak, layers, plan):
     """The table.
 
     Parameters
     ----------
     seconds : {names of layers joined by "+": seconds}
+    peak : multiply-adds a second, measured in the same run
     layers : tuple of Layer
     plan : tuple of Step that they come from
-    library : jit.Library
 
     Returns
     -------
@@ -56,12 +51,10 @@ def layer_times(seconds, layers, plan, library):
     """
     ops = {layer.name: layer.op for layer in layers}
     macs = {step.name: step_macs(step) for step in plan}
-    peak = peak_rate(library)
     rows = []
     for label, spent in seconds.items():
         names = label.split("+")
         work = sum(macs[name] for name in names)
-        rows.append(
-            LayerTime(label, "+".join(ops[name] for name in names), 1e3 * spent, work, work / max(spent, 1e-9) / peak)
-        )
+        share = work / spent / peak if spent else 0.0
+        rows.append(LayerTime(label, "+".join(ops[name] for name in names), 1e3 * spent, work, share))
     return rows

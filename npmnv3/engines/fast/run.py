@@ -10,6 +10,7 @@ import numpy as np
 from ...errors import Npmnv3Error
 from .kernels.record import ABANDONED, BARRIER_BYTES
 from .memory import Regions, aligned, views
+from .profile import peak_command
 from .team import RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
@@ -91,19 +92,26 @@ class Bound:
             self._barrier[:] = 0
 
     def timed_run(self, rounds):
-        """{label: seconds}, the least of some rounds for each command; for a program of one thread."""
+        """Time each command by itself.
+
+        Returns
+        -------
+        ({label: seconds}, multiply-adds a second that the core reaches with nothing else to do): the least, and the most,
+        of some rounds, in each of which both are measured
+        """
         execute, (start, count), step = self._library.execute, self._lists[0], self._commands[0].strides[0]
-        best = np.full(count, np.inf)
+        peak, work = peak_command(self._library)
+        best = np.full(count + 2, np.inf)
         for _ in range(rounds):
             for index in range(count):
-                before = time.perf_counter_ns()
-                execute(start + index * step, 1)
-                best[index] = min(best[index], time.perf_counter_ns() - before)
-        call = min(_time_of(lambda: execute(start, 0)) for _ in range(100))
+                best[index] = min(best[index], _time_of(execute, start + index * step, 1))
+            best[count] = min(best[count], _time_of(execute, start, 0))  # what a call costs
+            best[count + 1] = min(best[count + 1], _time_of(execute, peak.ctypes.data, 1))
+        *spent, call, at_peak = best
         seconds = {}
-        for label, nanoseconds in zip(self.program.labels[0], best):
+        for label, nanoseconds in zip(self.program.labels[0], spent):
             seconds[label] = seconds.get(label, 0.0) + max(nanoseconds - call, 0) * 1e-9
-        return seconds
+        return seconds, work / (at_peak - call) * 1e9
 
     # Debugging
 
@@ -147,9 +155,10 @@ class Bound:
                 raise Npmnv3Error(f"the fast engine wrote between its buffers, near {before[-1:]}")
 
 
-def _time_of(call):
+def _time_of(execute, commands, count):
+    """Nanoseconds."""
     before = time.perf_counter_ns()
-    call()
+    execute(commands, count)
     return time.perf_counter_ns() - before
 
 

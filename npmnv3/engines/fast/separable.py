@@ -5,7 +5,6 @@ after the others. Either way what the depthwise convolution reads is a small rin
 written.
 """
 
-from .kernels.conv import tile_of as conv_tile
 from .kernels.record import float_bits
 from .single import mean_vectors, pointwise, product
 from .pack import split_panels
@@ -133,7 +132,6 @@ class _Separable:
     def _convolve(self, thread, panel, at, band, first, stop):
         s, layer, out, (vector, vectors, _) = self.s, self.layer, self.out[thread], panel
         taps = (1 + layer.kernel**2) * s.machine.bytes
-        tiles, rest = divmod(layer.shape[2], s.machine.tile)
         target = out.address + vector * out.plane + (0 if self.consumed else first * out.row)
         s.emit(
             thread, f"depthwise{layer.kernel}_{layer.stride[1]}",
@@ -141,7 +139,7 @@ class _Separable:
             weight=WEIGHTS + s.weights.layers[layer.name].start + vector * taps,
             out=target, out_plane=out.plane, out_row=out.row,
             pool=self.sums + (band * self.planes + vector) * s.machine.bytes if self.sums else 0,
-            tiles=tiles, rest=rest, rows=stop - first, planes=vectors, act=layer.act, slope=float_bits(layer.slope),
+            pixels=layer.shape[2], rows=stop - first, planes=vectors, act=layer.act, slope=float_bits(layer.slope),
         )  # fmt: skip
 
     def _project(self, thread, base, first, stop):
@@ -197,14 +195,13 @@ class _Stem:
         for first in range(row, row + rows, self.BAND):
             count = min(self.BAND, row + rows - first)
             self._fetch(first, count)
-            tiles, rest = divmod(layer.shape[2], conv_tile(s.machine))
             s.emit(
                 self.thread, f"conv{layer.kernel}_{layer.stride[1]}",
                 x=self.base, x_plane=self.ring.plane, inputs=self.inputs,
                 table=self.table + 8 * first * layer.stride[0], stride=layer.stride[0],
                 weight=WEIGHTS + s.weights.layers[layer.name].start,
                 out=out + (first - row) * out_row, out_plane=out_plane, out_row=out_row,
-                tiles=tiles, rest=rest, rows=count, planes=s.planes(layer.shape[0]),
+                pixels=layer.shape[2], rows=count, planes=s.planes(layer.shape[0]),
                 act=layer.act, slope=float_bits(layer.slope),
             )  # fmt: skip
 

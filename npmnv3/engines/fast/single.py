@@ -17,7 +17,6 @@ def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
     weight : address of the (first) panel's weights, if not the layer's own
     """
     blocks = blocks_of(s.weights.layers[layer.name].inputs, s.machine)
-    tiles, rest = divmod(width, s.machine.tile)
     for panel in panels:
         s.emit(
             thread, f"pointwise{panel.halves}",
@@ -26,7 +25,7 @@ def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
             out=out[0] + panel.first * out[1], out_plane=out[1], out_row=out[2],
             add=add[0] + panel.first * add[1] if add else 0, add_plane=add[1] if add else 0,
             add_row=add[2] if add else 0,
-            **blocks, tiles=tiles, rest=rest, rows=rows,
+            **blocks, pixels=width, rows=rows,
             act=layer.act, slope=float_bits(layer.slope), ahead=WEIGHTS + panel.weight, ahead_step=0,
         )  # fmt: skip
 
@@ -43,13 +42,14 @@ def pointwise(s, layer):
         _gate_map(s, x, gates, NONE, 0.0)
         gates = None
     out = s.new_map(layer.name, layer.shape)
-    tiles = x.pixels // s.machine.tile
+    tile = s.machine.tiles[0]
+    tiles = x.pixels // tile
     by_pixels = tiles >= 8 * s.threads
     scaled = s.take(s.threads * packed.inputs * VECTORS * s.machine.bytes, "scaled weights") if gates else 0
     for thread in range(s.threads):
         first, stop, panels = 0, x.pixels, packed.panels
         if by_pixels:
-            first, stop = (tile * s.machine.tile for tile in s.share(tiles, thread))
+            first, stop = (tile * count for count in s.share(tiles, thread))
             stop = x.pixels if thread == s.threads - 1 else stop
         else:
             panels = panels[slice(*s.share(len(panels), thread))]

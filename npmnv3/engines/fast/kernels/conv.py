@@ -12,7 +12,7 @@ ARGS = (
     "table", "stride",                  # offsets, 8 bytes each; rows that an output row is further down
     "weight",                           # for each output plane: bias, then for each input plane its taps, a vector each
     "out", "out_plane", "out_row",
-    "tiles", "rest", "rows", "planes",
+    "pixels", "rows", "planes",         # pixels in a row of the output
     "act", "slope",
 )  # fmt: skip
 
@@ -21,14 +21,8 @@ class _Writer:
     """Writes the kernel: loops over output planes, in them over rows, over tiles of pixels, over input planes."""
 
     def __init__(self, code, a, machine, size, step):
-        self.code, self.a, self.tile, self.vector, self.size, self.step = (
-            code,
-            a,
-            tile_of(machine),
-            machine.bytes,
-            size,
-            step,
-        )
+        self.code, self.a, self.vector, self.tiles = code, a, machine.bytes, machine.conv_tiles
+        self.size, self.step = size, step
         self.slope = code.float_of(a.slope)
 
     def write(self):
@@ -44,8 +38,7 @@ class _Writer:
     def row(self, weight, table, out):
         code, a = self.code, self.a
         rows = [code.add(a.x, code.load_int(table, 8 * i)) for i in range(self.size)]
-        at = code.loop(a.tiles, [out, *rows], lambda c: self.pixels(self.tile, weight, *c))
-        code.loop(a.rest, at, lambda c: self.pixels(1, weight, *c))
+        code.tiles(a.pixels, self.tiles, [out, *rows], lambda n, *c: self.pixels(n, weight, *c))
         return [code.add(table, code.mul(a.stride, 8)), code.add(out, a.out_row)]
 
     def pixels(self, count, weight, out, *rows):
@@ -71,17 +64,12 @@ class _Writer:
         return [*sums, weight, *(code.add(row, self.a.x_plane) for row in rows)]
 
 
-def tile_of(machine):
-    """Pixels that the kernel works on at once: it has no other vectors of channels to hold."""
-    return 2 * machine.tile
-
-
 def conv(machine, size, step):
     """The kernel for size x size taps, at every `step`-th pixel of a row."""
-    lane, vector, tile = FLOAT_BYTES, machine.bytes, tile_of(machine)
+    lane, vector = FLOAT_BYTES, machine.bytes
 
     def operands(a):
-        pixels, width, taps = a.tiles * tile + a.rest, machine.width, 1 + a.inputs * size * size
+        pixels, width, taps = a.pixels, machine.width, 1 + a.inputs * size * size
         return {
             "table": Operand(a.table, ((a.rows - 1) * a.stride + size,), (8,)),
             "x": Operand(a.x, (a.inputs, step * (pixels - 1) + size), (a.x_plane, lane), table="table"),

@@ -14,7 +14,7 @@ ARGS = (
     "weight",                           # for each plane: bias, then the taps, a vector each
     "out", "out_plane", "out_row",
     "pool",                             # a vector of sums for each plane; address 0: none
-    "tiles", "rest", "rows", "planes",
+    "pixels", "rows", "planes",         # pixels in a row of the output
     "act", "slope",
 )  # fmt: skip
 
@@ -23,14 +23,8 @@ class _Writer:
     """Writes the kernel: loops over planes, in them over rows, in them over tiles of pixels."""
 
     def __init__(self, code, a, machine, size, step):
-        self.code, self.a, self.tile, self.vector, self.size, self.step = (
-            code,
-            a,
-            machine.tile,
-            machine.bytes,
-            size,
-            step,
-        )
+        self.code, self.a, self.vector, self.tiles = code, a, machine.bytes, machine.depthwise_tiles
+        self.size, self.step = size, step
         self.keeps_taps = size == 3 and machine.registers >= 32  # nine taps fit beside a tile
         self.slope, self.pooled = code.float_of(a.slope), code.is_set(a.pool)
 
@@ -54,8 +48,8 @@ class _Writer:
     def row(self, x, weight, taps, table, out, total):
         code, a = self.code, self.a
         rows = [code.add(x, code.load_int(table, 8 * i)) for i in range(self.size)]
-        at = code.loop(a.tiles, [out, code.constant(0), *rows], lambda c: self.pixels(self.tile, weight, taps, *c))
-        _, of_row, *_ = code.loop(a.rest, at, lambda c: self.pixels(1, weight, taps, *c))
+        start = [out, code.constant(0), *rows]
+        _, of_row, *_ = code.tiles(a.pixels, self.tiles, start, lambda n, *c: self.pixels(n, weight, taps, *c))
         return [code.add(table, code.mul(a.stride, 8)), code.add(out, a.out_row), code.fadd(total, of_row)]
 
     def pixels(self, count, weight, taps, out, total, *rows):
@@ -85,7 +79,7 @@ def depthwise(machine, size, step):
     lane, vector = FLOAT_BYTES, machine.bytes
 
     def operands(a):
-        pixels, width = a.tiles * machine.tile + a.rest, machine.width
+        pixels, width = a.pixels, machine.width
         columns = step * (pixels - 1) + size
         found = {
             "table": Operand(a.table, ((a.rows - 1) * a.stride + size,), (8,)),

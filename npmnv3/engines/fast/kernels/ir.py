@@ -184,6 +184,25 @@ class Code:
         builder.position_at_end(end)
         return self._merge([(before, carried), (latch, after)])
 
+    def tiles(self, pixels, tiles, carried, body):
+        """Go along a row of pixels: as many whole tiles as there are, then the rest in smaller ones.
+
+        Parameters
+        ----------
+        pixels : integer
+        tiles : sizes from large to small, 1 at the end
+        carried : list of values before the first tile
+        body : callable (a tile's pixels, *values) -> values after it
+
+        Returns
+        -------
+        list of values after the last tile
+        """
+        for tile in tiles:
+            count, pixels = self.builder.udiv(pixels, INT(tile)), self.builder.urem(pixels, INT(tile))
+            carried = self.loop(count, carried, lambda values: body(tile, *values))
+        return carried
+
     def switch(self, value, cases):
         """Run one of several bodies, by number (another number runs the last), and give back its list of values."""
         builder = self.builder

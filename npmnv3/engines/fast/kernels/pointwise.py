@@ -1,7 +1,7 @@
 """1x1 convolution, and with one pixel a matrix-vector product: where nine tenths of the time goes.
 
-A tile of `tile` pixels by up to three vectors of output channels stays in registers while all input channels pass by:
-a channel costs one load for each vector of weights and one for each pixel, and tile * vectors multiply-adds. The last
+A tile of some pixels by up to three vectors of output channels stays in registers while all input channels pass by:
+a channel costs one load for each vector of weights and one for each pixel, and pixels * vectors multiply-adds. The last
 vector may be half a one. The sum starts from the bias (and what is to be added) and takes the channels in their order,
 for a pixel in a full tile and for one alone: a pixel has the same bits wherever it lies. Many channels are summed in
 blocks, and the blocks' sums added up, since a rounding error grows with the sum that is rounded.
@@ -24,7 +24,7 @@ ARGS = (
     "out", "out_plane", "out_row",
     "add", "add_plane", "add_row",      # what is added before the activation; address 0: nothing
     "first", "blocks", "chunks", "tail",  # input channels: (first + blocks * chunks) * chunk + tail
-    "tiles", "rest", "rows",            # pixels in a row: tiles * tile + rest
+    "pixels", "rows",                   # pixels in a row
     "act", "slope",
     "ahead", "ahead_step",              # memory wanted soon: bytes to move on for each chunk
 )  # fmt: skip
@@ -34,7 +34,7 @@ class _Writer:
     """Writes the kernel: loops over rows, in them over tiles, in them over input channels."""
 
     def __init__(self, code, a, machine, halves):
-        self.code, self.a, self.tile, self.chunk, self.vector = code, a, machine.tile, machine.chunk, machine.bytes
+        self.code, self.a, self.tiles, self.chunk, self.vector = code, a, machine.tiles, machine.chunk, machine.bytes
         vectors = (halves + 1) // 2
         self.kinds = [code.half if 2 * j + 1 == halves else code.vector for j in range(vectors)]
         self.channel_bytes = halves * machine.bytes // 2  # of weights
@@ -50,8 +50,7 @@ class _Writer:
 
     def row(self, carried):
         code, a, (x, out, add, _) = self.code, self.a, carried
-        at = code.loop(a.tiles, carried, lambda c: self.pixels(self.tile, *c))
-        at = code.loop(a.rest, at, lambda c: self.pixels(1, *c))
+        at = code.tiles(a.pixels, self.tiles, carried, self.pixels)
         return [code.add(x, a.x_row), code.add(out, a.out_row), code.add(add, a.add_row), at[3]]
 
     def pixels(self, count, x, out, add, ahead):
@@ -92,8 +91,12 @@ class _Writer:
         code, (*sums, x, weight, ahead, step, next_step) = self.code, carried
         for line in range(AHEAD_LINES):
             code.prefetch(ahead, line * LINE)
-        for u in range(self.chunk):
-            sums = self.channel(count, sums, x, weight, u)
+        if count == self.tiles[0]:
+            for u in range(self.chunk):
+                sums = self.channel(count, sums, x, weight, u)
+        else:  # a loop takes as long where so few sums wait for themselves, and is sooner compiled
+            start = [*sums, x, weight]
+            *sums, _, _ = code.loop(self.chunk, start, lambda c: self.one_channel(count, *c))
         weight = code.add(weight, self.chunk * self.channel_bytes)
         return [*sums, code.add(x, step), weight, code.add(ahead, self.a.ahead_step), next_step, step]
 
@@ -138,8 +141,8 @@ def pointwise(machine, halves):
     vectors, lanes = (halves + 1) // 2, halves * machine.width // 2
 
     def operands(a):
-        pixels, channels = a.tiles * machine.tile + a.rest, channels_of(a, machine)
-        planes, map_of = -(-channels // machine.width), (a.rows, pixels, machine.width)
+        channels = channels_of(a, machine)
+        planes, map_of = -(-channels // machine.width), (a.rows, a.pixels, machine.width)
         found = {
             "x": Operand(a.x, (planes, *map_of), (a.x_plane, a.x_row, vector, lane)),
             "weight": Operand(a.weight, (channels, lanes), (lanes * lane, lane)),

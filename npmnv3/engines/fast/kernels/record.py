@@ -40,9 +40,22 @@ class Machine:
         return self.width * FLOAT_BYTES
 
     @property
-    def tile(self):
-        """Pixels that a kernel works on at once. Maps of 224-pixel inputs have sides divisible by 7."""
-        return 7 if self.registers >= 32 else 4
+    def tiles(self):
+        """Pixels that a product works on at once: whole tiles, then the rest of a row in ever smaller ones.
+
+        A tile by three vectors of channels must stay in registers; and maps of 224-pixel inputs have sides divisible by 7.
+        """
+        return (7, 3, 1) if self.registers >= 32 else (4, 3, 2, 1)
+
+    @property
+    def depthwise_tiles(self):
+        """The same for a depthwise convolution, which needs registers for one vector of channels and a row of taps."""
+        return (7, 3, 1)
+
+    @property
+    def conv_tiles(self):
+        """The same for the first convolution."""
+        return (2 * self.tiles[0], 2, 1)
 
     @property
     def chunk(self):
@@ -80,6 +93,14 @@ class Kernel:
     operands: Callable
     plain: Callable
     writes: tuple[str, ...] = ("out",)
+
+
+def pieces(pixels, tiles):
+    """How many tiles it takes to do `pixels` pixels of a row."""
+    count = 0
+    for tile in tiles:
+        count, pixels = count + pixels // tile, pixels % tile
+    return count
 
 
 def float_bits(value):

@@ -97,24 +97,18 @@ def gate_map(machine):
 
     def emit(code, a):
         slope = code.float_of(a.slope)
-        rounds = code.builder.udiv(a.pixels, code.int(machine.tile))
-        rest = code.builder.urem(a.pixels, code.int(machine.tile))
 
         def plane(carried):
             start, gate_at = carried
             gate = code.load(gate_at)
 
-            def tile_of(count):
-                def body(carried):
-                    (out,) = carried
-                    values = [code.fmul(code.load(out, p * vector), gate) for p in range(count)]
-                    for p, value in enumerate(code.activate(values, a.act, slope)):
-                        code.store(value, out, p * vector)
-                    return [code.add(out, count * vector)]
+            def some(count, out):
+                values = [code.fmul(code.load(out, p * vector), gate) for p in range(count)]
+                for p, value in enumerate(code.activate(values, a.act, slope)):
+                    code.store(value, out, p * vector)
+                return [code.add(out, count * vector)]
 
-                return body
-
-            code.loop(rest, code.loop(rounds, [start], tile_of(machine.tile)), tile_of(1))
+            code.tiles(a.pixels, machine.depthwise_tiles, [start], some)
             return [code.add(start, a.out_plane), code.add(gate_at, vector)]
 
         code.loop(a.planes, [a.out, a.gate], plane)
