@@ -75,12 +75,17 @@ def _compare(names, network, batch, threads, seconds):
     errors = disagreement(runs, x, oracle.run) if batch == 1 else {}
     times = take_turns(runs, x, seconds)
     print(f"\n{network.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}: ms a picture")
-    base = times.get(BASE)
     for name, time in times.items():
-        ratio = f"{time.median / base.median:6.2f} x {BASE}" if base else ""
         error = f"  max error {errors[name]:.1e}" if name in errors else ""
-        print(f"  {name:14} {time.median:8.3f}  ({time.low:.3f} - {time.high:.3f}) {ratio}{error}")
+        print(f"  {name:14} {time.median:8.3f}  ({time.low:.3f} - {time.high:.3f}) {_ratio(time, times.get(BASE))}{error}")
     return times
+
+
+def _ratio(time, base):
+    if base is None:
+        return ""
+    ratio = time.against(base)
+    return f"{ratio.median:6.2f} x {BASE} ({ratio.low:.2f} - {ratio.high:.2f})"
 
 
 def _layers(network):

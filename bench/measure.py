@@ -6,23 +6,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import NamedTuple
 
 import numpy as np
 
 from .engines import ENGINES
 
-
 #: Seconds between two engines' turns: the waiting threads of some go on spinning for a while.
 PAUSE = 0.02
 
 
-class Times(NamedTuple):
-    """Milliseconds a picture: the median, and the middle half."""
+class Times:
+    """What one engine took, a number for each of its turns.
 
-    median: float
-    low: float
-    high: float
+    Attributes
+    ----------
+    turns : float array, milliseconds a picture
+    median, low, high : of these: the median, and the middle half
+    """
+
+    def __init__(self, turns):
+        self.turns = np.array(turns)
+        self.low, self.median, self.high = np.percentile(self.turns, (25, 50, 75))
+
+    def against(self, other):
+        """Times whose turns are this engine's, as parts of the other's turns beside them."""
+        return Times(self.turns / other.turns)
 
 
 def take_turns(runs, x, seconds=4.0, calls=4):
@@ -33,25 +41,29 @@ def take_turns(runs, x, seconds=4.0, calls=4):
     runs : {name: callable (x)}
     x : the pictures
     seconds : float, for all of them together
+    calls : int, the median of which is what a turn took
 
     Returns
     -------
     {name: Times}
     """
-    spent = {name: [] for name in runs}
+    turns = {name: [] for name in runs}
     for run in runs.values():
         run(x)
         run(x)
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or min(map(len, spent.values())) < 5:
+    while time.perf_counter() < end or min(map(len, turns.values())) < 5:
         for name, run in runs.items():
             time.sleep(PAUSE)
             run(x)  # brings its own memory into the caches
-            for _ in range(calls):
-                before = time.perf_counter()
-                run(x)
-                spent[name].append(1e3 * (time.perf_counter() - before) / len(x))
-    return {name: Times(*np.percentile(values, (50, 25, 75))) for name, values in spent.items()}
+            turns[name].append(1e3 * np.median([_seconds(run, x) for _ in range(calls)]) / len(x))
+    return {name: Times(values) for name, values in turns.items()}
+
+
+def _seconds(run, x):
+    before = time.perf_counter()
+    run(x)
+    return time.perf_counter() - before
 
 
 def disagreement(runs, x, oracle):

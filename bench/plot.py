@@ -30,7 +30,7 @@ def _bars(axis, rows, base):
     engines = list(dict.fromkeys(name for row in rows for name in row[3] if name != "npmnv3 numpy"))
     for index, engine in enumerate(engines):
         at = [i + (index - len(engines) / 2) * 0.8 / len(engines) for i, row in enumerate(rows) if engine in row[3]]
-        ratios = [row[3][engine].median / row[3][base].median for row in rows if engine in row[3]]
+        ratios = [row[3][engine].against(row[3][base]).median for row in rows if engine in row[3]]
         axis.bar(at, ratios, 0.8 / len(engines), align="edge", label=engine)
     labels = [f"{name.rpartition('/')[2]}\nbatch {batch}, {threads} thr." for name, batch, threads, _ in rows]
     axis.set_xticks(range(len(rows)), labels, fontsize=7)

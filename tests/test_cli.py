@@ -1,5 +1,6 @@
 """The command line, as a user meets it."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -40,8 +41,20 @@ def test_info(capsys):
     info = json.loads(out)
     assert info["macs"] == sum(step["macs"] for step in info["steps"]) == 216_589_760
     assert info["steps"][0]["param_names"] == ["features.0.0.weight"] and info["steps"][-1]["shape"] == [1000]
+    if importlib.util.find_spec("llvmlite"):
+        assert 3.9 * info["params"] <= info["packed_weight_bytes"] and 0 < info["workspace_bytes"] < 1e7
     code, _, err = run(capsys, "info", "torchvision/mobilenet_v3_larg")
     assert code == 2 and "nearest: torchvision/mobilenet_v3_large" in err
+
+
+def test_profile(capsys):
+    pytest.importorskip("llvmlite")
+    code, out, _ = run(capsys, "profile", "torchvision/mobilenet_v3_small", "--rounds", "2", "--json")
+    rows = json.loads(out)
+    assert code == 0 and sum(row["macs"] for row in rows) == 56_510_400 and rows[-1]["name"] == "logits"
+    code, out, _ = run(capsys, "profile", "--rounds", "1", "--side", "48", "100")
+    assert code == 0 and "of one core's peak rate" in out
+    assert run(capsys, "profile", "--rounds", "0")[0] == run(capsys, "profile", "--side", "1", "2", "3")[0] == 2
 
 
 def test_predict(capsys):

@@ -185,7 +185,7 @@ def test_conv(library, case):
 
 
 def test_copy_rows_is_exact(library):
-    memory, width = Memory(4), library.machine.width
+    memory = Memory(4)
     for floats in (1, 15, 16, 37):
         args = dict(x=memory.floats(400, "x"), x_plane=200 * 4, x_row=44 * 4, out=memory.floats(600, "out"),
                     out_plane=280 * 4, out_row=64 * 4, floats=floats, rows=4, planes=2, ahead=256)  # fmt: skip

@@ -25,8 +25,11 @@ def run(args):
     plan = make_plan(variant, args.classes, side)
     steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
+    fast = _fast_memory(variant, args.classes, side)
     if args.json:
         total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries, "peak_bytes": peak_bytes(plan)}
+        if fast:
+            total |= dict(zip(("packed_weight_bytes", "workspace_bytes"), fast))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1, ensure_ascii=False))
         return 0
     print(f"{variant.full_name}: input {_shape((3, *side))}, {variant.source.licence} licence")
@@ -39,6 +42,8 @@ def run(args):
     print()
     print(f"{counts.macs:,} MACs; {counts.learned:,} parameters, {counts.entries:,} numbers in the state dict")
     print(f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32")
+    if fast:
+        print(f"engine numba: {fast[0]:,} bytes of packed weights and {fast[1]:,} of workspace for each caller")
     return 0
 
 
@@ -70,3 +75,19 @@ def _geometry(step):
     top, bottom, left, right = step["pad"]
     pad = "" if top == bottom and left == right else f" pad {top},{bottom}"
     return f"{step['kernel']}x{step['kernel']}" + (stride if max(strides) > 1 else "") + pad
+
+
+def _fast_memory(variant, classes, side):
+    """(bytes of packed weights, bytes that one caller works in) of the fast engine; None where it cannot run."""
+    from ..engines.fast import FastEngine, available
+
+    if not available():
+        return None
+    import numpy as np
+
+    def plan_of(size):
+        return make_plan(variant, classes, size)
+
+    params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
+    engine = FastEngine(plan_of, params, threads=1)
+    return engine.weight_bytes, engine.workspace_bytes(side)

@@ -13,6 +13,29 @@ def canonical_arrays(plan, params, dtype):
     }
 
 
+def norm_line(norm, arrays):
+    """A batch norm as what it is in inference, x * factor + offset.
+
+    Parameters
+    ----------
+    norm : Step
+    arrays : {name: array}, among them the norm's parameters
+
+    Returns
+    -------
+    (factor, offset) : (C,) float64 each
+    """
+    roles = ("gamma", "beta", "mean", "variance")
+    gamma, beta, mean, variance = (np.asarray(arrays[norm.param(role).name], np.float64) for role in roles)
+    factor = gamma / np.sqrt(variance + norm.eps)
+    return factor, beta - mean * factor
+
+
+def scale_outputs(weight, factor):
+    """A layer's weight, output channels first, times a factor for each of them."""
+    return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+
+
 def fold_norms(plan, folded_plan, arrays):
     """The parameters of `folded_plan` from those of `plan`.
 
@@ -23,8 +46,7 @@ def fold_norms(plan, folded_plan, arrays):
 
     Returns
     -------
-    {name: float64 array} of `folded_plan`: with scale = gamma / sqrt(variance + eps), the weight times scale and the bias
-    beta + (bias - mean) * scale
+    {name: float64 array} of `folded_plan`
     """
     layers = {param.name: step for step in plan if (param := step.param("weight"))}
     norms = {step.inputs[0]: step for step in plan if step.op == "batch_norm"}
@@ -38,10 +60,8 @@ def fold_norms(plan, folded_plan, arrays):
         offset = arrays[bias.name] if layer.param("bias") else 0.0
         norm = norms.get(layer.name)
         if norm is not None:
-            gamma, beta, mean, variance = (arrays[norm.param(r).name] for r in ("gamma", "beta", "mean", "variance"))
-            factor = gamma / np.sqrt(variance + norm.eps)
-            values = values * factor.reshape(-1, *(1,) * (values.ndim - 1))
-            offset = beta + (offset - mean) * factor
+            factor, shift = norm_line(norm, arrays)
+            values, offset = scale_outputs(values, factor), offset * factor + shift
         folded[weight.name] = values
         if bias is not None:
             folded[bias.name] = offset

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..ops.reference import apply, plan_room
 from ..steps import INPUT
+from .fold import norm_line
 
 
 class ReferenceEngine:
@@ -93,14 +94,8 @@ def _last_uses(plan):
 
 def _norms(plan, arrays):
     """{batch norm's name: (factor, offset)}, a float32 a channel, computed in float64."""
-    norms = {}
-    for step in plan:
-        if step.op == "batch_norm":
-            roles = ("gamma", "beta", "mean", "variance")
-            gamma, beta, mean, variance = (arrays[step.param(role).name].astype(np.float64) for role in roles)
-            factor = gamma / np.sqrt(variance + step.eps)
-            norms[step.name] = factor.astype(np.float32), (beta - mean * factor).astype(np.float32)
-    return norms
+    lines = {step.name: norm_line(step, arrays) for step in plan if step.op == "batch_norm"}
+    return {name: tuple(values.astype(np.float32) for values in line) for name, line in lines.items()}
 
 
 def _rescale(x, factor, offset):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...errors import UsageError
+from ..fold import norm_line, scale_outputs
 
 #: Steps that multiply or add constants a channel, and so vanish into the layers beside them.
 FOLDED = ("batch_norm", "scale", "identity")
@@ -43,21 +44,14 @@ def _fold_layer(step, params, consumers, factors):
     if factor != 1:
         weight = weight * factor
     if norm:
-        weight, bias = _fold_norm(weight, bias, norm, params)
+        scale, shift = norm_line(norm, params)
+        weight, bias = scale_outputs(weight, scale), bias * scale + shift
     return weight.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
 
 
 def _array(step, role, params, dtype):
     param = step.param(role)
     return param.to_canonical(np.asarray(params[param.name], dtype))
-
-
-def _fold_norm(weight, bias, norm, params):
-    gamma, beta, mean, variance = (
-        _array(norm, role, params, np.float64) for role in ("gamma", "beta", "mean", "variance")
-    )
-    factor = gamma / np.sqrt(variance + norm.eps)
-    return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1)), beta + (bias - mean) * factor
 
 
 def _factors(plan):
