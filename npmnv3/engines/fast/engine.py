@@ -86,19 +86,16 @@ class FastEngine:
         """
         from .profile import layer_times
 
-        side = x.shape[2:]
-        with self._borrow_body(side, False) as body, self._borrow_head(self._head, 1) as tail:
-            self._run_body(body, x[0])
-            tail.input[:, 0] = body.output[:, 0]
-            (seconds, peak), (of_head, peak_then) = body.timed_run(rounds), tail.timed_run(rounds)
-        plan = self._make_plan(side)
-        return layer_times(seconds | of_head, max(peak, peak_then), fuse(plan), plan)
+        plan = self._make_plan(x.shape[2:])
+        with self._borrow_body(x.shape[2:], self._head) as program:
+            program.read_from(x[0])
+            seconds, peak = program.timed_run(rounds)
+        return layer_times(seconds, peak, fuse(plan), plan)
 
     def workspace_bytes(self, side):
         """Memory for one caller with one picture of `side` (height, width), besides the weights, in bytes."""
-        side = tuple(side)
-        with self._borrow_body(side, False) as body, self._borrow_head(self._head, 1) as tail:
-            return body.nbytes + tail.nbytes
+        with self._borrow_body(side, self._head) as program:
+            return program.nbytes
 
     @property
     def weight_bytes(self):
@@ -110,10 +107,24 @@ class FastEngine:
             raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
         x = np.ascontiguousarray(x, np.float32)  # the kernels would believe any address
         out = np.empty((len(x), channels), np.float32)
+        if len(x) == 1:
+            self._one(x[0], head, out)
+            return out
         most = HEAD_PICTURES * self.threads
         for start in range(0, len(x), most):
             self._some(x[start : start + most], head, out[start : start + most])
         return out
+
+    def _one(self, picture, head, out):
+        """Fill `out` from one picture: all in one program, which the threads share where that pays."""
+        side = picture.shape[1:]
+        worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
+        with self._borrow_body(side, head, self.threads if worth else 1) as program:
+            if self._run_body(program, picture):
+                return _read_vectors(program.output, out)
+        with self._borrow_body(side, head) as program:  # another caller has the team
+            self._run_body(program, picture)
+            _read_vectors(program.output, out)
 
     def _some(self, x, head, out):
         """Fill `out`: the pictures one after another, or side by side; then the head, for a part of them at a time."""
@@ -127,7 +138,7 @@ class FastEngine:
             targets = [tail.input[:, i] for tail in tails for i in range(tail.input.shape[1])]
 
             def picture(i):
-                with self._borrow_body(x.shape[2:], n == 1) as body:
+                with self._borrow_body(x.shape[2:]) as body:
                     self._run_body(body, x[i])
                     if head:
                         targets[i][...] = body.output[:, 0]
@@ -156,33 +167,30 @@ class FastEngine:
         if count < 2 or self.threads == 1 or not self._team.run(work, pending.clear):
             work(0)
 
-    def _run_body(self, body, picture):
-        body.read_from(picture)
-        if body.threads == 1:
-            return body.run()
+    def _run_body(self, program, picture):
+        """Run a program; False if it needs the team, and that is at work for another caller."""
+        program.read_from(picture)
+        if program.threads == 1:
+            program.run()
+            return True
         try:
-            done = self._team.run(body.run, body.abandon)
+            return self._team.run(program.run, program.abandon)
         except BaseException:
-            body.ready()
+            program.ready()
             raise
-        if not done:  # another caller has the team
-            with self._borrow_body(picture.shape[1:], False) as alone:
-                self._run_body(alone, picture)
-                body.output[...] = alone.output
 
-    def _borrow_body(self, side, shared):
-        """The program for one picture; for all threads together, if that is asked for and pays."""
-        worth = shared and self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
-        threads = self.threads if worth else 1
-        return self._programs.borrow((side, threads), lambda: self._body_program(side, threads))
+    def _borrow_body(self, side, head=(), threads=1):
+        """The program for one picture, with the layers of `head` after the body."""
+        key = (tuple(side), threads, len(head))
+        return self._programs.borrow(key, lambda: self._body_program(side, len(head), threads))
 
     def _borrow_head(self, head, pictures):
         return self._programs.borrow((len(head), pictures), lambda: self._head_program(head, pictures))
 
-    def _body_program(self, side, threads):
-        body, _ = split_head(fuse(self._make_plan(side)))
-        picture = (3, *side)
-        return schedule(body, self._weights, self._library, picture=picture, threads=threads, guard=self._debug)
+    def _body_program(self, side, of_head, threads):
+        body, head = split_head(fuse(self._make_plan(side)))
+        layers, picture = (*body, *head[:of_head]), (3, *side)
+        return schedule(layers, self._weights, self._library, picture=picture, threads=threads, guard=self._debug)
 
     def _head_program(self, head, pictures):
         given = (head[0].inputs[0], self._pooled.shape[0])
