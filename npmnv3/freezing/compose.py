@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 from .. import __version__
+from ..images import size_rule
 from ..steps import INPUT
 from .excerpt import excerpt
 
@@ -41,7 +42,7 @@ def module_source(plan, recipe, labels, dtype, about, weights=None):
     -------
     str
     """
-    own = [_tables(plan, recipe, labels), _pictures(recipe), _network(plan)]
+    own = [_tables(plan, recipe, labels), _pictures(recipe), _network(plan, recipe)]
     where = FROM_ARCHIVE if weights is None else FROM_MODULE
     unpack = f"# layer -> (weight, bias), float32\nW = {UNPACK[dtype].format(where)}"
     text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
@@ -61,7 +62,7 @@ def _docstring(plan, dtype, about, suffix):
     classifier.logits("picture.png")    # ({plan[-1].shape[0]},) float32
 
 Needs Python 3.9 or later and NumPy 1.22 or later. With Pillow it opens more kinds of pictures than PNG and PPM.
-The weights are stored as {dtype}, batch norm folded into them; computed is in float32.
+The weights are stored as {dtype}, batch norm folded into them; the arithmetic is float32.
 Made by npmnv3 {__version__} freeze. SPDX-License-Identifier of the code: Apache-2.0
 """'''
 
@@ -88,7 +89,10 @@ def _literal(value):
 
 
 def _filled(start, items, end):
-    """Items in lines of at most 120 characters."""
+    """Items in one line of at most 120 characters, or in several."""
+    line = f"{start}{', '.join(items)}{end}"
+    if len(items) > 1 and len(line) + len("LABELS = ") <= WIDTH:
+        return line
     lines = [start]
     for item in items:
         if lines[-1] == start or len(lines[-1]) + len(item) + 2 > WIDTH:
@@ -102,7 +106,7 @@ def _pictures(recipe):
     lines = [
         "def preprocess(rgb, name):",
         f'    """The network\'s input, {(3, *recipe.side)} float32, of a picture, (H, W, 3) uint8."""',
-        "    size = resized_size(*rgb.shape[:2], RECIPE)",
+        f"    size = {size_rule(recipe).__name__}(*rgb.shape[:2], RECIPE)",
         '    check_size(*size, f"{name}, resized for {RECIPE.name}")',
         f"    rgb = {RESIZE[recipe.interpolation]}",
         *["    rgb = centre(rgb, RECIPE)"] * (recipe.fit != "line"),
@@ -118,7 +122,7 @@ def _pictures(recipe):
     return "\n".join(lines)
 
 
-def _network(plan):
+def _network(plan, recipe):
     """The network as functions, one a block, and one for the whole."""
     at = [index for index, step in enumerate(plan) if step.name.startswith("blocks.")]
     blocks = {}
@@ -129,7 +133,8 @@ def _network(plan):
         doc = f'    """An inverted residual: {before.shape} to {steps[-1].shape}."""'
         functions.append([f"def {name}(x):", doc, *_returning(_lines(steps, before.name))])
         before = steps[-1]
-    doc = f'    """Logits (1, {plan[-1].shape[0]}) of x (1, 3, H, W), preprocessed. Comments give the shape of a line\'s result."""'
+    shapes = f"Logits (1, {plan[-1].shape[0]}) of x {(1, 3, *recipe.side)}, preprocessed"
+    doc = f'    """{shapes}. Comments give the shape of a line\'s result, without its first axis."""'
     stem, tail = _lines(plan[: at[0]], INPUT), _lines(plan[at[-1] + 1 :], before.name)
     loop = ["    for block in BLOCKS:", "        x = block(x)"]
     functions.append([f"BLOCKS = {_filled('(', list(blocks), ')')}"])

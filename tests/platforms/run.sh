@@ -123,12 +123,16 @@ emulated() { # ARCHITECTURE TRIPLET QEMU'S-NAME
     run() { in_debian "$cache/$arch" "$triplet" python3.11 "$cache/$arch/usr/lib/python3/dist-packages" "$@"; }
 }
 
-seconds() { # of a command; its output goes to a file, so that a failure can be shown
-    local start end
-    start=$(date +%s%N)
-    "$@" > "$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }
-    end=$(date +%s%N)
-    awk -v ns=$((end - start)) 'BEGIN { printf "%.2f s", ns / 1e9 }'
+seconds() { # of a command, the best of three, or once if it is slow; its output goes to a file, so that a failure can be shown
+    local start took best=
+    for _ in 1 2 3; do
+        start=$(date +%s%N)
+        "$@" > "$work/out" 2>&1 || { cat "$work/out" >&2; return 1; }
+        took=$(($(date +%s%N) - start))
+        [ -n "$best" ] && [ "$best" -le "$took" ] || best=$took
+        [ "$took" -lt 3000000000 ] || break
+    done
+    awk -v ns="$best" 'BEGIN { printf "%.2f s", ns / 1e9 }'
 }
 
 check() { # NAME: prints a row of the table
@@ -152,9 +156,10 @@ import sys
 import npmnv3
 from npmnv3.freezing import freeze
 
+dump, archive = f"{sys.argv[1]}/dump.npz", f"{sys.argv[1]}/classifier.pyz"
 model = npmnv3.load("ppocr/text_direction", engine="numpy")
-freeze(model, f"{sys.argv[1]}/classifier.pyz")
-npmnv3.write_dump(f"{sys.argv[1]}/dump.npz", model._params, model="ppocr/text_direction", labels=model.labels)
+npmnv3.write_dump(dump, model._params, model="ppocr/text_direction", labels=model.labels)
+freeze(npmnv3.load(dump, engine="numpy"), archive)
 END
 "$python" "$here/check.py" write "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}"
 
