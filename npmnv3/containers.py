@@ -95,7 +95,7 @@ def _damage(what):
 
 @contextlib.contextmanager
 def _open_hdf5(path):
-    h5py = require("h5py", "", f"reading {path} (an .npz dump needs it not)")
+    h5py = require("h5py", "", f"reading {path} (an .npz dump does without)")
     _check_heaps(path)
     with h5py.File(path, "r") as file:
         attributes = _hdf5_attributes(path, file)
@@ -261,7 +261,7 @@ def replacing(path):
 
 
 def _write_hdf5(path, arrays, attributes):
-    h5py = require("h5py", "", f"writing {path} (an .npz dump needs it not)")
+    h5py = require("h5py", "", "writing an HDF5 dump (an .npz one does without)")
     with h5py.File(path, "w", track_order=True) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
