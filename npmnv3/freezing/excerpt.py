@@ -97,7 +97,7 @@ def _is_line(text):
 def _source(module):
     text = importlib.util.find_spec(module).loader.get_source(module)
     if text is None:
-        raise UsageError(f"{module} is here without its source, from which a frozen file's code is copied; install npmnv3 with it")
+        raise UsageError(f"{module} is here without its source, which a frozen file's code is copied from; install it too")
     return take_apart(module, text)
 
 
