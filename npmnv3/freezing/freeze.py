@@ -2,13 +2,12 @@
 
 import base64
 import os
-import stat
 import textwrap
 import zipfile
 
 import numpy as np
 
-from ..containers import replacing
+from ..containers import archive_member, replacing
 from ..engines.fold import canonical_arrays, fold_norms
 from ..errors import UsageError, WeightsError
 from .compose import layer_shapes, module_source
@@ -114,6 +113,4 @@ def _write_archive(path, members):
     """A zip whose bytes depend on its contents alone: nothing is compressed, for which there are many implementations."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
-            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # Unix, also where Windows writes it
-            archive.writestr(info, data)
+            archive.writestr(archive_member(name), data)

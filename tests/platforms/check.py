@@ -4,7 +4,7 @@
 
 Needs NumPy alone and Python 3.9 (the package is left out below 3.10). Prints a table's row; exit code 1 if a logit is
 further off than float32 rounding allows, or if something that has to be the same bytes everywhere is not: a network's
-input, resampled pictures, or what the package freezes DUMP.npz to.
+input, resampled pictures, and what the package freezes DUMP.npz to and writes as a dump.
 """
 
 import hashlib
@@ -48,13 +48,20 @@ def same_everywhere(dump):
         for dtype in ("float16", "int8-weights"):
             path = os.path.join(folder, "classifier.pyz")
             npmnv3.freeze(npmnv3.load(dump, engine="numpy"), path, dtype)
-            with open(path, "rb") as file:
-                digests[f"frozen as {dtype}"] = hashlib.sha256(file.read()).hexdigest()
+            digests[f"frozen as {dtype}"] = file_digest(path)
+        again = os.path.join(folder, "again.npz")
+        npmnv3.write_dump(again, npmnv3.load(dump, engine="numpy")._params, model="ppocr/text_direction")
+        digests["written as a dump"] = file_digest(again)
     for height, width, *size in SIZES:
         picture = (np.arange(height * width * 3, dtype=np.uint64) * 2654435761 >> 24).astype(np.uint8).reshape(height, width, 3)
         made = [opencv_linear(picture, *size), pillow(picture, *size, "bilinear"), pillow(picture, *size, "bicubic")]
         digests[f"{height} x {width} resized to {size[0]} x {size[1]}"] = digest(np.stack(made))
     return digests
+
+
+def file_digest(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def digest(x):
