@@ -9,6 +9,7 @@ import json
 import math
 import mmap
 import os
+import stat
 import tempfile
 import tokenize
 import zipfile
@@ -42,9 +43,10 @@ class Entry:
     name: str = ""  # for the error
 
     def read(self):
-        """The array; WeightsError if its bytes are damaged."""
+        """The array, in this machine's byte order; WeightsError if its bytes are damaged."""
         with _damage(self.name):
-            return self._read()
+            array = self._read()
+            return np.asarray(array, array.dtype.newbyteorder("="))
 
 
 @contextlib.contextmanager
@@ -95,7 +97,7 @@ def _damage(what):
 
 @contextlib.contextmanager
 def _open_hdf5(path):
-    h5py = require("h5py", "", f"reading {path} (an .npz dump needs it not)")
+    h5py = require("h5py", "", f"reading {path} (an .npz dump does without)")
     _check_heaps(path)
     with h5py.File(path, "r") as file:
         attributes = _hdf5_attributes(path, file)
@@ -232,9 +234,10 @@ def _json_attributes(path, entry):
 def write_container(path, arrays, attributes):
     """Write arrays and attributes to `path`, HDF5 or, if it ends in .npz, .npz; the same content gives the same bytes.
 
-    The file appears whole or not at all.
+    Numbers are little-endian whatever the machine. The file appears whole or not at all.
     """
     path = os.fspath(path)
+    arrays = {name: _little(array) for name, array in arrays.items()}
     write = _write_npz if path.endswith(".npz") else _write_hdf5
     with replacing(path) as temporary:
         write(temporary, arrays, attributes)
@@ -260,8 +263,13 @@ def replacing(path):
             os.remove(temporary)
 
 
+def _little(array):
+    array = np.asarray(array)
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
 def _write_hdf5(path, arrays, attributes):
-    h5py = require("h5py", "", f"writing {path} (an .npz dump needs it not)")
+    h5py = require("h5py", "", "writing an HDF5 dump (an .npz one does without)")
     with h5py.File(path, "w", track_order=True) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
@@ -270,9 +278,17 @@ def _write_hdf5(path, arrays, attributes):
 
 
 def _write_npz(path, arrays, attributes):
-    text = np.array(json.dumps(attributes, ensure_ascii=False))
+    text = _little(json.dumps(attributes, ensure_ascii=False))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in {NPZ_ATTRIBUTES: text, **arrays}.items():
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            with archive.open(info, "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
+            info = archive_member(f"{name}.npy")
+            info.file_size = array.nbytes  # tells zipfile which of its two layouts is needed
+            with archive.open(info, "w") as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
+def archive_member(name):
+    """The head of a zip's member, the same on every system and at every hour."""
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # Unix, also where Windows writes it
+    return info

@@ -154,21 +154,39 @@ def _impossible(recipe, field, expected):
 
 
 def resized_size(height, width, recipe):
-    """(height, width) in pixels that a picture of (height, width) is resized to.
+    """(height, width) in pixels that a picture of (height, width) is resized to."""
+    return size_rule(recipe)(height, width, recipe)
 
-    Source: torchvision 0.29 transforms.Resize; PaddleClas 2.6 ResizeImage; PaddleOCR 2.7 resize_norm_img.
-    """
-    if recipe.fit == "squash":
-        return recipe.resize, recipe.resize
-    if recipe.fit == "line":
-        line, most = recipe.side
-        return line, min(most, math.ceil(line * (width / height)))
+
+def size_rule(recipe):
+    """Which of the four functions below is a recipe's."""
+    if recipe.fit == "short":
+        return short_side_opencv if recipe.interpolation == "cv2_linear" else short_side
+    return {"squash": squashed, "line": line_of_text}[recipe.fit]
+
+
+def squashed(height, width, recipe):
+    """Both sides become `resize`, whatever they were."""
+    return recipe.resize, recipe.resize
+
+
+def line_of_text(height, width, recipe):
+    """The height of `side`, and at most its width. Source: PaddleOCR 2.7 resize_norm_img."""
+    line, most = recipe.side
+    return line, min(most, math.ceil(line * (width / height)))
+
+
+def short_side(height, width, recipe):
+    """The short side becomes `resize`, the long one is rounded down. Source: torchvision 0.29 transforms.Resize."""
     short, long = sorted((height, width))
-    if recipe.interpolation == "cv2_linear":
-        scale = recipe.resize / short
-        return round(height * scale), round(width * scale)
     long = int(recipe.resize * long / short)
     return (recipe.resize, long) if height <= width else (long, recipe.resize)
+
+
+def short_side_opencv(height, width, recipe):
+    """The short side becomes `resize`, the long one is rounded to the nearest. Source: PaddleClas 2.6 ResizeImage."""
+    scale = recipe.resize / min(height, width)
+    return round(height * scale), round(width * scale)
 
 
 def _resize(picture, size, interpolation):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import npmnv3
+from npmnv3.containers import open_container, write_container
 from npmnv3.dumps import load_weights, write_dump
 from npmnv3.plan import make_plan
 from npmnv3.spec import Preprocess
@@ -314,3 +315,28 @@ def test_damaged_files_give_only_our_errors(suffix, tmp_path):
         except npmnv3.Npmnv3Error as error:
             refused += str(path) in str(error)
     assert refused > 20
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_byte_order_is_little_on_disk_and_the_machines_own_in_memory(tmp_path, suffix):
+    number = np.arange(6, dtype=">f4").reshape(2, 3), np.array(7, ">i8"), np.array([True, False])
+    big = dict(zip(("array", "scalar", "flags"), number))
+    little = {name: array.astype(array.dtype.newbyteorder("<")) for name, array in big.items()}
+    one, two = tmp_path / f"one{suffix}", tmp_path / f"two{suffix}"
+    for path, arrays in ((one, big), (two, little)):
+        write_container(path, arrays, {"format": "x"})
+    assert one.read_bytes() == two.read_bytes()
+    with open_container(one) as (_, entries):
+        assert [entry.dtype.str for entry in entries.values()] == ["<f4", "<i8", "|b1"]
+        for name, entry in entries.items():
+            read = entry.read()
+            assert read.dtype.isnative and np.array_equal(read, big[name])
+
+
+def test_big_endian_weights_are_used_in_the_machines_order(tmp_path):
+    params = random_state(MODEL, 5)
+    turned = {name: array.astype(array.dtype.newbyteorder(">")) for name, array in params.items()}
+    np.savez(tmp_path / "big.npz", **turned)
+    for weights in (turned, tmp_path / "big.npz"):
+        model = npmnv3.load(MODEL, weights, engine="numpy")
+        assert all(array.dtype.isnative and np.array_equal(array, params[name]) for name, array in model._params.items())

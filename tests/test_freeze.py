@@ -12,6 +12,7 @@ import pytest
 from random_networks import random_params
 
 import npmnv3
+import npmnv3.spec
 from npmnv3.errors import UsageError, WeightsError
 from npmnv3.freezing import accuracy_cost, freeze, standard_inputs
 from npmnv3.freezing.cost import open_frozen
@@ -151,6 +152,37 @@ def test_same_model_same_bytes(model, frozen, tmp_path):
     path, dtype = frozen
     freeze(npmnv3.load("ppocr/text_direction"), tmp_path / f"other name{path.suffix}", dtype)
     assert (tmp_path / f"other name{path.suffix}").read_bytes() == path.read_bytes()
+
+
+def test_same_bytes_on_windows(model, frozen, tmp_path, monkeypatch):
+    path, dtype = frozen
+    monkeypatch.setattr(sys, "platform", "win32")  # what zipfile writes into an archive
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    freeze(model, tmp_path / f"a{path.suffix}", dtype)
+    monkeypatch.undo()
+    assert (tmp_path / f"a{path.suffix}").read_bytes() == path.read_bytes()
+
+
+def test_base85_fills_its_lines(frozen):
+    path, _ = frozen
+    if path.suffix == ".py":
+        lines = path.read_text().partition('WEIGHTS = """')[2].partition('"""')[0].strip().split("\n")
+        assert {len(line) for line in lines[:-1]} == {120} and 0 < len(lines[-1]) <= 120
+
+
+@pytest.mark.parametrize("name", ["keras/MobileNetV3Small", "ppcls/MobileNetV3_small_x0_35"])
+def test_a_dump_with_its_own_preprocessing(name, tmp_path):
+    """Keras's padding depends on the side: the plan has to be made for the side that pictures get."""
+    own = npmnv3.spec.Preprocess("own", fit="squash", resize=101, side=(97, 75), interpolation="bicubic", channels="BGR")
+    npmnv3.write_dump(tmp_path / "a.npz", random_model(name)._params, model=name, preprocess=own)
+    model = npmnv3.load(tmp_path / "a.npz", engine="numpy")
+    freeze(model, tmp_path / "a.pyz", "float32")
+    rgb = np.random.default_rng(0).integers(0, 256, (60, 130, 3), dtype=np.uint8)
+    frozen, x = open_frozen(tmp_path / "a.pyz"), npmnv3.preprocess(rgb, model)
+    assert x.shape == (3, 97, 75) and np.array_equal(frozen["prepare"](rgb), x)
+    expected = model(x[None])[0]
+    error, message = worst(frozen["logits"](rgb), expected)
+    assert error <= 1e-4 * np.abs(expected).max(), message
 
 
 @pytest.mark.parametrize(("dtype", "most"), [("float16", 3_600_000), ("int8-weights", 2_200_000)])

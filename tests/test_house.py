@@ -59,3 +59,11 @@ def test_every_public_name_is_there_and_documented():
             assert getattr(npmnv3, name).__doc__, name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         npmnv3.nothing  # noqa: B018
+
+
+def test_the_package_is_small():
+    """What is installed, without compiled Python: less than 1.5 MB."""
+    kinds = (".py", ".csv", ".md", ".c", ".h5")
+    folders = [PACKAGE, goldens.ROOT / "weights"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.suffix in kinds]
+    assert len(files) > 100 and sum(path.stat().st_size for path in files) < 1_500_000

@@ -3,7 +3,7 @@
     pip download --no-deps rapidocr-onnxruntime==1.4.4
     python weights/make_text_direction.py rapidocr_onnxruntime-1.4.4-py3-none-any.whl weights/ppocr--text_direction.h5
 
-Needs h5py and onnx. Equal input gives an equal file, byte for byte, under the same version of HDF5.
+Needs h5py and onnx. Equal input gives an equal file, byte for byte, under the same versions of HDF5 and zlib.
 """
 
 import argparse
@@ -51,10 +51,11 @@ def main():
     args = parser.parse_args()
 
     arrays = weights(onnx.load_from_string(read_model(args.wheel)))
-    with h5py.File(args.out, "w", libver="earliest") as file:
+    with h5py.File(args.out, "w", libver=("v110", "v110")) as file:  # older formats take more room than packing saves
         file.attrs.update(ATTRIBUTES)
         for name, array in arrays.items():
-            file.create_dataset(name, data=array, track_times=False)
+            packing = {"chunks": array.shape, "compression": 9, "shuffle": True} if array.nbytes > 500 else {}
+            file.create_dataset(name, data=array, track_times=False, **packing)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 from .. import __version__
+from ..images import size_rule
 from ..steps import INPUT
 from .excerpt import excerpt
 
@@ -10,8 +11,8 @@ WIDTH = 120  # characters of a line
 RUNTIME = f"{__package__}.runtime"
 RESIZE = {
     "cv2_linear": "opencv_linear(rgb, *size)",
-    "bilinear": "pillow(rgb, *size, 'bilinear')",
-    "bicubic": "pillow(rgb, *size, 'bicubic')",
+    "bilinear": 'pillow(rgb, *size, "bilinear")',
+    "bicubic": 'pillow(rgb, *size, "bicubic")',
 }
 UNPACK = {"float32": 'unpack_float("<f4", {})', "float16": 'unpack_float("<f2", {})', "int8-weights": "unpack_int8({})"}
 IMPORT = {"pyz": "with the file classifier.pyz on sys.path", "py": "with the folder of classifier.py on sys.path"}
@@ -41,11 +42,11 @@ def module_source(plan, recipe, labels, dtype, about, weights=None):
     -------
     str
     """
-    own = [_tables(plan, recipe, labels), _pictures(recipe), _network(plan)]
+    own = [_tables(plan, recipe), _pictures(recipe), _network(plan, recipe)]
     where = FROM_ARCHIVE if weights is None else FROM_MODULE
     unpack = f"# layer -> (weight, bias), float32\nW = {UNPACK[dtype].format(where)}"
     text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
-    end = "\n\n".join([*text, unpack, 'if __name__ == "__main__":\n    sys.exit(main())'])
+    end = "\n\n".join([_labels(plan, labels), *text, unpack, 'if __name__ == "__main__":\n    sys.exit(main())'])
     imports, sections = excerpt("\n".join([*own, end, "classify"]), RUNTIME)
     head = "\n\n".join([_docstring(plan, dtype, about, "pyz" if weights is None else "py"), imports])
     return "\n\n".join([head, "\n\n\n".join([*own, *sections, end])]) + "\n"
@@ -61,24 +62,28 @@ def _docstring(plan, dtype, about, suffix):
     classifier.logits("picture.png")    # ({plan[-1].shape[0]},) float32
 
 Needs Python 3.9 or later and NumPy 1.22 or later. With Pillow it opens more kinds of pictures than PNG and PPM.
-The weights are stored as {dtype}, batch norm folded into them; computed is in float32.
+Below are the network, its operations, what makes pictures its input, the command line, the classes and the weights,
+stored as {dtype} with batch norm folded into them; the arithmetic is float32.
 Made by npmnv3 {__version__} freeze. SPDX-License-Identifier of the code: Apache-2.0
 """'''
 
 
-def _tables(plan, recipe, labels):
-    """The recipe, the names of the classes and the layers' shapes, as constants."""
+def _tables(plan, recipe):
+    """The recipe and the layers' shapes, as constants."""
     values = [f"{field.name}={_literal(getattr(recipe, field.name))}" for field in fields(recipe)]
-    names = f"tuple(map(str, range({plan[-1].shape[0]})))"
-    if labels is not None:
-        names = _filled("(", [_literal(label) for label in labels], ")")
     layers = [f"    {_literal(name)}: {shape},\n" for name, shape in layer_shapes(plan).items()]
     return (
         f"RECIPE = {_filled('SimpleNamespace(', values, ')')}\n\n"
-        f"LABELS = {names}\n\n"
         "# The shape of each layer's weight: (O, I, KH, KW), (C, KH, KW) or (O, I).\n"
         f"LAYERS = {{\n{''.join(layers)}}}"
     )
+
+
+def _labels(plan, labels):
+    """The names of the classes, as a constant."""
+    if labels is None:
+        return f"LABELS = tuple(map(str, range({plan[-1].shape[0]})))"
+    return f"LABELS = {_filled('(', [_literal(label) for label in labels], ')')}"
 
 
 def _literal(value):
@@ -88,7 +93,10 @@ def _literal(value):
 
 
 def _filled(start, items, end):
-    """Items in lines of at most 120 characters."""
+    """Items in one line of at most 120 characters, or in several."""
+    line = f"{start}{', '.join(items)}{end}"
+    if len(items) > 1 and len(line) + len("LABELS = ") <= WIDTH:
+        return line
     lines = [start]
     for item in items:
         if lines[-1] == start or len(lines[-1]) + len(item) + 2 > WIDTH:
@@ -102,7 +110,7 @@ def _pictures(recipe):
     lines = [
         "def preprocess(rgb, name):",
         f'    """The network\'s input, {(3, *recipe.side)} float32, of a picture, (H, W, 3) uint8."""',
-        "    size = resized_size(*rgb.shape[:2], RECIPE)",
+        f"    size = {size_rule(recipe).__name__}(*rgb.shape[:2], RECIPE)",
         '    check_size(*size, f"{name}, resized for {RECIPE.name}")',
         f"    rgb = {RESIZE[recipe.interpolation]}",
         *["    rgb = centre(rgb, RECIPE)"] * (recipe.fit != "line"),
@@ -118,7 +126,7 @@ def _pictures(recipe):
     return "\n".join(lines)
 
 
-def _network(plan):
+def _network(plan, recipe):
     """The network as functions, one a block, and one for the whole."""
     at = [index for index, step in enumerate(plan) if step.name.startswith("blocks.")]
     blocks = {}
@@ -129,7 +137,8 @@ def _network(plan):
         doc = f'    """An inverted residual: {before.shape} to {steps[-1].shape}."""'
         functions.append([f"def {name}(x):", doc, *_returning(_lines(steps, before.name))])
         before = steps[-1]
-    doc = f'    """Logits (1, {plan[-1].shape[0]}) of x (1, 3, H, W), preprocessed. Comments give the shape of a line\'s result."""'
+    shapes = f"Logits (1, {plan[-1].shape[0]}) of x {(1, 3, *recipe.side)}, preprocessed"
+    doc = f'    """{shapes}. Comments give shapes, less the first axis."""'
     stem, tail = _lines(plan[: at[0]], INPUT), _lines(plan[at[-1] + 1 :], before.name)
     loop = ["    for block in BLOCKS:", "        x = block(x)"]
     functions.append([f"BLOCKS = {_filled('(', list(blocks), ')')}"])
@@ -187,7 +196,8 @@ def _variable(holds, tensor, target):
 def _call(step, arguments):
     if step.param("weight"):
         arguments = [*arguments, f'*W["{_layer(step)}"]']
-    options = [f"{name}={getattr(step, name)}" for name in FIELDS.get(step.op, ())]
+    fields = {name: getattr(step, name) for name in FIELDS.get(step.op, ())}
+    options = [f"{name}={'1 / 6' if value == 1 / 6 else value}" for name, value in fields.items()]
     return f"{step.op}({', '.join([*arguments, *options])})"
 
 

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 from typing import NamedTuple
 
+from ..errors import UsageError
 
 NUMPY = "import numpy as np"
 KNOWN = {*dir(builtins), "__file__"}
@@ -46,6 +47,8 @@ def excerpt(code, home):
     ------
     LookupError
         A name that is needed means different things in two modules, or is a module of this package.
+    UsageError
+        The package is installed without its source.
     """
     own = take_apart(home, code)
     wanted = [(home, name) for definition in own.definitions.values() for name in definition.uses]
@@ -71,7 +74,8 @@ def excerpt(code, home):
     for module in sorted(set(found.values()), key=lambda module: (_height(module), module)):
         source = _source(module)
         needed = sorted({source.definitions[name] for name in found if found[name] == module}, key=lambda d: d.line)
-        sections.append(f"# {source.title}\n# ({module})\n\n{joined([d.text for d in needed])}")
+        space = "\n\n" if _is_line(needed[0].text) else "\n\n\n"
+        sections.append(f"# {source.title}\n# ({module}){space}{joined([definition.text for definition in needed])}")
     standard = sorted(imports - {NUMPY}, key=lambda line: (line.startswith("from"), line))
     return "\n".join([*standard, "", NUMPY]), sections
 
@@ -80,15 +84,21 @@ def joined(texts):
     """Statements with two empty lines round functions and classes, and none between others."""
     text = texts[0]
     for before, after in zip(texts, texts[1:]):
-        tight = not any(t.lstrip("@#").startswith(("def", "class")) or "\ndef " in t or "\nclass " in t for t in (before, after))
-        text += ("\n" if tight else "\n\n\n") + after
+        text += ("\n" if _is_line(before) and _is_line(after) else "\n\n\n") + after
     return text
+
+
+def _is_line(text):
+    """Whether a statement is neither a function nor a class."""
+    return not any(line.startswith(("def ", "class ", "@")) for line in text.split("\n"))
 
 
 @functools.lru_cache(maxsize=None)
 def _source(module):
-    with open(importlib.util.find_spec(module).origin, encoding="utf-8") as file:
-        return take_apart(module, file.read())
+    text = importlib.util.find_spec(module).loader.get_source(module)
+    if text is None:
+        raise UsageError(f"{module} is here without its source, which a frozen file's code is copied from; install it too")
+    return take_apart(module, text)
 
 
 def take_apart(module, text):

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from ..containers import replacing
+from ..containers import archive_member, replacing
 from ..engines.fold import canonical_arrays, fold_norms
 from ..errors import UsageError, WeightsError
 from .compose import layer_shapes, module_source
@@ -45,13 +45,13 @@ def freeze(model, path, dtype="float16", *, names=False):
     kind = os.path.splitext(path)[1]
     if kind not in (".pyz", ".py"):
         raise UsageError(f"{path}: ends in {kind!r}, expected .pyz or .py")
-    plan = model.make_plan(folded=True)
+    plan = model.make_plan(model.preprocess.side, folded=True)
     weights = pack(folded_layers(model), dtype)
     own = isinstance(model.attributes.get("labels"), list)
     labels = model.labels if own or names else None
     with replacing(path) as temporary:
         if kind == ".py":
-            text = "\n".join(textwrap.wrap(base64.b85encode(weights).decode(), 120))
+            text = _lines(base64.b85encode(weights).decode())
             _write_text(temporary, module_source(plan, model.preprocess, labels, dtype, _about(model), text))
         else:
             source = module_source(plan, model.preprocess, labels, dtype, _about(model))
@@ -99,6 +99,11 @@ def _about(model):
     return "\n".join([title, *([""] if safe else []), *(line for note in safe for line in textwrap.wrap(note, 118))])
 
 
+def _lines(text, width=120):
+    """A text without white space, cut into lines of one length."""
+    return "\n".join(text[start : start + width] for start in range(0, len(text), width))
+
+
 def _write_text(path, text):
     with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
@@ -108,4 +113,4 @@ def _write_archive(path, members):
     """A zip whose bytes depend on its contents alone: nothing is compressed, for which there are many implementations."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+            archive.writestr(archive_member(name), data)

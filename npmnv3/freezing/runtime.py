@@ -1,6 +1,7 @@
 """What a frozen classifier does: pictures in, classes out.
 
-`compose` copies from here what a network needs. What differs from one frozen file to the next is generated there; here such names are stand-ins.
+`compose` copies from here what a network needs. What differs from one frozen file to the next is generated there; here
+such names are stand-ins.
 """
 
 import argparse
@@ -9,12 +10,14 @@ import io
 import json
 import os
 import sys
+import tokenize
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 
 from ..errors import PictureError
-from ..images import centre, normalise, resized_size
+from ..images import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
 from ..ops.reference import (
     add, conv2d, depthwise_conv2d, global_avg_pool, hard_sigmoid, hard_swish, linear, max_pool2d, mul, pointwise_conv2d, relu, scale,
 )  # fmt: skip
@@ -24,7 +27,8 @@ from ..resample import opencv_linear, pillow
 
 #: What the generated code may use beside this module's own functions.
 __all__ = [
-    "SimpleNamespace", "base64", "centre", "normalise", "opencv_linear", "pillow", "resized_size", "turn", "os",
+    "SimpleNamespace", "base64", "centre", "normalise", "opencv_linear", "pillow", "turn", "os",
+    "line_of_text", "short_side", "short_side_opencv", "squashed",
     "add", "conv2d", "depthwise_conv2d", "global_avg_pool", "hard_sigmoid", "hard_swish", "linear", "max_pool2d", "mul",
     "pointwise_conv2d", "relu", "scale",
 ]  # fmt: skip
@@ -95,7 +99,7 @@ def prepare(picture):
 
 def name_of(picture):
     """What messages call a picture."""
-    return "the array" if isinstance(picture, np.ndarray) else os.fspath(picture)
+    return "the array" if isinstance(picture, np.ndarray) else os.fsdecode(picture)
 
 
 def read_file(path):
@@ -103,16 +107,16 @@ def read_file(path):
     try:
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise PictureError(f"{path}: cannot be opened ({error.strerror or error})") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have, such as one with a NUL
+        raise PictureError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
 def read_array(path):
     """The array of an .npy file."""
     try:
         return np.lib.format.read_array(io.BytesIO(read_file(path)), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError) as error:
-        raise PictureError(f"{path}: is not an .npy file of numbers ({error})") from error
+    except (*DAMAGE, tokenize.TokenError) as error:
+        raise PictureError(f"{path}: is not an .npy file of numbers ({type(error).__name__}: {error})") from error
 
 
 def decode(path):
@@ -123,10 +127,12 @@ def decode(path):
     except ImportError:
         return upright(*read(data, path))
     try:
-        image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
-        check_size(image.height, image.width, path)
-        image.load()
-        return upright(to_rgb(image, RECIPE.decode), image.info.get("exif"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as of transparency, which is dropped
+            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+            check_size(image.height, image.width, path)
+            image.load()
+            return upright(to_rgb(image, RECIPE.decode), image.info.get("exif"))
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise PictureError(f"{path}: is not a picture that can be read ({type(error).__name__}: {error})") from error
 
@@ -157,30 +163,41 @@ def unpack_int8(data):
 
 def main(argv=None):
     """Classify the pictures named on the command line; 0, or 1 if one could not be read, or 2 (from argparse)."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="PNG, PPM, .npy; with Pillow also JPEG etc.")
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes to print (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error(f"--top is {args.top}, expected a whole number from 1")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may be any bytes, a label any text
     failed = 0
-    for file in args.pictures:
-        try:
-            best = [{"index": i, "label": LABELS[i], "probability": p} for i, p in ranked(file, args.top)]
-            answer = {"predictions": best}
-        except PictureError as error:
-            failed, answer = 1, {"error": str(error)}
-            print(error, file=sys.stderr)
-        show(file, answer, args.json)
-    return failed
+    try:
+        for file in args.pictures:
+            answer = answer_for(file, args.top)
+            failed |= "error" in answer
+            show(file, answer, args.json)
+    except BrokenPipeError:  # whoever read our output has gone; keep Python from complaining when it closes the stream
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return int(failed)
+
+
+def answer_for(file, top):
+    """What there is to say of one picture: {"predictions": [...]}, or {"error": ...}."""
+    try:
+        return {"predictions": [{"index": i, "label": LABELS[i], "probability": p} for i, p in ranked(file, top)]}
+    except PictureError as error:
+        return {"error": str(error)}
 
 
 def show(file, answer, as_json):
-    """Print what is to be said of one picture."""
+    """Print what there is to say of one picture; an error goes to the standard error too."""
+    if "error" in answer:
+        print(answer["error"], file=sys.stderr)
     if as_json:
         print(json.dumps({"file": file, **answer}), flush=True)
-        return
-    print(file)
-    for best in answer.get("predictions", ()):
-        print(f"  {best['probability']:9.4%}  {best['index']:4d}  {best['label']}")
+    elif "predictions" in answer:
+        rows = [f"  {best['probability']:9.4%}  {best['index']:4d}  {best['label']}" for best in answer["predictions"]]
+        print(file, *rows, sep="\n", flush=True)
