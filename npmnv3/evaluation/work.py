@@ -80,14 +80,17 @@ def _is_name(network):
 
 
 def _titles(networks, models):
-    """What results call the networks: as briefly as tells them apart."""
+    """What results call the networks: by their weights' files too, or these by their paths, where names are the same."""
     names = [n.model if n.model in REGISTRY else model.variant.full_name for n, model in zip(networks, models)]
-    files = [network.weights or network.model for network in networks]
-    brief = [f"{name} ({os.path.basename(file)})" for name, file in zip(names, files)]
-    return [
-        name if names.count(name) == 1 else short if brief.count(short) == 1 else f"{name} ({file})"
-        for name, short, file in zip(names, brief, files)
-    ]
+    files = [n.weights if _is_name(n) else n.model for n in networks]
+
+    def titles(written):
+        return [
+            f"{name} ({written(file)})" if file and names.count(name) > 1 else name for name, file in zip(names, files)
+        ]
+
+    brief = titles(os.path.basename)
+    return brief if len(set(brief)) == len(brief) else titles(os.fspath)
 
 
 def published(network, model):
