@@ -125,6 +125,17 @@ def test_progress_only_on_a_terminal(monkeypatch, capsys):
         assert ("top-1 80.00%" in capsys.readouterr().err) == terminal
 
 
+def test_the_bar_shows_on_a_terminal_of_no_size(dump, folder):
+    here, terminal = os.openpty()
+    command = [sys.executable, "-m", "npmnv3", "evaluate", dump, str(folder)]
+    run = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, cwd=goldens.ROOT, timeout=120)
+    bar = os.read(here, 1 << 16).decode()
+    os.close(terminal)
+    os.close(here)
+    assert run.returncode == 0 and b"picture/s" not in run.stdout
+    assert "48/48" in bar and "top-1" in bar and "picture/s" in bar
+
+
 def test_killed_at_any_moment_and_resumed(dump, folder, whole, tmp_path):
     path, chance = tmp_path / "o.csv", random.Random(0)
     start = time.monotonic()
