@@ -20,7 +20,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="CSV with columns file and label; or lines `file label`; or the devkit's ground truth; or the class folders in order",
+        help="CSV with columns file and label; lines `file label`; the devkit's ground truth; or the class folders in order",
     )
     parser.add_argument("--csv", metavar="OUT", help="write the result of each picture here")
     parser.add_argument("--resume", action="store_true", help="go on from the CSV of an interrupted run")
