@@ -297,7 +297,7 @@ def test_wilsons_interval():
     ):
         found = wilson(right, total)
         assert max(abs(a - b) for a, b in zip(found, expected)) < 5.1e-5, (right, total, found)
-    assert wilson(0, 0) == (0.0, 1.0) and wilson(7, 7)[1] == 1.0
+    assert wilson(0, 0) == (0.0, 1.0) and wilson(7, 7)[1] == 1.0 and wilson(0, 3)[0] == 0.0
 
 
 def test_verdict():
