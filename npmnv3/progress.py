@@ -1,6 +1,8 @@
 """Progress bars: tqdm's on a terminal; nothing in a pipe, or where there is no tqdm."""
 
 import contextlib
+import os
+import shutil
 import sys
 
 
@@ -48,4 +50,14 @@ def _make(total, title, unit, shown, options):
         from tqdm import tqdm
     except ImportError:  # a Python with NumPy alone
         return None
-    return tqdm(total=total, desc=title, unit=unit, **options)
+    return tqdm(total=total, desc=title, unit=unit, **_size(), **options)
+
+
+def _size():
+    """tqdm's options for a terminal of no size, such as `script` makes; tqdm asks any other itself."""
+    try:
+        known = os.get_terminal_size(sys.stderr.fileno()).columns
+    except OSError:  # no terminal of the system's
+        return {}
+    columns, lines = shutil.get_terminal_size()
+    return {} if known else {"ncols": columns, "nrows": lines}

@@ -1,13 +1,14 @@
 """Where labelled pictures come from, what their labels mean, and the statistics."""
 
+import os
 import tarfile
 
 import pytest
 from evaluation_material import CLASSES, class_folders, picture, write_tar
-from npmnv3.errors import UsageError
+from npmnv3.errors import PictureError, UsageError
 from npmnv3.evaluation import open_dataset
 from npmnv3.evaluation.classes import Classes
-from npmnv3.evaluation.files import read_picture
+from npmnv3.evaluation.files import MAX_BYTES, read_picture
 from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
 from npmnv3.evaluation.statistics import verdict, wilson
 from npmnv3.labels import class_names, label_set
@@ -27,7 +28,7 @@ def test_class_folders_are_listed_in_order_with_what_was_left_out(tmp_path):
         ("n02/000.JPEG", "n02"),
         ("n02/001.JPEG", "n02"),
     ]
-    assert dataset.notes == ("left out: 1 file, no picture by name",)
+    assert dataset.notes == ("left out: 1 file, no picture by name: n01/notes.txt",)
     assert dataset.summary() == "4 pictures, class folders; 2 classes, 2 pictures each"
 
 
@@ -36,6 +37,53 @@ def test_linked_class_folders_are_followed(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/n05").symlink_to(tmp_path / "real/n01")
     assert pairs(open_dataset(tmp_path / "data")) == [("n05/000.JPEG", "n05")]
+
+
+def test_links_that_lead_back_are_not_followed(tmp_path):
+    data = class_folders(tmp_path / "data", 1, ("n01", "n02"))
+    for link, target in {"here": ".", "above": "..", "itself": "itself", "n01/up": "..", "n01/x.jpg": "../n02"}.items():
+        (data / link).symlink_to(target)
+    dataset = open_dataset(data)
+    assert pairs(dataset) == [("n01/000.JPEG", "n01"), ("n02/000.JPEG", "n02")]
+    assert dataset.notes == ("left out: 5 files, no picture by name: above/, here/, itself, ...",)
+
+
+def test_a_folder_that_cannot_be_listed_stands_for_its_pictures(tmp_path, monkeypatch):
+    data, scandir = class_folders(tmp_path / "data", 1, ("n01", "n02")), os.scandir
+    forbidden = [data / "n01"]
+
+    def refuse(path):
+        if str(path) in map(str, forbidden):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    # Root may list anything, so that permissions would prove nothing.
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", lambda path: [entry.name for entry in refuse(path)])
+    (tmp_path / "t.csv").write_text("file,label\nn01,3\nn02,4\n")
+    for labels, found in ((None, ("n01", "n02")), (tmp_path / "t.csv", ("3", "4"))):
+        dataset = open_dataset(data, labels)
+        assert pairs(dataset) == [("n01/", found[0]), ("n02/000.JPEG", found[1])]
+        with pytest.raises(PictureError, match="is a folder that cannot be listed"):
+            read_picture(dataset.root, dataset.pictures[0])
+    forbidden.append(data)
+    with pytest.raises(UsageError, match="data: cannot be listed: Permission denied"):
+        open_dataset(data)
+
+
+def test_what_is_no_file_or_too_large_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zero.jpg").symlink_to("/dev/zero")
+    with open(tmp_path / "sparse.jpg", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    dataset = open_dataset(tmp_path, labelled=False)
+    found = {}
+    for each in dataset.pictures:
+        with pytest.raises(PictureError) as error:
+            read_picture(dataset.root, each)
+        found[each.file] = str(error.value)
+    assert found["pipe.jpg"] == found["zero.jpg"] == "is no file"
+    assert found["sparse.jpg"] == "has 536,870,913 bytes; at most 536,870,912 are taken"
 
 
 def test_limit_spreads_over_all_classes(tmp_path):
@@ -62,13 +110,14 @@ def test_fingerprint_changes_with_names_labels_sizes_and_order(tmp_path):
     [
         ("file,label\na.jpg,3\nb c.jpg,tench\n", ["3", "tench"]),
         ("\ufefffile,class_index,synset,label\na.jpg,0,n01440764,tench\nb c.jpg,1,,goldfish\n", ["n01440764", "1"]),
-        ('label,file\nx,"a.jpg"\r\n"y, z",b c.jpg\r\n', ["x", "y, z"]),
+        ('label,file\nx,"a.jpg"\r\n"y, z",./b c.jpg\r\n', ["x", "y, z"]),
+        ("a.jpg 65\nb c.jpg 970\n", ["65", "970"]),
     ],
 )
 def test_flat_folder_with_a_table(tmp_path, text, label):
     for name in ("a.jpg", "b c.jpg", "unnamed.jpg"):
         (tmp_path / name).write_bytes(picture(1))
-    table = tmp_path / "labels.csv"
+    table = tmp_path / ("labels.csv" if "file" in text else "list.txt")
     table.write_text(text, encoding="utf-8", newline="")
     dataset = open_dataset(tmp_path, table)
     assert pairs(dataset) == list(zip(("a.jpg", "b c.jpg"), label))
@@ -93,6 +142,9 @@ def test_a_list_of_class_folders_gives_their_indices(tmp_path):
     assert pairs(open_dataset(tmp_path / "data", tmp_path / "names.txt")) == [
         ("cat/000.JPEG", "1"), ("dog/000.JPEG", "0"), ("emu/000.JPEG", "emu"),
     ]  # fmt: skip
+    (tmp_path / "names.txt").write_text('{"dog": 0,\n "cat": 1}\n')
+    with pytest.raises(UsageError, match=r"names.txt: taken as a list .* none of which is there .*cat, dog, emu"):
+        open_dataset(tmp_path / "data", tmp_path / "names.txt")
 
 
 def test_devkit_truth_goes_by_the_number_in_the_name(tmp_path):
@@ -164,14 +216,14 @@ def test_data_that_cannot_be_used_are_refused(tmp_path):
 
 
 def test_shards(tmp_path):
-    first = {"./a/0001.jpg": picture(1), "./a/0001.cls": b"4\n", "./a/0001.txt": b"?", "b/x.y.png": picture(2, "PNG")}
-    write_tar(tmp_path / "s-0.tar", {**first, "b/x.json": b'{"label": 2}'})
-    write_tar(
-        tmp_path / "s-1.tar", {"n01440764/" + "long" * 40 + ".JPEG": picture(3), "bad.jpg": b"", "bad.json": b"[1]"}
-    )
+    first = {"./a/0001.txt": b"caption", "./a/0001.jpg": picture(1), "./a/0001.cls": b"4\n", "./a/0001.npy": b"?"}
+    write_tar(tmp_path / "s-0.tar", {**first, "b/x.y.png": picture(2, "PNG"), "b/x.json": b'{"label": 2}'})
+    second = {"n01440764/" + "long" * 40 + ".JPEG": picture(3), "bad.jpg": b"", "bad.json": b"[1]"}
+    write_tar(tmp_path / "s-1.tar", {**second, "c.txt": b"tench\n", "c.jpg": picture(4)})
     expected = [
         ("s-0.tar/a/0001.jpg", "4"), ("s-0.tar/b/x.y.png", "2"),
         ("s-1.tar/n01440764/" + "long" * 40 + ".JPEG", "n01440764"), ("s-1.tar/bad.jpg", ""),
+        ("s-1.tar/c.jpg", "tench"),
     ]  # fmt: skip
     for data in (tmp_path, f"{tmp_path}/s-*.tar"):
         dataset = open_dataset(data)
@@ -181,8 +233,12 @@ def test_shards(tmp_path):
             picture(2, "PNG"),
             picture(3),
             b"",
+            picture(4),
         ]
-        assert dataset.kind == "2 tar shards" and dataset.notes == ("left out: 1 member, no picture by name",)
+        assert dataset.kind == "2 tar shards"
+        assert dataset.notes == ("left out: 1 member, no picture by name: s-0.tar/a/0001.npy",)
+    (tmp_path / "n01").mkdir()
+    assert open_dataset(tmp_path).notes[1] == "left out: what is beside the shards (1 files or folders)"
     assert pairs(open_dataset(tmp_path / "s-1.tar")) == expected[2:]
 
 
@@ -241,7 +297,7 @@ def test_wilsons_interval():
     ):
         found = wilson(right, total)
         assert max(abs(a - b) for a, b in zip(found, expected)) < 5.1e-5, (right, total, found)
-    assert wilson(0, 0) == (0.0, 1.0) and wilson(7, 7)[1] == 1.0
+    assert wilson(0, 0) == (0.0, 1.0) and wilson(7, 7)[1] == 1.0 and wilson(0, 3)[0] == 0.0
 
 
 def test_verdict():

@@ -3,6 +3,7 @@
 import csv
 import io
 import itertools
+import os
 
 import numpy as np
 import npmnv3
@@ -227,6 +228,33 @@ def test_shards_give_the_same_answers_as_folders(network, folder, whole, tmp_pat
     keys = ("label", "top1", "top5", "probabilities")
     table = rows((tmp_path / "o.csv").read_bytes())
     assert [[row[k] for k in keys] for row in table] == [[row[k] for k in keys] for row in rows(whole)]
+
+
+def test_titles_tell_networks_apart_as_briefly_as_possible(network, tmp_path):
+    def titles(*networks):
+        return [each.title for each in work.identify(networks)]
+
+    (tmp_path / "more").mkdir()
+    one, two, three = (write_network(tmp_path / name) for name in ("one.h5", "more/one.h5", "more/two.h5"))
+    shipped = "ppocr/text_direction"
+    dump = str(npmnv3.registry.shipped_dump(npmnv3.registry.REGISTRY[shipped]))
+    assert titles(one, shipped) == [MODEL, shipped]
+    assert titles(one, three, shipped) == [f"{MODEL} (one.h5)", f"{MODEL} (two.h5)", shipped]
+    assert titles(one, Network(MODEL, two)) == [f"{MODEL} ({one})", f"{MODEL} ({two})"]
+    assert titles(shipped, dump) == [shipped, f"{shipped} ({os.path.basename(dump)})"]
+
+
+def test_published_figures_are_those_of_the_weights(network):
+    model = npmnv3.load(network.model)
+    assert work.published(network, model) == (57.89, 80.194)
+    assert work.published(Network("torchvision/mobilenet_v3_large@V2"), model) == (75.274, 92.566)
+
+
+def test_data_that_a_worker_cannot_see_are_an_error(network, tmp_path):
+    dataset = open_dataset(class_folders(tmp_path / "data", 2))
+    (tmp_path / "data").rename(tmp_path / "moved")
+    with pytest.raises(UsageError, match="data: no such folder on "):
+        evaluate([network], dataset)
 
 
 def test_background_class_is_shown_as_minus_one(tmp_path, monkeypatch):

@@ -1,10 +1,9 @@
 """`npmnv3 agree`: two networks on the same pictures."""
 
-import json
 import sys
 
 from ..progress import progress_bar
-from .evaluate_command import add_data_arguments, show_dataset
+from .evaluate_command import add_data_arguments, print_json, show_dataset
 
 HELP = "compare two models on pictures: agreement of the first answers, margins, largest logit difference"
 
@@ -21,6 +20,7 @@ def add_arguments(parser):
 
 def run(args):
     from ..evaluation import Network, agree, open_dataset
+    from ..evaluation.files import shown
 
     a = Network(args.model_a, args.weights_a, args.engine)
     b = Network(args.model_b, args.weights_b, args.engine)
@@ -32,15 +32,17 @@ def run(args):
             progress=lambda done, agreement: tell(done, f"{len(agreement.disagreements)} apart"),
         )  # fmt: skip
     if args.json:
-        print(json.dumps(result, indent=1, ensure_ascii=False))
+        print_json(result)
     else:
         _print(result)
     for file in result["unreadable"]:
-        print(f"npmnv3 agree: unreadable: {file}", file=sys.stderr)
+        print(f"npmnv3 agree: unreadable: {shown(file)}", file=sys.stderr)
     return int(bool(result["unreadable"]))
 
 
 def _print(result):
+    from ..evaluation.files import shown
+
     print(f"A {result['model_a']}\nB {result['model_b']}\n")
     if not result["pictures"]:
         print("no picture could be compared")
@@ -49,9 +51,9 @@ def _print(result):
     margin, largest = result["margin"], result["largest_difference"]
     print(f"first answers agree on {result['agreement']:.2f}% of {pictures:,} pictures (95%: {low:.2f}..{high:.2f})")
     print(f"A's margin, first logit minus second: median {margin['median']:.4g}, smallest {margin['smallest']:.4g}")
-    print(f"largest logit difference {largest['value']:.4g}: {largest['file']}, class {largest['class']}")
+    print(f"largest logit difference {largest['value']:.4g}: {shown(largest['file'])}, class {largest['class']}")
     print(f"rms logit difference {result['rms_difference']:.4g}; {pictures / result['seconds']:.1f} pictures a second")
     for entry in result["disagreements"][:SHOWN]:
-        print(f"  {entry['file']}: A {entry['a']}, B {entry['b']} (A's margin {entry['margin']:.4g})")
+        print(f"  {shown(entry['file'])}: A {entry['a']}, B {entry['b']} (A's margin {entry['margin']:.4g})")
     if len(result["disagreements"]) > SHOWN:
         print(f"  ... and {len(result['disagreements']) - SHOWN:,} more")

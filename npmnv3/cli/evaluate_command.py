@@ -1,6 +1,7 @@
 """`npmnv3 evaluate`: accuracy on labelled pictures."""
 
 import json
+import math
 import sys
 
 from ..errors import UsageError
@@ -19,7 +20,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="CSV with columns file and label; or the devkit's ground truth; or class folders",
+        help="CSV with columns file and label; lines `file label`; the devkit's ground truth; or the class folders in order",
     )
     parser.add_argument("--csv", metavar="OUT", help="write the result of each picture here")
     parser.add_argument("--resume", action="store_true", help="go on from the CSV of an interrupted run")
@@ -69,7 +70,7 @@ def run(args):
             scheduler=args.scheduler, confusion=args.confusion, progress=progress,
         )  # fmt: skip
     if args.json:
-        print(json.dumps(results, indent=1, ensure_ascii=False))
+        print_json(results)
     else:
         _print(results, counts[-1] - counts[0], counts[0])
     return _report_failures(results)
@@ -81,6 +82,19 @@ def show_dataset(dataset, as_json):
     print(dataset.summary(), file=stream, flush=True)
     for note in dataset.notes:
         print(note, file=stream, flush=True)
+
+
+def print_json(result):
+    """As JSON has it: in ASCII, whatever bytes a file's name has, and null for what is not finite."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(entry) for key, entry in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(entry) for entry in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    print(json.dumps(plain(result), indent=1, allow_nan=False))
 
 
 def _running(tallies):
@@ -95,6 +109,9 @@ def _print(results, new, old):
     for result in results:
         if result["published"] and result["pictures"]:
             print(f"{result['model']}: top-1 {result['published']['verdict']}")
+        lost, unknown = len(result["unreadable"]), sum(result["unknown_labels"].values())
+        if lost or unknown:
+            print(f"{result['model']}: left out: {lost:,} unreadable, {unknown:,} of unknown label")
     seconds = results[0]["seconds"]
     resumed = f"; {old:,} were done before" if old else ""
     print(f"{new:,} pictures in {seconds:.1f} s, {new / seconds:.1f} a second{resumed}")
@@ -109,10 +126,10 @@ def _figures(result, which):
 
 def _report_failures(results):
     """Name what does not count, and the exit code."""
-    from ..evaluation.files import counted
+    from ..evaluation.files import counted, shown
 
     for file in dict.fromkeys(file for result in results for file in result["unreadable"]):
-        print(f"npmnv3 evaluate: unreadable: {file}", file=sys.stderr)
+        print(f"npmnv3 evaluate: unreadable: {shown(file)}", file=sys.stderr)
     for result in results:
         for label, pictures in result["unknown_labels"].items():
             print(

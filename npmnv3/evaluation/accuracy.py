@@ -9,7 +9,7 @@ from .confusion import Confusion, plot
 from .pools import pieces_of, workers as start_workers
 from .results import Row, Writer, resume as take_over
 from .statistics import Tally, verdict
-from .work import identify, load_all, top_answers
+from .work import identify, load_all, published, top_answers
 
 
 class Contender:
@@ -17,7 +17,7 @@ class Contender:
 
     def __init__(self, network, model, job, confusion):
         self.title, self.job, self.classes = network.title, job, Classes(model.labels)
-        self.published = model.variant.published if self.classes.imagenet else None
+        self.published = published(network, model) if self.classes.imagenet else (None, None)
         self.tally, self.confusion = Tally(), Confusion(self.classes) if confusion else None
 
     def row(self, picture, answer):
@@ -53,13 +53,13 @@ class Contender:
         }
 
     def _published(self):
-        if not self.published or self.published.top1 is None:
+        top1, top5 = self.published
+        if top1 is None:
             return None
-        figures = {"top1": self.published.top1, "top5": self.published.top5}
-        if self.tally.pictures:
-            figures["consistent"], figures["verdict"] = verdict(
-                self.published.top1, self.tally.share(self.tally.top1), self.tally.interval(self.tally.top1)
-            )
+        figures, tally = {"top1": top1, "top5": top5}, self.tally
+        if tally.pictures:
+            share, interval = tally.share(tally.top1), tally.interval(tally.top1)
+            figures["consistent"], figures["verdict"] = verdict(top1, share, interval)
         return figures
 
 
@@ -103,33 +103,46 @@ def evaluate(
     start = time.perf_counter()
     if resume and csv is None:
         raise UsageError("there is nothing to resume without a CSV; name it with --csv")
-    networks, data = identify(networks), dataset.fingerprint()
+    networks = identify(networks)
+    contenders = _contenders(networks, dataset.fingerprint(), confusion)
+    tallies = [contender.tally for contender in contenders.values()]
+    function = functools.partial(top_answers, networks, dataset.root)
+    with start_workers(workers, scheduler) as run:
+        done = _resume(csv, dataset, contenders) if resume else 0
+        pieces = pieces_of(dataset.pictures[done:], batch)
+        with Writer(csv, fresh=not resume) as writer:
+            if progress:
+                progress(done, tallies)
+            for pictures, answers in run(function, pieces):
+                _take(pictures, answers, contenders.values(), writer)
+                done += len(pictures)
+                if progress:
+                    progress(done, tallies)
+    if confusion:
+        plot(confusion, {title: contender.confusion for title, contender in contenders.items()})
+    return [contender.report(time.perf_counter() - start) for contender in contenders.values()]
+
+
+def _contenders(networks, data, confusion):
+    """{title: Contender} of identified networks and the data's fingerprint."""
     titles = [network.title for network in networks]
     if len(set(titles)) < len(titles):
         raise UsageError(f"the same model twice: {', '.join(titles)}")
-    contenders = [
-        Contender(network, model, f"{network.fingerprint}-{data}", confusion)
+    return {
+        network.title: Contender(network, model, f"{network.fingerprint}-{data}", confusion)
         for network, model in zip(networks, load_all(networks))
-    ]
-    tell = progress or (lambda done, tallies: None)
-    tallies = [contender.tally for contender in contenders]
+    }
 
-    def keep(row):
-        next(c for c in contenders if c.title == row.model).add(row)
 
-    jobs = {contender.title: contender.job for contender in contenders}
-    done = take_over(csv, dataset.pictures, jobs, keep) if resume else 0
-    function = functools.partial(top_answers, networks, dataset.root)
-    pieces = pieces_of(dataset.pictures[done:], batch)
-    with start_workers(workers, scheduler) as run, Writer(csv, fresh=not resume) as writer:
-        tell(done, tallies)
-        for pictures, answers in run(function, pieces):
-            rows = [c.row(p, answer) for p, of_all in zip(pictures, answers) for c, answer in zip(contenders, of_all)]
-            writer.write(b"".join(row.line() for row in rows))
-            for row in rows:
-                keep(row)
-            done += len(pictures)
-            tell(done, tallies)
-    if confusion:
-        plot(confusion, {contender.title: contender.confusion for contender in contenders})
-    return [contender.report(time.perf_counter() - start) for contender in contenders]
+def _resume(csv, dataset, contenders):
+    """Take over what a CSV has; the number of pictures that are done."""
+    jobs = {title: contender.job for title, contender in contenders.items()}
+    return take_over(csv, dataset.pictures, jobs, lambda row: contenders[row.model].add(row))
+
+
+def _take(pictures, answers, contenders, writer):
+    """Write down and count the answers on a batch of pictures."""
+    answered = [(c, c.row(p, answer)) for p, of_all in zip(pictures, answers) for c, answer in zip(contenders, of_all)]
+    writer.write(b"".join(row.line() for _, row in answered))
+    for contender, row in answered:
+        contender.add(row)

@@ -5,6 +5,7 @@ import warnings
 
 from ..containers import replacing
 from ..errors import UsageError, require
+from .files import shown
 
 NAMES = 3  # pictures named for each confusion
 WORST = 12  # confusions shown
@@ -35,7 +36,7 @@ class Confusion:
             pair = self.wrong.setdefault((label, answer), [0, []])
             pair[0] += 1
             if len(pair[1]) < NAMES:
-                pair[1].append(os.path.basename(row.file))
+                pair[1].append(shown(os.path.basename(row.file)))
 
     def shares(self):
         """Percent right by class, the worst first: list of (percent, class)."""
@@ -90,20 +91,20 @@ def _format(path):
 def _plot_classes(axes, title, confusion):
     shares = confusion.shares()
     axes.bar(range(len(shares)), [share for share, _ in shares], width=1.0, color="tab:blue")
-    axes.set(title=f"{title}: top-1 by class, sorted", xlabel=f"{len(shares)} classes", ylabel="percent", ylim=(0, 100))
-    lines = [f"{share:5.1f}  {confusion.classes.name(label)}" for share, label in shares[:WORST]]
+    axes.set(title=f"{title}: top-1 by class, sorted", xlabel=f"{len(shares):,} classes", ylabel="percent")
+    axes.set(xlim=(-0.5, max(1, len(shares)) - 0.5), ylim=(0, 100), xticks=[])
+    lines = [f"{share:5.1f}  {shown(confusion.classes.name(label))}" for share, label in shares[:WORST]]
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-    text = "\n".join(["worst classes", *lines])
-    axes.text(
-        0.02, 0.98, text, transform=axes.transAxes, va="top", family="monospace", size=8, bbox=box, parse_math=False
-    )
+    style = {"va": "top", "family": "monospace", "size": 8, "bbox": box, "parse_math": False}
+    axes.text(0.02, 0.98, "\n".join(["worst classes", *lines]), transform=axes.transAxes, **style)
 
 
 def _plot_worst(axes, worst):
     places = range(len(worst))
-    axes.barh(places, [pictures for pictures, *_ in worst], color="tab:orange")
-    axes.set_yticks(places, [f"{label} → {answer}" for _, label, answer, _ in worst], parse_math=False)
-    axes.invert_yaxis()
+    axes.barh(places, [pictures for pictures, *_ in worst], color="navajowhite")
+    axes.set_yticks(places, [f"{shown(label)} → {shown(answer)}" for _, label, answer, _ in worst], parse_math=False)
     axes.set(title="worst confusions: class → answer, and some of the pictures", xlabel="pictures")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylim(WORST - 0.5, -0.5)  # the worst on top, bars as thick however many there are
     for place, (_, _, _, names) in zip(places, worst):
-        axes.text(0.0, place, "  " + ", ".join(names), va="center", size=7, parse_math=False)
+        axes.text(0.0, place, "  " + ", ".join(names), va="center", size=7, parse_math=False, clip_on=True)

@@ -6,8 +6,8 @@ import os
 from dataclasses import dataclass
 
 from ..errors import UsageError
+from .files import SUFFIXES, Picture, counted, is_picture, parent, some
 from .labelfiles import ClassList, DevkitTruth, Table, read_label_file
-from .files import SUFFIXES, Picture, counted, is_picture
 from .tars import find_shards, list_shards
 
 
@@ -41,7 +41,7 @@ class Dataset:
         digest = hashlib.sha256()
         for picture in self.pictures:
             size = picture.place[2] if picture.place else _size(os.path.join(self.root, picture.file))
-            digest.update(repr((picture.file, picture.label, size)).encode("utf-8", "surrogateescape"))
+            digest.update(f"{picture.file}\0{picture.label}\0{size}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()[:8]
 
 
@@ -53,8 +53,8 @@ def open_dataset(data, labels=None, limit=None, *, labelled=True):
     data : path; a folder of class folders (n01440764/*.JPEG), a flat folder (needs `labels`), a tar shard, or a
         folder of them; a pattern (`val-*.tar`) stands for the shards that match
     labels : path, optional; a CSV with the columns `file` (a picture or a folder below `data`) and `label` (a class
-        index, synset or name), the ground-truth text of the ILSVRC2012 devkit, or a text with a class folder a line in
-        the order of the classes
+        index, synset or name), or the same as a text of lines `file label`; the ground-truth text of the ILSVRC2012
+        devkit; or a text with a class folder a line in the order of the classes
     limit : int, optional; only so many pictures, evenly spread over all of them
     labelled : bool; False takes any folder of pictures, labels being of no use
 
@@ -74,6 +74,8 @@ def open_dataset(data, labels=None, limit=None, *, labelled=True):
     shards = find_shards(data)
     if shards:
         root, pictures, notes = list_shards(shards, truth)
+        beside = len(os.listdir(data)) - len(shards) if os.path.isdir(data) else 0
+        notes += [f"left out: what is beside the shards ({beside:,} files or folders)"] if beside else []
         kind = counted(len(shards), "tar shard")
     elif os.path.isdir(data):
         root = data
@@ -93,16 +95,29 @@ def _list_folder(folder, truth, labelled):
     if isinstance(truth, Table):
         return "named in the labels file", *_list_table(folder, truth)
     found, others = _walk(folder)
-    notes = [f"left out: {counted(others, 'file')}, no picture by name"] if others else []
+    notes = [f"left out: {counted(len(others), 'file')}, no picture by name: {some(others)}"] if others else []
     if isinstance(truth, DevkitTruth):
         synsets = truth.synsets_of(found)
         return "flat folder with the devkit's ground truth", [Picture(*pair) for pair in zip(found, synsets)], notes
-    if labelled and found and not any("/" in file for file in found):
-        raise UsageError(f"{folder}: pictures without class folders; say their classes with a labels file (--labels)")
     if not labelled:
         return "folder", [Picture(file, "") for file in found], notes
-    names = truth or ClassList({})
-    return "class folders", [Picture(file, names.label_of(file)) for file in found], notes
+    if found and not any("/" in file for file in found):
+        raise UsageError(
+            f"{folder}: pictures without class folders; say their classes with a labels file (--labels), such as a CSV "
+            f"with the columns file and label"
+        )
+    return "class folders", _by_folder(found, truth or ClassList("", {})), notes
+
+
+def _by_folder(files, names):
+    """Pictures whose classes are their folders."""
+    if names.indices and not any(parent(file) in names.indices for file in files):
+        raise UsageError(
+            f"{names.path}: taken as a list of class folders, none of which is there (there are "
+            f"{some(sorted(set(map(parent, files))))}); other labels files are a CSV with the columns file and label, or "
+            f"the devkit's ground truth"
+        )
+    return [Picture(file, names.label_of(file)) for file in files]
 
 
 def _list_table(folder, table):
@@ -110,8 +125,7 @@ def _list_table(folder, table):
     pictures = []
     for name, label in table.labels.items():
         if os.path.isdir(os.path.join(folder, name)):
-            prefix = name.rstrip("/")
-            pictures += [Picture(f"{prefix}/{file}", label) for file in _walk(os.path.join(folder, name))[0]]
+            pictures += [Picture(f"{name}/{file}", label) for file in _walk(os.path.join(folder, name))[0]]
         else:
             pictures.append(Picture(name, label))
     named = {picture.file for picture in pictures}
@@ -119,30 +133,36 @@ def _list_table(folder, table):
         twice = next(file for file, count in collections.Counter(p.file for p in pictures).items() if count > 1)
         raise UsageError(f"{table.path}: {twice} is named twice, by itself and by its folder")
     left = [file for file in _walk(folder)[0] if file not in named]
-    notes = (
-        [f"left out: {counted(len(left), 'picture')} that {table.path} does not name: {_some(left)}"] if left else []
-    )
+    notes = [f"left out: {counted(len(left), 'picture')} that {table.path} does not name: {some(left)}"] if left else []
     return pictures, notes
 
 
 def _walk(folder):
-    """(pictures below a folder, sorted by path; number of other files). Class folders may be links, deeper ones not."""
-    found, others = [], 0
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be listed: {error.strerror or error}") from error
-    for entry in entries:
-        if not entry.is_dir():
-            others += not is_picture(entry.name)
-            found += [entry.name] * is_picture(entry.name)
-            continue
-        for inner, _, names in os.walk(entry.path):
-            prefix = os.path.relpath(inner, folder).replace(os.sep, "/")
-            pictures = [f"{prefix}/{name}" for name in names if is_picture(name)]
-            others += len(names) - len(pictures)
-            found += pictures
-    return sorted(found), others
+    """(pictures below a folder, names of what else is there), both sorted, as paths from it.
+
+    A folder that cannot be listed stands among the pictures as "folder/", the whole one as "", for nobody to overlook it.
+    Links to folders are followed in the topmost one alone, and there only if they do not lead back to where they are.
+    """
+    found, others, tops = [], [], [folder]
+    here = os.path.join(os.path.realpath(folder), "")
+
+    def below(path):
+        return "" if path == folder else os.path.relpath(path, folder).replace(os.sep, "/") + "/"
+
+    def unlisted(error):
+        found.append(below(error.filename))
+
+    for top in tops:
+        for inner, folders, names in os.walk(top, onerror=unlisted):
+            prefix = below(inner)
+            found += [prefix + name for name in names if is_picture(name)]
+            others += [prefix + name for name in names if not is_picture(name)]
+            for link in filter(os.path.islink, (os.path.join(inner, name) for name in folders)):
+                if inner != folder or here.startswith(os.path.join(os.path.realpath(link), "")):
+                    others.append(below(link))
+                else:
+                    tops.append(link)
+    return sorted(found), sorted(others)
 
 
 def _size(path):
@@ -150,7 +170,3 @@ def _size(path):
         return os.stat(path).st_size
     except OSError:
         return -1  # it will be reported when it is read
-
-
-def _some(names, count=3):
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

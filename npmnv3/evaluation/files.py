@@ -1,6 +1,7 @@
 """Pictures that are still files: where they lie, and their bytes."""
 
 import os
+import stat
 import sys
 from typing import NamedTuple
 
@@ -8,11 +9,14 @@ from ..errors import PictureError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
+MAX_BYTES = 1 << 29  # of a picture's file: 8 for each pixel of the largest picture that is decoded
+
 
 class Picture(NamedTuple):
     """A picture that has not been read yet.
 
-    file : path below the data's root, with "/"; in a shard "shard.tar/member"
+    file : path below the data's root, with "/"; in a shard "shard.tar/member"; with "/" at its end a folder that cannot
+        be listed, in place of the pictures in it
     label : its class as the data name it (an index, a synset, a name), "" where they say nothing
     place : (shard, offset, size) in bytes, where it lies in a tar shard
     """
@@ -37,11 +41,28 @@ def counted(number, what):
     return f"{number:,} {what}{'s' * (number != 1)}"
 
 
+def shown(name):
+    """A name as it can be printed: quoted where it has line breaks or bytes that are no text."""
+    return name if name.isprintable() else ascii(name)
+
+
+def some(names, count=3):
+    """The first names of a list, in one line."""
+    return ", ".join(map(shown, names[:count])) + (", ..." if len(names) > count else "")
+
+
 def read_picture(root, picture):
-    """The bytes of a picture; PictureError if they cannot be had."""
-    shard, offset, size = picture.place or (picture.file, 0, -1)
+    """The bytes of a picture; PictureError if they cannot be had, or are too many."""
+    path, offset, size = picture.place or (picture.file, 0, None)
+    path = os.path.join(root, path)
     try:
-        with open(os.path.join(root, shard), "rb") as file:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise PictureError(f"is {'a folder that cannot be listed' if stat.S_ISDIR(status.st_mode) else 'no file'}")
+        size = status.st_size if size is None else size
+        if size > MAX_BYTES:
+            raise PictureError(f"has {size:,} bytes; at most {MAX_BYTES:,} are taken")
+        with open(path, "rb") as file:
             file.seek(offset)
             return file.read(size)
     except OSError as error:

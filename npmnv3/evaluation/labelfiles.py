@@ -1,13 +1,15 @@
-"""Files that say which class a picture is of: a CSV, the ILSVRC2012 devkit's ground truth, a list of class folders."""
+"""Files that say which class a picture is of: a table, the ILSVRC2012 devkit's ground truth, a list of class folders."""
 
 import csv
+import io
 import os
+import posixpath
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from ..errors import UsageError
-from .files import parent
+from .files import is_picture, parent
 
 #: Columns of a CSV that can say the class, the exact ones first: names of classes may have two meanings.
 LABEL_COLUMNS = ("synset", "class_index", "label")
@@ -17,7 +19,7 @@ _VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.J
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV: the label of each picture, or folder of pictures."""
+    """The label of each picture, or folder of pictures."""
 
     path: str
     labels: dict[str, str]
@@ -32,6 +34,7 @@ class Table:
 class ClassList:
     """Class folders in the order of the classes: {folder: class index as text}; others speak for themselves."""
 
+    path: str
     indices: dict[str, str]
 
     def label_of(self, file):
@@ -102,12 +105,15 @@ def read_label_file(path):
         raise UsageError(f"{path}: an empty labels file")
     if path.lower().endswith(".csv") or "file" in lines[0].split(","):
         return Table(path, _read_table(path, text))
+    pairs = [line.rsplit(None, 1) for line in lines]
+    if all(len(pair) == 2 and is_picture(pair[0]) for pair in pairs):  # as PaddleClas and Caffe have it
+        return Table(path, _table(path, enumerate(pairs, 1)))
     if all(line.isascii() and line.isdigit() for line in lines):
         return _devkit(path, lines)
     if len(set(lines)) < len(lines):
         twice = next(line for i, line in enumerate(lines) if line in lines[:i])
         raise UsageError(f"{path}: the class {twice!r} stands there twice; a list of class folders names each once")
-    return ClassList({name: str(index) for index, name in enumerate(lines)})
+    return ClassList(path, {name: str(index) for index, name in enumerate(lines)})
 
 
 def _devkit(path, lines):
@@ -119,18 +125,29 @@ def _devkit(path, lines):
 
 
 def _read_table(path, text):
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    """{file: label} of a CSV."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     columns = [name for name in LABEL_COLUMNS if name in (reader.fieldnames or ())]
     if "file" not in (reader.fieldnames or ()) or not columns:
         raise UsageError(f"{path}: the columns are {', '.join(reader.fieldnames or ())}; expected file and label")
-    labels = {}
-    try:
+
+    def entries():
         for row in reader:
-            file, label = row["file"], next((row[name] for name in columns if row[name]), "")
-            if not file or None in row:
+            if not row["file"] or None in row:
                 raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
-            if labels.setdefault(file, label) != label:
-                raise UsageError(f"{path}: line {reader.line_num}: {file} is {label!r} here and {labels[file]!r} above")
+            yield reader.line_num, (row["file"], next((row[name] for name in columns if row[name]), ""))
+
+    try:
+        return _table(path, entries())
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _table(path, entries):
+    """{file: label} of (number of a line, (file, label))."""
+    labels = {}
+    for number, (file, label) in entries:
+        file = posixpath.normpath(file)  # ./a.jpg is a.jpg, and cats/ is cats
+        if labels.setdefault(file, label) != label:
+            raise UsageError(f"{path}: line {number}: {file} is {label!r} here and {labels[file]!r} above")
     return labels

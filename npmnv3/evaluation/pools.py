@@ -8,6 +8,8 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import signal
+import threading
 
 from ..engines.fast.team import thread_count
 from ..errors import Npmnv3Error, UsageError, require
@@ -84,7 +86,8 @@ def _cluster(scheduler):
         try:
             if kind == "local":
                 settings = {"n_workers": int(number), "threads_per_worker": 1, "dashboard_address": None}
-                scheduler = stack.enter_context(distributed.LocalCluster(**settings, silence_logs="ERROR"))
+                with _deaf_to_interrupts():
+                    scheduler = stack.enter_context(distributed.LocalCluster(**settings, silence_logs="ERROR"))
             client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, TimeoutError, distributed.TimeoutError, ValueError) as error:
@@ -99,6 +102,19 @@ def _cluster(scheduler):
             return _explained(_in_order(submit, work, room), distributed)
 
         yield run
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts():
+    """Processes that start within leave Ctrl-C, which a terminal sends to all, to this one, which then stops them."""
+    if threading.current_thread() is not threading.main_thread():  # nobody sends it there, nor can it be set
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _explained(results, distributed):

@@ -26,7 +26,8 @@ def wilson(right, total, z=Z95):
     middle = share + z * z / (2 * total)
     reach = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
-    return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
+    low, high = (middle - reach) / scale, (middle + reach) / scale
+    return low if right else 0.0, high if right < total else 1.0  # which rounding would miss by a hair
 
 
 class Tally:

@@ -6,16 +6,21 @@ import os
 import tarfile
 
 from ..errors import UsageError
+from .files import Picture, counted, is_picture, parent, some
 from .labelfiles import DevkitTruth
-from .files import Picture, counted, is_picture, parent
 
-MAX_LABEL = 1 << 16  # bytes of a .cls or .json beside a picture
+STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
+MAX_LABEL = 1 << 16  # bytes of such a member
 
 
 def find_shards(data):
     """The tar shards that `data` stands for, sorted: a shard, a pattern, or a folder with shards directly in it."""
     if os.path.isdir(data):
-        return sorted(entry.path for entry in os.scandir(data) if entry.name.endswith(".tar") and entry.is_file())
+        try:
+            names = sorted(name for name in os.listdir(data) if name.endswith(".tar"))
+        except OSError as error:
+            raise UsageError(f"{data}: cannot be listed: {error.strerror or error}") from error
+        return [path for path in (os.path.join(data, name) for name in names) if os.path.isfile(path)]
     if os.path.isfile(data):
         return [data]
     return sorted(glob.glob(data))
@@ -25,7 +30,8 @@ def list_shards(shards, truth=None):
     """The pictures of shards.
 
     A picture's class is what the labels file says or, without one, the content of the file `KEY.cls` beside it, the
-    entry "label" of `KEY.json`, or the name of its folder; KEY is its own path up to the first dot of its name.
+    entry "label" of `KEY.json`, the content of `KEY.txt`, or the name of its folder; KEY is its own path up to the first
+    dot of its name.
 
     Parameters
     ----------
@@ -42,22 +48,22 @@ def list_shards(shards, truth=None):
         A shard is damaged, compressed or no tar at all.
     """
     root = os.path.dirname(os.path.abspath(shards[0]))
-    pictures, others = [], 0
+    pictures, others = [], []
     for shard in shards:
         found, left = _list_shard(root, shard, truth)
         pictures += found
-        others += left
+        others += [f"{os.path.basename(shard)}/{name}" for name in left]
     if isinstance(truth, DevkitTruth):
         synsets = truth.synsets_of([picture.file for picture in pictures])
         pictures = [picture._replace(label=synset) for picture, synset in zip(pictures, synsets)]
-    notes = [f"left out: {counted(others, 'member')}, no picture by name"] if others else []
+    notes = [f"left out: {counted(len(others), 'member')}, no picture by name: {some(others)}"] if others else []
     return root, pictures, notes
 
 
 def _list_shard(root, shard, truth):
-    """(pictures, number of other members) of a shard."""
+    """(pictures, names of other members) of a shard."""
     where = os.path.relpath(os.path.abspath(shard), root).replace(os.sep, "/")
-    found, labels, others = [], {}, 0
+    found, labels, others = [], {extension: {} for extension in STATING}, []
     try:
         with tarfile.open(shard, "r:") as tar:
             while (member := tar.next()) is not None:
@@ -66,19 +72,22 @@ def _list_shard(root, shard, truth):
                 key, extension = _split(name)
                 if member.isfile() and is_picture(name):
                     found.append((name, (where, member.offset_data, member.size)))
-                elif member.isfile() and extension in ("cls", "json") and member.size <= MAX_LABEL:
-                    labels.setdefault(key, _label(extension, tar.extractfile(member).read()))
-                else:
-                    others += not member.isdir()
+                elif member.isfile() and extension in STATING and member.size <= MAX_LABEL:
+                    labels[extension][key] = _label(extension, tar.extractfile(member).read())
+                elif not member.isdir():
+                    others.append(name)
     except (tarfile.TarError, EOFError) as error:
         raise UsageError(f"{shard}: not a plain tar, or damaged ({error}); shards must not be compressed") from error
     except OSError as error:
         raise UsageError(f"{shard}: cannot be read: {error.strerror or error}") from error
-    if truth is None or isinstance(truth, DevkitTruth):
-        stated = [labels.get(_split(name)[0]) or parent(name) for name, _ in found]
-    else:
-        stated = [truth.label_of(name) for name, _ in found]
-    return [Picture(f"{where}/{name}", label, place) for (name, place), label in zip(found, stated)], others
+
+    def label_of(name):
+        if truth and not isinstance(truth, DevkitTruth):  # which goes by the order of all shards
+            return truth.label_of(name)
+        key, _ = _split(name)
+        return next((of[key] for of in labels.values() if of.get(key)), None) or parent(name)
+
+    return [Picture(f"{where}/{name}", label_of(name), place) for name, place in found], others
 
 
 def _split(name):
@@ -89,13 +98,13 @@ def _split(name):
 
 
 def _label(extension, data):
-    """The class that a .cls or .json states, or None."""
+    """The class that a .cls, .json or .txt states, or None."""
     try:
         text = data.decode("utf-8").strip()
-        if extension == "cls":
+        if extension != "json":
             return text
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     label = content.get("label") if isinstance(content, dict) else None
     return str(label).encode("utf-8", "replace").decode("utf-8") if isinstance(label, (int, str)) else None

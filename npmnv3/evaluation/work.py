@@ -12,7 +12,7 @@ from ..errors import PictureError, UsageError
 from ..images import preprocess
 from ..labels import top_k
 from ..model import load
-from ..variants import list_models
+from ..registry import REGISTRY
 from .files import read_picture
 
 TOP = 5
@@ -59,23 +59,44 @@ def identify(networks):
     if not networks:
         raise UsageError("no model to evaluate")
     models = tuple(_load(network) for network in networks)
-    names = [model.variant.full_name for model in models]
-    found = []
-    for network, model, name in zip(networks, models, names):
-        file = os.path.basename(network.weights or network.model)
-        found.append(
-            replace(
-                network,
-                model=network.model if network.model in list_models() else os.path.abspath(network.model),
-                weights=network.weights and os.path.abspath(network.weights),
-                engine=model.engine,
-                title=name if names.count(name) == 1 else f"{name} ({file})",
-                fingerprint=fingerprint(model),
-            )
+    found = tuple(
+        replace(
+            network,
+            model=network.model if _is_name(network) else os.path.abspath(network.model),
+            weights=network.weights and os.path.abspath(network.weights),
+            engine=model.engine,
+            title=title,
+            fingerprint=fingerprint(model),
         )
+        for network, model, title in zip(networks, models, _titles(networks, models))
+    )
     with _loading:
-        _keep(tuple(found), models)
-    return tuple(found)
+        _keep(found, models)
+    return found
+
+
+def _is_name(network):
+    return network.weights is not None or network.model in REGISTRY
+
+
+def _titles(networks, models):
+    """What results call the networks: by their weights' files too, or these by their paths, where names are the same."""
+    names = [n.model if n.model in REGISTRY else model.variant.full_name for n, model in zip(networks, models)]
+    files = [n.weights if _is_name(n) else n.model for n in networks]
+
+    def titles(written):
+        return [
+            f"{name} ({written(file)})" if file and names.count(name) > 1 else name for name, file in zip(names, files)
+        ]
+
+    brief = titles(os.path.basename)
+    return brief if len(set(brief)) == len(brief) else titles(os.fspath)
+
+
+def published(network, model):
+    """(top-1, top-5) in percent as published for what is run, each None where nothing is."""
+    entry = REGISTRY.get(network.model, model.variant.published)
+    return entry.top1, entry.top5
 
 
 def load_all(networks):
@@ -139,29 +160,23 @@ def top_answers(networks, root, pictures):
     list, for each picture a list, for each network either a list of (class index, label, probability), the most
     probable first, or a str: why the picture cannot be used
     """
-    models = load_all(networks)
-    answers = [[None] * len(models) for _ in pictures]
-    for number, readable, logits in _logits(models, root, pictures, answers):
-        for i, best in zip(readable, top_k(logits, TOP, models[number].labels)):
-            answers[i][number] = best
-    return answers
+    return _answers(networks, root, pictures, lambda model, logits: top_k(logits, TOP, model.labels))
 
 
 def both_logits(networks, root, pictures):
     """As `top_answers`, with the logits (classes,) in place of the most probable classes."""
-    models = load_all(networks)
-    answers = [[None] * len(models) for _ in pictures]
-    for number, readable, logits in _logits(models, root, pictures, answers):
-        for i, row in zip(readable, logits):
-            answers[i][number] = row
-    return answers
+    return _answers(networks, root, pictures, lambda model, logits: logits)
 
 
-def _logits(models, root, pictures, answers):
-    """(model's number, numbers of the readable pictures, their logits); what cannot be read is put into `answers`.
+def _answers(networks, root, pictures, told):
+    """For each picture, for each network, what `told` (model, logits of some pictures) says of it, or why nothing.
 
     A picture is decoded once for each recipe, whatever the number of models that share it.
     """
+    models = load_all(networks)
+    if not os.path.isdir(root):  # else all pictures would count as unreadable
+        raise UsageError(f"{root}: no such folder on {platform.node()}, which has pictures of it to work on")
+    answers = [[None] * len(models) for _ in pictures]
     for recipe in dict.fromkeys(model.preprocess for model in models):
         sharing = [number for number, model in enumerate(models) if model.preprocess == recipe]
         batch, readable = np.empty((len(pictures), 3, *recipe.side), np.float32), []
@@ -174,4 +189,7 @@ def _logits(models, root, pictures, answers):
                     answers[i][number] = " ".join(str(error).split())
         if readable:
             for number in sharing:
-                yield number, readable, models[number](batch[: len(readable)])
+                logits = models[number](batch[: len(readable)])
+                for i, answer in zip(readable, told(models[number], logits)):
+                    answers[i][number] = answer
+    return answers
