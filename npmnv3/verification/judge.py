@@ -121,7 +121,7 @@ def _explain(bench, report, overflow):
         report.explained_by.append(_entry(bench, trial, _certainty(trial, rivals[0] if rivals and not i else None)))
     seen = {row["fault"] for row in report.explained_by}
     for trial in others:  # of each other fault the best
-        if trial.gain > 0 and trial.fault not in seen and len(report.alternatives) < OTHERS:
+        if trial.gain > 0.5 and trial.touched and trial.fault not in seen and len(report.alternatives) < OTHERS:
             seen.add(trial.fault)
             report.alternatives.append(_entry(bench, trial, ""))
     return chain
@@ -156,15 +156,15 @@ def _entry(bench, trial, certainty):
 
 def _explained(report, cleared):
     parts = [
-        f"{row['text']}{_where(row['steps'])}: signal-to-noise rises from {row['snr_before_db']:.0f} to {row['snr_db']:.0f} dB ({row['certainty']})"
+        f"{row['text']}{_where(row['steps'], row['text'])}: signal-to-noise rises from {row['snr_before_db']:.0f} to {row['snr_db']:.0f} dB ({row['certainty']})"
         for row in report.explained_by
     ]
     rest = "" if cleared else "; something else is wrong as well"
     return "explained by: " + "; and ".join(parts) + rest
 
 
-def _where(steps):
-    if not steps or steps == [INPUT]:
+def _where(steps, text):
+    if not steps or steps == [INPUT] or len(steps) == 1 and steps[0] in text.split():
         return ""
     return f" at {steps[0]}" if len(steps) == 1 else f" at {len(steps)} steps ({steps[0]} ... {steps[-1]})"
 
