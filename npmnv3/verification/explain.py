@@ -15,6 +15,7 @@ RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain
 CLEAN = 6.0  # times the noise's power: what rounding alone may give
 MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be right in some blocks only
 ROUNDS = 3  # faults at most in one port
+SHOWN = 4  # tensors by which a fault of the input must have shown
 FEW = 3  # suspected blocks whose layers are looked at one by one
 
 
@@ -130,17 +131,23 @@ class Explainer:
         if changed is None:
             return None
         self.tried += 1
-        walks = self.walker.errors(changed, self._hopeless(errors))
+        everywhere = changed.pictures is not net.pictures
+        walks = self.walker.errors(changed, self._hopeless(errors, everywhere))
         trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in walks]
         return max((self._judged(trial, net, errors) for trial in trials), key=lambda t: t.gain)
 
-    def _hopeless(self, errors):
-        """A test of the errors found so far: even if all that is left came out right, the fault would not be believed."""
+    def _hopeless(self, errors, everywhere):
+        """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
+
+        One that changes the input shows at once.
+        """
         possible = {n: self._level(errors[n], n) - self._level(0.0, n) for n in self.counted if n in errors}
         total = sum(possible.values())
 
         def hopeless(found):
             gain = sum(self._level(errors[n], n) - self._level(e, n) for n, e in found.items() if n in possible)
+            if everywhere and len(found) >= SHOWN and gain < EXPLAINS / 2:
+                return True
             return gain + total - sum(possible[n] for n in found if n in possible) < EXPLAINS - MARGIN
 
         return hopeless

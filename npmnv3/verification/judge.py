@@ -31,6 +31,7 @@ def judge(bench, port, precision, factor, explain):
         if cleared:
             bench.adopt(chain[-1].net)
             failing = _fill(bench, report)
+            report.decisions = report.decisions or bench.decisions()
             if failing and len(chain) == 1:  # now that the tensors are surely matched
                 errors = [10 ** (-row.local.snr_db / 10) for row in failing]
                 report.explained_by[0]["snr_before_db"] = float(-10 * np.log10(np.mean(errors)))

@@ -16,8 +16,9 @@ from .faults_input import input_changes
 from .faults_rows import row_changes, shape_evidence
 from .inputs import pick_input
 from .judge import judge
-from .match import Matching, match, named_steps, with_probabilities
+from .match import Matching, match, with_probabilities
 from .measure import decisions, measure
+from .names import named_steps
 from .network import Net
 from .port import load_port, runs
 from .report import TensorReport
