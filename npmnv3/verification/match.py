@@ -93,9 +93,17 @@ class _Matcher:
                 view, how = self._pick_up(step)
             if view is not None:
                 self._assign(step.name, view, how)
+        self._name_outputs()
         copies = self._copies()
         self._leftovers()
         return Matching(self._in_order(), self.how, list(self.rest.values()), copies)
+
+    def _name_outputs(self):
+        """Where a block's last layer is all that its output is, the tensor goes by the block's name."""
+        for step in self.net.plan:
+            source = step.inputs[0]
+            if step.op == "identity" and step.name not in self.views and self.how.get(source) == "content":
+                self.views[step.name], self.how[step.name] = self.views.pop(source), self.how.pop(source)
 
     def _copies(self):
         """{port's name: step's name} of tensors that only repeat the numbers of one that is matched."""
