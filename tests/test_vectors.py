@@ -58,8 +58,10 @@ def test_files_hold_the_numbers(model, tmp_path, dtype):
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize(("dtype", "only"), [("float32", SOME), ("float16", SOME), ("int8", SOME), ("float32", "*")])
 def test_the_c_checker_compiles_without_a_warning_and_passes(model, tmp_path, dtype, only):
-    folder = tmp_path / "kit"
-    write_kit(make_kit(model, dtype=dtype, only=only), folder, "c")
+    folder, kit = tmp_path / "kit", make_kit(model, dtype=dtype, only=only)
+    write_kit(kit, folder, "c")
+    files = [folder / row["file"] for row in json.loads((folder / "manifest.json").read_text())["tensors"].values()]
+    assert kit.sizes("c")[1] == pytest.approx(sum(file.stat().st_size for file in files), rel=0.3)
     subprocess.run(
         ["cc", "-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "check.c", "-o", "check", "-lm"],
         cwd=folder,

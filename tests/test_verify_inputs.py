@@ -2,6 +2,9 @@
 
 import argparse
 import json
+import shutil
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -225,12 +228,34 @@ def test_the_page_is_one_file(model, x, tensors, tmp_path):
     assert text.index("diverges") < text.index("<img")
 
 
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_a_browser_shows_the_page(model, x, tensors, tmp_path):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    from npmnv3.verification.html import page
+
+    (tmp_path / "page.html").write_text(page(verify(model, tensors | {"logits": 0.8 * tensors["logits"]}, x)), "utf-8")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
+    picture = tmp_path / "page.png"
+    shot = ["--hide-scrollbars", "--window-size=1200,1600", f"--screenshot={picture}", (tmp_path / "page.html").as_uri()]
+    subprocess.run([CHROMIUM, *flags, *shot], check=True, capture_output=True, timeout=120)
+    with Image.open(picture) as image:
+        shown = np.asarray(image.convert("RGB")).astype(int)
+    assert shown.shape == (1600, 1200, 3)
+    for colour, what in (((185, 28, 28), "the verdict's bar"), ((194, 65, 12), "the local error"), ((29, 78, 216), "the inherited")):
+        seen = (np.abs(shown - colour).max(axis=2) < 8).sum()
+        assert seen > 100, f"{what} is not on the page"
+
+
 def test_onnx_files_of_other_makers_are_fine(tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    import subprocess
-    import sys
-
     import goldens
 
     folder = goldens.SHARED / "golden"

@@ -26,19 +26,24 @@ def _little(array):
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
 
 
+def is_inline(vectors):
+    return sum(vector.array.size for vector in vectors) <= INLINE
+
+
 @dataclass(frozen=True)
 class Format:
-    """A way of writing a kit: the suffix of an array's file, what a number takes, and what writes it all."""
+    """A way of writing a kit: what writes it all, the suffix of an array's file, and the bytes that a number takes."""
 
-    suffix: str
     write: object  # (kit, folder) -> None
-    text_bytes: object = None  # (vector) -> bytes a number, where it is not the array's own
+    suffix: str
+    bytes_of: object = lambda size: size  # (bytes of the number) -> bytes in the file, about
 
     def file(self, key):
         return _file_name(key) + self.suffix
 
-    def bytes_per_number(self, vectors):
-        return self.text_bytes or (lambda vector: vector.array.itemsize)
+    def size(self, vectors):
+        """Bytes of all the files, about."""
+        return sum(v.array.size * self.bytes_of(v.array.itemsize) for v in vectors)
 
 
 def _write_npy(kit, folder):
@@ -62,7 +67,7 @@ def _write_hex(kit, folder):
 
 def _write_c(kit, folder):
     """vectors.h with the tables, check.c, and the numbers: in headers if they are few, else in .bin files."""
-    inline = sum(v.array.size for v in kit.vectors.values()) <= INLINE
+    inline = is_inline(kit.vectors.values())
     if not inline:
         _write_bin(kit, folder)
     index = {key: i for i, key in enumerate(kit.vectors)}
@@ -132,10 +137,16 @@ def _c_step(step, index, tolerance):
     return f"    {{{head}, {step.kernel}, {sides}, {numbers}}},"
 
 
-#: name -> Format
-FORMATS = {
-    "npy": Format(".npy", _write_npy),
-    "bin": Format(".bin", _write_bin),
-    "c": Format(".h", _write_c, lambda vector: {4: 23, 2: 7, 1: 5}[vector.array.itemsize]),
-    "hex": Format(".hex", _write_hex, lambda vector: 2 * vector.array.itemsize + 1),
+NAMES = ("npy", "bin", "c", "hex")
+_FORMATS = {
+    "npy": Format(_write_npy, ".npy"),
+    "bin": Format(_write_bin, ".bin"),
+    "hex": Format(_write_hex, ".hex", lambda size: 2 * size + 1),
+    "c": Format(_write_c, ".bin"),
+    "c inline": Format(_write_c, ".h", {4: 23, 2: 7, 1: 5}.get),
 }
+
+
+def pick_format(name, vectors):
+    """The Format of that name for these vectors: C has few of them in its headers, and else in files."""
+    return _FORMATS["c inline" if name == "c" and is_inline(vectors) else name]

@@ -14,7 +14,7 @@ from ..engines.fold import canonical_arrays
 from ..errors import UsageError
 from ..ops.reference import apply
 from ..steps import INPUT
-from .formats import FORMATS
+from .formats import NAMES, pick_format
 
 DTYPES = ("float32", "float16", "int8")
 ROLES = ("weight", "bias", "gamma", "beta", "mean", "variance")
@@ -62,15 +62,12 @@ class Kit:
 
     def sizes(self, format):
         """(files, bytes) that `write_kit` will write, about."""
-        numbers = sum(v.array.size for v in self.vectors.values())
-        per_number = FORMATS[format].bytes_per_number(self.vectors.values())
-        return len(self.vectors) + 1, (
-            int(sum(v.array.size * per_number(v) for v in self.vectors.values())) if numbers else 0
-        )
+        return len(self.vectors) + 1, pick_format(format, self.vectors.values()).size(self.vectors.values())
 
     def manifest(self, format):
         """What the files are: a dict for JSON."""
-        files = {key: FORMATS[format].file(key) for key in self.vectors}
+        form = pick_format(format, self.vectors.values())
+        files = {key: form.file(key) for key in self.vectors}
         steps = []
         for step in self.steps:
             fields = {
@@ -192,8 +189,8 @@ def write_kit(kit, folder, format):
     ------
     UsageError
     """
-    if format not in FORMATS:
-        raise UsageError(f"format is {format!r}, expected one of {', '.join(FORMATS)}")
+    if format not in NAMES:
+        raise UsageError(f"format is {format!r}, expected one of {', '.join(NAMES)}")
     folder = pathlib.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already and not an empty folder; give a new one")
@@ -203,7 +200,7 @@ def write_kit(kit, folder, format):
         raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from error
     try:
         place = pathlib.Path(temporary)
-        FORMATS[format].write(kit, place)
+        pick_format(format, kit.vectors.values()).write(kit, place)
         (place / "manifest.json").write_text(json.dumps(kit.manifest(format), indent=1) + "\n", "utf-8")
         os.chmod(temporary, 0o755)
         if folder.exists():

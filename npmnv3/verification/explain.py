@@ -15,6 +15,8 @@ RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain
 CLEAN = 6.0  # times the noise's power: what rounding alone may give
 MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be right in some blocks only
 ROUNDS = 3  # faults at most in one port
+SHOWN = 4  # tensors by which a fault of the input must have shown
+FEW = 3  # suspected blocks whose layers are looked at one by one
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Trial:
     errors : {port tensor's name: squared relative error}
     gain : dB by which the tensors' errors fall, summed, errors below the noise counted as noise
     snr_db, before_db : signal-to-noise over the tensors that the fault touches, with it and without
-    blocks : tuple of str, where it is; () everywhere
+    blocks : tuple of str, blocks or steps where it is; () everywhere
     steps : tuple of str, the reference's steps that it changes
     touched : set of port tensors' names whose error it changes
     """
@@ -120,7 +122,8 @@ class Explainer:
         return trials
 
     def _try(self, change, net, errors, blocks=()):
-        where = (lambda name: block_of(name) in blocks) if blocks else (lambda name: True)
+        """The trial of a change in some blocks, or steps, or everywhere; None where it changes nothing."""
+        where = (lambda name: block_of(name) in blocks or name in blocks) if blocks else (lambda name: True)
         try:
             changed = change.apply(net, where)
         except ValueError:  # shapes that do not fit: no port has this fault
@@ -128,16 +131,23 @@ class Explainer:
         if changed is None:
             return None
         self.tried += 1
-        trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in self.walker.errors(changed, self._hopeless(errors))]
+        everywhere = changed.pictures is not net.pictures
+        walks = self.walker.errors(changed, self._hopeless(errors, everywhere))
+        trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in walks]
         return max((self._judged(trial, net, errors) for trial in trials), key=lambda t: t.gain)
 
-    def _hopeless(self, errors):
-        """A test of the errors found so far: even if all that is left came out right, the fault would not be believed."""
+    def _hopeless(self, errors, everywhere):
+        """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
+
+        One that changes the input shows at once.
+        """
         possible = {n: self._level(errors[n], n) - self._level(0.0, n) for n in self.counted if n in errors}
         total = sum(possible.values())
 
         def hopeless(found):
             gain = sum(self._level(errors[n], n) - self._level(e, n) for n, e in found.items() if n in possible)
+            if everywhere and len(found) >= SHOWN and gain < EXPLAINS / 2:
+                return True
             return gain + total - sum(possible[n] for n in found if n in possible) < EXPLAINS - MARGIN
 
         return hopeless
@@ -180,16 +190,18 @@ class Explainer:
         return self._try(trial.change, net, errors, good)
 
     def _single(self, net, errors, blocks):
-        """Each fault in each suspected block by itself."""
+        """Each fault in each suspected block by itself and, where few are suspected, in each layer by itself."""
+        few = blocks is not None and len(blocks) <= FEW
         if blocks is None:
             blocks = dict.fromkeys(block_of(step.name) for step in net.plan)
-        return [
-            t
-            for change in self.changes
-            if change.alone
-            for block in blocks
-            if (t := self._try(change, net, errors, (block,)))
-        ]
+        trials = []
+        for change in self.changes:
+            for block in blocks if few or change.alone else ():
+                trial = self._try(change, net, errors, (block,))
+                trials.append(trial)
+                if trial is not None and few and not change.whole and len(trial.steps) > 1:
+                    trials += [self._try(change, net, errors, (step,)) for step in trial.steps]
+        return [trial for trial in trials if trial is not None]
 
     def suspects(self, errors):
         """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""

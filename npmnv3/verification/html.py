@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import require
 
-CHANNEL_BINS = 64
+CHANNEL_BINS, CHANNEL_ROWS = 64, 32  # of the heat map, at most
 # Colours that stay apart for colour-blind readers and on paper.
 LOCAL, INHERITED, NOISE = "#c2410c", "#1d4ed8", "#94a3b8"
 
@@ -36,7 +36,7 @@ def page(report):
     jinja2 = require("jinja2", "report", "the HTML report")
     figures = {"depth": _depth(report), "channels": _channels(report), "picture": _picture(report.picture)}
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE)
-    return template.render(report=report, figures=figures)
+    return template.render(report=report, figures=figures, rows=CHANNEL_ROWS, db=_decibels)
 
 
 def _figure(width, height):
@@ -51,6 +51,10 @@ def _encoded(figure):
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
     return base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def _decibels(value):
+    return "exact" if value == np.inf else f"{value:.1f}"
 
 
 def _level(snr):
@@ -102,20 +106,23 @@ def _depth(report):
 
 def _channels(report):
     """A heat map: a row a tensor, its channels from left to right, the error in multiples of rounding."""
-    rows = report.tensors
+    worst = sorted(report.tensors, key=lambda row: (row.passes, -row.local.ratio))[:CHANNEL_ROWS]
+    rows = [row for row in report.tensors if row in worst]
     grid = np.full((len(rows), CHANNEL_BINS), np.nan)
     for i, row in enumerate(rows):
         parts = np.array_split(row.local.channels, min(CHANNEL_BINS, len(row.local.channels)))
-        worst = np.log10(np.maximum([part.max() for part in parts], 1e-2))
-        grid[i] = worst[np.arange(CHANNEL_BINS) * len(worst) // CHANNEL_BINS]
-    figure, axes = _figure(11, max(2.0, min(0.1 * len(rows) + 1, 9)))
+        levels = np.log10(np.maximum([part.max() for part in parts], 1e-2))
+        grid[i] = levels[np.arange(CHANNEL_BINS) * len(levels) // CHANNEL_BINS]
+    figure, axes = _figure(11, max(1.6, 0.17 * len(rows) + 1))
     image = axes.imshow(
-        grid, aspect="auto", cmap="magma", vmin=-1, vmax=max(4, np.nanmax(grid, initial=0)), interpolation="nearest"
+        grid, aspect="auto", cmap="magma", vmin=-1, vmax=max(3, np.nanmax(grid, initial=0)), interpolation="nearest"
     )
-    step = max(1, len(rows) // 40)
-    axes.set_yticks(range(0, len(rows), step), [row.step for row in rows[::step]], fontsize=6)
+    axes.set_yticks(range(len(rows)), [row.step for row in rows], fontsize=7)
+    for label, row in zip(axes.get_yticklabels(), rows):
+        label.set_color("black" if row.passes else LOCAL)
+        label.set_fontweight("normal" if row.passes else "bold")
     axes.set_xticks([0, CHANNEL_BINS - 1], ["first channel", "last"])
-    figure.colorbar(image, ax=axes, label="log10 of the local error\nin multiples of rounding", fraction=0.03)
+    figure.colorbar(image, ax=axes, label="log10 of local error\nover rounding", fraction=0.03)
     return _encoded(figure)
 
 
@@ -162,14 +169,14 @@ th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; 
 {% for row in report.alternatives %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td></td><td>{{ row.steps|length }}</td>
 <td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
 <h2 class="depth">Error along the depth</h2><img alt="error along the depth" src="data:image/png;base64,{{ figures.depth }}">
-<h2>Worst channels</h2><img alt="worst channels" src="data:image/png;base64,{{ figures.channels }}">
+<h2>Worst channels{% if report.tensors|length > rows %}, of the {{ rows }} worst tensors{% endif %}</h2><img alt="worst channels" src="data:image/png;base64,{{ figures.channels }}">
 <h2>Tensors</h2><div class="scroll"><table>
 <tr><th>step</th><th>port's tensor</th><th>layout</th><th>local dB</th><th>x {{ report.precision }}</th><th>max error</th><th>at</th><th>ULP, 99.9%</th>
 <th>accumulated dB</th><th>cosine</th><th>bits</th><th>worst channel</th></tr>
 {% for t in report.tensors %}<tr class="{{ '' if t.passes else 'bad' }}"><td>{{ t.step }}</td><td>{{ t.port }}</td><td>{{ t.layout }}</td>
-<td>{{ "%.1f"|format(t.local.snr_db) }}</td><td>{{ "%.3g"|format(t.local.ratio) }}</td><td>{{ "%.2e"|format(t.local.max_abs) }}</td><td>{{ t.local.place|join(", ") }}</td>
-<td>{{ "%.3g"|format(t.local.ulp_p999) }}</td><td>{{ "%.1f"|format(t.accumulated.snr_db) }}</td><td>{{ "%.7f"|format(t.accumulated.cosine) }}</td>
-<td>{{ "%.1f"|format(t.accumulated.effective_bits) }}</td><td>{{ t.local.worst_channel }} ({{ "%.0f"|format(100 * t.local.worst_channel_share) }}%)</td></tr>
+<td>{{ db(t.local.snr_db) }}</td><td>{{ "%.3g"|format(t.local.ratio) }}</td><td>{{ "%.2e"|format(t.local.max_abs) }}</td><td>{{ t.local.place|join(", ") }}</td>
+<td>{{ "%.3g"|format(t.local.ulp_p999) }}</td><td>{{ db(t.accumulated.snr_db) }}</td><td>{{ "%.7f"|format(t.accumulated.cosine) }}</td>
+<td>{{ db(t.accumulated.effective_bits) }}</td><td>{{ t.local.worst_channel }} ({{ "%.0f"|format(100 * t.local.worst_channel_share) }}%)</td></tr>
 {% endfor %}</table></div>
 {% if report.unmatched %}<h2>Fits no step</h2><p>{% for row in report.unmatched %}{{ row.port }} ({{ row.shape|join(", ") }}){{ ", " if not loop.last }}{% endfor %}</p>{% endif %}
 </body></html>

@@ -31,6 +31,7 @@ def judge(bench, port, precision, factor, explain):
         if cleared:
             bench.adopt(chain[-1].net)
             failing = _fill(bench, report)
+            report.decisions = report.decisions or bench.decisions()
             if failing and len(chain) == 1:  # now that the tensors are surely matched
                 errors = [10 ** (-row.local.snr_db / 10) for row in failing]
                 report.explained_by[0]["snr_before_db"] = float(-10 * np.log10(np.mean(errors)))
@@ -121,7 +122,7 @@ def _explain(bench, report, overflow):
         report.explained_by.append(_entry(bench, trial, _certainty(trial, rivals[0] if rivals and not i else None)))
     seen = {row["fault"] for row in report.explained_by}
     for trial in others:  # of each other fault the best
-        if trial.gain > 0 and trial.fault not in seen and len(report.alternatives) < OTHERS:
+        if trial.gain > 0.5 and trial.touched and trial.fault not in seen and len(report.alternatives) < OTHERS:
             seen.add(trial.fault)
             report.alternatives.append(_entry(bench, trial, ""))
     return chain
@@ -156,15 +157,15 @@ def _entry(bench, trial, certainty):
 
 def _explained(report, cleared):
     parts = [
-        f"{row['text']}{_where(row['steps'])}: signal-to-noise rises from {row['snr_before_db']:.0f} to {row['snr_db']:.0f} dB ({row['certainty']})"
+        f"{row['text']}{_where(row['steps'], row['text'])}: signal-to-noise rises from {row['snr_before_db']:.0f} to {row['snr_db']:.0f} dB ({row['certainty']})"
         for row in report.explained_by
     ]
     rest = "" if cleared else "; something else is wrong as well"
     return "explained by: " + "; and ".join(parts) + rest
 
 
-def _where(steps):
-    if not steps or steps == [INPUT]:
+def _where(steps, text):
+    if not steps or steps == [INPUT] or len(steps) == 1 and steps[0] in text.split():
         return ""
     return f" at {steps[0]}" if len(steps) == 1 else f" at {len(steps)} steps ({steps[0]} ... {steps[-1]})"
 
@@ -222,10 +223,12 @@ def _decoder(bench, report):
             return False
         text = f"another picture decoder: the input is off by up to {largest:.1f} of 255, {typical:.2f} on average"
         return _blame(report, "decoder", INPUT, text, "likely", row.local.snr_db, row.local.noise_db)
-    first = bench.net.plan[:3]
-    if INPUT in bench.views or row.step not in {step.name for step in first} or not 20 < row.local.snr_db < 50:
+    if INPUT in bench.views or not bench.given.pictures:
         return False
-    text = f"an input that is off a little all over, as by another picture decoder: {row.step} has {row.local.snr_db:.0f} dB"
+    error, typical = 10 ** (-row.local.snr_db / 10), bench.jittered(row.step)
+    if not typical / 1000 < error < 10 * typical:
+        return False
+    text = f"no fault that was tried; {row.step} is as far off as if another decoder gave pictures a few of 255 off"
     return _blame(report, "decoder", INPUT, text, "a guess", row.local.snr_db, row.local.noise_db)
 
 

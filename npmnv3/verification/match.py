@@ -5,19 +5,17 @@ one of the port's tensors, whatever it is called, wherever it stands and in whic
 breaks the chain, a layer with weights picks it up again: the two tensors of which one is that layer of the other.
 """
 
-import re
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..errors import UsageError
 from ..steps import INPUT, Step
+from .names import PROBABILITIES, by_name
 from .network import block_of, run_step
-from .tensors import correlation, sketch
+from .tensors import correlation, relative_error, sketch
 from .walk import GOOD
 
 WEAK = 0.5  # correlation from which a leftover tensor is taken for a leftover step's
-PROBABILITIES = "probabilities"
 _FOLLOWERS = ("batch_norm", "relu", "hard_swish", "hard_sigmoid", "softmax", "scale", "identity")
 
 
@@ -59,7 +57,7 @@ def match(net, arrays, x, tensors, given=None):
     Matching
     """
     given = given or {}
-    named = _by_name(net, tensors, given)
+    named = by_name(net, tensors, given)
     tensors = [t for t in tensors if given.get(t.name, "") is not None]
     first = _Matcher(net, arrays, x, tensors, named).run()
     # Once more with what the first pass found at the end, so that it serves as input too.
@@ -67,56 +65,6 @@ def match(net, arrays, x, tensors, given=None):
     if not late:
         return first
     return _Matcher(net, arrays, x, tensors, {**late, **named}).run()
-
-
-def _keys(net):
-    """{a name without what writers change: step's name}: our own, the sources' modules, and what everybody says."""
-    by_key = {_key(name): name for name in (INPUT, *net.steps)}
-    for step in net.plan:  # the module whose weight it is, under the source's own name
-        weight = step.param("weight") or step.param("gamma")
-        if weight:
-            by_key.setdefault(
-                _key(re.sub(r"([./](weight|kernel|depthwise_kernel|gamma))?(:0)?$", "", weight.name)), step.name
-            )
-    for alias, name in (("output", "logits"), ("data", INPUT), ("x", INPUT), ("softmax", PROBABILITIES)):
-        by_key.setdefault(alias, name)
-    return by_key
-
-
-def named_steps(net, tensors):
-    """{port tensor's name: step's name}, as far as names tell."""
-    by_key = _keys(net)
-    return {t.name: by_key[_key(t.name)] for t in tensors if _key(t.name) in by_key}
-
-
-def _by_name(net, tensors, given):
-    """{step's name: (PortTensor, "map" or "name")}, as far as names and the given map tell."""
-    steps, by_key = net.steps, _keys(net)
-    found, known = {}, {t.name for t in tensors}
-    for name, step in given.items():
-        if name not in known:
-            raise UsageError(f"the map names the tensor {name!r}, which the port does not have; it has {_some(known)}")
-        if step is not None and step != INPUT and step not in steps:
-            raise UsageError(
-                f"the map gives {name!r} the step {step!r}, which the network does not have; it has {_some(steps)}"
-            )
-    for tensor in tensors:
-        if tensor.name in given:
-            if given[tensor.name] is not None:
-                found[given[tensor.name]] = (tensor, "map")
-        elif (step := by_key.get(_key(tensor.name))) is not None and found.get(step, ("", ""))[1] != "map":
-            found.setdefault(step, (tensor, "name"))
-    return found
-
-
-def _key(name):
-    """A name without what writers change: case, and what stands between the words."""
-    return re.sub(r"[^a-z0-9]+", ".", name.lower()).strip(".")
-
-
-def _some(names):
-    names = sorted(names)
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
 class _Matcher:
@@ -145,9 +93,17 @@ class _Matcher:
                 view, how = self._pick_up(step)
             if view is not None:
                 self._assign(step.name, view, how)
+        self._name_outputs()
         copies = self._copies()
         self._leftovers()
         return Matching(self._in_order(), self.how, list(self.rest.values()), copies)
+
+    def _name_outputs(self):
+        """Where a block's last layer is all that its output is, the tensor goes by the block's name."""
+        for step in self.net.plan:
+            source = step.inputs[0]
+            if step.op == "identity" and step.name not in self.views and self.how.get(source) == "content":
+                self.views[step.name], self.how[step.name] = self.views.pop(source), self.how.pop(source)
 
     def _copies(self):
         """{port's name: step's name} of tensors that only repeat the numbers of one that is matched."""
@@ -339,6 +295,4 @@ def _thin(data, thin):
 
 
 def _like(found, expected):
-    from .tensors import relative_error
-
     return found.shape == expected.shape and relative_error(sketch(found), sketch(expected)) < GOOD

@@ -4,6 +4,7 @@ Faults need operations that no published network has (a stride on a 1x1 convolut
 steps like all others, with the operations below.
 """
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -26,7 +27,7 @@ class Net:
     def __post_init__(self):
         object.__setattr__(self, "plan", _with_shapes(self.plan, self.input_shape))
 
-    @property
+    @functools.cached_property
     def steps(self):
         """{name: Step}"""
         return {step.name: step for step in self.plan}
@@ -49,6 +50,7 @@ class Net:
         return replace(self, plan=tuple(plan), arrays={**self.arrays, **(arrays or {})})
 
 
+@functools.lru_cache(maxsize=4096)
 def block_of(name):
     """`blocks.3` of `blocks.3.se.squeeze`; elsewhere the first word: `stem`, `last`, `pool`, `head`, `logits`."""
     words = name.split(".")

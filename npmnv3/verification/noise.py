@@ -66,8 +66,8 @@ def trace(net, arrays, x, precision="float64", forced=None, keep=None):
     last = {name: index for index, step in enumerate(net.plan) for name in step.inputs}
     for index, step in enumerate(net.plan):
         inputs = [values[name] for name in step.inputs]
-        one_by_one = step.op == "global_avg_pool" and precision != "float64"
-        given[step.name] = rounded(_mean(*inputs) if one_by_one else run_step(step, inputs, arrays), precision)
+        plain = PLAIN.get(step.op) if precision != "float64" else None
+        given[step.name] = rounded(plain(step, arrays, *inputs) if plain else run_step(step, inputs, arrays), precision)
         values[step.name] = rounded(forced[step.name], precision) if step.name in forced else given[step.name]
         for name in set(step.inputs):
             if last[name] == index:
@@ -77,10 +77,23 @@ def trace(net, arrays, x, precision="float64", forced=None, keep=None):
     return given
 
 
-def _mean(x):
-    """The mean of each channel, summed pixel after pixel as plain loops do: NumPy's pairwise sums are better."""
+def _mean(step, arrays, x):
+    """The mean of each channel, summed pixel after pixel: NumPy's pairwise sums are better."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.cumsum(x.reshape(*x.shape[:2], -1), axis=2)[:, :, -1] / np.float32(x[0, 0].size)
+
+
+def _norm(step, arrays, x):
+    """As a factor and an offset: subtracting the mean first, as the reference does, is better."""
+    gamma, beta, mean, variance = (arrays[step.param(r).name] for r in ("gamma", "beta", "mean", "variance"))
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        factor = gamma / np.sqrt(variance + np.float32(step.eps))
+        offset = beta - mean * factor
+        return x * factor.reshape(-1, *(1,) * (x.ndim - 2)) + offset.reshape(-1, *(1,) * (x.ndim - 2))
+
+
+#: How plain engines do what the reference does with more care: the noise is theirs.
+PLAIN = {"global_avg_pool": _mean, "batch_norm": _norm}
 
 
 def precision_of(tensors):

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from ..blas import one_thread
 from ..engines.fold import canonical_arrays
 from ..errors import UsageError
 from ..model import Model, load
@@ -15,8 +16,9 @@ from .faults_input import input_changes
 from .faults_rows import row_changes, shape_evidence
 from .inputs import pick_input
 from .judge import judge
-from .match import Matching, match, named_steps, with_probabilities
+from .match import Matching, match, with_probabilities
 from .measure import decisions, measure
+from .names import named_steps
 from .network import Net
 from .port import load_port, runs
 from .report import TensorReport
@@ -64,8 +66,9 @@ def verify(
     tensors = load_port(port, given.x)
     if given.x is None:
         given = given.from_port(tensors)
-    bench = _Bench(model, given, tensors, map)
-    return judge(bench, _name(port), precision, float(factor), explain)
+    with one_thread():
+        bench = _Bench(model, given, tensors, map)
+        return judge(bench, _name(port), precision, float(factor), explain)
 
 
 def _name(port):
@@ -191,6 +194,12 @@ class _Bench:
     def floor(self, name, precision):
         """Mean squared error below which nothing is held against a port: half the last place of typical values."""
         return float(np.square(self.local[name]).mean()) * (noise.PRECISIONS[precision] / 2) ** 2 + 1e-60
+
+    def jittered(self, name):
+        """Squared relative error at a step of an input that is off by up to 2 of 255, as decoders differ."""
+        levels = np.random.default_rng(0).integers(-2, 3, self.x.shape) / 255
+        x = self.x + levels / np.asarray(self.model.preprocess.std)[:, None, None]
+        return relative_error(self.oracle[name], noise.trace(self.net, self.exact, x, keep=(name,))[name])
 
     def measures(self, precision, factor):
         """list of TensorReport."""

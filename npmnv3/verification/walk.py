@@ -73,6 +73,8 @@ class Walker:
             for name, step in self.step_of.items()
             if (block_of(step) in changed or step in self.unsure) and not self.base[name] < GOOD and step != INPUT
         }
+        if len(self.views) + len(self.free) < 2:  # nothing to take it for
+            doubtful = set()
         self._movable = {name for name in self.views if name in doubtful or block_of(name) in changed}
         walks = [frozenset(), doubtful] if doubtful else [frozenset()]
         return [self._walk(net, base=False, doubtful=which, hopeless=hopeless) for which in walks]
