@@ -5,6 +5,7 @@ filters, pickled objects, and sizes that the file cannot hold are refused before
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -13,7 +14,7 @@ import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -218,14 +219,14 @@ def _json_attributes(path, entry):
 
 
 def write_container(path, arrays, attributes):
-    """Write arrays and attributes to `path`, HDF5 or, if it ends in .npz, .npz; the same content gives the same bytes.
+    """Write arrays, {name: array} or pairs of them, and attributes to `path`, HDF5 or, if it ends in .npz, .npz.
 
-    The file appears whole or not at all.
+    The same content gives the same bytes. The file appears whole or not at all.
     """
     path = os.fspath(path)
     write = _write_npz if path.endswith(".npz") else _write_hdf5
     with replacing(path) as temporary:
-        write(temporary, arrays, attributes)
+        write(temporary, arrays.items() if isinstance(arrays, Mapping) else arrays, attributes)
 
 
 @contextlib.contextmanager
@@ -253,14 +254,14 @@ def _write_hdf5(path, arrays, attributes):
     with h5py.File(path, "w", track_order=True) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
-        for name, array in arrays.items():
+        for name, array in arrays:
             file.create_dataset(name, data=array, track_times=False)
 
 
 def _write_npz(path, arrays, attributes):
     text = np.array(json.dumps(attributes, ensure_ascii=False))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in {NPZ_ATTRIBUTES: text, **arrays}.items():
+        for name, array in itertools.chain([(NPZ_ATTRIBUTES, text)], arrays):
             info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             with archive.open(info, "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asarray(array), allow_pickle=False)
