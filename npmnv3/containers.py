@@ -5,21 +5,23 @@ filters, pickled objects, and sizes that the file cannot hold are refused before
 """
 
 import contextlib
+import itertools
 import json
 import math
-import mmap
 import os
 import stat
+import struct
 import tempfile
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from .errors import Npmnv3Error, WeightsError, require
+from .hdf5_texts import check_heaps, check_texts
 
 MAX_ENTRIES = 20_000
 MAX_TEXT = 1 << 20  # bytes of attributes
@@ -29,7 +31,7 @@ NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes,
 # What h5py, zipfile and NumPy's header reader raise on damaged bytes.
 _DAMAGE = (
     OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError, MemoryError,
-    SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError,
+    SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error,
 )  # fmt: skip
 
 
@@ -98,40 +100,27 @@ def _damage(what):
 @contextlib.contextmanager
 def _open_hdf5(path):
     h5py = require("h5py", "", f"reading {path} (an .npz dump does without)")
-    _check_heaps(path)
+    check_heaps(path)
     with h5py.File(path, "r") as file:
-        attributes = _hdf5_attributes(path, file)
+        attributes = _hdf5_attributes(h5py, path, file)
         entries = {}
         _list_group(h5py, path, file, "", entries, set(), os.path.getsize(path))
         yield attributes, entries
 
 
-def _check_heaps(path):
-    """Refuse a damaged heap of texts, on which the HDF5 library (2.0 at least) would walk in place for ever.
-
-    A heap is a run of objects, each with its size; the library steps from one to the next by that size, unchecked.
-    Source: HDF5 file format specification, III.E
-    """
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        start = data.find(b"GCOL\x01")
-        while start >= 0:
-            place, end = start + 16, min(start + int.from_bytes(data[start + 8 : start + 16], "little"), len(data))
-            while place + 16 <= end:
-                index = int.from_bytes(data[place : place + 2], "little")
-                size = int.from_bytes(data[place + 8 : place + 16], "little")
-                step = (size if index == 0 else 16 + (size + 7) // 8 * 8) % (1 << 64)
-                if step == 0:
-                    raise WeightsError(f"{path}: damaged: the heap of texts at byte {start} has an object without a size")
-                place += step
-            start = data.find(b"GCOL\x01", start + 5)
-
-
-def _hdf5_attributes(path, file):
+def _hdf5_attributes(h5py, path, file):
+    plain = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.STRING)
     attributes = {}
     for name in file.attrs:
-        size = file.attrs.get_id(name).get_storage_size()
+        attribute = file.attrs.get_id(name)
+        kind = attribute.get_type()
+        if kind.get_class() not in plain or attribute.shape is None:
+            raise WeightsError(f"{path}: attribute {name!r} is neither numbers nor texts")
+        size = attribute.get_storage_size()
         if size > MAX_TEXT:
             raise WeightsError(f"{path}: attribute {name!r} has {size} bytes, more than {MAX_TEXT}")
+        if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
+            check_texts(path, name, math.prod(attribute.shape), size, MAX_TEXT)
         attributes[name] = _plain(file.attrs[name])
     return attributes
 
@@ -232,15 +221,16 @@ def _json_attributes(path, entry):
 
 
 def write_container(path, arrays, attributes):
-    """Write arrays and attributes to `path`, HDF5 or, if it ends in .npz, .npz; the same content gives the same bytes.
+    """Write arrays, {name: array} or pairs of them, and attributes to `path`, HDF5 or, if it ends in .npz, .npz.
 
-    Numbers are little-endian whatever the machine. The file appears whole or not at all.
+    Numbers are little-endian whatever the machine. The same content gives the same bytes. The file appears whole or not
+    at all.
     """
     path = os.fspath(path)
-    arrays = {name: _little(array) for name, array in arrays.items()}
     write = _write_npz if path.endswith(".npz") else _write_hdf5
     with replacing(path) as temporary:
-        write(temporary, arrays, attributes)
+        pairs = arrays.items() if isinstance(arrays, Mapping) else arrays
+        write(temporary, ((name, _little(array)) for name, array in pairs), attributes)
 
 
 @contextlib.contextmanager
@@ -273,14 +263,14 @@ def _write_hdf5(path, arrays, attributes):
     with h5py.File(path, "w", track_order=True) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
-        for name, array in arrays.items():
+        for name, array in arrays:
             file.create_dataset(name, data=array, track_times=False)
 
 
 def _write_npz(path, arrays, attributes):
     text = _little(json.dumps(attributes, ensure_ascii=False))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in {NPZ_ATTRIBUTES: text, **arrays}.items():
+        for name, array in itertools.chain([(NPZ_ATTRIBUTES, text)], arrays):
             info = archive_member(f"{name}.npy")
             info.file_size = array.nbytes  # tells zipfile which of its two layouts is needed
             with archive.open(info, "w") as stream:

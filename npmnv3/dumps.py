@@ -35,7 +35,7 @@ class Weights:
     attributes: dict = field(default_factory=dict)
 
 
-def load_weights(weights, variant=None, num_classes=None):
+def load_weights(weights, variant=None, num_classes=None, *, keep=True):
     """Read a dump, or take a mapping, and check it against the network's plan, entry by entry.
 
     Parameters
@@ -43,6 +43,7 @@ def load_weights(weights, variant=None, num_classes=None):
     weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}
     variant : Variant, needed where the dump does not say which it is
     num_classes : int; default what the dump says, or what its classifier's shape tells
+    keep : bool, keep the arrays; if not, each is let go once it was checked, and stays an `Entry`, to be read again
 
     Returns
     -------
@@ -54,11 +55,11 @@ def load_weights(weights, variant=None, num_classes=None):
         One error lists every missing, extra, misshapen, wrongly typed and non-finite entry.
     """
     if isinstance(weights, Mapping):
-        return _check("the mapping", {}, _mapping_entries(weights), variant, num_classes)
+        return _check("the mapping", {}, _mapping_entries(weights), variant, num_classes, keep)
     if not isinstance(weights, (str, os.PathLike)):
         raise UsageError(f"weights is a {type(weights).__name__}, expected a dump's path or a mapping {{name: array}}")
     with open_container(weights) as (attributes, entries):
-        return _check(os.fspath(weights), attributes, entries, variant, num_classes)
+        return _check(os.fspath(weights), attributes, entries, variant, num_classes, keep)
 
 
 def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", licence="", dtype=None):
@@ -67,7 +68,7 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
     Parameters
     ----------
     path : str or os.PathLike; .npz gives that format, anything else HDF5
-    arrays : mapping {source's name: array}; checked as `load_weights` does
+    arrays : mapping {source's name: array, or `Entry`}; checked as `load_weights` does
     model : str, the network's name, `source/variant`
     labels : sequence of str, one a class, or the name of a label set
     preprocess : name of a recipe, or Preprocess; default the variant's
@@ -79,7 +80,7 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
     WeightsError, UsageError
     """
     variant = get_variant(model)
-    checked = load_weights(arrays, variant)
+    checked = load_weights(arrays, variant, keep=False)
     attributes = {
         "format": FORMAT,
         "version": VERSION,
@@ -92,9 +93,9 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
     }
     if labels:
         attributes["labels"] = labels if isinstance(labels, str) else [str(label) for label in labels]
-    stored = {name: _stored(name, array, dtype) for name, array in checked.arrays.items()}
     _labels("labels", attributes, variant, checked.num_classes)
     _preprocess("preprocess", attributes)
+    stored = ((name, _stored(name, entry.read(), dtype)) for name, entry in checked.arrays.items())
     write_container(path, stored, attributes)
 
 
@@ -113,12 +114,15 @@ def _stored(name, array, dtype):
 def _mapping_entries(mapping):
     entries = {}
     for name, value in mapping.items():
+        if isinstance(value, Entry):
+            entries[name] = value
+            continue
         array = np.asarray(value)
         entries[name] = Entry(array.shape, array.dtype, lambda array=array: array)
     return entries
 
 
-def _check(where, attributes, entries, variant, num_classes):
+def _check(where, attributes, entries, variant, num_classes, keep):
     variant = _variant(where, attributes, variant, num_classes)
     num_classes = _num_classes(where, attributes, entries, variant, num_classes)
     plan, folded = make_plan(variant, num_classes), False
@@ -127,8 +131,12 @@ def _check(where, attributes, entries, variant, num_classes):
     params = {param.name: param for step in plan for param in step.params}
     problems = _shape_problems(params, entries)
     # Only what has its expected shape is read, so a hostile file cannot make us allocate more than the network needs.
-    arrays = {name: entries[name].read() for name in params if name in entries and name not in problems}
-    problems |= _value_problems(params, arrays)
+    arrays = {}
+    for name in (name for name in params if name in entries and name not in problems):
+        array = entries[name].read()
+        arrays[name] = array if keep else entries[name]
+        if problem := _value_problem(name, array, params[name].role):
+            problems[name] = problem
     if problems:
         raise WeightsError(_message(where, variant, num_classes, problems))
     return Weights(
@@ -199,17 +207,15 @@ def _shape_problems(params, entries):
     return problems | {name: f"extra: {name} {entries[name].shape}" for name in entries if name not in params}
 
 
-def _value_problems(params, arrays):
-    """{name: what is wrong with its numbers}."""
-    problems = {}
-    for name, array in arrays.items():
-        bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
-        if bad.any():
-            place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
-            problems[name] = f"non-finite: {name} has {int(bad.sum())} NaN or infinite values, the first at {place}"
-        elif params[name].role == "variance" and (array < 0).any():
-            problems[name] = f"negative variance: {name}, down to {array.min():.4g}"
-    return problems
+def _value_problem(name, array, role):
+    """What is wrong with an array's numbers, None if nothing is."""
+    bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+    if bad.any():
+        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
+        return f"non-finite: {name} has {int(bad.sum())} NaN or infinite values, the first at {place}"
+    if role == "variance" and (array < 0).any():
+        return f"negative variance: {name}, down to {array.min():.4g}"
+    return None
 
 
 def _message(where, variant, num_classes, problems):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import struct
 import zipfile
 
 import goldens
@@ -172,9 +173,9 @@ def test_preprocessing_travels_with_the_dump(tmp_path):
         write_dump(path, random_state(MODEL), model=MODEL, preprocess="nonsense")
 
 
-def write_h5(path, change):
+def write_h5(path, change, libver=None):
     """A dump that `change(file)` has made hostile."""
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", libver=libver) as file:
         file.attrs.update({"source": "ppcls", "variant": MODEL.split("/")[1]})
         for name, array in random_state(MODEL).items():
             file[name] = array
@@ -230,6 +231,44 @@ def test_hostile_hdf5_is_refused(change, message, tmp_path):
     path = tmp_path / "dump.h5"
     write_h5(path, change)
     with pytest.raises(npmnv3.WeightsError, match=message):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("length", [1 << 21, 0x7FFFFFFF, 0xC0000000])
+def test_a_text_that_claims_to_be_endless_is_refused(length, libver, tmp_path):
+    """The HDF5 library would allocate what the text claims to have."""
+    path, more = tmp_path / "dump.h5", {f"note{i}": i for i in range(9)}  # so many attributes are kept another way
+    write_h5(path, lambda file: file.attrs.update(more, labels=[f"class {i:04}" for i in range(1000)]), libver=libver)
+    data = bytearray(path.read_bytes())
+    place = data.index(struct.pack("<IQ", len("class 0000"), data.index(b"GCOL\x01")), data.index(b"labels\0"))
+    data[place : place + 4] = struct.pack("<I", length)
+    path.write_bytes(data)
+    with pytest.raises(npmnv3.WeightsError, match=r"dump.h5: attribute 'labels' claims \d+ bytes of text, more than"):
+        load_weights(path)
+
+
+def test_one_long_text_for_every_class_is_refused(tmp_path):
+    """Small in the file, where every class may refer to the same text, but not in memory."""
+    path = tmp_path / "dump.h5"
+    write_h5(path, lambda file: file.attrs.update(labels=["x" * 50_000] + ["y"] * 999))
+    data = bytearray(path.read_bytes())
+    start = data.index(struct.pack("<I", 50_000), data.index(b"labels\0"))
+    data[start : start + 16_000] = data[start : start + 16] * 1000
+    path.write_bytes(data)
+    with pytest.raises(npmnv3.WeightsError, match="attribute 'labels' claims 50000000 bytes of text, more than 1048576"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [h5py.Empty("f4"), np.zeros(2, [("a", "i4"), ("b", "f4")]), np.array([b"ab"], "V2")],
+    ids=["empty", "compound", "opaque"],
+)
+def test_attributes_are_numbers_or_texts(value, tmp_path):
+    path = tmp_path / "dump.h5"
+    write_h5(path, lambda file: file.attrs.create("more", value))
+    with pytest.raises(npmnv3.WeightsError, match="dump.h5: attribute 'more' is neither numbers nor texts"):
         load_weights(path)
 
 

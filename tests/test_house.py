@@ -13,7 +13,7 @@ PACKAGE = goldens.ROOT / "npmnv3"
 LAYERS = (
     ("errors", "spec", "steps", "progress"),
     ("variants",),
-    ("plan", "counts", "ops", "blas", "labels", "images", "pictures", "pictures_plain", "resample", "containers", "data"),
+    ("plan", "counts", "ops", "blas", "labels", "images", "pictures", "pictures_plain", "resample", "containers", "hdf5_texts", "data"),
     ("engines", "dumps", "checkpoints", "registry", "onnx_export"),
     ("conversion",),
     ("fetching",),

@@ -5,6 +5,10 @@ files and ONNX, told by content. Files may come from anybody: nothing in them is
 do not hold.
 """
 
+import contextlib
+from dataclasses import replace
+
+from ..containers import Entry
 from ..errors import UsageError, WeightsError
 from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
 from .reader import Reader
@@ -12,7 +16,7 @@ from .record import Checkpoint, Layer
 from .states import choose
 from .torch_pickles import KNOWN
 
-__all__ = ["Checkpoint", "Layer", "read_checkpoint"]
+__all__ = ["Checkpoint", "Layer", "open_checkpoint", "read_checkpoint"]
 
 _KNOWN_FORMATS = (
     "torch's .pth (zip or legacy), .safetensors, paddle's .pdparams or .pdiparams (with its .pdmodel or .json beside "
@@ -48,13 +52,33 @@ def read_checkpoint(path_or_bytes, key=None):
     UsageError
         Nothing under `key`.
     """
+    with open_checkpoint(path_or_bytes, key) as (name, checkpoint), _named(name):
+        arrays = {n: value.read() if isinstance(value, Entry) else value for n, value in checkpoint.arrays.items()}
+        return replace(checkpoint, arrays=arrays)
+
+
+@contextlib.contextmanager
+def open_checkpoint(path_or_bytes, key=None):
+    """`read_checkpoint` for as long as the file is open: torch's arrays, each an `Entry`, are only read when asked for.
+
+    Yields
+    ------
+    (name, Checkpoint) : name is what errors call the file
+    """
     with Reader(path_or_bytes) as reader:
-        try:
+        with _named(reader.name):
             checkpoint = _read(reader, key)
             _check_names(checkpoint.arrays)
-        except (WeightsError, UsageError) as error:
-            raise type(error)(f"{reader.name}: {error}") from error
-    return checkpoint
+        yield reader.name, checkpoint
+
+
+@contextlib.contextmanager
+def _named(name):
+    """Put the file's name before what is wrong with it."""
+    try:
+        yield
+    except (WeightsError, UsageError) as error:
+        raise type(error)(f"{name}: {error}") from error
 
 
 def _read(reader, key):

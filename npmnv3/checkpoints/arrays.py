@@ -16,6 +16,11 @@ def itemsize(dtype):
     return 2 if dtype == BFLOAT16 else np.dtype(dtype).itemsize
 
 
+def numpy_dtype(dtype):
+    """The NumPy dtype, of the machine's byte order, that `from_bytes` makes of it."""
+    return np.dtype("f4" if dtype == BFLOAT16 else dtype)
+
+
 def check_shape(shape, what):
     """`shape` as a tuple of ints, or WeightsError if it is none that an array can have."""
     if not isinstance(shape, (tuple, list)) or len(shape) > MAX_DIMS or any(type(n) is not int or n < 0 for n in shape):

@@ -1,7 +1,7 @@
 """NumPy arrays as they lie in pickles, rebuilt without NumPy's own unpickling functions."""
 
 from ..errors import WeightsError
-from .arrays import check_shape, itemsize, shaped
+from .arrays import check_shape, numpy_dtype, shaped
 from .pickles import BASIC, Opaque, Stored, opaque, table
 
 _KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
@@ -39,29 +39,31 @@ class Array(Stored):
     def build(self, state):
         if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], Dtype):
             raise WeightsError("the pickle describes a NumPy array that is none")
-        _, shape, self.dtype, self.fortran, data = state
-        if type(self.dtype.kind) is not str or self.dtype.kind not in _KINDS:
-            raise WeightsError(f"the pickle has an array of {str(self.dtype.kind)[:50]}, expected numbers")
+        _, shape, self.stored_as, self.fortran, data = state
+        kind = self.stored_as.kind
+        if type(kind) is not str or kind not in _KINDS:
+            raise WeightsError(f"the pickle has an array of {str(kind)[:50]}, expected numbers")
+        self.dtype = numpy_dtype(kind)
         self.shape = check_shape(shape, "an array of the pickle")
         self.data = data.text if isinstance(data, Latin1) else data
         if type(self.data) not in (bytes, str):
             raise WeightsError(f"the pickle has an array whose data are a {type(self.data).__name__}")
         self.nbytes = len(self.data)
-        count = self.nbytes // itemsize(self.dtype.kind)
-        if self.nbytes % itemsize(self.dtype.kind) or count != _product(self.shape):
-            raise WeightsError(f"the pickle has an array {self.dtype.kind} {self.shape} of {self.nbytes} bytes")
+        if self.nbytes != _product(self.shape) * self.dtype.itemsize:
+            raise WeightsError(f"the pickle has an array {kind} {self.shape} of {self.nbytes} bytes")
 
-    def array(self):
+    def check(self):
         if self.data is None:
             raise WeightsError("the pickle has an array without content")
+
+    def read(self):
         if type(self.data) is str:
             try:
                 self.data = self.data.encode("latin-1")
             except UnicodeEncodeError as error:
                 raise WeightsError(f"the pickle has an array whose text is no latin-1: {error.reason}") from error
-        return shaped(
-            self.data, self.dtype.kind, self.shape, "an array", order=self.dtype.order, fortran=bool(self.fortran)
-        )
+        kind, order = self.stored_as.kind, self.stored_as.order
+        return shaped(self.data, kind, self.shape, "an array", order=order, fortran=bool(self.fortran))
 
 
 def _product(shape):

@@ -10,6 +10,8 @@ import pickletools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import WeightsError
 
 MAX_OPCODES = 500_000  # a training state of the largest network has a fifth of that
@@ -42,13 +44,20 @@ class Opaque:
 class Stored(Opaque):
     """An array that was found and not yet read.
 
+    shape, dtype : of the array
     nbytes : int, what it takes once it is read
     """
 
+    shape: tuple[int, ...]
+    dtype: np.dtype
     nbytes: int
 
-    def array(self):
-        """Read it: a read-only array, a view of shared bytes where that can be."""
+    def check(self):
+        """WeightsError if something of it is missing; before that shape and dtype may be, too."""
+        raise NotImplementedError
+
+    def read(self):
+        """The array, read-only, a view of shared bytes where that can be."""
         raise NotImplementedError
 
 

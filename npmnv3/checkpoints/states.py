@@ -1,5 +1,6 @@
 """Which of a pickle's dicts is the network's state."""
 
+from ..containers import Entry
 from ..errors import UsageError, WeightsError
 from .pickles import Stored
 from .record import Checkpoint
@@ -26,7 +27,7 @@ def choose(kind, top, key, file_size):
 
     Returns
     -------
-    Checkpoint
+    Checkpoint, its arrays as `Entry`
 
     Raises
     ------
@@ -55,7 +56,7 @@ def choose(kind, top, key, file_size):
         notes.append(f"took {prefix!r} off every name")
     structured = found[taken].get(STRUCTURED)
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
-    return Checkpoint(kind, _arrays(stored, file_size), taken, others, tuple(notes), metadata)
+    return Checkpoint(kind, _entries(stored, file_size), taken, others, tuple(notes), metadata)
 
 
 def _candidates(top):
@@ -89,11 +90,13 @@ def _strip(stored):
     return stored, taken_off
 
 
-def _arrays(stored, file_size):
+def _entries(stored, file_size):
+    for value in stored.values():
+        value.check()
     total = sum(value.nbytes for value in stored.values())
     if total > MAX_RATIO * file_size:
         raise WeightsError(f"the tensors would take {total} bytes, out of a file of {file_size}: refused")
-    return {name: value.array() for name, value in stored.items()}
+    return {name: Entry(value.shape, value.dtype, value.read, name) for name, value in stored.items()}
 
 
 def _listed(names):

@@ -1,12 +1,11 @@
 """Tensors as they lie in torch's pickles: a storage, and how the tensor's elements lie in it."""
 
-import functools
 import math
 
 import numpy as np
 
 from ..errors import WeightsError
-from .arrays import BFLOAT16, check_shape, from_bytes, itemsize
+from .arrays import BFLOAT16, check_shape, from_bytes, itemsize, numpy_dtype
 from .numpy_pickles import KNOWN as NUMPY
 from .pickles import Opaque, Stored, opaque, table
 
@@ -24,23 +23,25 @@ class StorageType(Opaque):
 
 
 class Storage(Opaque):
-    """A run of elements that tensors share; `read` gives its bytes."""
+    """A run of elements that tensors share; `read` gives its bytes, and `tensors` is how many share it."""
 
     def __init__(self, key, kind, count):
         self.key, self.kind, self.count = key, kind, count
-        self.order, self.read = "<", None
+        self.order, self.read, self.tensors, self._kept = "<", None, 0, None
 
     @property
     def nbytes(self):
         """Bytes in the file."""
         return self.count * itemsize(self.kind.dtype)
 
-    @functools.cached_property
     def flat(self):
-        """(count,) array"""
-        if self.read is None:
-            raise WeightsError(f"storage {self.key!r} is not in the file: cut off")
-        return from_bytes(self.read(), self.kind.dtype, f"storage {self.key!r}", order=self.order)
+        """(count,) array: kept for further tensors, where there are any."""
+        if self._kept is not None:
+            return self._kept
+        flat = from_bytes(self.read(), self.kind.dtype, f"storage {self.key!r}", order=self.order)
+        if self.tensors > 1:
+            self._kept = flat
+        return flat
 
 
 class Part(Opaque):
@@ -69,12 +70,19 @@ class Tensor(Stored):
                 f"{what} has shape {self.shape}, strides {self.strides} and offset {self.offset}: "
                 f"more than the storage's {self.storage.count} elements"
             )
-        self.nbytes = self.size * (4 if self.storage.kind.dtype == BFLOAT16 else itemsize(self.storage.kind.dtype))
+        self.dtype = numpy_dtype(self.storage.kind.dtype)
+        self.nbytes = self.size * self.dtype.itemsize
+        self.storage.tensors += 1
 
-    def array(self):
+    def check(self):
+        if self.storage.read is None:
+            raise WeightsError(f"storage {self.storage.key!r} is not in the file: cut off")
+
+    def read(self):
+        flat = self.storage.flat()
         if not self.size:
-            return self.storage.flat[:0].reshape(self.shape)
-        flat = self.storage.flat[self.offset :]
+            return flat[:0].reshape(self.shape)
+        flat = flat[self.offset :]
         steps = [step * flat.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 

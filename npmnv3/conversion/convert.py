@@ -1,10 +1,11 @@
 """Checkpoints to dumps."""
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass, replace
 
-from ..checkpoints import read_checkpoint
+from ..checkpoints import open_checkpoint
 from ..dumps import load_weights, write_dump
 from ..errors import UsageError, WeightsError
 from ..variants import get_variant
@@ -91,9 +92,12 @@ def convert(path, out=None, model=None, key=None, dtype=None):
     out = _out(path, out)
     if is_dump(path):
         return _convert_dump(path, out, variant, key, dtype)
-    weights, reasons, notes = _load(path, variant, key)
-    about = {name: weights.attributes[name] for name in ("origin", "licence")}
-    return _write(out, weights, dtype, reasons, notes, labels=weights.labels, **about)
+    # Array by array from file to file: never are all of them in memory, where the format allows that.
+    with open_checkpoint(path, key) as (name, checkpoint), _named(name):
+        fit, reasons, notes = _find(checkpoint, path, variant)
+        arrays = matcher(checkpoint).state(checkpoint, fit)
+        about = {"origin": _origin(path), "licence": fit.variant.source.licence, "labels": _labels(fit)}
+        return _write(out, arrays, fit, dtype, reasons, notes, **about)
 
 
 def load_checkpoint(path, variant=None, num_classes=None, key=None):
@@ -114,50 +118,58 @@ def load_checkpoint(path, variant=None, num_classes=None, key=None):
     ------
     WeightsError, UsageError
     """
-    weights, _, _ = _load(path, variant, key)
-    if num_classes not in (None, weights.num_classes):
-        raise WeightsError(f"{os.fspath(path)}: has {weights.num_classes} classes, expected {num_classes}")
-    return weights
-
-
-def _load(path, variant, key):
-    """(Weights, reasons, notes) of a checkpoint file."""
-    checkpoint = read_checkpoint(path, key)
-    try:
-        found = None if variant else identify(checkpoint, path)
-        fit = _fit(checkpoint, variant) if variant else _identified(found)
+    with open_checkpoint(path, key) as (name, checkpoint), _named(name):
+        fit, _, _ = _find(checkpoint, path, variant)
+        if num_classes not in (None, fit.num_classes):
+            raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
         weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
+    about = {"origin": _origin(path), "licence": fit.variant.source.licence}
+    return replace(weights, labels=_labels(fit) or weights.labels, attributes=about)
+
+
+def _find(checkpoint, path, variant):
+    """(Fit, reasons, notes): to this network, or, where it is None, to the one that the checkpoint is found to be."""
+    if variant:
+        fit = _fit(checkpoint, variant)
+        return fit, (), (*checkpoint.notes, *fit.notes)
+    found = identify(checkpoint, path)
+    return _identified(found), found.reasons, found.notes
+
+
+def _labels(fit):
+    """What a checkpoint's classes are called where that is not the network's usual."""
+    return "imagenet-background" if has_background(fit) else None
+
+
+@contextlib.contextmanager
+def _named(name):
+    """Put the file's name before what is wrong with it."""
+    try:
+        yield
     except WeightsError as error:
-        raise WeightsError(f"{os.fspath(path)}: {error}") from error
-    weights = replace(
-        weights,
-        labels="imagenet-background" if has_background(fit) else weights.labels,
-        attributes={"origin": _origin(path), "licence": fit.variant.source.licence},
-    )
-    return (weights, found.reasons, found.notes) if found else (weights, (), (*checkpoint.notes, *fit.notes))
+        raise WeightsError(f"{name}: {error}") from error
 
 
 def _convert_dump(path, out, variant, key, dtype):
     """Write a dump in the other format, or in another dtype, with what it says of itself."""
     checkpoint, reasons, notes = read_dump_shapes(path, key), (), ()
     if variant is None and not {"source", "variant"} <= checkpoint.metadata.keys():
-        found = identify(checkpoint, path)
-        try:
-            variant, reasons, notes = _identified(found).variant, found.reasons, found.notes
-        except WeightsError as error:
-            raise WeightsError(f"{os.fspath(path)}: {error}") from error
+        with _named(os.fspath(path)):
+            fit, reasons, notes = _find(checkpoint, path, None)
+        variant = fit.variant
     weights = load_weights(path, variant)
     about = weights.attributes
     return _write(
-        out, weights, dtype, reasons, notes, origin=about.get("origin") or _origin(path), labels=weights.labels,
+        out, weights.arrays, weights, dtype, reasons, notes, origin=about.get("origin") or _origin(path), labels=weights.labels,
         licence=about.get("licence") or weights.variant.source.licence, preprocess=about.get("preprocess"),
     )  # fmt: skip
 
 
-def _write(out, weights, dtype, reasons, notes, **about):
-    model = weights.variant.full_name
-    write_dump(out, weights.arrays, model=model, dtype=dtype, **about)
-    return Converted(out, model, weights.num_classes, weights.folded, about["origin"], reasons, notes)
+def _write(out, arrays, network, dtype, reasons, notes, **about):
+    """Write the dump of a network: anything with its variant, num_classes and folded."""
+    model = network.variant.full_name
+    write_dump(out, arrays, model=model, dtype=dtype, **about)
+    return Converted(out, model, network.num_classes, network.folded, about["origin"], reasons, notes)
 
 
 def _fit(checkpoint, variant):
