@@ -5,6 +5,7 @@ import io
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import checkpoint_files as files
 import goldens
@@ -491,6 +492,34 @@ def test_wrapped_checkpoint_with_key(tmp_path):
         done = convert(path, tmp_path / "x.npz", key=key)
         assert done.model == SMALL and any("module." in note for note in done.notes)
         assert_holds(done.path, expected)
+
+
+@pytest.mark.parametrize("writer", [files.torch_zip, files.torch_legacy])
+@pytest.mark.parametrize("shared", [False, True])
+def test_not_all_arrays_are_in_memory_at_once(writer, shared, tmp_path):
+    """But where tensors share a storage, which is then held."""
+    state = random_state("torchvision/mobilenet_v3_large", 10)
+    counters = {name: array for name, array in state.items() if array.dtype.kind == "i"}
+    values = {name: array for name, array in state.items() if array.dtype.kind == "f"}
+    top = {name: files.tensor(name, array, kind="Long") for name, array in counters.items()}
+    if shared:
+        storages, place = {**counters, "all": np.concatenate([array.ravel() for array in values.values()])}, 0
+        for name, array in values.items():
+            top[name] = files.tensor("all", array, offset=place, count=storages["all"].size)
+            place += array.size
+    else:
+        storages, top = state, top | {name: files.tensor(name, array) for name, array in values.items()}
+    path = tmp_path / "x.pth"
+    path.write_bytes(writer(top, storages))
+    tracemalloc.start()
+    try:
+        done = convert(path, tmp_path / "x.npz")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert_holds(done.path, state)
+    size, largest = path.stat().st_size, max(array.nbytes for array in state.values())
+    assert peak < (2 * size if shared else 3 * largest + (3 << 20)), f"{peak} bytes for a file of {size}"
 
 
 def test_attributes_and_background_labels(tmp_path):
