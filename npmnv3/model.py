@@ -11,7 +11,7 @@ import numpy as np
 from . import images, labels
 from .dumps import load_weights
 from .engines import make_engine
-from .errors import MissingWeightsError, Npmnv3Error, PictureError, UsageError
+from .errors import MissingWeightsError, PictureError, UsageError
 from .plan import check_side, make_plan
 from .registry import REGISTRY, shipped_dump
 from .variants import get_variant, list_models

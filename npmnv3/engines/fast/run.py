@@ -10,7 +10,6 @@ import numpy as np
 from ...errors import Npmnv3Error
 from .kernels.record import ABANDONED, BARRIER_BYTES
 from .memory import Regions, aligned, views
-from .profile import peak_command
 from .team import RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
@@ -99,6 +98,8 @@ class Bound:
         ({label: seconds}, multiply-adds a second that the core reaches with nothing else to do): the least, and the most,
         of some rounds, in each of which both are measured
         """
+        from .profile import peak_command  # and with it the compiler, which an ordinary run does without
+
         execute, (start, count), step = self._library.execute, self._lists[0], self._commands[0].strides[0]
         peak, work = peak_command(self._library)
         best = np.full(count + 2, np.inf)
