@@ -4,7 +4,10 @@ An engine is a function (network, batch, threads) -> callable (x) -> logits. It 
 so that an ImportError means: not installed.
 """
 
+import contextlib
 import importlib.util
+import os
+import tempfile
 
 
 def npmnv3_fast(network, batch, threads):
@@ -75,12 +78,52 @@ def litert(network, batch, threads):
     return run
 
 
+@contextlib.contextmanager
+def _silence():
+    """Keep programs that are started from writing to standard output."""
+    before = os.dup(1)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+def ncnn_engine(network, batch, threads):
+    import ncnn
+    import numpy as np
+    import pnnx
+    import torch
+
+    from .torch_network import TorchNetwork
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.opt.use_fp16_packed = net.opt.use_fp16_storage = net.opt.use_fp16_arithmetic = False
+    sample = torch.zeros(1, 3, *network.side)
+    with tempfile.TemporaryDirectory() as folder:
+        with _silence():
+            pnnx.export(TorchNetwork(network.plan, network.params).eval(), f"{folder}/network.pt", (sample,), fp16=False)
+        net.load_param(f"{folder}/network.ncnn.param")
+        net.load_model(f"{folder}/network.ncnn.bin")
+
+    def one(picture):
+        with net.create_extractor() as extractor:
+            extractor.input("in0", ncnn.Mat(picture))
+            return np.array(extractor.extract("out0")[1])
+
+    return lambda x: np.stack([one(picture) for picture in x])  # it has no batches
+
+
 #: name in the tables -> (engine, packages that it needs)
 ENGINES = {
     "npmnv3": (npmnv3_fast, ("llvmlite",)),
     "onnxruntime": (onnxruntime, ("onnxruntime", "onnx")),
     "openvino": (openvino, ("openvino", "onnx")),
     "litert": (litert, ("ai_edge_litert", "litert_torch", "torch")),
+    "ncnn": (ncnn_engine, ("ncnn", "pnnx", "torch")),
     "torch": (torch_eager, ("torch",)),
     "npmnv3 numpy": (npmnv3_numpy, ()),
 }
