@@ -89,7 +89,7 @@ EXTRAS = (
     PublishedFile(_SQLAI_SMALL, "300", _beside(_SQLAI_SMALL, "300_act3_mobilenetv3_small.pth")),
     PublishedFile(_SQLAI_LARGE, "300", _beside(_SQLAI_LARGE, "300_act3_mobilenetv3_large.pth")),
     PublishedFile(
-        DEFAULT_MODEL, shipped_as="ppocr--text_direction.h5", size=622968,
+        DEFAULT_MODEL, shipped_as="ppocr--text_direction.h5", size=560472,
         sha256="c6839b312216dba05baa2a4d8c29dbfd37156a49e5d5b5620314148d756590eb",
     ),
 )  # fmt: skip
