@@ -90,7 +90,7 @@ EXTRAS = (
     PublishedFile(_SQLAI_LARGE, "300", _beside(_SQLAI_LARGE, "300_act3_mobilenetv3_large.pth")),
     PublishedFile(
         DEFAULT_MODEL, shipped_as="ppocr--text_direction.h5", size=560472,
-        sha256="c6839b312216dba05baa2a4d8c29dbfd37156a49e5d5b5620314148d756590eb",
+        sha256="4eaa19c55d9dbb3a33e456c41530d77a70ac56877d8c79f18ae0a6bcd9f6c56a",
     ),
 )  # fmt: skip
 
