@@ -28,6 +28,8 @@ MAX_TEXT = 1 << 20  # bytes of attributes
 MAX_RATIO = 1100  # of deflate: no honest stream expands more
 NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes, as JSON
 
+_CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
+
 # What h5py, zipfile and NumPy's header reader raise on damaged bytes.
 _DAMAGE = (
     OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError, MemoryError,
@@ -72,14 +74,14 @@ def open_container(path):
     try:
         with open(path, "rb") as file:
             magic = file.read(8)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be opened: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
+        raise WeightsError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from error
     if magic == b"\x89HDF\r\n\x1a\n":
         opened = _open_hdf5
     elif magic[:4] == b"PK\x03\x04":
         opened = _open_npz
     else:
-        raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}); a weight dump is one of the two")
+        raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}), so no weight dump{_CONVERT}")
     with contextlib.ExitStack() as stack:
         with _damage(path):
             attributes, entries = stack.enter_context(opened(path))
@@ -179,6 +181,8 @@ def _open_npz(path):
         entries = {}
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
+            if name == info.filename:
+                raise WeightsError(f"{path}: a zip file with {name[:100]!r} in it, which .npz has not, so no weight dump{_CONVERT}")
             if name in entries or len(entries) >= MAX_ENTRIES:
                 raise WeightsError(f"{path}: the entry {name} occurs twice, or there are more than {MAX_ENTRIES}")
             entries[name] = _npy_entry(path, archive, info, name)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -101,3 +103,20 @@ def test_module_and_closed_pipe():
     command = f"{sys.executable} -m npmnv3 list | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=goldens.ROOT)
     assert done.stdout.startswith("model") and done.stderr == ""
+
+
+def test_a_file_whose_name_is_no_text(tmp_path):
+    """Where the output takes UTF-8 alone it is escaped, and stays the same file in JSON."""
+    name = os.fsencode(tmp_path) + b"/\xff \xc3\xa9.png"
+    try:
+        shutil.copy(EXAMPLES / "hello_upright.png", name)
+    except OSError:
+        pytest.skip("this file system takes only names that are text")
+    for encoding in ("utf-8:strict", "ascii:strict"):
+        env = {**os.environ, "PYTHONIOENCODING": encoding}
+        command = [sys.executable, "-m", "npmnv3", "predict", "--engine", "numpy", name]
+        plain, as_json = (
+            subprocess.run([*command, *more], env=env, cwd=goldens.ROOT, capture_output=True) for more in ([], ["--json"])
+        )
+        assert (plain.returncode, as_json.returncode) == (0, 0), plain.stderr + as_json.stderr
+        assert b"\\udcff" in plain.stdout and os.fsencode(json.loads(as_json.stdout)["file"]) == name

@@ -314,6 +314,7 @@ def test_wrong_attributes_are_named(attributes, tmp_path):
     ("weights", "error", "message"),
     [
         ("nowhere.h5", npmnv3.WeightsError, "nowhere.h5: cannot be opened"),
+        ("null\0.h5", npmnv3.WeightsError, "null.*cannot be opened: embedded null byte"),
         (7, npmnv3.UsageError, "weights is a int"),
         ({**random_state(MODEL), "fc.bias": "text"}, npmnv3.WeightsError, r"misshapen: fc.bias is \(\)"),
         ({}, npmnv3.WeightsError, "missing: conv.conv.weight"),
@@ -322,6 +323,17 @@ def test_wrong_attributes_are_named(attributes, tmp_path):
 def test_other_weights_than_these(weights, error, message):
     with pytest.raises(error, match=message):
         npmnv3.load(MODEL, weights)
+
+
+@pytest.mark.parametrize("name", ["archive/data.pkl", ""])
+def test_a_checkpoint_is_no_dump_but_can_become_one(name, tmp_path):
+    path = tmp_path / "x.pth"
+    path.write_bytes(b"\x80\x02 legacy")
+    if name:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, b"\x80\x02.")
+    with pytest.raises(npmnv3.WeightsError, match="x.pth: .* no weight dump; `npmnv3 convert FILE` makes a dump of"):
+        load_weights(path)
 
 
 def damaged(data, rng):

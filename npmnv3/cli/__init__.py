@@ -29,6 +29,7 @@ def main(argv=None):
     for name, module in modules.items():
         module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
     args = parser.parse_args(argv)
+    _print_any_name()
     try:
         return modules[args.command].run(args)
     except Npmnv3Error as error:
@@ -41,6 +42,13 @@ def main(argv=None):
         # Whoever read our output has gone; keep Python from complaining when it closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _print_any_name():
+    """Escape what the output's encoding does not have, such as a file's name that is no text, instead of failing over it."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_table(rows, header, align):

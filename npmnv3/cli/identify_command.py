@@ -16,7 +16,7 @@ def run(args):
 
     checkpoint, found = identify_file(args.file, args.key)
     if args.json:
-        print(json.dumps(_describe(args.file, checkpoint, found), indent=1, ensure_ascii=False))
+        print(json.dumps(_describe(args.file, checkpoint, found), indent=1))
     else:
         _print(args.file, checkpoint, found)
     return 0 if found.fits else 1

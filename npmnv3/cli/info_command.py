@@ -30,9 +30,9 @@ def run(args):
         total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries, "peak_bytes": peak_bytes(plan)}
         if fast:
             total |= dict(zip(("packed_weight_bytes", "workspace_bytes"), fast))
-        print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1, ensure_ascii=False))
+        print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
-    print(f"{variant.full_name}: input {_shape((3, *side))}, {variant.source.licence} licence")
+    print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
     print()
     rows = [
         (s["name"], s["op"], _geometry(s), _shape(s["shape"]), f"{s['macs']:,}" if s["macs"] else "", f"{s['params']:,}" if s["params"] else "")

@@ -18,7 +18,7 @@ def add_arguments(parser):
 def run(args):
     rows = [describe(get_variant(name)) for name in list_models(args.pattern)]
     if args.json:
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        print(json.dumps(rows, indent=1))
         return 0 if rows else 1
     if not rows:
         print(f"no model matches {args.pattern!r}; `npmnv3 list` prints them all")

@@ -71,11 +71,11 @@ def _files(arguments):
 def _report(path, result, as_json):
     if isinstance(result, PictureError):
         if as_json:
-            print(json.dumps({"file": path, "error": str(result)}, ensure_ascii=False), flush=True)
+            print(json.dumps({"file": path, "error": str(result)}), flush=True)
         print(f"npmnv3 predict: {result}", file=sys.stderr)
     elif as_json:
         predictions = [{"index": i, "label": label, "probability": p} for i, label, p in result]
-        print(json.dumps({"file": path, "predictions": predictions}, ensure_ascii=False), flush=True)
+        print(json.dumps({"file": path, "predictions": predictions}), flush=True)
     else:
         print(path)
         for index, label, probability in result:
