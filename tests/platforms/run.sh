@@ -7,6 +7,7 @@
 # Runs on x86-64 Debian and its kin. Downloads (about 250 MB) are kept in $PLATFORMS_CACHE, default ~/.cache/npmnv3-platforms.
 # PYTHON (default python3) must be able to import npmnv3 and h5py; it freezes the classifier that all the others run.
 set -euo pipefail
+unset PYTHONDONTWRITEBYTECODE # else NumPy is compiled anew at every import, and the times tell of that
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${PLATFORMS_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/npmnv3-platforms}
@@ -63,10 +64,8 @@ in_debian() {
 # host_python X.Y: a Python of this version that this machine has.
 host_python() {
     for candidate in "python$1" "$HOME"/.pyenv/versions/"$1".*/bin/python /usr/bin/"python$1"; do
-        if "$candidate" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$1')" 2> /dev/null; then
-            echo "$candidate"
-            return
-        fi
+        # Its own word for where it is: what lies on the path may be a script that looks for it.
+        "$candidate" -c "import sys; '%d.%d' % sys.version_info[:2] == '$1' or sys.exit(1); print(sys.executable)" 2> /dev/null && return
     done
     return 1
 }
@@ -123,10 +122,14 @@ emulated() { # ARCHITECTURE TRIPLET QEMU'S-NAME
     run() { in_debian "$cache/$arch" "$triplet" python3.11 "$cache/$arch/usr/lib/python3/dist-packages" "$@"; }
 }
 
+failed() { # STATUS SCRIPT [OUTPUT]: say what ended how; what dies of a signal (139: a crash) says nothing itself
+    { echo "$2 ended with exit code $1"; echo "${3-$(cat "$work/out")}"; } >&2
+}
+
 seconds() { # of processor time that a command takes, the least of three; its output goes to a file, so that a failure can be shown
     local TIMEFORMAT='%U %S'
     for _ in 1 2 3; do
-        { time "$@" > "$work/out" 2>&1; } 2>> "$work/times" || { cat "$work/out" >&2; return 1; }
+        { time "$@" > "$work/out" 2>&1; } 2>> "$work/times" || { failed $? "$2"; return 1; }
     done
     awk '{ used = $1 + $2; if (NR == 1 || used < least) least = used } END { printf "%.2f s", least }' "$work/times"
     rm "$work/times"
@@ -140,7 +143,7 @@ check() { # NAME: prints a row of the table
         return $skipped
     fi
     [ $status = 0 ] || return
-    row=$(run "$here/check.py" compare "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}") || { echo "$row"; return 1; }
+    row=$(run "$here/check.py" compare "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}") || { failed $? check.py "$row"; return 1; }
     import=$(seconds run "$here/import_numpy.py") || return
     cold=$(seconds run "$work/classifier.pyz" --json "${pictures[0]}") || return
     echo "| $1 | $row | $import | $cold |"
@@ -162,7 +165,7 @@ END
 
 all=(isolated venv oldest python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 pypy i386 armhf s390x)
 [ $# -gt 0 ] || set -- "${all[@]}"
-failed=0
+wrong=0
 echo "Frozen text_direction: $(stat -c %s "$work/classifier.pyz") bytes; logits beside those of $("$python" -V) on $(uname -m), times are the processor's:"
 echo "| platform | Python | NumPy | machine | frozen | package | import numpy | cold start |"
 echo "|:--|:--|:--|:--|:--|:--|--:|--:|"
@@ -172,7 +175,7 @@ for name; do
     (check "$name") || status=$?
     if [ $status != 0 ] && [ $status != $skipped ]; then
         echo "| $name | FAILED |"
-        failed=1
+        wrong=1
     fi
 done
-exit $failed
+exit $wrong
