@@ -144,3 +144,13 @@ def test_weights_in_float16_alone_are_fine(maker, model):
     for port in (tensors, {"y": tensors["logits"]}):
         report = verify(model, port, maker.x)
         assert report.fine and report.precision == "float16", report.text()
+
+
+def test_an_input_a_little_off_is_laid_to_its_cause_although_it_was_dumped(maker, model, photo):
+    """Mean and std rounded to float16 move the input by 70 dB: less than a float16 input's own rounding would."""
+    mean, std = (np.array(v)[:, None, None] for v in (maker.recipe.mean, maker.recipe.std))
+    short_mean, short_std = (v.astype(np.float16).astype(np.float64) for v in (mean, std))
+    x = ((maker.x * std + mean - short_mean) / short_std).astype(np.float32)
+    report = verify(model, faulty_ports.run(maker.plan, maker.arrays, x, np.float32), photo)
+    assert report.explained_by and report.explained_by[0]["fault"] == "mean_std", report.text()
+    assert report.first_divergence == "input"
