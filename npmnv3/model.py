@@ -122,7 +122,7 @@ class Model:
         self.preprocess = weights.preprocess or images.RECIPES[self.variant.preprocess]
         self._label_source = weights.labels
         self._rounded_constants = rounded_constants
-        self._params, self._threads = weights.arrays, threads
+        self._params = weights.arrays
         self._engine = make_engine(engine, self.make_plan, weights.arrays, dtype, folded=weights.folded, threads=threads)
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 

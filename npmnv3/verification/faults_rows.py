@@ -31,7 +31,7 @@ def row_changes(base, variant):
             continue
         try:
             plan = make_plan(other, classes, side)
-            net = _dressed(replace(base, plan=with_probabilities(plan), foreign=True), base)
+            net = _dressed(replace(base, plan=with_probabilities(plan)), base)
         except (UsageError, ValueError):  # too small an input, or weights of other shapes
             continue
         if net is not None and _function(net.plan) not in seen:

@@ -22,7 +22,6 @@ class Net:
     input_shape: tuple[int, int, int]
     arrays: Mapping = field(default_factory=dict)  # further parameters: {name: function (the model's arrays) -> array}
     pictures: np.ndarray | None = None  # another input (N, 3, H, W) than the reference's
-    foreign: bool = False  # these are another published network's steps
 
     def __post_init__(self):
         object.__setattr__(self, "plan", _with_shapes(self.plan, self.input_shape))

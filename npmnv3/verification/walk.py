@@ -35,7 +35,7 @@ class Walker:
         self.unsure, self._movable = frozenset(unsure), frozenset()
         self._steps = net.steps
         self.step_of = {view.tensor.name: name for name, view in self.views.items()}
-        self._values, self._errors = {}, {}
+        self._values = {}
         self.forces_input = True
         self._walk_base()
 

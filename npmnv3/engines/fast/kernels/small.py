@@ -5,6 +5,17 @@ import numpy as np
 from .record import FLOAT_BYTES, Kernel, Operand, activate
 
 
+def _each_row(code, a, row):
+    """Call `row` for each row of each plane; it gets the addresses of a row of input and output, and gives the next ones."""
+
+    def plane(carried):
+        x, out = carried
+        code.loop(a.rows, [x, out], row)
+        return [code.add(x, a.x_plane), code.add(out, a.out_plane)]
+
+    code.loop(a.planes, [a.x, a.out], plane)
+
+
 def copy_rows(machine):
     """Copy rows of floats, plane by plane, into a ring. What lies `ahead` bytes on is prefetched."""
     args = ("x", "x_plane", "x_row", "out", "out_plane", "out_row", "floats", "rows", "planes", "ahead")
@@ -28,12 +39,7 @@ def copy_rows(machine):
             code.loop(rest, code.loop(vectors, [x, out], move(code.load, vector)), move(code.load_float, lane))
             return [code.add(x, a.x_row), code.add(out, a.out_row)]
 
-        def plane(carried):
-            x, out = carried
-            code.loop(a.rows, [x, out], row)
-            return [code.add(x, a.x_plane), code.add(out, a.out_plane)]
-
-        code.loop(a.planes, [a.x, a.out], plane)
+        _each_row(code, a, row)
 
     def operands(a):
         shape = (a.planes, a.rows, a.floats)
@@ -185,12 +191,7 @@ def max_pool(machine):
             code.loop(a.pixels, [x, out], pixel)
             return [code.add(x, code.mul(a.side, a.x_row)), code.add(out, a.out_row)]
 
-        def plane(carried):
-            x, out = carried
-            code.loop(a.rows, [x, out], row)
-            return [code.add(x, a.x_plane), code.add(out, a.out_plane)]
-
-        code.loop(a.planes, [a.x, a.out], plane)
+        _each_row(code, a, row)
 
     def operands(a):
         squares = (a.planes, a.rows, a.side, a.pixels, a.side, machine.width)
