@@ -105,14 +105,14 @@ class Bound:
         best = np.full(count + 2, np.inf)
         for _ in range(rounds):
             for index in range(count):
+                best[count] = min(best[count], _time_of(execute, start, 0))  # what a call costs
                 best[index] = min(best[index], _time_of(execute, start + index * step, 1))
-            best[count] = min(best[count], _time_of(execute, start, 0))  # what a call costs
             best[count + 1] = min(best[count + 1], _time_of(execute, peak.ctypes.data, 1))
         *spent, call, at_peak = best
         seconds = {}
         for label, nanoseconds in zip(self.program.labels[0], spent):
             seconds[label] = seconds.get(label, 0.0) + max(nanoseconds - call, 0) * 1e-9
-        return seconds, work / (at_peak - call) * 1e9
+        return seconds, work / max(at_peak - call, 1) * 1e9  # a coarse clock may see no time pass
 
     # Debugging
 
