@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from npmnv3.engines.fast import jit
-from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits
+from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
 from npmnv3.engines.fast.memory import Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
 
@@ -179,7 +179,7 @@ def test_conv(library, case):
         weight=memory.floats(planes * (1 + 9 * inputs) * width, "weight"),
         out=memory.floats(planes * rows * pixels * width, "out"),
         out_plane=rows * pixels * vector, out_row=pixels * vector,
-        pixels=pixels, rows=rows, planes=planes, act=act, slope=SIXTH,
+        pixels=pixels, rows=rows, planes=planes, act=act, slope=SIXTH, coming=0, coming_plane=4096, coming_step=64,
     )  # fmt: skip
     assert_close(run(library, "conv3_2", args, memory), 1e-4, f"conv {case}")
 
@@ -250,3 +250,12 @@ def test_a_command_out_of_bounds_is_refused():
     args["out"] = 64
     with pytest.raises(Npmnv3Error, match="none of the engine's buffers"):
         run(library, "gate_map", args, memory)
+
+
+@pytest.mark.parametrize("tiles", ((4, 3, 2, 1), (7, 3, 1), (8, 2, 1), (6, 5, 2, 1)))
+def test_split_does_every_pixel_once_and_long_rows_without_small_tiles(tiles):
+    for pixels in range(1, 300):
+        counts = split(pixels, tiles)
+        assert sum(count * tile for count, tile in zip(counts, tiles)) == pixels and min(counts) >= 0
+        if tiles[0] == tiles[1] + 1 and pixels >= tiles[1] * tiles[0]:
+            assert sum(counts[2:]) == 0

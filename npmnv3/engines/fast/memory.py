@@ -5,9 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ...errors import Npmnv3Error
-
-#: Alignment of every array that kernels see: a cache line, which is also the longest vector.
-LINE = 64
+from .kernels.record import LINE
 
 
 def aligned(count):

@@ -5,9 +5,7 @@ runs ahead of the weights in use by about half of that cache, and every product 
 weights again and again, moves it on.
 """
 
-from .kernels.pointwise import AHEAD_LINES
-from .kernels.record import pieces
-from .memory import LINE
+from .kernels.record import AHEAD_LINES, LINE, split
 from .workspace import SEGMENT_BITS, WEIGHTS
 
 #: How far the pointer runs ahead, in bytes.
@@ -37,7 +35,7 @@ def pace(commands, library, end):
         if "ahead_step" not in kernel.args:
             continue
         chunks = a["first"] + a["blocks"] * a["chunks"]
-        rounds = pieces(a["pixels"], library.machine.tiles) * a["rows"] * chunks
+        rounds = sum(split(a["pixels"], library.machine.tiles)) * a["rows"] * chunks
         lines = min(-(-max(limit - pointer, 0) // LINE), rounds * AHEAD_LINES)
         per_round = -(-lines // max(rounds, 1))
         command[1 + kernel.args.index("ahead")] = WEIGHTS + min(pointer, end - LINE)

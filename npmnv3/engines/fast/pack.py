@@ -6,8 +6,8 @@ import numpy as np
 
 from ...errors import UsageError
 from .kernels import CONV, DEPTHWISE, VECTORS
-from .kernels.record import FLOAT_BYTES
-from .memory import LINE, aligned
+from .kernels.record import FLOAT_BYTES, LINE
+from .memory import aligned
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 
 from ...counts import step_macs
 from .control import PEAK_SUMS
-from .kernels.record import RECORD
-from .memory import LINE, aligned
+from .kernels.record import LINE, RECORD
+from .memory import aligned
 
 
 class LayerTime(NamedTuple):

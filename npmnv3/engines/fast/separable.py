@@ -5,7 +5,7 @@ after the others. Either way what the depthwise convolution reads is a small rin
 written.
 """
 
-from .kernels.record import float_bits
+from .kernels.record import AHEAD_LINES, FLOAT_BYTES, LINE, float_bits, split
 from .single import mean_vectors, pointwise, product
 from .pack import split_panels
 from .workspace import PICTURE, WEIGHTS, Map, Ring, plane_bytes
@@ -15,8 +15,6 @@ SMALL_MAP = 1024
 
 #: Bytes that the rows of a ring should not exceed by much: a part of the second-level cache.
 RING_BYTES = 1 << 17
-
-FLOAT_BYTES = 4
 
 
 def separable(s, producer, layer, projection):
@@ -202,8 +200,17 @@ class _Stem:
                 weight=WEIGHTS + s.weights.layers[layer.name].start,
                 out=out + (first - row) * out_row, out_plane=out_plane, out_row=out_row,
                 pixels=layer.shape[2], rows=count, planes=s.planes(layer.shape[0]),
-                act=layer.act, slope=float_bits(layer.slope),
+                act=layer.act, slope=float_bits(layer.slope), **self._coming(count),
             )  # fmt: skip
+
+    def _coming(self, count):
+        """Arguments of a command for `count` rows that ask for the rows of the picture that the next one will want."""
+        row, planes = self.width * FLOAT_BYTES, self.s.planes(self.layer.shape[0])
+        rows = min(count * self.layer.stride[0], self.height - self.done)
+        tiles = planes * count * sum(split(self.layer.shape[2], self.s.machine.conv_tiles))
+        lines = min(-(-rows * row // (tiles * LINE)), AHEAD_LINES)
+        start = PICTURE + min(self.done, self.height - 1) * row
+        return {"coming": start, "coming_plane": self.height * row, "coming_step": lines * LINE}
 
     def _fetch(self, first, count):
         """Copy the rows of the picture that some rows of the output need, and that are not there yet."""
@@ -214,7 +221,7 @@ class _Stem:
             self.s.emit(
                 self.thread, "copy_rows", x=PICTURE + run * row, x_plane=self.height * row, x_row=row,
                 out=self.base + offset + self.ring.inner, out_plane=self.ring.plane, out_row=self.ring.row,
-                floats=self.width, rows=run_stop - run, planes=self.inputs, ahead=(run_stop - run) * row,
+                floats=self.width, rows=run_stop - run, planes=self.inputs, ahead=0,
             )  # fmt: skip
         self.done = max(self.done, stop)
 

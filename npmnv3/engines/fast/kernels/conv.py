@@ -5,7 +5,7 @@ Like the depthwise kernel it reads padded rows through a table. Here a plane hol
 
 import numpy as np
 
-from .record import FLOAT_BYTES, Kernel, Operand, activate
+from .record import AHEAD_LINES, FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 ARGS = (
     "x", "x_plane", "inputs",           # the first float of a plane's padded row is x + its offset in the table
@@ -14,6 +14,7 @@ ARGS = (
     "out", "out_plane", "out_row",
     "pixels", "rows", "planes",         # pixels in a row of the output
     "act", "slope",
+    "coming", "coming_plane", "coming_step",  # rows wanted soon, in the first input plane: bytes to move on for each tile
 )  # fmt: skip
 
 
@@ -27,31 +28,34 @@ class _Writer:
 
     def write(self):
         a = self.a
-        self.code.loop(a.planes, [a.weight, a.out], lambda c: self.plane(*c))
+        self.code.loop(a.planes, [a.weight, a.out, a.coming], lambda c: self.plane(*c))
 
-    def plane(self, weight, out):
+    def plane(self, weight, out, coming):
         code, a = self.code, self.a
-        code.loop(a.rows, [a.table, out], lambda c: self.row(weight, *c))
+        *_, coming = code.loop(a.rows, [a.table, out, coming], lambda c: self.row(weight, *c))
         taps = code.mul(a.inputs, self.size**2 * self.vector)
-        return [code.add(weight, code.add(taps, self.vector)), code.add(out, a.out_plane)]
+        return [code.add(weight, code.add(taps, self.vector)), code.add(out, a.out_plane), coming]
 
-    def row(self, weight, table, out):
+    def row(self, weight, table, out, coming):
         code, a = self.code, self.a
         rows = [code.add(a.x, code.load_int(table, 8 * i)) for i in range(self.size)]
-        code.tiles(a.pixels, self.tiles, [out, *rows], lambda n, *c: self.pixels(n, weight, *c))
-        return [code.add(table, code.mul(a.stride, 8)), code.add(out, a.out_row)]
+        _, coming, *_ = code.tiles(a.pixels, self.tiles, [out, coming, *rows], lambda n, *c: self.pixels(n, weight, *c))
+        return [code.add(table, code.mul(a.stride, 8)), code.add(out, a.out_row), coming]
 
-    def pixels(self, count, weight, out, *rows):
+    def pixels(self, count, weight, out, coming, *rows):
         """`count` outputs side by side; gives back where the next ones are."""
         code, a = self.code, self.a
-        start = [*[code.load(weight)] * count, code.add(weight, self.vector), *rows]
+        start = [*[code.load(weight)] * count, code.add(weight, self.vector), coming, *rows]
         sums = code.loop(a.inputs, start, lambda c: self.input_plane(c[:count], *c[count:]))[:count]
         for p, value in enumerate(code.activate(sums, a.act, self.slope)):
             code.store(value, out, p * self.vector)
-        return [code.add(out, count * self.vector), *(code.add(row, count * self.step * FLOAT_BYTES) for row in rows)]
+        rows = [code.add(row, count * self.step * FLOAT_BYTES) for row in rows]
+        return [code.add(out, count * self.vector), code.add(coming, a.coming_step), *rows]
 
-    def input_plane(self, sums, weight, *rows):
+    def input_plane(self, sums, weight, coming, *rows):
         code, sums = self.code, list(sums)
+        for line in range(AHEAD_LINES):
+            code.prefetch(coming, line * LINE)
         for i, row in enumerate(rows):
             taps = [code.load(weight, (i * self.size + j) * self.vector) for j in range(self.size)]
             for column in range(self.step * (len(sums) - 1) + self.size):
@@ -61,7 +65,7 @@ class _Writer:
                     if not other and 0 <= p < len(sums):
                         sums[p] = code.fma(x, taps[j], sums[p])
         weight = code.add(weight, self.size**2 * self.vector)
-        return [*sums, weight, *(code.add(row, self.a.x_plane) for row in rows)]
+        return [*sums, weight, code.add(coming, self.a.coming_plane), *(code.add(row, self.a.x_plane) for row in rows)]
 
 
 def conv(machine, size, step):

@@ -46,6 +46,9 @@ class Code:
         """True where an integer is not 0."""
         return self.builder.icmp_signed("!=", value, INT(0))
 
+    def equal(self, a, b):
+        return self.builder.icmp_signed("==", self.int(a), self.int(b))
+
     # Vectors
 
     def constant(self, value, kind=None):
@@ -185,7 +188,7 @@ class Code:
         return self._merge([(before, carried), (latch, after)])
 
     def tiles(self, pixels, tiles, carried, body):
-        """Go along a row of pixels: as many whole tiles as there are, then the rest in smaller ones.
+        """Go along a row of pixels in tiles, as `split` has it.
 
         Parameters
         ----------
@@ -198,9 +201,15 @@ class Code:
         -------
         list of values after the last tile
         """
+        builder, kept = self.builder, INT(0)
+        if tiles[0] == tiles[1] + 1:
+            short = builder.urem(builder.sub(INT(tiles[0] << 32), pixels), INT(tiles[0]))
+            kept = builder.mul(short, INT(tiles[1]))
+            kept = builder.select(builder.icmp_unsigned("<=", kept, pixels), kept, INT(0))
         for tile in tiles:
-            count, pixels = self.builder.udiv(pixels, INT(tile)), self.builder.urem(pixels, INT(tile))
-            carried = self.loop(count, carried, lambda values: body(tile, *values))
+            count = builder.udiv(builder.sub(pixels, kept), INT(tile))
+            pixels, kept = builder.sub(pixels, builder.mul(count, INT(tile))), INT(0)
+            carried = self.loop(count, carried, lambda values, tile=tile: body(tile, *values))
         return carried
 
     def switch(self, value, cases):

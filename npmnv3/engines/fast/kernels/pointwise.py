@@ -7,13 +7,10 @@ for a pixel in a full tile and for one alone: a pixel has the same bits wherever
 blocks, and the blocks' sums added up, since a rounding error grows with the sum that is rounded.
 """
 
-from .record import FLOAT_BYTES, Kernel, Operand, activate
+from .record import AHEAD_LINES, FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 #: The most vectors of output channels that a tile has.
 VECTORS = 3
-
-#: Cache lines that are prefetched with every chunk.
-AHEAD_LINES, LINE = 4, 64
 
 #: Input channels of a block, about.
 BLOCK = 128
@@ -57,35 +54,55 @@ class _Writer:
         """`count` pixels side by side; gives back where the next ones are."""
         code, a = self.code, self.a
         sums = code.when(code.is_set(a.add), lambda: self.start(count, add), self.start(count))
-        start = [*sums, x, a.weight, ahead, *self.steps]
-        start = code.loop(a.first, start, lambda c: self.whole_chunk(count, *c))
-        *sums, at, weight, ahead, _, _ = code.loop(a.blocks, start, lambda c: self.block(count, *c))
-        *sums, _, _ = code.loop(a.tail, [*sums, at, weight], lambda c: self.one_channel(count, *c))
-        for index, value in enumerate(code.activate(sums, a.act, self.slope)):
-            j, p = divmod(index, count)
-            code.store(value, code.add(out, code.mul(a.out_plane, j)), p * self.vector)
+        start = [*sums, *sums, 0, a.first, x, a.weight, ahead, *self.steps]
+        end = code.loop(code.add(a.blocks, 1), start, lambda c: self.block(count, out, c))
+        totals, ahead = end[len(sums) : 2 * len(sums)], end[-3]
+        self.store(code.activate(totals, a.act, self.slope), count, out)
         return [*(code.add(address, count * self.vector) for address in (x, out, add)), ahead]
 
     def start(self, count, add=None):
         """The bias for each vector and pixel, plus what is added."""
-        code, values = self.code, []
-        for j, kind in enumerate(self.kinds):
-            bias = code.load(self.a.bias, j * self.vector, kind)
-            if add is None:
-                values += [bias] * count
-            else:
-                plane = code.add(add, code.mul(self.a.add_plane, j))
-                values += [code.fadd(bias, code.load(plane, p * self.vector, kind)) for p in range(count)]
-        return values
+        code = self.code
+        values = [
+            code.load(self.a.bias, j * self.vector, kind) for j, kind in enumerate(self.kinds) for _ in range(count)
+        ]
+        if add is None:
+            return values
+        return [code.fadd(value, there) for value, there in zip(values, self.load(count, add, self.a.add_plane))]
 
-    def block(self, count, *carried):
-        """The sums after a block of channels, which is summed by itself."""
-        code, (*totals, x, weight, ahead, step, next_step) = self.code, carried
-        start = [*(code.constant(0, total.type) for total in totals), x, weight, ahead, step, next_step]
+    def load(self, count, address, plane):
+        """The vectors of a tile."""
+        code = self.code
+        starts = [code.add(address, code.mul(plane, j)) for j in range(len(self.kinds))]
+        return [code.load(at, p * self.vector, kind) for at, kind in zip(starts, self.kinds) for p in range(count)]
+
+    def store(self, values, count, out):
+        code = self.code
+        for index, value in enumerate(values):
+            j, p = divmod(index, count)
+            code.store(value, code.add(out, code.mul(self.a.out_plane, j)), p * self.vector)
+
+    def block(self, count, out, carried):
+        """Sum a block of channels by itself, and add that to the sum of the blocks before, which waits where it goes to.
+
+        Nothing but one block's sums has to stay in registers.
+        """
+        code, a, size = self.code, self.a, count * len(self.kinds)
+        sums, (index, chunks, *at) = carried[:size], carried[2 * size :]
         *sums, x, weight, ahead, step, next_step = code.loop(
-            self.a.chunks, start, lambda c: self.whole_chunk(count, *c)
+            chunks, [*sums, *at], lambda c: self.whole_chunk(count, *c)
         )
-        return [*(code.fadd(total, value) for total, value in zip(totals, sums)), x, weight, ahead, step, next_step]
+        last = code.equal(index, a.blocks)
+        tail = code.builder.select(last, a.tail, code.int(0))
+        *sums, x, weight = code.loop(tail, [*sums, x, weight], lambda c: self.one_channel(count, *c))
+        totals = code.when(
+            code.is_set(index),
+            lambda: [code.fadd(*pair) for pair in zip(self.load(count, out, a.out_plane), sums)],
+            sums,
+        )
+        code.when(code.builder.not_(last), lambda: self.store(totals, count, out) or [], [])
+        zeros = [code.constant(0, value.type) for value in totals]
+        return [*zeros, *totals, code.add(index, 1), a.chunks, x, weight, ahead, step, next_step]
 
     def whole_chunk(self, count, *carried):
         code, (*sums, x, weight, ahead, step, next_step) = self.code, carried
@@ -142,7 +159,7 @@ def pointwise(machine, halves):
 
     def operands(a):
         channels = channels_of(a, machine)
-        planes, map_of = -(-channels // machine.width), (a.rows, a.pixels, machine.width)
+        planes, map_of = (-(-channels // machine.width), (a.rows, a.pixels, machine.width))
         found = {
             "x": Operand(a.x, (planes, *map_of), (a.x_plane, a.x_row, vector, lane)),
             "weight": Operand(a.weight, (channels, lanes), (lanes * lane, lane)),

@@ -11,6 +11,9 @@ NONE, RELU, HARD_SWISH, HARD_SIGMOID = 0, 1, 2, 3
 
 FLOAT_BYTES = 4
 
+#: Cache lines that are prefetched in every round of a kernel that looks ahead, and the size of one.
+AHEAD_LINES, LINE = 4, 64
+
 #: 64-bit integers in a command: the kernel's address, then its arguments.
 RECORD = 24
 
@@ -41,7 +44,7 @@ class Machine:
 
     @property
     def tiles(self):
-        """Pixels that a product works on at once: whole tiles, then the rest of a row in ever smaller ones.
+        """Pixels that a product works on at once; see `split`.
 
         A tile by three vectors of channels must stay in registers; and maps of 224-pixel inputs have sides divisible by 7.
         """
@@ -95,12 +98,20 @@ class Kernel:
     writes: tuple[str, ...] = ("out",)
 
 
-def pieces(pixels, tiles):
-    """How many tiles it takes to do `pixels` pixels of a row."""
-    count = 0
+def split(pixels, tiles):
+    """How many tiles of each size do a row of `pixels` pixels: the plain twin of `Code.tiles`.
+
+    Small tiles are slow. So where the first two sizes differ by one, and the row is long enough, it is done with these
+    alone.
+    """
+    kept, counts = 0, []
+    if tiles[0] == tiles[1] + 1:
+        kept = -pixels % tiles[0] * tiles[1]
+        kept = kept if kept <= pixels else 0
     for tile in tiles:
-        count, pixels = count + pixels // tile, pixels % tile
-    return count
+        counts.append((pixels - kept) // tile)
+        pixels, kept = pixels - counts[-1] * tile, 0
+    return counts
 
 
 def float_bits(value):
