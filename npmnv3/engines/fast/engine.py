@@ -20,6 +20,10 @@ from .team import Team, thread_count
 #: Pictures whose pooled channels go through the head together.
 HEAD_PICTURES = 56
 
+#: Pictures of a batch that meet at each squeeze-and-excitation: its weights come from far and are used once for each
+#: picture, so they are read for all of them at once.
+TOGETHER = 2
+
 #: Multiply-adds of a picture from which on several threads share it: below, waiting for each other costs more.
 SHARED_MACS = 5_000_000
 
@@ -131,25 +135,29 @@ class FastEngine:
         n, count = len(x), min(self.threads, len(x))
         ends = [n * i // count for i in range(count + 1)]
         parts = list(zip(ends, ends[1:]))
+        several = n // (TOGETHER * count) * TOGETHER * count  # the same for each thread; the rest one by one
+        groups = [(i, i + TOGETHER) for i in range(0, several, TOGETHER)] + [(i, i + 1) for i in range(several, n)]
         with contextlib.ExitStack() as stack:
             tails = (
                 [stack.enter_context(self._borrow_head(head, stop - start)) for start, stop in parts] if head else []
             )
             targets = [tail.input[:, i] for tail in tails for i in range(tail.input.shape[1])]
 
-            def picture(i):
-                with self._borrow_body(x.shape[2:]) as body:
-                    self._run_body(body, x[i])
-                    if head:
-                        targets[i][...] = body.output[:, 0]
-                    else:
-                        _read_vectors(body.output, out[i : i + 1])
+            def pictures(i):
+                first, stop = groups[i]
+                with self._borrow_body(x.shape[2:], pictures=stop - first) as body:
+                    self._run_body(body, x[first:stop])
+                    for at, made in enumerate(body.outputs, first):
+                        if head:
+                            targets[at][...] = made[:, 0]
+                        else:
+                            _read_vectors(made, out[at : at + 1])
 
             def part(i):
                 tails[i].run()
                 _read_vectors(tails[i].output, out[slice(*parts[i])])
 
-            self._each(n, picture)
+            self._each(len(groups), pictures)
             self._each(len(tails), part)
 
     def _each(self, count, job):
@@ -179,18 +187,20 @@ class FastEngine:
             program.ready()
             raise
 
-    def _borrow_body(self, side, head=(), threads=1):
-        """The program for one picture, with the layers of `head` after the body."""
-        key = (tuple(side), threads, len(head))
-        return self._programs.borrow(key, lambda: self._body_program(side, len(head), threads))
+    def _borrow_body(self, side, head=(), threads=1, pictures=1):
+        """The program for some pictures, with the layers of `head` after the body."""
+        key = (tuple(side), threads, len(head), pictures)
+        return self._programs.borrow(key, lambda: self._body_program(side, len(head), threads, pictures))
 
     def _borrow_head(self, head, pictures):
         return self._programs.borrow((len(head), pictures), lambda: self._head_program(head, pictures))
 
-    def _body_program(self, side, of_head, threads):
+    def _body_program(self, side, of_head, threads, pictures):
         body, head = split_head(fuse(self._make_plan(side)))
-        layers, picture = (*body, *head[:of_head]), (3, *side)
-        return schedule(layers, self._weights, self._library, picture=picture, threads=threads, guard=self._debug)
+        return schedule(
+            (*body, *head[:of_head]), self._weights, self._library,
+            picture=(3, *side), pictures=pictures, threads=threads, guard=self._debug,
+        )  # fmt: skip
 
     def _head_program(self, head, pictures):
         given = (head[0].inputs[0], self._pooled.shape[0])

@@ -31,23 +31,27 @@ class Bound:
     ----------
     input, output : float32 views (planes, vectors, width) of the program's maps; the input is None where it is a
     picture
+    outputs : the output of each picture
     """
 
     def __init__(self, program, weights, library, debug=False):
         self.program, self._weights, self._library, self._debug = program, weights, library, debug
-        self._work, self._kept = aligned(program.work_bytes), aligned(program.kept_bytes)
+        self._works = [aligned(program.work_bytes) for _ in range(program.pictures)]
+        self._work, self._kept = self._works[0], aligned(program.kept_bytes)
         self._tables = aligned(program.tables.nbytes)
         self._tables.view(np.int64)[:] = program.tables
         memory = (weights.block, self._work, self._kept, self._tables)
-        bases = [0, *(array.ctypes.data for array in memory), 0]
+        others = [array.ctypes.data for array in self._works[1:]]
+        bases = [0, *(array.ctypes.data for array in memory), 0, *others, 0]
         self._commands = [bind(commands, bases) for commands in program.commands]
         self._lists = [(commands.ctypes.data, len(commands)) for commands in self._commands]
         self._picture, self._picture_at = None, []
         for unbound, bound in zip(program.commands, self._commands):
             at = np.flatnonzero(unbound >> SEGMENT_BITS == PICTURE >> SEGMENT_BITS)
             self._picture_at.append((bound.reshape(-1), at, bound.reshape(-1)[at]))
-        self.input = self._vectors(program.input) if program.input else None
-        self.output = self._vectors(program.output)
+        self.input = self._vectors(program.input, self._work) if program.input else None
+        self.outputs = [self._vectors(program.output, work) for work in self._works]
+        self.output = self.outputs[0]
         self._barrier = self._kept[:BARRIER_BYTES].view(np.int64)  # the first thing kept, if there is one
         if debug:
             self._fill_gaps()
@@ -59,15 +63,18 @@ class Bound:
     @property
     def nbytes(self):
         """Memory that belongs to this program alone."""
-        arrays = (self._work, self._kept, self._tables, *self._commands)
+        arrays = (*self._works, self._kept, self._tables, *self._commands)
         return sum(array.nbytes for array in arrays)
 
-    def _vectors(self, tensor):
+    def _vectors(self, tensor, work):
         shape = (tensor.planes, tensor.pixels, tensor.pixel // 4)
-        return np.ndarray(shape, np.float32, self._work, tensor.address - WORK, (tensor.plane, tensor.pixel, 4))
+        return np.ndarray(shape, np.float32, work, tensor.address - WORK, (tensor.plane, tensor.pixel, 4))
 
     def read_from(self, picture):
-        """The picture to work on: (3, H, W) float32, contiguous; it must live until the commands have run."""
+        """The picture to work on, (3, H, W) float32, contiguous, or as many as the program takes, (N, 3, H, W).
+
+        It must live until the commands have run.
+        """
         self._picture, start = picture, picture.ctypes.data
         for commands, at, offsets in self._picture_at:
             commands[at] = offsets + start
@@ -118,8 +125,9 @@ class Bound:
 
     def _buffers(self):
         for name, address, size in self.program.buffers:
-            start, segment = address & MASK, self._work if address < KEPT else self._kept
-            yield name, segment, start, start + size
+            start = address & MASK
+            for segment in self._works if address < KEPT else [self._kept]:
+                yield name, segment, start, start + size
 
     def _check(self, thread):
         """Hold every command against the bounds of the buffers that it touches."""
@@ -137,7 +145,7 @@ class Bound:
 
     def _gaps(self):
         """All memory that belongs to no buffer, as integers."""
-        for segment in (self._work, self._kept):
+        for segment in (*self._works, self._kept):
             inside = sorted((start, stop) for _, owner, start, stop in self._buffers() if owner is segment)
             ends = [0, *(stop for _, stop in inside)]
             starts = [*(start for start, _ in inside), segment.nbytes]
@@ -145,7 +153,8 @@ class Bound:
                 yield segment[stop:start][: (start - stop) // 4 * 4].view(np.uint32)
 
     def _fill_gaps(self):
-        self._work.view(np.uint32)[:] = PATTERN
+        for work in self._works:
+            work.view(np.uint32)[:] = PATTERN
         for gap in self._gaps():
             gap[:] = PATTERN
 

@@ -4,16 +4,17 @@ A depthwise convolution is done together with what makes its input: a few rows, 
 are made in a small ring and used up at once, so that the widest maps never leave the cache (see `separable`).
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .kernels.record import BARRIER_BYTES, RECORD
+from .kernels.record import BARRIER_BYTES, FLOAT_BYTES, RECORD
 from .pace import pace
 from .separable import separable, whole_conv
 from .single import gate, max_pool, mean, pointwise
 from .team import PAUSE
-from .workspace import TABLES, Map, Workspace, plane_bytes
+from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
 
 #: What emits the commands of a layer that is done on its own.
 _EMIT = {
@@ -25,6 +26,10 @@ _EMIT = {
     "conv": whole_conv,
 }
 
+#: Bytes of weights from which on a layer that uses each of them once is done for several pictures at once: a good part of
+#: the second-level cache.
+HEAVY_BYTES = 1 << 17
+
 
 @dataclass(frozen=True)
 class Program:
@@ -33,7 +38,8 @@ class Program:
     commands : for each thread an int array (count, RECORD): kernel's address, arguments
     labels : for each thread, for each command the layer's name
     tables : int64 array, what the segment TABLES holds
-    work_bytes, kept_bytes : sizes of the segments WORK and KEPT; the latter to be zeroed once
+    pictures : int, that it works on; each has a segment of its own for its tensors
+    work_bytes, kept_bytes : sizes of the segments WORK (of one picture) and KEPT; the latter to be zeroed once
     buffers : ((name, address with its segment, bytes), ...)
     input, output : Map; the input is None where it is the picture
     """
@@ -41,6 +47,7 @@ class Program:
     commands: tuple[np.ndarray, ...]
     labels: tuple[tuple[str, ...], ...]
     tables: np.ndarray
+    pictures: int
     work_bytes: int
     kept_bytes: int
     buffers: tuple[tuple[str, int, int], ...]
@@ -63,16 +70,16 @@ def schedule(layers, weights, library, *, picture=None, head_input=None, picture
     weights : Weights
     library : jit.Library
     picture : (3, H, W) of what the layers read, or
-    head_input : (name, channels) of the pooled tensor that they read, and
-    pictures : int, how many such vectors are worked on at once
-    threads : int, command lists that run side by side, with barriers between them
+    head_input : (name, channels) of the pooled tensor that they read
+    pictures : int, pictures that are worked on in turn, but at once where a layer is heavy, or pooled vectors
+    threads : int, command lists that run side by side, with barriers between them; 1 for several pictures
     guard : bool, see `Workspace`
 
     Returns
     -------
     Program
     """
-    s = Schedule(layers, weights, library, picture, threads, guard)
+    s = Schedule(layers, weights, library, picture, pictures if picture else 1, threads, guard)
     source = None
     if head_input is not None:
         name, channels = head_input
@@ -86,12 +93,13 @@ def schedule(layers, weights, library, *, picture=None, head_input=None, picture
 class Schedule:
     """Commands under construction; `tensors` holds the Map of every tensor that is still wanted."""
 
-    def __init__(self, layers, weights, library, picture, threads, guard):
-        self.machine, self.threads, self.weights, self.picture = library.machine, threads, weights, picture
+    def __init__(self, layers, weights, library, picture, pictures, threads, guard):
+        self.machine, self.threads, self.weights = library.machine, threads, weights
+        self.picture, self.pictures = picture, pictures
         self.tensors = {}
         self._library, self._kernels, self._addresses = library, library.kernels, library.addresses
         self._commands, self._labels = [[] for _ in range(threads)], [[] for _ in range(threads)]
-        self._label, self._next = "", 0
+        self._label, self._next, self._repeated = "", 0, 0
         self._workspace, self._rings, self._tables, self._table_size = Workspace(guard), {}, {}, 0
         self._last = {name: index for index, layer in enumerate(layers) for name in layer.reads}
         self._readers = {}
@@ -171,7 +179,9 @@ class Schedule:
         group = self._group(layers[index:])
         self._next = index + len(group)
         self._label = "+".join(layer.name for layer in group)
-        if any(layer.op == "depthwise" for layer in group):
+        if self.pictures > 1 and self._is_heavy(group[0]):
+            self._for_all_at_once(group[0])
+        elif any(layer.op == "depthwise" for layer in group):
             separable(self, *self._roles(group))
         else:
             layer = group[0]
@@ -180,6 +190,46 @@ class Schedule:
             _EMIT[layer.op](self, layer)
         self._release(self._next)
         return len(group)
+
+    def _repeat(self):
+        """The commands of the first picture that are only that yet, once more for each other one."""
+        commands, labels = self._commands[0][self._repeated :], self._labels[0][self._repeated :]
+        for number in range(1, self.pictures):
+            self._commands[0] += [[self._of_picture(number, value) for value in command] for command in commands]
+            self._labels[0] += labels
+        self._repeated = len(self._commands[0])
+
+    def _of_picture(self, number, value):
+        return of_picture(number, value, FLOAT_BYTES * math.prod(self.picture))
+
+    def _is_heavy(self, layer):
+        """True for a layer on pooled channels with so many weights that they had better be read once for all pictures."""
+        packed = self.weights.layers.get(layer.name)
+        return len(layer.shape) == 1 and packed is not None and packed.stop - packed.start >= HEAVY_BYTES
+
+    def _for_all_at_once(self, layer):
+        """A layer on pooled channels for all pictures; before it, they are brought up to here one after another."""
+        self._repeat()
+        (name,) = layer.inputs
+        alone, shape = self.tensors[name], (1, self.pictures)
+        together = self.new_map(name, (*alone.shape[:1], *shape))
+        for number in range(self.pictures):
+            self._move(alone.planes, self._of_picture(number, alone.address), alone.plane,
+                       together.address + number * together.pixel, together.plane)  # fmt: skip
+        pointwise(self, replace(layer, shape=(*layer.shape, *shape)))
+        made, out = self.tensors[layer.name], self.new_map(layer.name, layer.shape)
+        for number in range(self.pictures):
+            self._move(out.planes, made.address + number * made.pixel, made.plane,
+                       self._of_picture(number, out.address), out.plane)  # fmt: skip
+        self.tensors[name] = alone
+        self.give_back(together.address)
+        self.give_back(made.address)
+        self._repeated = len(self._commands[0])
+
+    def _move(self, planes, x, x_plane, out, out_plane):
+        """Copy a vector of each plane."""
+        self.emit(0, "copy_rows", x=x, x_plane=x_plane, x_row=0, out=out, out_plane=out_plane, out_row=0,
+                  floats=self.machine.width, rows=1, planes=planes, ahead=0)  # fmt: skip
 
     def is_done_with(self, name):
         """True if nothing after the layers in hand reads a tensor."""
@@ -218,6 +268,7 @@ class Schedule:
         return (group[0] if at else None), group[at], (group[at + 1] if len(group) > at + 1 else None)
 
     def program(self, source, output):
+        self._repeat()
         for commands in self._commands:
             pace(commands, self._library, self.weights.block.nbytes)
         tables = np.frombuffer(b"".join(self._tables), np.int64) if self._tables else np.zeros(1, np.int64)
@@ -225,6 +276,7 @@ class Schedule:
             tuple(np.array(commands, np.int64).reshape(-1, RECORD) for commands in self._commands),
             tuple(tuple(labels) for labels in self._labels),
             tables,
+            self.pictures,
             self._workspace.work_bytes,
             self._workspace.kept_bytes,
             tuple(self._workspace.buffers),

@@ -15,13 +15,24 @@ MASK = (1 << SEGMENT_BITS) - 1
 WEIGHTS, WORK, KEPT, TABLES, PICTURE = (n << SEGMENT_BITS for n in (1, 2, 3, 4, 5))
 
 
+def of_picture(number, address, picture_bytes):
+    """The same address or plain number in a command for another of several pictures, which lie side by side.
+
+    Each picture has a segment for its own tensors: number 0 has WORK, the others the segments after PICTURE.
+    """
+    segment = address >> SEGMENT_BITS << SEGMENT_BITS
+    if number and segment == WORK:
+        return address - WORK + PICTURE + (number << SEGMENT_BITS)
+    return address + number * picture_bytes if segment == PICTURE else address
+
+
 def bind(commands, bases):
     """Commands with real addresses.
 
     Parameters
     ----------
     commands : int array, numbers and addresses with segments
-    bases : sequence of six ints, where each segment starts; 0 first
+    bases : sequence of ints, where each segment starts; 0 first, and last, for negative numbers
     """
     return (commands & MASK) + np.asarray(bases, np.int64)[commands >> SEGMENT_BITS]
 
