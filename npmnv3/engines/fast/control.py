@@ -1,4 +1,4 @@
-"""The functions that run command lists: the loop over commands, and the barrier between the threads of one list."""
+"""The functions that run command lists: the loop over commands, what points them at other memory, and the barrier."""
 
 from llvmlite import ir
 
@@ -28,6 +28,21 @@ def build_execute(module):
         return [code.add(at, 8 * RECORD)]
 
     code.loop(function.args[1], [function.args[0]], command)
+    code.builder.ret_void()
+
+
+def build_shift(module):
+    """`shift(places, count, step)`: add `step` to the integer at each of some addresses, which are listed at `places`."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT, INT, INT]), "shift")
+    code = Code(function, 4)
+    places, count, step = function.args
+
+    def one(carried):
+        place = code.builder.inttoptr(code.load_int(carried[0]), INT.as_pointer())
+        code.builder.store(code.add(code.builder.load(place), step), place)
+        return [code.add(carried[0], 8)]
+
+    code.loop(count, [places], one)
     code.builder.ret_void()
 
 

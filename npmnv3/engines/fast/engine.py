@@ -54,7 +54,7 @@ class FastEngine:
         self._classes, self._gain = plan[-1].shape[0], _gain(plan)
         # The first convolution halves both sides.
         self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
-        self._programs = Programs(lambda program: Bound(program, self._weights, self._library, self._debug))
+        self._programs = Programs(lambda program, home: Bound(program, self._weights, self._library, home, self._debug))
         self._team = Team(self.threads)
 
     def run(self, x):
@@ -92,13 +92,13 @@ class FastEngine:
 
         plan = self._make_plan(x.shape[2:])
         with self._borrow_body(x.shape[2:], self._head) as program:
-            program.read_from(x[0])
+            program.read_from(x)
             seconds, peak = program.timed_run(rounds)
         return layer_times(seconds, peak, fuse(plan), plan)
 
     def workspace_bytes(self, side):
         """Memory for one caller with one picture of `side` (height, width), besides the weights, in bytes."""
-        with self._borrow_body(side, self._head) as program:
+        with self._borrow_body(tuple(side), self._head) as program:
             return program.nbytes
 
     @property
@@ -110,25 +110,26 @@ class FastEngine:
         if x.ndim != 4 or x.shape[1] != 3:
             raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
         x = np.ascontiguousarray(x, np.float32)  # the kernels would believe any address
-        out = np.empty((len(x), channels), np.float32)
         if len(x) == 1:
-            self._one(x[0], head, out)
-            return out
+            return self._one(x, head)
+        out = np.empty((len(x), channels), np.float32)
         most = HEAD_PICTURES * self.threads
         for start in range(0, len(x), most):
             self._some(x[start : start + most], head, out[start : start + most])
         return out
 
-    def _one(self, picture, head, out):
-        """Fill `out` from one picture: all in one program, which the threads share where that pays."""
-        side = picture.shape[1:]
+    def _one(self, x, head):
+        """One picture: all in one program, which the threads share where that pays."""
+        side = x.shape[2:]
         worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
         with self._borrow_body(side, head, self.threads if worth else 1) as program:
-            if self._run_body(program, picture):
-                return _read_vectors(program.output, out)
+            program.read_from(x)
+            if self._run_body(program):
+                return program.rows[0].copy()
         with self._borrow_body(side, head) as program:  # another caller has the team
-            self._run_body(program, picture)
-            _read_vectors(program.output, out)
+            program.read_from(x)
+            program.run()
+            return program.rows[0].copy()
 
     def _some(self, x, head, out):
         """Fill `out`: the pictures one after another, or side by side; then the head, for a part of them at a time."""
@@ -142,16 +143,18 @@ class FastEngine:
                 [stack.enter_context(self._borrow_head(head, stop - start)) for start, stop in parts] if head else []
             )
             targets = [tail.input[:, i] for tail in tails for i in range(tail.input.shape[1])]
+            side, address = x.shape[2:], x.ctypes.data
 
             def pictures(i):
                 first, stop = groups[i]
-                with self._borrow_body(x.shape[2:], pictures=stop - first) as body:
-                    self._run_body(body, x[first:stop])
-                    for at, made in enumerate(body.outputs, first):
+                with self._borrow_body(side, pictures=stop - first) as body:
+                    body.read_from(x, first, address)
+                    body.run()
+                    for at in range(first, stop):
                         if head:
-                            targets[at][...] = made[:, 0]
+                            targets[at][...] = body.pooled[at - first]
                         else:
-                            _read_vectors(made, out[at : at + 1])
+                            out[at] = body.rows[at - first]
 
             def part(i):
                 tails[i].run()
@@ -175,9 +178,8 @@ class FastEngine:
         if count < 2 or self.threads == 1 or not self._team.run(work, pending.clear):
             work(0)
 
-    def _run_body(self, program, picture):
+    def _run_body(self, program):
         """Run a program; False if it needs the team, and that is at work for another caller."""
-        program.read_from(picture)
         if program.threads == 1:
             program.run()
             return True
@@ -189,11 +191,10 @@ class FastEngine:
 
     def _borrow_body(self, side, head=(), threads=1, pictures=1):
         """The program for some pictures, with the layers of `head` after the body."""
-        key = (tuple(side), threads, len(head), pictures)
-        return self._programs.borrow(key, lambda: self._body_program(side, len(head), threads, pictures))
+        return self._programs.borrow(self._body_program, side, len(head), threads, pictures)
 
     def _borrow_head(self, head, pictures):
-        return self._programs.borrow((len(head), pictures), lambda: self._head_program(head, pictures))
+        return self._programs.borrow(self._head_program, len(head), pictures)
 
     def _body_program(self, side, of_head, threads, pictures):
         body, head = split_head(fuse(self._make_plan(side)))
@@ -202,7 +203,8 @@ class FastEngine:
             picture=(3, *side), pictures=pictures, threads=threads, guard=self._debug,
         )  # fmt: skip
 
-    def _head_program(self, head, pictures):
+    def _head_program(self, of_head, pictures):
+        head = self._head[:of_head]
         given = (head[0].inputs[0], self._pooled.shape[0])
         return schedule(head, self._weights, self._library, head_input=given, pictures=pictures, guard=self._debug)
 

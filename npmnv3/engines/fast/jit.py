@@ -36,6 +36,7 @@ class Library:
     kernels : {name: Kernel}
     addresses : {name: int} of the functions, "barrier" among them
     execute : callable (address of commands, count); other Python threads run meanwhile
+    shift : callable (address of addresses, count, step): adds `step` to the integer at each of these addresses
     cached : bool, the machine code came from the cache
     kept : bool, it is in the cache now
     """
@@ -62,7 +63,8 @@ class Library:
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
         self._engine.finalize_object()
         self.addresses = {name: self._engine.get_function_address(name) for name in names.decode().split()}
-        self.execute = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64)(self.addresses.pop("execute"))
+        self.execute = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self.addresses.pop("execute"))
+        self.shift = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)(self.addresses.pop("shift"))
 
     @functools.cached_property
     def kernels(self):
@@ -116,7 +118,7 @@ def build_module(machine):
     """All kernels as LLVM IR, and their names."""
     from llvmlite import ir
 
-    from .control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak
+    from .control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_shift
     from .kernels import kernels_for
     from .kernels.ir import INT, Code
 
@@ -130,7 +132,8 @@ def build_module(machine):
         emit(code, SimpleNamespace(**values))
         code.builder.ret_void()
     build_execute(module)
-    return str(module), [*(name for name, _, _ in kernels), "execute"]
+    build_shift(module)
+    return str(module), [*(name for name, _, _ in kernels), "execute", "shift"]
 
 
 def _compile(llvm, compiler, machine):

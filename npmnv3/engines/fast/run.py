@@ -2,14 +2,12 @@
 
 import threading
 import time
-from collections import OrderedDict
-from contextlib import contextmanager
 
 import numpy as np
 
 from ...errors import Npmnv3Error
 from .kernels.record import ABANDONED, BARRIER_BYTES
-from .memory import Regions, aligned, views
+from .memory import Regions, address_of, aligned, views
 from .team import RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
@@ -18,7 +16,10 @@ PATTERN = 0x7FC5A5A5
 
 
 class Bound:
-    """A program in memory of its own: what one caller at a time may run.
+    """A program in memory of its own: what one caller at a time may run; `with` gives it back.
+
+    A call for one small picture takes little longer than a millisecond, and finds nothing of Python in the processor's
+    caches. So what a call does besides is kept to a few steps.
 
     Parameters
     ----------
@@ -31,11 +32,13 @@ class Bound:
     ----------
     input, output : float32 views (planes, vectors, width) of the program's maps; the input is None where it is a
     picture
-    outputs : the output of each picture
+    pooled : for each picture a view (planes, width) of its output, if that is of one pixel
+    rows : the same as (1, channels)
     """
 
-    def __init__(self, program, weights, library, debug=False):
+    def __init__(self, program, weights, library, home, debug=False):
         self.program, self._weights, self._library, self._debug = program, weights, library, debug
+        self._home = home
         self._works = [aligned(program.work_bytes) for _ in range(program.pictures)]
         self._work, self._kept = self._works[0], aligned(program.kept_bytes)
         self._tables = aligned(program.tables.nbytes)
@@ -45,13 +48,17 @@ class Bound:
         bases = [0, *(array.ctypes.data for array in memory), 0, *others, 0]
         self._commands = [bind(commands, bases) for commands in program.commands]
         self._lists = [(commands.ctypes.data, len(commands)) for commands in self._commands]
-        self._picture, self._picture_at = None, []
-        for unbound, bound in zip(program.commands, self._commands):
-            at = np.flatnonzero(unbound >> SEGMENT_BITS == PICTURE >> SEGMENT_BITS)
-            self._picture_at.append((bound.reshape(-1), at, bound.reshape(-1)[at]))
+        self._picture, self._picture_at = None, 0
+        self._places = [
+            bound.ctypes.data + 8 * np.flatnonzero(unbound >> SEGMENT_BITS == PICTURE >> SEGMENT_BITS)
+            for unbound, bound in zip(program.commands, self._commands)
+        ]
+        self._moves = [(places.ctypes.data, len(places)) for places in self._places]
         self.input = self._vectors(program.input, self._work) if program.input else None
-        self.outputs = [self._vectors(program.output, work) for work in self._works]
-        self.output = self.outputs[0]
+        outputs = [self._vectors(program.output, work) for work in self._works]
+        self.output = outputs[0]
+        self.pooled = [output[:, 0] for output in outputs]
+        self.rows = [self._row(program.output, work) for work in self._works]
         self._barrier = self._kept[:BARRIER_BYTES].view(np.int64)  # the first thing kept, if there is one
         if debug:
             self._fill_gaps()
@@ -70,14 +77,30 @@ class Bound:
         shape = (tensor.planes, tensor.pixels, tensor.pixel // 4)
         return np.ndarray(shape, np.float32, work, tensor.address - WORK, (tensor.plane, tensor.pixel, 4))
 
-    def read_from(self, picture):
-        """The picture to work on, (3, H, W) float32, contiguous, or as many as the program takes, (N, 3, H, W).
+    @staticmethod
+    def _row(tensor, work):
+        """The first pixel of a map of one pixel, whose planes follow each other without a gap: (1, channels)."""
+        return np.ndarray((1, tensor.shape[0]), np.float32, work, tensor.address - WORK)
 
-        It must live until the commands have run.
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._picture = None
+        self._home.append(self)
+
+    def read_from(self, x, first=0, start=None):
+        """The pictures to work on: x (N, 3, H, W) float32, contiguous, from index `first` on.
+
+        They must live until the commands have run. `start` is the address of x, if it is known.
         """
-        self._picture, start = picture, picture.ctypes.data
-        for commands, at, offsets in self._picture_at:
-            commands[at] = offsets + start
+        start = (address_of(x) if start is None else start) + first * x.strides[0]
+        step, self._picture_at = start - self._picture_at, start
+        if step:
+            for places, count in self._moves:
+                self._library.shift(places, count, step)
+        if self._debug:
+            self._picture = x[first : first + self.program.pictures]
 
     def run(self, thread=0):
         """Run the command list of one thread; the others must run theirs at the same time."""
@@ -173,16 +196,16 @@ def _time_of(execute, commands, count):
 
 
 class Programs:
-    """The programs in use lately, each with the bound copies that nobody runs at the moment.
+    """Programs, each with the bound copies that nobody runs at the moment.
 
     Parameters
     ----------
-    bind : callable (program) -> Bound
+    bind : callable (program, list that the copy goes back to) -> Bound
     limit : int, programs that are kept
     """
 
     def __init__(self, bind, limit=32):
-        self._bind, self._limit, self._entries = bind, limit, OrderedDict()
+        self._bind, self._limit, self._entries = bind, limit, {}
         self.renew()
         RENEWED_BY_FORK.add(self)
 
@@ -190,34 +213,24 @@ class Programs:
         """Forget the lock; what another thread had borrowed when the process forked is lost, and made anew."""
         self._lock = threading.Lock()
 
-    def _entry(self, key, make):
-        """(program, list of free bound copies) under a key."""
-        with self._lock:
-            if key in self._entries:
-                self._entries.move_to_end(key)
-                return self._entries[key]
-        entry = make(), []
+    def _add(self, key):
+        """(program, list of free bound copies) under a new key; the oldest makes room."""
+        entry = key[0](*key[1:]), []
         with self._lock:
             entry = self._entries.setdefault(key, entry)
             while len(self._entries) > self._limit:
-                self._entries.popitem(last=False)
+                del self._entries[next(iter(self._entries))]
         return entry
 
-    @contextmanager
-    def borrow(self, key, make):
-        """A bound program for the caller alone.
+    def borrow(self, *key):
+        """A bound program for the caller alone, in a `with` statement.
 
         Parameters
         ----------
-        key : hashable
-        make : callable () -> Program, if there is none under this key
+        key : callable that makes the program, and its arguments, all hashable
         """
-        program, free = self._entry(key, make)
+        program, free = self._entries.get(key) or self._add(key)
         try:
-            bound = free.pop()
+            return free.pop()
         except IndexError:
-            bound = self._bind(program)
-        try:
-            yield bound
-        finally:
-            free.append(bound)
+            return self._bind(program, free)
