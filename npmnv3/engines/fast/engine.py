@@ -12,6 +12,7 @@ from ...errors import UsageError
 from .fold import fold
 from .fuse import fuse
 from .jit import library
+from .memory import address_of
 from .pack import Weights
 from .run import Bound, Programs
 from .schedule import schedule, split_head
@@ -22,7 +23,7 @@ HEAD_PICTURES = 56
 
 #: Pictures of a batch that meet at each squeeze-and-excitation: its weights come from far and are used once for each
 #: picture, so they are read for all of them at once.
-TOGETHER = 2
+TOGETHER = 4
 
 #: Multiply-adds of a picture from which on several threads share it: below, waiting for each other costs more.
 SHARED_MACS = 5_000_000
@@ -125,42 +126,35 @@ class FastEngine:
         with self._borrow_body(side, head, self.threads if worth else 1) as program:
             program.read_from(x)
             if self._run_body(program):
-                return program.rows[0].copy()
+                return program.row.copy()
         with self._borrow_body(side, head) as program:  # another caller has the team
             program.read_from(x)
             program.run()
-            return program.rows[0].copy()
+            return program.row.copy()
 
     def _some(self, x, head, out):
-        """Fill `out`: the pictures one after another, or side by side; then the head, for a part of them at a time."""
-        n, count = len(x), min(self.threads, len(x))
-        ends = [n * i // count for i in range(count + 1)]
-        parts = list(zip(ends, ends[1:]))
-        several = n // (TOGETHER * count) * TOGETHER * count  # the same for each thread; the rest one by one
-        groups = [(i, i + TOGETHER) for i in range(0, several, TOGETHER)] + [(i, i + 1) for i in range(several, n)]
+        """Fill `out`: a few pictures after a few others, or side by side; then the head, for a part of them at a time."""
+        groups, parts = _shares(len(x), self.threads)
+        side, address = x.shape[2:], address_of(x)
         with contextlib.ExitStack() as stack:
-            tails = (
-                [stack.enter_context(self._borrow_head(head, stop - start)) for start, stop in parts] if head else []
-            )
-            targets = [tail.input[:, i] for tail in tails for i in range(tail.input.shape[1])]
-            side, address = x.shape[2:], x.ctypes.data
+            tails = [stack.enter_context(self._borrow_head(head, len(part))) for part in parts] if head else []
+            targets = {i: tail.input[:, i - part[0] :] for part, tail in zip(parts, tails) for i in part}
 
-            def pictures(i):
-                first, stop = groups[i]
-                with self._borrow_body(side, pictures=stop - first) as body:
+            def group(i):
+                first, count = groups[i]
+                with self._borrow_body(side, pictures=count) as body:
                     body.read_from(x, first, address)
                     body.run()
-                    for at in range(first, stop):
-                        if head:
-                            targets[at][...] = body.pooled[at - first]
-                        else:
-                            out[at] = body.rows[at - first]
+                    if head:
+                        targets[first][:, :count] = body.output
+                    else:
+                        _read_vectors(body.output, out[first : first + count])
 
             def part(i):
                 tails[i].run()
-                _read_vectors(tails[i].output, out[slice(*parts[i])])
+                _read_vectors(tails[i].output, out[parts[i].start : parts[i].stop])
 
-            self._each(len(groups), pictures)
+            self._each(len(groups), group)
             self._each(len(tails), part)
 
     def _each(self, count, job):
@@ -207,6 +201,18 @@ class FastEngine:
         head = self._head[:of_head]
         given = (head[0].inputs[0], self._pooled.shape[0])
         return schedule(head, self._weights, self._library, head_input=given, pictures=pictures, guard=self._debug)
+
+
+def _shares(n, threads):
+    """How n pictures are shared out: groups [(first, count)] for the body, and parts [range] of them for the head.
+
+    Every thread gets as many groups of TOGETHER; the pictures left over are groups by themselves. No group is in two parts.
+    """
+    threads = min(threads, n)
+    several = n // (TOGETHER * threads) * TOGETHER * threads
+    groups = [(i, TOGETHER) for i in range(0, several, TOGETHER)] + [(i, 1) for i in range(several, n)]
+    ends = [*(groups[len(groups) * i // threads][0] for i in range(threads)), n]
+    return groups, [range(*part) for part in zip(ends, ends[1:])]
 
 
 def _read_vectors(vectors, out):

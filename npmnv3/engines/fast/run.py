@@ -32,8 +32,7 @@ class Bound:
     ----------
     input, output : float32 views (planes, vectors, width) of the program's maps; the input is None where it is a
     picture
-    pooled : for each picture a view (planes, width) of its output, if that is of one pixel
-    rows : the same as (1, channels)
+    row : view (1, channels) of the output, if that is one vector for each plane
     """
 
     def __init__(self, program, weights, library, home, debug=False):
@@ -54,11 +53,9 @@ class Bound:
             for unbound, bound in zip(program.commands, self._commands)
         ]
         self._moves = [(places.ctypes.data, len(places)) for places in self._places]
-        self.input = self._vectors(program.input, self._work) if program.input else None
-        outputs = [self._vectors(program.output, work) for work in self._works]
-        self.output = outputs[0]
-        self.pooled = [output[:, 0] for output in outputs]
-        self.rows = [self._row(program.output, work) for work in self._works]
+        self.input = self._vectors(program.input) if program.input else None
+        self.output = self._vectors(program.output)
+        self.row = self.output.reshape(1, -1)[:, : program.output.shape[0]] if self.output.shape[1] == 1 else None
         self._barrier = self._kept[:BARRIER_BYTES].view(np.int64)  # the first thing kept, if there is one
         if debug:
             self._fill_gaps()
@@ -73,14 +70,9 @@ class Bound:
         arrays = (*self._works, self._kept, self._tables, *self._commands)
         return sum(array.nbytes for array in arrays)
 
-    def _vectors(self, tensor, work):
+    def _vectors(self, tensor):
         shape = (tensor.planes, tensor.pixels, tensor.pixel // 4)
-        return np.ndarray(shape, np.float32, work, tensor.address - WORK, (tensor.plane, tensor.pixel, 4))
-
-    @staticmethod
-    def _row(tensor, work):
-        """The first pixel of a map of one pixel, whose planes follow each other without a gap: (1, channels)."""
-        return np.ndarray((1, tensor.shape[0]), np.float32, work, tensor.address - WORK)
+        return np.ndarray(shape, np.float32, self._work, tensor.address - WORK, (tensor.plane, tensor.pixel, 4))
 
     def __enter__(self):
         return self

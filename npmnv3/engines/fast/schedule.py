@@ -41,7 +41,7 @@ class Program:
     pictures : int, that it works on; each has a segment of its own for its tensors
     work_bytes, kept_bytes : sizes of the segments WORK (of one picture) and KEPT; the latter to be zeroed once
     buffers : ((name, address with its segment, bytes), ...)
-    input, output : Map; the input is None where it is the picture
+    input, output : Map; the input is None where it is the picture. The output of several is a pixel for each.
     """
 
     commands: tuple[np.ndarray, ...]
@@ -87,7 +87,7 @@ def schedule(layers, weights, library, *, picture=None, head_input=None, picture
     done = 0
     while done < len(layers):
         done += s.step(layers, done, pictures if head_input else 0)
-    return s.program(source, s.tensors[layers[-1].name])
+    return s.program(source, layers[-1].name)
 
 
 class Schedule:
@@ -209,14 +209,9 @@ class Schedule:
 
     def _for_all_at_once(self, layer):
         """A layer on pooled channels for all pictures; before it, they are brought up to here one after another."""
-        self._repeat()
         (name,) = layer.inputs
-        alone, shape = self.tensors[name], (1, self.pictures)
-        together = self.new_map(name, (*alone.shape[:1], *shape))
-        for number in range(self.pictures):
-            self._move(alone.planes, self._of_picture(number, alone.address), alone.plane,
-                       together.address + number * together.pixel, together.plane)  # fmt: skip
-        pointwise(self, replace(layer, shape=(*layer.shape, *shape)))
+        alone, together = self.tensors[name], self._gather(name)
+        pointwise(self, replace(layer, shape=(*layer.shape, 1, self.pictures)))
         made, out = self.tensors[layer.name], self.new_map(layer.name, layer.shape)
         for number in range(self.pictures):
             self._move(out.planes, made.address + number * made.pixel, made.plane,
@@ -225,6 +220,16 @@ class Schedule:
         self.give_back(together.address)
         self.give_back(made.address)
         self._repeated = len(self._commands[0])
+
+    def _gather(self, name):
+        """Make pooled channels of all pictures one map, of as many pixels, which `name` stands for from here on."""
+        self._repeat()
+        alone = self.tensors[name]
+        together = self.new_map(name, (*alone.shape, 1, self.pictures))
+        for number in range(self.pictures):
+            self._move(alone.planes, self._of_picture(number, alone.address), alone.plane,
+                       together.address + number * together.pixel, together.plane)  # fmt: skip
+        return together
 
     def _move(self, planes, x, x_plane, out, out_plane):
         """Copy a vector of each plane."""
@@ -268,7 +273,7 @@ class Schedule:
         return (group[0] if at else None), group[at], (group[at + 1] if len(group) > at + 1 else None)
 
     def program(self, source, output):
-        self._repeat()
+        output = self._gather(output) if self.pictures > 1 else self.tensors[output]
         for commands in self._commands:
             pace(commands, self._library, self.weights.block.nbytes)
         tables = np.frombuffer(b"".join(self._tables), np.int64) if self._tables else np.zeros(1, np.int64)
