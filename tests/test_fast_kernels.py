@@ -135,7 +135,7 @@ def test_pointwise(library, case):
         out=memory.floats(vectors * plane // 4, "out"), out_plane=plane, out_row=row,
         add=memory.floats(vectors * plane // 4, "add") if add else 0, add_plane=plane, add_row=row,
         first=first, blocks=blocks, chunks=chunks, tail=tail, pixels=pixels, rows=rows, act=act, slope=slope,
-        ahead=0, ahead_step=64,
+        ahead=0, ahead_step=64, far=4096, far_step=128,
     )  # fmt: skip
     pairs = run(library, f"pointwise{halves}", args, memory)
     assert_close(pairs, 1e-5 * max(channels, 1), f"pointwise {case}")

@@ -1,19 +1,44 @@
 """Weights are asked for before they are needed, a few cache lines with every round of a product.
 
-The weights of a network do not fit into the second-level cache, and they are packed in the order of use. So a pointer
-runs ahead of the weights in use by about half of that cache, and every product on many pixels, which reads its own
-weights again and again, moves it on.
+They are packed in the order of use, and every product on many pixels, which reads its own weights again and again, moves
+two pointers on. One runs ahead of the weights in use by the size of the second-level cache. The other runs far ahead, as
+evenly as it can: what it asks for is on its way out of the second-level cache into the third when it is needed, but the
+memory had the whole time to bring it, where the classifier and squeeze-and-excitation alone would wait for it.
 """
 
-from .kernels.record import AHEAD_LINES, LINE, split
+from .kernels.pointwise import AHEAD_LINES, FAR_LINES
+from .kernels.record import LINE, split
 from .workspace import SEGMENT_BITS, WEIGHTS
 
-#: How far the pointer runs ahead, in bytes.
-DISTANCE = 1 << 19
+#: How far the pointers run ahead, in bytes.
+NEAR, FAR = 1 << 19, 1 << 22
+
+
+class _Pointer:
+    """Where the memory begins that has not been asked for yet, and up to where it may be.
+
+    Parameters
+    ----------
+    lines : cache lines that it moves on by in a round, at most
+    end : bytes of all weights
+    """
+
+    def __init__(self, lines, end):
+        self.lines, self.end, self.at, self.limit = lines, end, 0, 0
+
+    def between(self, at, limit):
+        self.at, self.limit = max(self.at, at), min(limit, self.end)
+
+    def move(self, rounds):
+        """(address, step) for a command of so many rounds."""
+        lines = min(-(-max(self.limit - self.at, 0) // LINE), rounds * self.lines)
+        address, step = WEIGHTS + min(self.at, self.end - LINE), -(-lines // rounds) * LINE
+        self.at += lines * LINE
+        return address, step
 
 
 def pace(commands, library, end):
-    """Fill in `ahead` and `ahead_step` of the products in one thread's commands.
+    """Fill in `ahead`, `far` and their steps in the products of one thread's commands.
 
     Parameters
     ----------
@@ -22,22 +47,24 @@ def pace(commands, library, end):
     end : bytes of all weights
     """
     kernels = {library.addresses[name]: kernel for name, kernel in library.kernels.items()}
-    pointer = 0
-    for command in commands:
-        kernel = kernels.get(command[0])
-        if kernel is None or "weight" not in kernel.args:
-            continue
-        a = dict(zip(kernel.args, command[1:]))
-        if a["weight"] >> SEGMENT_BITS == WEIGHTS >> SEGMENT_BITS:
-            here = a["weight"] - WEIGHTS
-            pointer = max(pointer, here)
-            limit = min(here + DISTANCE, end)
-        if "ahead_step" not in kernel.args:
-            continue
-        chunks = a["first"] + a["blocks"] * a["chunks"]
-        rounds = sum(split(a["pixels"], library.machine.tiles)) * a["rows"] * chunks
-        lines = min(-(-max(limit - pointer, 0) // LINE), rounds * AHEAD_LINES)
-        per_round = -(-lines // max(rounds, 1))
-        command[1 + kernel.args.index("ahead")] = WEIGHTS + min(pointer, end - LINE)
-        command[1 + kernel.args.index("ahead_step")] = per_round * LINE
-        pointer += lines * LINE
+    near, far = _Pointer(AHEAD_LINES, end), _Pointer(FAR_LINES, end)
+    work = [_rounds(kernels.get(command[0]), command, library.machine) for command in commands]
+    total, done = max(sum(work), 1), 0
+    for command, rounds in zip(commands, work):
+        kernel, done = kernels.get(command[0]), done + rounds
+        weight = command[1 + kernel.args.index("weight")] if kernel and "weight" in kernel.args else 0
+        if weight >> SEGMENT_BITS == WEIGHTS >> SEGMENT_BITS:
+            here = weight - WEIGHTS
+            near.between(here, here + NEAR)
+            far.between(min(here + NEAR, end), min(here + FAR, end * done // total))
+        if rounds:
+            at = 1 + kernel.args.index("ahead")
+            command[at : at + 4] = *near.move(rounds), *far.move(rounds)
+
+
+def _rounds(kernel, command, machine):
+    """How many times a command asks for memory: once for each chunk of channels of each tile."""
+    if kernel is None or "chunks" not in kernel.args:
+        return 0
+    a = dict(zip(kernel.args, command[1:]))
+    return sum(split(a["pixels"], machine.tiles)) * a["rows"] * (a["first"] + a["blocks"] * a["chunks"])

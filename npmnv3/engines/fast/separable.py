@@ -5,7 +5,8 @@ after the others. Either way what the depthwise convolution reads is a small rin
 written.
 """
 
-from .kernels.record import AHEAD_LINES, FLOAT_BYTES, LINE, float_bits, split
+from .kernels.conv import COMING_LINES
+from .kernels.record import FLOAT_BYTES, LINE, float_bits, split
 from .single import mean_vectors, pointwise, product
 from .pack import split_panels
 from .workspace import PICTURE, WEIGHTS, Map, Ring, plane_bytes
@@ -208,7 +209,7 @@ class _Stem:
         row, planes = self.width * FLOAT_BYTES, self.s.planes(self.layer.shape[0])
         rows = min(count * self.layer.stride[0], self.height - self.done)
         tiles = planes * count * sum(split(self.layer.shape[2], self.s.machine.conv_tiles))
-        lines = min(-(-rows * row // (tiles * LINE)), AHEAD_LINES)
+        lines = min(-(-rows * row // (tiles * LINE)), COMING_LINES)
         start = PICTURE + min(self.done, self.height - 1) * row
         return {"coming": start, "coming_plane": self.height * row, "coming_step": lines * LINE}
 

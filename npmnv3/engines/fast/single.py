@@ -26,7 +26,7 @@ def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
             add=add[0] + panel.first * add[1] if add else 0, add_plane=add[1] if add else 0,
             add_row=add[2] if add else 0,
             **blocks, pixels=width, rows=rows,
-            act=layer.act, slope=float_bits(layer.slope), ahead=WEIGHTS + panel.weight, ahead_step=0,
+            act=layer.act, slope=float_bits(layer.slope), ahead=WEIGHTS + panel.weight, ahead_step=0, far=WEIGHTS + panel.weight, far_step=0,
         )  # fmt: skip
 
 

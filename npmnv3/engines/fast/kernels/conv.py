@@ -5,7 +5,10 @@ Like the depthwise kernel it reads padded rows through a table. Here a plane hol
 
 import numpy as np
 
-from .record import AHEAD_LINES, FLOAT_BYTES, LINE, Kernel, Operand, activate
+from .record import FLOAT_BYTES, LINE, Kernel, Operand, activate
+
+#: Cache lines that are asked for with every tile, in each input plane.
+COMING_LINES = 4
 
 ARGS = (
     "x", "x_plane", "inputs",           # the first float of a plane's padded row is x + its offset in the table
@@ -54,7 +57,7 @@ class _Writer:
 
     def input_plane(self, sums, weight, coming, *rows):
         code, sums = self.code, list(sums)
-        for line in range(AHEAD_LINES):
+        for line in range(COMING_LINES):
             code.prefetch(coming, line * LINE)
         for i, row in enumerate(rows):
             taps = [code.load(weight, (i * self.size + j) * self.vector) for j in range(self.size)]

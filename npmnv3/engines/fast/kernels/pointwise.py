@@ -7,10 +7,13 @@ for a pixel in a full tile and for one alone: a pixel has the same bits wherever
 blocks, and the blocks' sums added up, since a rounding error grows with the sum that is rounded.
 """
 
-from .record import AHEAD_LINES, FLOAT_BYTES, LINE, Kernel, Operand, activate
+from .record import FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 #: The most vectors of output channels that a tile has.
 VECTORS = 3
+
+#: Cache lines that are asked for with every chunk of channels: soon wanted ones, and later wanted ones.
+AHEAD_LINES, FAR_LINES = 2, 2
 
 #: Input channels of a block, about.
 BLOCK = 128
@@ -24,6 +27,7 @@ ARGS = (
     "pixels", "rows",                   # pixels in a row
     "act", "slope",
     "ahead", "ahead_step",              # memory wanted soon: bytes to move on for each chunk
+    "far", "far_step",                  # the same for memory wanted later
 )  # fmt: skip
 
 
@@ -43,22 +47,22 @@ class _Writer:
 
     def write(self):
         a = self.a
-        self.code.loop(a.rows, [a.x, a.out, a.add, a.ahead], self.row)
+        self.code.loop(a.rows, [a.x, a.out, a.add, a.ahead, a.far], self.row)
 
     def row(self, carried):
-        code, a, (x, out, add, _) = self.code, self.a, carried
+        code, a, (x, out, add, _, _) = self.code, self.a, carried
         at = code.tiles(a.pixels, self.tiles, carried, self.pixels)
-        return [code.add(x, a.x_row), code.add(out, a.out_row), code.add(add, a.add_row), at[3]]
+        return [code.add(x, a.x_row), code.add(out, a.out_row), code.add(add, a.add_row), at[3], at[4]]
 
-    def pixels(self, count, x, out, add, ahead):
+    def pixels(self, count, x, out, add, ahead, far):
         """`count` pixels side by side; gives back where the next ones are."""
         code, a = self.code, self.a
         sums = code.when(code.is_set(a.add), lambda: self.start(count, add), self.start(count))
-        start = [*sums, *sums, 0, a.first, x, a.weight, ahead, *self.steps]
+        start = [*sums, *sums, 0, a.first, x, a.weight, ahead, far, *self.steps]
         end = code.loop(code.add(a.blocks, 1), start, lambda c: self.block(count, out, c))
-        totals, ahead = end[len(sums) : 2 * len(sums)], end[-3]
+        totals, ahead, far = end[len(sums) : 2 * len(sums)], end[-4], end[-3]
         self.store(code.activate(totals, a.act, self.slope), count, out)
-        return [*(code.add(address, count * self.vector) for address in (x, out, add)), ahead]
+        return [*(code.add(address, count * self.vector) for address in (x, out, add)), ahead, far]
 
     def start(self, count, add=None):
         """The bias for each vector and pixel, plus what is added."""
@@ -89,7 +93,7 @@ class _Writer:
         """
         code, a, size = self.code, self.a, count * len(self.kinds)
         sums, (index, chunks, *at) = carried[:size], carried[2 * size :]
-        *sums, x, weight, ahead, step, next_step = code.loop(
+        *sums, x, weight, ahead, far, step, next_step = code.loop(
             chunks, [*sums, *at], lambda c: self.whole_chunk(count, *c)
         )
         last = code.equal(index, a.blocks)
@@ -102,12 +106,14 @@ class _Writer:
         )
         code.when(code.builder.not_(last), lambda: self.store(totals, count, out) or [], [])
         zeros = [code.constant(0, value.type) for value in totals]
-        return [*zeros, *totals, code.add(index, 1), a.chunks, x, weight, ahead, step, next_step]
+        return [*zeros, *totals, code.add(index, 1), a.chunks, x, weight, ahead, far, step, next_step]
 
     def whole_chunk(self, count, *carried):
-        code, (*sums, x, weight, ahead, step, next_step) = self.code, carried
+        code, (*sums, x, weight, ahead, far, step, next_step) = self.code, carried
         for line in range(AHEAD_LINES):
             code.prefetch(ahead, line * LINE)
+        for line in range(FAR_LINES):
+            code.prefetch(far, line * LINE)
         if count == self.tiles[0]:
             for u in range(self.chunk):
                 sums = self.channel(count, sums, x, weight, u)
@@ -115,7 +121,15 @@ class _Writer:
             start = [*sums, x, weight]
             *sums, _, _ = code.loop(self.chunk, start, lambda c: self.one_channel(count, *c))
         weight = code.add(weight, self.chunk * self.channel_bytes)
-        return [*sums, code.add(x, step), weight, code.add(ahead, self.a.ahead_step), next_step, step]
+        return [
+            *sums,
+            code.add(x, step),
+            weight,
+            code.add(ahead, self.a.ahead_step),
+            code.add(far, self.a.far_step),
+            next_step,
+            step,
+        ]
 
     def one_channel(self, count, *carried):
         code, (*sums, x, weight) = self.code, carried

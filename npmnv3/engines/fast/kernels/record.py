@@ -11,8 +11,8 @@ NONE, RELU, HARD_SWISH, HARD_SIGMOID = 0, 1, 2, 3
 
 FLOAT_BYTES = 4
 
-#: Cache lines that are prefetched in every round of a kernel that looks ahead, and the size of one.
-AHEAD_LINES, LINE = 4, 64
+#: Bytes of a cache line.
+LINE = 64
 
 #: 64-bit integers in a command: the kernel's address, then its arguments.
 RECORD = 24
