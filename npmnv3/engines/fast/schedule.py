@@ -61,7 +61,9 @@ def split_head(layers):
     return layers[: last + 1], layers[last + 1 :]
 
 
-def schedule(layers, weights, library, *, picture=None, head_input=None, pictures=1, threads=1, guard=False):
+def schedule(
+    layers, weights, library, *, picture=None, head_input=None, output=None, pictures=1, threads=1, guard=False
+):
     """The program of some layers.
 
     Parameters
@@ -71,6 +73,7 @@ def schedule(layers, weights, library, *, picture=None, head_input=None, picture
     library : jit.Library
     picture : (3, H, W) of what the layers read, or
     head_input : (name, channels) of the pooled tensor that they read
+    output : name of the tensor that is wanted, if not what the last layer is named after
     pictures : int, pictures that are worked on in turn, but at once where a layer is heavy, or pooled vectors
     threads : int, command lists that run side by side, with barriers between them; 1 for several pictures
     guard : bool, see `Workspace`
@@ -87,7 +90,7 @@ def schedule(layers, weights, library, *, picture=None, head_input=None, picture
     done = 0
     while done < len(layers):
         done += s.step(layers, done, pictures if head_input else 0)
-    return s.program(source, layers[-1].name)
+    return s.program(source, output or layers[-1].name)
 
 
 class Schedule:

@@ -1,0 +1,156 @@
+"""The fast engine layer by layer: no rounding error beyond what can be derived.
+
+A sum of k products in float32 is off by at most gamma_k * (|x| |w| + |b|), gamma_k = k u / (1 - k u), u = 2^-24, whatever
+the order (Higham 2002, section 3.1). Carried through fifty layers such a bound is true and says nothing, so each layer is
+held to its own: it is computed once more in float64 from the very inputs that the fast engine gave it. With nothing but
+such layers, and the last one's output the same bits as the whole network's, the network is right.
+
+    PYTHONPATH=. python tests/layer_bounds.py --cases 300
+"""
+
+import argparse
+
+import numpy as np
+from tqdm import tqdm
+
+from npmnv3.engines.fast import FastEngine
+from npmnv3.engines.fast.fold import fold
+from npmnv3.engines.fast.fuse import fuse
+from npmnv3.engines.fast.jit import library
+from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, RELU
+from npmnv3.engines.fast.pack import Weights
+from npmnv3.engines.fast.run import Bound
+from npmnv3.engines.fast.schedule import schedule
+from npmnv3.ops import reference as ops
+from npmnv3.plan import make_plan
+from npmnv3.variants import list_models
+from random_networks import plan_maker, random_params, random_variant
+
+UNIT = 2.0**-24
+
+
+def gamma(count):
+    return count * UNIT / (1 - count * UNIT)
+
+
+class Tensors:
+    """Every tensor that the fast engine makes of one picture, (C, H, W) or (C,), by name."""
+
+    def __init__(self, layers, weights, picture):
+        self.made = {"input": picture}
+        for index, layer in enumerate(layers, 1):
+            for name in layer.makes:
+                program = schedule(layers[:index], weights, library(), picture=picture.shape, output=name)
+                bound = Bound(program, weights, library(), [])
+                bound.read_from(picture[None])
+                bound.run()
+                self.made[name] = _planar(bound.output, program.output.shape)
+
+    def exact(self, name):
+        return self.made[name].astype(np.float64)[None]
+
+
+def _planar(vectors, shape):
+    return vectors.transpose(0, 2, 1).reshape(-1, vectors.shape[1])[: shape[0]].reshape(shape).copy()
+
+
+def expected(layer, tensors, arrays):
+    """(value, bound of its error) of a layer in float64, from the fast engine's own inputs; (1, C, H, W) or (1, C)."""
+    x = tensors.exact(layer.inputs[0])
+    if layer.op == "max_pool":
+        return ops.max_pool2d(x, kernel=layer.kernel), 0.0
+    if layer.op == "mean":
+        return _mean(x)
+    if layer.op == "gate":
+        value = ops.mul(x, tensors.exact(layer.inputs[1]))
+        return activated(layer, value, gamma(1) * np.abs(value))
+    if layer.gate:
+        x = ops.mul(x, tensors.exact(layer.gate))
+    weight, bias = (array.astype(np.float64) for array in arrays[layer.name])
+    value, size = (_product(layer, *of) for of in ((x, weight, bias), map(np.abs, (x, weight, bias))))
+    if layer.add:
+        other = tensors.exact(layer.add)
+        value, size = value + other, size + np.abs(other)
+    terms = weight[0].size + bool(layer.gate) + 4  # the bias, what is added, and the sums of blocks of channels
+    return activated(layer, value, gamma(terms) * size)
+
+
+def _product(layer, x, weight, bias):
+    if layer.op == "linear" or x.ndim == 2:
+        return ops.linear(x, weight, bias)
+    if layer.op == "pointwise":
+        return ops.pointwise_conv2d(x, weight, bias)
+    operation = ops.depthwise_conv2d if layer.op == "depthwise" else ops.conv2d
+    return operation(x, weight, bias, stride=layer.stride, pad=layer.pad)
+
+
+def _mean(x):
+    return ops.global_avg_pool(x), gamma(x[0, 0].size + 4) * ops.global_avg_pool(np.abs(x))
+
+
+def activated(layer, value, error):
+    """Value and error after the activation: its steepest slope times the error, and what its own operations add."""
+    if layer.act == RELU:
+        return ops.relu(value), error
+    if layer.act == HARD_SIGMOID:
+        own = gamma(4) * (layer.slope * np.abs(value) + 0.5)
+        return ops.hard_sigmoid(value, slope=layer.slope), layer.slope * error + own
+    if layer.act == HARD_SWISH:
+        return ops.hard_swish(value), 1.5 * error + gamma(6) * np.abs(value)
+    return value, error
+
+
+def worst_of_layers(plan, params, picture):
+    """{tensor: largest error as a part of its bound}, and the logits, of one picture (3, H, W) in the fast engine."""
+    layers, arrays = fuse(plan), fold(plan, params)
+    tensors = Tensors(layers, Weights(layers, arrays, library().machine), picture)
+    worst = {}
+    for layer in layers:
+        checks = [(layer.name, expected(layer, tensors, arrays))]
+        checks += [(layer.pool, _mean(tensors.exact(layer.name)))] if layer.pool else []
+        for name, (value, bound) in checks:
+            error = np.abs(tensors.exact(name) - value)
+            worst[name] = float((error / np.maximum(bound, 1e-35)).max())  # below, float32 has few bits left
+    return worst, tensors.made[layers[-1].name]
+
+
+def random_case(seed):
+    """(what it is, plan, plan maker, params, x) of a random network: width, input's side, batch and classes."""
+    rng = np.random.default_rng(seed)
+    variant = random_variant(rng, list_models())
+    side = tuple(int(rng.integers(least, 321)) for least in variant.min_side)
+    classes, batch = int(rng.integers(1, 3001)), int(rng.integers(1, 10))
+    params = random_params(make_plan(variant, classes), rng)
+    x = rng.standard_normal((batch, 3, *side)).astype(np.float32)
+    what = f"{seed}: {variant.full_name} width {variant.width:.2f} side {side} classes {classes} batch {batch}"
+    return what, make_plan(variant, classes, side), plan_maker(variant, classes), params, x
+
+
+def check(seed):
+    """Hold a random network to the bounds, and all pictures of its batch to the bits of each alone; the worst part."""
+    what, plan, maker, params, x = random_case(seed)
+    worst, logits = worst_of_layers(plan, params, x[0])
+    name = max(worst, key=worst.get)
+    assert worst[name] <= 1, f"{what}: {name} is off by {worst[name]:.3g} of its bound"
+    engine = FastEngine(maker, params, threads=1 + seed % 2)
+    together = engine.run(x)
+    np.testing.assert_array_equal(together[0], logits, what)
+    for i in range(len(x)):
+        np.testing.assert_array_equal(engine.run(x[i : i + 1])[0], together[i], what)
+    return worst[name]
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Random networks against the derived bound of every layer.")
+    parser.add_argument("--cases", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0, help="of the first case")
+    args = parser.parse_args()
+    seeds = range(args.seed, args.seed + args.cases)
+    worst = max(check(seed) for seed in tqdm(seeds, disable=None))
+    print(
+        f"{args.cases} networks: every layer within its bound, the worst at {worst:.2f} of it; the same bits in every batch"
+    )
+
+
+if __name__ == "__main__":
+    main()
