@@ -89,7 +89,8 @@ class _Writer:
     def block(self, count, out, carried):
         """Sum a block of channels by itself, and add that to the sum of the blocks before, which waits where it goes to.
 
-        Nothing but one block's sums has to stay in registers.
+        Nothing but one block's sums has to stay in registers. Carried from block to block are the sums to start from, the
+        totals (only wanted after the last block), the block's number, its chunks, and where it lies.
         """
         code, a, size = self.code, self.a, count * len(self.kinds)
         sums, (index, chunks, *at) = carried[:size], carried[2 * size :]
@@ -120,16 +121,9 @@ class _Writer:
         else:  # a loop takes as long where so few sums wait for themselves, and is sooner compiled
             start = [*sums, x, weight]
             *sums, _, _ = code.loop(self.chunk, start, lambda c: self.one_channel(count, *c))
-        weight = code.add(weight, self.chunk * self.channel_bytes)
-        return [
-            *sums,
-            code.add(x, step),
-            weight,
-            code.add(ahead, self.a.ahead_step),
-            code.add(far, self.a.far_step),
-            next_step,
-            step,
-        ]
+        x, weight = code.add(x, step), code.add(weight, self.chunk * self.channel_bytes)
+        ahead, far = code.add(ahead, self.a.ahead_step), code.add(far, self.a.far_step)
+        return [*sums, x, weight, ahead, far, next_step, step]
 
     def one_channel(self, count, *carried):
         code, (*sums, x, weight) = self.code, carried
