@@ -231,6 +231,15 @@ def test_memory_is_reused():
     assert after == entries
 
 
+def test_old_programs_make_room():
+    fast, *_ = engines(get_variant("ppocr/text_direction"))
+    xs = [picture((32, 32 + i)) for i in range(40)]
+    expected = [fast.run(x) for x in xs]
+    assert len(fast._programs._entries) == 32
+    for x, logits in zip(xs, expected):
+        np.testing.assert_array_equal(fast.run(x), logits)
+
+
 def test_debug_mode_sees_a_command_out_of_bounds(debug):
     fast, *_ = engines(get_variant(SMALL))
     x = picture((64, 64))

@@ -88,3 +88,20 @@ def test_an_interrupted_picture_does_not_spoil_the_next(monkeypatch):
             engine.run(x)
     for _ in range(3):
         np.testing.assert_array_equal(engine.run(x), expected)
+
+
+def test_an_interrupt_while_commands_are_pointed_at_a_picture(monkeypatch):
+    variant = get_variant("torchvision/mobilenet_v3_small")
+    engine = FastEngine(plan_maker(variant), random_params(make_plan(variant), np.random.default_rng(0)), threads=1)
+    first, second = np.random.default_rng(1).standard_normal((2, 1, 3, 64, 64)).astype(np.float32)
+    expected, point = engine.run(first), engine._library.point
+
+    def interrupted(*args):
+        point(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._library, "point", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.run(second)
+    np.testing.assert_array_equal(engine.run(first), expected)

@@ -31,18 +31,18 @@ def build_execute(module):
     code.builder.ret_void()
 
 
-def build_shift(module):
-    """`shift(places, count, step)`: add `step` to the integer at each of some addresses, which are listed at `places`."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT, INT, INT]), "shift")
+def build_point(module):
+    """`point(places, offsets, count, start)`: write `start` plus each offset to the address beside it in `places`."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 4), "point")
     code = Code(function, 4)
-    places, count, step = function.args
+    places, offsets, count, start = function.args
 
     def one(carried):
         place = code.builder.inttoptr(code.load_int(carried[0]), INT.as_pointer())
-        code.builder.store(code.add(code.builder.load(place), step), place)
-        return [code.add(carried[0], 8)]
+        code.builder.store(code.add(code.load_int(carried[1]), start), place)
+        return [code.add(address, 8) for address in carried]
 
-    code.loop(count, [places], one)
+    code.loop(count, [places, offsets], one)
     code.builder.ret_void()
 
 

@@ -36,7 +36,7 @@ class Library:
     kernels : {name: Kernel}
     addresses : {name: int} of the functions, "barrier" among them
     execute : callable (address of commands, count); other Python threads run meanwhile
-    shift : callable (address of addresses, count, step): adds `step` to the integer at each of these addresses
+    point : callable (address of addresses, address of offsets, count, start): writes `start` plus an offset to each
     cached : bool, the machine code came from the cache
     kept : bool, it is in the cache now
     """
@@ -64,7 +64,7 @@ class Library:
         self._engine.finalize_object()
         self.addresses = {name: self._engine.get_function_address(name) for name in names.decode().split()}
         self.execute = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self.addresses.pop("execute"))
-        self.shift = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 3)(self.addresses.pop("shift"))
+        self.point = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)(self.addresses.pop("point"))
 
     @functools.cached_property
     def kernels(self):
@@ -118,7 +118,7 @@ def build_module(machine):
     """All kernels as LLVM IR, and their names."""
     from llvmlite import ir
 
-    from .control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_shift
+    from .control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_point
     from .kernels import kernels_for
     from .kernels.ir import INT, Code
 
@@ -132,8 +132,8 @@ def build_module(machine):
         emit(code, SimpleNamespace(**values))
         code.builder.ret_void()
     build_execute(module)
-    build_shift(module)
-    return str(module), [*(name for name, _, _ in kernels), "execute", "shift"]
+    build_point(module)
+    return str(module), [*(name for name, _, _ in kernels), "execute", "point"]
 
 
 def _compile(llvm, compiler, machine):

@@ -26,6 +26,7 @@ class Bound:
     program : Program
     weights : Weights
     library : jit.Library
+    home : list that it is put into when it is given back
     debug : bool, check every command, and look for stray writes after every run
 
     Attributes
@@ -47,12 +48,8 @@ class Bound:
         bases = [0, *(array.ctypes.data for array in memory), 0, *others, 0]
         self._commands = [bind(commands, bases) for commands in program.commands]
         self._lists = [(commands.ctypes.data, len(commands)) for commands in self._commands]
-        self._picture, self._picture_at = None, 0
-        self._places = [
-            bound.ctypes.data + 8 * np.flatnonzero(unbound >> SEGMENT_BITS == PICTURE >> SEGMENT_BITS)
-            for unbound, bound in zip(program.commands, self._commands)
-        ]
-        self._moves = [(places.ctypes.data, len(places)) for places in self._places]
+        self._picture, self._picture_at = None, None
+        self._pointers = [_Pointers(*lists) for lists in zip(program.commands, self._commands)]
         self.input = self._vectors(program.input) if program.input else None
         self.output = self._vectors(program.output)
         self.row = self.output.reshape(1, -1)[:, : program.output.shape[0]] if self.output.shape[1] == 1 else None
@@ -87,10 +84,11 @@ class Bound:
         They must live until the commands have run. `start` is the address of x, if it is known.
         """
         start = (address_of(x) if start is None else start) + first * x.strides[0]
-        step, self._picture_at = start - self._picture_at, start
-        if step:
-            for places, count in self._moves:
-                self._library.shift(places, count, step)
+        if start != self._picture_at:
+            self._picture_at = None  # should this be interrupted
+            for pointers in self._pointers:
+                self._library.point(*pointers.args, start)
+            self._picture_at = start
         if self._debug:
             self._picture = x[first : first + self.program.pictures]
 
@@ -180,6 +178,15 @@ class Bound:
                 raise Npmnv3Error(f"the fast engine wrote between its buffers, near {before[-1:]}")
 
 
+class _Pointers:
+    """Where the addresses in the picture are in a list of commands, and how far from its start they point."""
+
+    def __init__(self, unbound, bound):
+        at = np.flatnonzero(unbound >> SEGMENT_BITS == PICTURE >> SEGMENT_BITS)
+        self._places, self._offsets = bound.ctypes.data + 8 * at, bound.reshape(-1)[at]
+        self.args = self._places.ctypes.data, self._offsets.ctypes.data, len(at)
+
+
 def _time_of(execute, commands, count):
     """Nanoseconds."""
     before = time.perf_counter_ns()
@@ -211,7 +218,8 @@ class Programs:
         with self._lock:
             entry = self._entries.setdefault(key, entry)
             while len(self._entries) > self._limit:
-                del self._entries[next(iter(self._entries))]
+                _, free = self._entries.pop(next(iter(self._entries)))
+                free.clear()  # they know this list, and would live on with it
         return entry
 
     def borrow(self, *key):
