@@ -232,7 +232,7 @@ def test_memory_is_reused():
 
 
 def test_old_programs_make_room():
-    fast, *_ = engines(get_variant("ppocr/text_direction"))
+    fast, *_ = engines(get_variant(SMALL), classes=3)
     xs = [picture((32, 32 + i)) for i in range(40)]
     expected = [fast.run(x) for x in xs]
     assert len(fast._programs._entries) == 32
