@@ -96,7 +96,7 @@ def _layers(network):
     for row in engine.profile(network.pictures(1)):
         print(f"  {row.name:72} {1e3 * row.milliseconds:8.1f} {row.macs / 1e6:8.2f} {row.share:8.0%}")
     print(
-        f"  weights {engine.weight_bytes / 1e6:.1f} MB, workspace {engine.workspace_bytes(network.side) / 1e6:.1f} MB"
+        f"  weights {engine.weight_bytes / 1e6:.1f} MB, workspace {engine.workspace_bytes(network.side)[0] / 1e6:.1f} MB"
     )
 
 

@@ -29,7 +29,7 @@ def run(args):
     if args.json:
         total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries, "peak_bytes": peak_bytes(plan)}
         if fast:
-            total |= dict(zip(("packed_weight_bytes", "workspace_bytes"), fast))
+            total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes"), fast))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
@@ -43,7 +43,7 @@ def run(args):
     print(f"{counts.macs:,} MACs; {counts.learned:,} parameters, {counts.entries:,} numbers in the state dict")
     print(f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32")
     if fast:
-        print(f"engine numba: {fast[0]:,} bytes of packed weights and {fast[1]:,} of workspace for each caller")
+        print(f"engine numba: {fast[0]:,} bytes of packed weights, workspace {fast[1]:,} for one picture, {fast[2]:,} a thread for many")
     return 0
 
 
@@ -78,7 +78,7 @@ def _geometry(step):
 
 
 def _fast_memory(variant, classes, side):
-    """(bytes of packed weights, bytes that one caller works in) of the fast engine; None where it cannot run."""
+    """(bytes of packed weights, of workspace for one picture, for a batch) of the fast engine; None where it cannot run."""
     from ..engines.fast import FastEngine, available
 
     if not available():
@@ -90,4 +90,4 @@ def _fast_memory(variant, classes, side):
 
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
     engine = FastEngine(plan_of, params, threads=1)
-    return engine.weight_bytes, engine.workspace_bytes(side)
+    return engine.weight_bytes, *engine.workspace_bytes(side)

@@ -98,9 +98,19 @@ class FastEngine:
         return layer_times(seconds, peak, fuse(plan), plan)
 
     def workspace_bytes(self, side):
-        """Memory for one caller with one picture of `side` (height, width), besides the weights, in bytes."""
-        with self._borrow_body(tuple(side), self._head) as program:
-            return program.nbytes
+        """Memory besides the weights, in bytes, for pictures of `side` (height, width).
+
+        Returns
+        -------
+        (for a caller with one picture, for each thread that works on a batch)
+        """
+        side = tuple(side)
+        with (
+            self._borrow_body(side, self._head) as alone,
+            self._borrow_body(side, pictures=TOGETHER) as body,
+            self._borrow_head(self._head, HEAD_PICTURES) as head,
+        ):
+            return alone.nbytes, body.nbytes + head.nbytes
 
     @property
     def weight_bytes(self):
