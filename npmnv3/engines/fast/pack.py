@@ -55,7 +55,7 @@ class Weights:
         self.block = aligned(max(self._size, LINE))
         floats = self.block.view(np.float32)
         for offset, array in self._parts:
-            floats[offset // FLOAT_BYTES :][: array.size] = array.ravel()
+            floats[offset // FLOAT_BYTES :][: array.size].reshape(array.shape)[...] = array
         del self._parts
 
     def _pack(self, layer, weight, bias):
@@ -93,7 +93,8 @@ class Weights:
 
     def _pad(self, array):
         """Zeros after the last axis, up to whole vectors."""
-        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, -array.shape[-1] % self._machine.width)])
+        missing = -array.shape[-1] % self._machine.width
+        return np.pad(array, [(0, 0)] * (array.ndim - 1) + [(0, missing)]) if missing else array
 
     def _add(self, array):
         offset, size = self._size, array.size * FLOAT_BYTES
