@@ -153,26 +153,29 @@ def _list_group(h5py, path, group, prefix, entries, seen, file_size):
         if isinstance(item, h5py.Group):
             _list_group(h5py, path, item, f"{full}/", entries, seen, file_size)
         elif isinstance(item, h5py.Dataset):
-            _check_dataset(path, full, item, file_size)
-            entries[full] = Entry(item.shape, item.dtype, lambda item=item: item[()], f"{path}: {full}")
+            shape, dtype = _check_dataset(h5py, path, full, item, file_size)
+            entries[full] = Entry(shape, dtype, lambda item=item: item[()], f"{path}: {full}")
         else:
             raise WeightsError(f"{path}: {full} is a {type(item).__name__}, expected a dataset")
 
 
-def _check_dataset(path, name, dataset, file_size):
-    """Refuse a dataset whose data do not lie, in believable size, in this very file."""
-    if dataset.shape is None:
+def _check_dataset(h5py, path, name, dataset, file_size):
+    """Shape and dtype; refuse a dataset whose data do not lie, in believable size, in this very file."""
+    # Every property of a dataset asks the library anew, and there are hundreds of them: each is asked for once.
+    shape, dtype, plist = dataset.shape, dataset.dtype, dataset.id.get_create_plist()
+    if shape is None:
         raise WeightsError(f"{path}: {name} is an empty dataset")
-    if dataset.is_virtual or dataset.external:
+    layout = plist.get_layout()
+    if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
         raise WeightsError(f"{path}: {name} takes its data from elsewhere (virtual or external); only plain datasets are read")
-    plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if set(filters) - {1, 2, 3}:  # deflate, shuffle, fletcher32: what every HDF5 library has
         raise WeightsError(f"{path}: {name} is stored with filters {filters}; only gzip, shuffle and fletcher32 are read")
-    size = math.prod(dataset.shape) * dataset.dtype.itemsize
-    chunk = math.prod(dataset.chunks or ()) * dataset.dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
+    chunk = math.prod(plist.get_chunk()) * dtype.itemsize if layout == h5py.h5d.CHUNKED else 0
     if max(size, chunk) > file_size * (MAX_RATIO if 1 in filters else 1):
-        raise WeightsError(f"{path}: {name} claims {dataset.shape} {dataset.dtype}, more than a file of {file_size} bytes holds")
+        raise WeightsError(f"{path}: {name} claims {shape} {dtype}, more than a file of {file_size} bytes holds")
+    return shape, dtype
 
 
 @contextlib.contextmanager
