@@ -11,6 +11,7 @@ pytest.importorskip("llvmlite")
 from npmnv3.counts import step_macs
 from npmnv3.engines.fast import FastEngine
 from npmnv3.engines.fast import engine as engine_module
+from npmnv3.engines.fast import schedule as schedule_module
 from npmnv3.engines.fast.jit import library
 from npmnv3.engines.reference import ReferenceEngine
 from npmnv3.errors import Npmnv3Error, UsageError
@@ -135,6 +136,18 @@ def test_same_bits_in_any_batch_with_any_threads(monkeypatch):
             for start in range(0, len(x), batch):
                 part = slice(start, start + batch)
                 np.testing.assert_array_equal(several.run(x[part]), expected[part], f"{threads} threads, batch {batch}")
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH_KIND)
+def test_pictures_that_go_together_in_debug_mode(name, width, debug, monkeypatch):
+    monkeypatch.setattr(schedule_module, "HEAVY_BYTES", 1)  # all squeeze-and-excitation, not only that of wide layers
+    variant = get_variant(name)
+    side = (max(64, variant.min_side[0]), max(48, variant.min_side[1]))
+    fast, *_ = engines(variant, classes=7)
+    x = picture(side, engine_module.TOGETHER + 1)
+    together = fast.run(x)
+    assert any(key[0] == fast._body_program and key[-1] == engine_module.TOGETHER for key in fast._programs._entries)
+    np.testing.assert_array_equal(together, np.concatenate([fast.run(x[i : i + 1]) for i in range(len(x))]))
 
 
 def test_more_pictures_than_go_through_the_head_together(monkeypatch):
@@ -273,7 +286,9 @@ def test_profile_names_every_layer_with_work():
     assert weighted <= {name for row in rows for name in row.name.split("+")}
     assert sum(row.macs for row in rows) == sum(map(step_macs, plan))
     assert sum(row.milliseconds for row in rows) > 0  # not of each: a clock may be too coarse for the smallest
-    assert 0 < 3 * fast.workspace_bytes((64, 64))[0] < fast.workspace_bytes((64, 64))[1] and fast.weight_bytes > 2_000_000
+    assert (
+        0 < 3 * fast.workspace_bytes((64, 64))[0] < fast.workspace_bytes((64, 64))[1] and fast.weight_bytes > 2_000_000
+    )
 
 
 @pytest.mark.parametrize("threads", (0, -1, "two", 1.5, True))

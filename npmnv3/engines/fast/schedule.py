@@ -195,7 +195,7 @@ class Schedule:
         return len(group)
 
     def _repeat(self):
-        """The commands of the first picture that are only that yet, once more for each other one."""
+        """The commands that were emitted since the last time, which are the first picture's, once more for each other one."""
         commands, labels = self._commands[0][self._repeated :], self._labels[0][self._repeated :]
         for number in range(1, self.pictures):
             self._commands[0] += [[self._of_picture(number, value) for value in command] for command in commands]
@@ -208,7 +208,8 @@ class Schedule:
     def _is_heavy(self, layer):
         """True for a layer on pooled channels with so many weights that they had better be read once for all pictures."""
         packed = self.weights.layers.get(layer.name)
-        return len(layer.shape) == 1 and packed is not None and packed.stop - packed.start >= HEAVY_BYTES
+        alone = len(layer.shape) == 1 and not layer.add and not layer.gate
+        return alone and packed is not None and packed.stop - packed.start >= HEAVY_BYTES
 
     def _for_all_at_once(self, layer):
         """A layer on pooled channels for all pictures; before it, they are brought up to here one after another."""
