@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import goldens
+import numpy as np
 import pytest
 
+import npmnv3
 from npmnv3.cli import main
 
 EXAMPLES = goldens.ROOT / "weights" / "examples"
@@ -120,3 +122,14 @@ def test_a_file_whose_name_is_no_text(tmp_path):
         )
         assert (plain.returncode, as_json.returncode) == (0, 0), plain.stderr + as_json.stderr
         assert b"\\udcff" in plain.stdout and os.fsencode(json.loads(as_json.stdout)["file"]) == name
+
+
+def test_verify_writes_json_whatever_the_terminal_takes(tmp_path):
+    model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    x = npmnv3.preprocess(EXAMPLES / "hello_upright.png", model)[None]
+    np.savez(tmp_path / "port.npz", **{"input": x, "logits": model(x), "Größe": np.ones(7, np.float32)})
+    words = ["verify", "ppocr/text_direction", tmp_path / "port.npz", "--no-explain", "--json"]
+    env = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([sys.executable, "-m", "npmnv3", *words], env=env, cwd=goldens.ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert "Größe" in str(json.loads(done.stdout))

@@ -62,7 +62,7 @@ def run(args):
         from ..verification.html import page
 
         _write(args.html, page(report))
-    print(json.dumps(report.as_json(), ensure_ascii=False, allow_nan=False) if args.json else report.text())
+    print(json.dumps(report.as_json(), allow_nan=False) if args.json else report.text())
     return 0 if report.fine else 1
 
 
