@@ -24,7 +24,7 @@ from npmnv3.engines.fast.schedule import schedule
 from npmnv3.ops import reference as ops
 from npmnv3.plan import make_plan
 from npmnv3.variants import list_models
-from random_networks import plan_maker, random_params, random_variant
+from random_networks import plan_maker, random_case, random_params
 
 UNIT = 2.0**-24
 
@@ -114,21 +114,18 @@ def worst_of_layers(plan, params, picture):
     return worst, tensors.made[layers[-1].name]
 
 
-def random_case(seed):
+def case_of(seed):
     """(what it is, plan, plan maker, params, x) of a random network: width, input's side, batch and classes."""
     rng = np.random.default_rng(seed)
-    variant = random_variant(rng, list_models())
-    side = tuple(int(rng.integers(least, 321)) for least in variant.min_side)
-    classes, batch = int(rng.integers(1, 3001)), int(rng.integers(1, 10))
+    variant, side, classes, batch, what = random_case(rng, list_models(), most=9)
     params = random_params(make_plan(variant, classes), rng)
     x = rng.standard_normal((batch, 3, *side)).astype(np.float32)
-    what = f"{seed}: {variant.full_name} width {variant.width:.2f} side {side} classes {classes} batch {batch}"
-    return what, make_plan(variant, classes, side), plan_maker(variant, classes), params, x
+    return f"{seed}: {what}", make_plan(variant, classes, side), plan_maker(variant, classes), params, x
 
 
 def check(seed):
     """Hold a random network to the bounds, and all pictures of its batch to the bits of each alone; the worst part."""
-    what, plan, maker, params, x = random_case(seed)
+    what, plan, maker, params, x = case_of(seed)
     worst, logits = worst_of_layers(plan, params, x[0])
     name = max(worst, key=worst.get)
     assert worst[name] <= 1, f"{what}: {name} is off by {worst[name]:.3g} of its bound"

@@ -16,6 +16,15 @@ def random_variant(rng, names):
     return wider if all(se > 0 for se in squeezed) else variant
 
 
+def random_case(rng, names, most):
+    """(variant, side, classes, batch, what that is): any width, input from the least side to 320, up to `most` pictures."""
+    variant = random_variant(rng, names)
+    side = tuple(int(rng.integers(least, 321)) for least in variant.min_side)
+    classes, batch = int(rng.integers(1, 3001)), int(rng.integers(1, most + 1))
+    what = f"{variant.full_name} width {variant.width:.2f} side {side} classes {classes} batch {batch}"
+    return variant, side, classes, batch, what
+
+
 def plan_maker(variant, num_classes=None, folded=False):
     """What an engine is given: callable (side or None) -> plan."""
     return lambda side=None: make_plan(variant, num_classes, side, folded=folded)

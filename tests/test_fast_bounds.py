@@ -23,7 +23,7 @@ def test_other_vector_widths(width, monkeypatch):
 
 
 def test_weights_off_by_a_hundredth_are_seen(monkeypatch):
-    _, plan, _, params, x = layer_bounds.random_case(1020)
+    _, plan, _, params, x = layer_bounds.case_of(1020)
     exact = layer_bounds.fold
 
     def off(plan, params):

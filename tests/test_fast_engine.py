@@ -17,7 +17,7 @@ from npmnv3.engines.reference import ReferenceEngine
 from npmnv3.errors import Npmnv3Error, UsageError
 from npmnv3.plan import make_plan
 from npmnv3.variants import get_variant, list_models
-from random_networks import plan_maker, random_params, random_variant
+from random_networks import plan_maker, random_case, random_params
 
 SMALL = "torchvision/mobilenet_v3_small"
 
@@ -96,11 +96,7 @@ def test_every_vector_width(name, width, debug):
 
 @pytest.mark.parametrize("seed", range(16))
 def test_random_networks(seed, debug):
-    rng = np.random.default_rng(seed)
-    variant = random_variant(rng, list_models())
-    side = tuple(int(rng.integers(least, 321)) for least in variant.min_side)
-    classes, batch = int(rng.integers(1, 3001)), int(rng.integers(1, 4))
-    what = f"{variant.full_name} width {variant.width:.2f} side {side} classes {classes} batch {batch}"
+    variant, side, classes, batch, what = random_case(np.random.default_rng(seed), list_models(), most=3)
     assert_same(*engines(variant, classes, seed), picture(side, batch), what)
 
 

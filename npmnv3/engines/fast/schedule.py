@@ -196,14 +196,14 @@ class Schedule:
 
     def _repeat(self):
         """The commands that were emitted since the last time, which are the first picture's, once more for each other one."""
-        commands, labels = self._commands[0][self._repeated :], self._labels[0][self._repeated :]
+        commands, labels = np.array(self._commands[0][self._repeated :], np.int64), self._labels[0][self._repeated :]
         for number in range(1, self.pictures):
-            self._commands[0] += [[self._of_picture(number, value) for value in command] for command in commands]
+            self._commands[0] += self._of_picture(number, commands).tolist()
             self._labels[0] += labels
         self._repeated = len(self._commands[0])
 
-    def _of_picture(self, number, value):
-        return of_picture(number, value, FLOAT_BYTES * math.prod(self.picture))
+    def _of_picture(self, number, values):
+        return of_picture(number, values, FLOAT_BYTES * math.prod(self.picture))
 
     def _is_heavy(self, layer):
         """True for a layer on pooled channels with so many weights that they had better be read once for all pictures."""
@@ -217,9 +217,8 @@ class Schedule:
         alone, together = self.tensors[name], self._gather(name)
         pointwise(self, replace(layer, shape=(*layer.shape, 1, self.pictures)))
         made, out = self.tensors[layer.name], self.new_map(layer.name, layer.shape)
-        for number in range(self.pictures):
-            self._move(out.planes, made.address + number * made.pixel, made.plane,
-                       self._of_picture(number, out.address), out.plane)  # fmt: skip
+        for one, pixel in self._places(out, made):
+            self._move(out.planes, pixel, one)
         self.tensors[name] = alone
         self.give_back(together.address)
         self.give_back(made.address)
@@ -230,14 +229,19 @@ class Schedule:
         self._repeat()
         alone = self.tensors[name]
         together = self.new_map(name, (*alone.shape, 1, self.pictures))
-        for number in range(self.pictures):
-            self._move(alone.planes, self._of_picture(number, alone.address), alone.plane,
-                       together.address + number * together.pixel, together.plane)  # fmt: skip
+        for one, pixel in self._places(alone, together):
+            self._move(alone.planes, one, pixel)
         return together
 
-    def _move(self, planes, x, x_plane, out, out_plane):
-        """Copy a vector of each plane."""
-        self.emit(0, "copy_rows", x=x, x_plane=x_plane, x_row=0, out=out, out_plane=out_plane, out_row=0,
+    def _places(self, alone, together):
+        """For each picture (address, bytes to the next plane) of its own pooled channels, and of its pixel in all pictures' map."""
+        for number in range(self.pictures):
+            own, pixel = self._of_picture(number, alone.address), together.address + number * together.pixel
+            yield (own, alone.plane), (pixel, together.plane)
+
+    def _move(self, planes, x, out):
+        """Copy a vector of each plane; x, out : (address, bytes to the next plane)."""
+        self.emit(0, "copy_rows", x=x[0], x_plane=x[1], x_row=0, out=out[0], out_plane=out[1], out_row=0,
                   floats=self.machine.width, rows=1, planes=planes, ahead=0)  # fmt: skip
 
     def is_done_with(self, name):

@@ -15,15 +15,25 @@ MASK = (1 << SEGMENT_BITS) - 1
 WEIGHTS, WORK, KEPT, TABLES, PICTURE = (n << SEGMENT_BITS for n in (1, 2, 3, 4, 5))
 
 
-def of_picture(number, address, picture_bytes):
-    """The same address or plain number in a command for another of several pictures, which lie side by side.
+def of_picture(number, values, picture_bytes):
+    """The same addresses and plain numbers in commands for another of several pictures, which lie side by side.
 
     Each picture has a segment for its own tensors: number 0 has WORK, the others the segments after PICTURE.
+
+    Parameters
+    ----------
+    number : int from 0, of the picture
+    values : int or int array
+    picture_bytes : int
+
+    Returns
+    -------
+    int64 array of the same shape
     """
-    segment = address >> SEGMENT_BITS << SEGMENT_BITS
-    if number and segment == WORK:
-        return address - WORK + PICTURE + (number << SEGMENT_BITS)
-    return address + number * picture_bytes if segment == PICTURE else address
+    segment = np.asarray(values, np.int64) >> SEGMENT_BITS
+    own = PICTURE - WORK + (number << SEGMENT_BITS) if number else 0
+    shift = np.where(segment == WORK >> SEGMENT_BITS, own, 0)
+    return values + np.where(segment == PICTURE >> SEGMENT_BITS, number * picture_bytes, shift)
 
 
 def bind(commands, bases):
