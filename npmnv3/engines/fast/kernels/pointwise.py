@@ -167,7 +167,7 @@ def pointwise(machine, halves):
 
     def operands(a):
         channels = channels_of(a, machine)
-        planes, map_of = (-(-channels // machine.width), (a.rows, a.pixels, machine.width))
+        planes, map_of = -(-channels // machine.width), (a.rows, a.pixels, machine.width)
         found = {
             "x": Operand(a.x, (planes, *map_of), (a.x_plane, a.x_row, vector, lane)),
             "weight": Operand(a.weight, (channels, lanes), (lanes * lane, lane)),
