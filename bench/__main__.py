@@ -7,8 +7,8 @@ import platform
 
 import numpy as np
 
-from npmnv3.engines.reference import ReferenceEngine
-from npmnv3.variants import list_models
+from npmnv3.engines.plan_engine import ReferenceEngine
+from npmnv3.network.variants import list_models
 
 from .engines import ENGINES, installed
 from .measure import build, cold_start, disagreement, take_turns

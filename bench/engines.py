@@ -19,7 +19,7 @@ def npmnv3_fast(network, batch, threads):
 def npmnv3_numpy(network, batch, threads):
     import numpy as np
 
-    from npmnv3.engines.reference import ReferenceEngine
+    from npmnv3.engines.plan_engine import ReferenceEngine
 
     return ReferenceEngine(network.make_plan, network.params, np.float32).run
 

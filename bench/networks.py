@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
-from npmnv3.plan import make_plan
+from npmnv3.network.plan import make_plan
 from npmnv3.testing import random_params
-from npmnv3.variants import get_variant
+from npmnv3.network.variants import get_variant
 
 
 class Network:
@@ -47,7 +47,7 @@ class Network:
         """The network as bytes of an ONNX file."""
         if self._folder:
             return (self._folder / "network.onnx").read_bytes()
-        from npmnv3.engines.fold import canonical_arrays, fold_norms
+        from npmnv3.network.folding import canonical_arrays, fold_norms
         from npmnv3.onnx_export import plan_to_onnx
 
         folded = self.make_plan(folded=True)

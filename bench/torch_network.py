@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional
 
 from npmnv3.engines.fast.fold import fold
-from npmnv3.steps import INPUT
+from npmnv3.network.steps import INPUT
 
 
 class TorchNetwork(torch.nn.Module):

@@ -15,7 +15,7 @@ _HOME = {
     "load": "model",
     "Model": "model",
     "param_shapes": "model",
-    "list_models": "variants",
+    "list_models": "network.variants",
     "preprocess": "images",
     "write_dump": "dumps",
     "verify": "verification.run",

@@ -15,9 +15,9 @@ from .containers import Entry, open_container, write_container
 from .errors import UsageError, WeightsError
 from .images import RECIPES, find_recipe
 from .labels import LABEL_SETS
-from .plan import make_plan
-from .spec import Preprocess
-from .variants import get_variant
+from .network.plan import make_plan
+from .network.spec import Preprocess
+from .network.variants import get_variant
 
 FORMAT, VERSION = "npmnv3-dump", 1
 

@@ -16,7 +16,7 @@ from . import resample
 from .errors import UsageError
 from .pictures import WAYS, decode, describe, pillow_image
 from .pictures_plain import check_size
-from .spec import Preprocess
+from .network.spec import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
 # fmt: off

@@ -12,9 +12,9 @@ from . import images, labels
 from .dumps import load_weights
 from .engines import make_engine
 from .errors import MissingWeightsError, PictureError, UsageError
-from .plan import check_side, make_plan
+from .network.plan import check_side, make_plan
 from .registry import REGISTRY, shipped_dump
-from .variants import get_variant, list_models
+from .network.variants import get_variant, list_models
 
 #: Pictures that `Model.predict` hands to the engine at a time.
 BATCH = 16
@@ -99,7 +99,7 @@ def param_shapes(name, num_classes=None):
     -------
     dict, ordered as the source orders it: {source's name: shape}
     """
-    from .counts import plan_param_shapes
+    from .network.counts import plan_param_shapes
 
     return plan_param_shapes(make_plan(get_variant(name), num_classes))
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from . import __version__
 from .containers import replacing
-from .engines.fold import canonical_arrays, fold_norms
+from .network.folding import canonical_arrays, fold_norms
 from .errors import UsageError, WeightsError, require
-from .steps import INPUT
+from .network.steps import INPUT
 
 OPSET = 17
 IR_VERSION = 8  # the oldest with this opset, so that older readers understand the file

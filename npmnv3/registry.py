@@ -15,8 +15,8 @@ import pathlib
 from dataclasses import asdict, dataclass
 
 from .errors import UnknownModelError
-from .spec import Preprocess
-from .variants import DEFAULT_MODEL, get_variant, list_models
+from .network.spec import Preprocess
+from .network.variants import DEFAULT_MODEL, get_variant, list_models
 
 COLUMNS = ("model", "tag", "url", "file", "size", "sha256", "md5", "licence", "preprocess", "top1", "top5")
 

@@ -5,8 +5,8 @@ import tarfile
 
 import numpy as np
 from npmnv3 import load, preprocess, write_dump
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 from PIL import Image
 
 MODEL = "timm/mobilenetv3_small_050"

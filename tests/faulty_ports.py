@@ -10,12 +10,12 @@ import goldens
 import numpy as np
 
 from npmnv3 import images
-from npmnv3.engines.fold import canonical_arrays
-from npmnv3.ops.reference import apply
-from npmnv3.plan import make_plan
-from npmnv3.spec import HARD_SWISH, RELU
-from npmnv3.steps import Step
-from npmnv3.variants import get_variant
+from npmnv3.network.folding import canonical_arrays
+from npmnv3.ops.definitions import apply
+from npmnv3.network.plan import make_plan
+from npmnv3.network.spec import HARD_SWISH, RELU
+from npmnv3.network.steps import Step
+from npmnv3.network.variants import get_variant
 
 SIDE = (224, 224)
 

@@ -21,9 +21,9 @@ from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, RELU
 from npmnv3.engines.fast.pack import Weights
 from npmnv3.engines.fast.run import Bound
 from npmnv3.engines.fast.schedule import schedule
-from npmnv3.ops import reference as ops
-from npmnv3.plan import make_plan
-from npmnv3.variants import list_models
+from npmnv3.ops import definitions as ops
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import list_models
 from random_networks import plan_maker, random_case, random_params
 
 UNIT = 2.0**-24

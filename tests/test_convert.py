@@ -21,8 +21,8 @@ from npmnv3.checkpoints import Checkpoint, Layer, read_checkpoint
 from npmnv3.conversion import convert, convert_state, identify, load_checkpoint
 from npmnv3.conversion.fit import layers_of, norms_of
 from npmnv3.dumps import load_weights
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 
 SMALL = "timm/mobilenetv3_small_050"
 RW = "timm/mobilenetv3_rw"

@@ -14,9 +14,9 @@ import pytest
 import npmnv3
 from npmnv3.containers import open_container, write_container
 from npmnv3.dumps import load_weights, write_dump
-from npmnv3.plan import make_plan
-from npmnv3.spec import Preprocess
-from npmnv3.variants import get_variant
+from npmnv3.network.plan import make_plan
+from npmnv3.network.spec import Preprocess
+from npmnv3.network.variants import get_variant
 
 MODEL = "ppcls/MobileNetV3_small_x0_35"
 KERAS = "keras/MobileNetV3Small_minimalistic"
@@ -93,7 +93,7 @@ def test_values_beyond_a_storage_type_are_refused(tmp_path):
 
 def fold(model, state):
     """The state dict with its norms folded, under the same names."""
-    from npmnv3.engines.fold import canonical_arrays, fold_norms
+    from npmnv3.network.folding import canonical_arrays, fold_norms
 
     plan, folded = (make_plan(get_variant(model), folded=f) for f in (False, True))
     arrays = fold_norms(plan, folded, canonical_arrays(plan, state, np.float64))

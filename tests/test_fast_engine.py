@@ -8,15 +8,15 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from npmnv3.counts import step_macs
+from npmnv3.network.counts import step_macs
 from npmnv3.engines.fast import FastEngine
 from npmnv3.engines.fast import engine as engine_module
 from npmnv3.engines.fast import schedule as schedule_module
 from npmnv3.engines.fast.jit import library
-from npmnv3.engines.reference import ReferenceEngine
+from npmnv3.engines.plan_engine import ReferenceEngine
 from npmnv3.errors import Npmnv3Error, UsageError
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant, list_models
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant, list_models
 from random_networks import plan_maker, random_case, random_params
 
 SMALL = "torchvision/mobilenet_v3_small"

@@ -12,8 +12,8 @@ from npmnv3.engines.fast import FastEngine
 from npmnv3.engines.fast import engine as engine_module
 from npmnv3.engines.fast.run import Bound
 from npmnv3.engines.fast.team import Team
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 from random_networks import plan_maker, random_params
 
 

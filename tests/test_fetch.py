@@ -16,9 +16,9 @@ from random_networks import random_params
 import npmnv3
 from npmnv3.dumps import load_weights
 from npmnv3.errors import MissingExtraError, MissingWeightsError, UnknownModelError, UsageError, WeightsError
-from npmnv3.plan import make_plan
+from npmnv3.network.plan import make_plan
 from npmnv3.registry import REGISTRY
-from npmnv3.variants import get_variant
+from npmnv3.network.variants import get_variant
 
 pytest.importorskip("pooch", reason="needs the extra fetch")
 pytest.importorskip("platformdirs", reason="needs the extra fetch")

@@ -12,13 +12,13 @@ import pytest
 from random_networks import random_params
 
 import npmnv3
-import npmnv3.spec
+import npmnv3.network.spec
 from npmnv3.errors import UsageError, WeightsError
 from npmnv3.freezing import accuracy_cost, freeze, standard_inputs
 from npmnv3.freezing.cost import open_frozen
 from npmnv3.freezing.freeze import folded_layers, pack
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 
 EXAMPLES = sorted((goldens.ROOT / "weights" / "examples").glob("*.png"))
 PHOTO = sorted((pathlib.Path(__file__).parent / "golden" / "photos").glob("*.jpg"))[:1]
@@ -173,7 +173,7 @@ def test_base85_fills_its_lines(frozen):
 @pytest.mark.parametrize("name", ["keras/MobileNetV3Small", "ppcls/MobileNetV3_small_x0_35"])
 def test_a_dump_with_its_own_preprocessing(name, tmp_path):
     """Keras's padding depends on the side: the plan has to be made for the side that pictures get."""
-    own = npmnv3.spec.Preprocess("own", fit="squash", resize=101, side=(97, 75), interpolation="bicubic", channels="BGR")
+    own = npmnv3.network.spec.Preprocess("own", fit="squash", resize=101, side=(97, 75), interpolation="bicubic", channels="BGR")
     npmnv3.write_dump(tmp_path / "a.npz", random_model(name)._params, model=name, preprocess=own)
     model = npmnv3.load(tmp_path / "a.npz", engine="numpy")
     freeze(model, tmp_path / "a.pyz", "float32")

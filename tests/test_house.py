@@ -11,9 +11,9 @@ PACKAGE = goldens.ROOT / "npmnv3"
 
 # fmt: off
 LAYERS = (
-    ("errors", "spec", "steps", "progress"),
-    ("variants",),
-    ("plan", "counts", "ops", "blas", "labels", "images", "pictures", "pictures_plain", "resample", "containers", "hdf5_texts", "data"),
+    ("errors", "progress", "ops"),
+    ("network",),
+    ("blas", "labels", "images", "pictures", "pictures_plain", "resample", "containers", "hdf5_texts", "data"),
     ("engines", "dumps", "checkpoints", "registry", "onnx_export"),
     ("conversion",),
     ("fetching",),

@@ -11,9 +11,9 @@ from test_dumps import random_state
 import npmnv3
 from npmnv3.checkpoints import Checkpoint, read_checkpoint
 from npmnv3.conversion import identify, identify_file
-from npmnv3.plan import make_plan
-from npmnv3.steps import Param
-from npmnv3.variants import get_variant
+from npmnv3.network.plan import make_plan
+from npmnv3.network.steps import Param
+from npmnv3.network.variants import get_variant
 
 RW, LARGE_100 = "timm/mobilenetv3_rw", "timm/mobilenetv3_large_100"
 

@@ -20,7 +20,7 @@ from npmnv3.errors import PictureError, UsageError
 from npmnv3.images import RECIPES, find_recipe, lookup_table, preprocess, stages
 from npmnv3.pictures import decode
 from npmnv3.pictures_plain import MAX_PIXELS
-from npmnv3.spec import Preprocess
+from npmnv3.network.spec import Preprocess
 
 PHOTOS = goldens.CUT / "photos"
 FULL = goldens.SHARED / "golden" / "preprocess.h5"

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from random_networks import random_params
 
-from npmnv3.counts import peak_bytes
-from npmnv3.engines.reference import ReferenceEngine
-from npmnv3.ops import reference
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant, list_models
+from npmnv3.network.counts import peak_bytes
+from npmnv3.engines.plan_engine import ReferenceEngine
+from npmnv3.ops import definitions
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant, list_models
 
 # NumPy's own buffers, two of 8192 numbers where an operand is broadcast, and Python's objects for the tensors.
 SLACK = 2 * 8192 * 4 + 16_384  # bytes
@@ -68,8 +68,8 @@ def test_room_changes_no_bit_of_a_depthwise_convolution(room):
     rng = np.random.default_rng(2)
     x, weight = rng.standard_normal((2, 9, 13, 11)), rng.standard_normal((9, 5, 5))
     for stride in ((1, 1), (2, 1), (2, 2)):
-        found = reference.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3), room=room)
-        assert np.array_equal(found, reference.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3)))
+        found = definitions.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3), room=room)
+        assert np.array_equal(found, definitions.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3)))
 
 
 @pytest.mark.parametrize("room", [1, 500, 1 << 18])
@@ -79,7 +79,7 @@ def test_bands_of_a_convolution_meet(room):
     x, weight = rng.integers(-9, 9, (2, 3, 13, 11)).astype(float), rng.integers(-9, 9, (4, 3, 3, 3)).astype(float)
     for stride in ((1, 1), (2, 2)):
         for pad in ((1, 1, 1, 1), (0, 1, 0, 1), (5, 4, 0, 2)):
-            found = reference.conv2d(x, weight, stride=stride, pad=pad, room=room)
+            found = definitions.conv2d(x, weight, stride=stride, pad=pad, room=room)
             padded = np.pad(x, ((0, 0), (0, 0), pad[:2], pad[2:]))
             taps = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, :: stride[0], :: stride[1]]
             assert np.array_equal(found, np.einsum("ncijkl,ockl->noij", taps, weight))

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import npmnv3
-from npmnv3.counts import plan_counts
-from npmnv3.plan import make_plan
-from npmnv3.variants import BEYOND, TABLE, get_variant
+from npmnv3.network.counts import plan_counts
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import BEYOND, TABLE, get_variant
 
 MODELS = goldens.models()
 # timm's names for Keras's six networks, and PaddleOCR's classifier, which has goldens of another kind.

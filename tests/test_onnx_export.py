@@ -9,8 +9,8 @@ from random_networks import random_params
 import npmnv3
 from npmnv3.cli import export_command
 from npmnv3.conversion import convert
-from npmnv3.plan import make_plan
-from npmnv3.variants import get_variant, list_models
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant, list_models
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 
@@ -129,7 +129,7 @@ def test_metadata_tell_the_network(tmp_path):
         and props["licence"] == "Apache-2.0"
         and props["batch_norm"] == "kept"
     )
-    recipe = npmnv3.spec.Preprocess(
+    recipe = npmnv3.network.spec.Preprocess(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(props["preprocess"]).items()}
     )
     assert recipe == model.preprocess

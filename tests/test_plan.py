@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import npmnv3
-from npmnv3.counts import matching_rule, plan_counts, plan_param_shapes
-from npmnv3.plan import make_plan, units
-from npmnv3.spec import HARD_SWISH, RELU, round8
-from npmnv3.variants import BEYOND, TABLE, get_variant
+from npmnv3.network.counts import matching_rule, plan_counts, plan_param_shapes
+from npmnv3.network.plan import make_plan, units
+from npmnv3.network.spec import HARD_SWISH, RELU, round8
+from npmnv3.network.variants import BEYOND, TABLE, get_variant
 
 ALL = [v.full_name for v in TABLE + BEYOND]
 

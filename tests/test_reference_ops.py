@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from npmnv3.ops import reference as ops
-from npmnv3.steps import OPS
+from npmnv3.ops import definitions as ops
+from npmnv3.network.steps import OPS
 
 # Sides, kernel, stride and padding that cover what the networks have, and the corners: odd and even sides, strides of two
 # kinds, padding that is not symmetric, maps smaller than the kernel.

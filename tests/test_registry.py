@@ -10,7 +10,7 @@ import pytest
 from npmnv3.errors import UnknownModelError
 from npmnv3.images import RECIPES, find_recipe
 from npmnv3.registry import COLUMNS, EXTRAS, REGISTRY, find_published, list_published, shipped_dump, table
-from npmnv3.variants import TABLE, get_variant, list_models
+from npmnv3.network.variants import TABLE, get_variant, list_models
 
 FILE = goldens.ROOT / "weights" / "registry.csv"
 

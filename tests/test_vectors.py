@@ -11,7 +11,7 @@ import pytest
 import npmnv3
 from npmnv3.cli import vectors_command
 from npmnv3.errors import UsageError
-from npmnv3.ops.reference import apply
+from npmnv3.ops.definitions import apply
 from npmnv3.vectors import make_kit, write_kit
 
 MODEL = "ppocr/text_direction"

@@ -104,7 +104,7 @@ def test_permuted_channels_and_raw_int8_are_found(maker, model):
 def test_two_faults_are_both_named(maker, model, photo):
     from dataclasses import replace
 
-    from npmnv3.plan import make_plan
+    from npmnv3.network.plan import make_plan
 
     source = replace(maker.variant.source, gate_slope=1 / 6, head_gain=1.0)
     plan = make_plan(replace(maker.variant, source=source))

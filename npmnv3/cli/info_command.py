@@ -3,9 +3,9 @@
 import json
 import math
 
-from ..counts import peak_bytes, plan_counts, step_macs
-from ..plan import make_plan
-from ..variants import get_variant
+from ..network.counts import peak_bytes, plan_counts, step_macs
+from ..network.plan import make_plan
+from ..network.variants import get_variant
 from . import input_side, print_table
 from .list_command import describe
 

@@ -2,9 +2,9 @@
 
 import json
 
-from ..counts import matching_rule, plan_counts
-from ..plan import make_plan
-from ..variants import get_variant, list_models
+from ..network.counts import matching_rule, plan_counts
+from ..network.plan import make_plan
+from ..network.variants import get_variant, list_models
 from . import print_table
 
 HELP = "list the models: source, accuracy, published and true operations and parameters, input"

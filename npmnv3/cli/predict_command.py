@@ -6,7 +6,7 @@ import sys
 
 from ..errors import PictureError
 from ..progress import progress_bar
-from ..variants import DEFAULT_MODEL
+from ..network.variants import DEFAULT_MODEL
 
 HELP = "classify pictures"
 

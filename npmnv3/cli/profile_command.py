@@ -2,7 +2,7 @@
 
 import json
 
-from ..variants import DEFAULT_MODEL
+from ..network.variants import DEFAULT_MODEL
 from . import input_side, print_table
 
 HELP = "show where the fast engine's time goes, layer by layer, beside the processor's peak"
@@ -44,9 +44,9 @@ def load_any(args):
     import numpy as np
 
     from ..model import load
-    from ..plan import make_plan
+    from ..network.plan import make_plan
     from ..testing import random_params
-    from ..variants import get_variant, list_models
+    from ..network.variants import get_variant, list_models
 
     weights = args.weights
     if weights is None and args.model in list_models():

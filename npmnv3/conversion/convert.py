@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..checkpoints import open_checkpoint
 from ..dumps import load_weights, write_dump
 from ..errors import UsageError, WeightsError
-from ..variants import get_variant
+from ..network.variants import get_variant
 from .dumpfiles import is_dump, read_dump_shapes
 from .identify import has_background, identify, matcher
 

@@ -9,7 +9,7 @@ from ..checkpoints.record import Checkpoint
 from ..containers import open_container
 from ..dumps import FORMAT
 from ..errors import UsageError
-from ..variants import list_models
+from ..network.variants import list_models
 
 _KERAS_MARKS = (b"layer_names", b"vars\0")  # an attribute's and a group's name: one of them is in each of Keras's files
 

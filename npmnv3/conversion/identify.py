@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 
 from ..checkpoints import read_checkpoint
-from ..plan import make_plan
-from ..variants import get_variant, list_models
+from ..network.plan import make_plan
+from ..network.variants import get_variant, list_models
 from . import names, onnx_match, order
 from .dumpfiles import is_dump, read_dump_shapes
 from .fit import Fit

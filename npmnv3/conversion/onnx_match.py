@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..plan import make_plan
+from ..network.plan import make_plan
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .onnx_places import classifier_gain, eps_of, factor_of, find_places
 

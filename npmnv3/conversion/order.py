@@ -1,6 +1,6 @@
 """Paddle's inference files, whose names are paddle's own: matched by the order in which the program uses the arrays."""
 
-from ..plan import make_plan
+from ..network.plan import make_plan
 from .fit import Fit, listed, stored_width_differences
 
 

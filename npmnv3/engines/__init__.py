@@ -37,7 +37,7 @@ def make_engine(engine, make_plan, params, dtype, *, folded, threads=None):
             raise UsageError("the numba engine computes in float32; for float64 take engine='numpy'")
         require("llvmlite", "jit", "engine='numba'")
     elif engine == "numpy" or dtype != np.float32 or not _fast_is_here():
-        from .reference import ReferenceEngine
+        from .plan_engine import ReferenceEngine
 
         return ReferenceEngine(make_plan, params, dtype, folded=folded)
     from .fast import FastEngine

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from .. import __version__
 from ..images import size_rule
-from ..steps import INPUT
+from ..network.steps import INPUT
 from .excerpt import excerpt
 
 WIDTH = 120  # characters of a line

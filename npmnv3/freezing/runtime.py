@@ -18,9 +18,7 @@ import numpy as np
 
 from ..errors import PictureError
 from ..images import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
-from ..ops.reference import (
-    add, conv2d, depthwise_conv2d, global_avg_pool, hard_sigmoid, hard_swish, linear, max_pool2d, mul, pointwise_conv2d, relu, scale,
-)  # fmt: skip
+from ..ops.definitions import add, conv2d, depthwise_conv2d, global_avg_pool, hard_sigmoid, hard_swish, linear, max_pool2d, mul, pointwise_conv2d, relu, scale  # fmt: skip
 from ..pictures import DAMAGE, FORMATS, from_array, to_rgb, turn
 from ..pictures_plain import check_size, read
 from ..resample import opencv_linear, pillow

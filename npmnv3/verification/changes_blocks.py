@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..steps import INPUT, Step
+from ..network.steps import INPUT, Step
 from .changes import ACTIVATIONS, edited, is_main
 from .network import block_of
 

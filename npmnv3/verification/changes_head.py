@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..steps import Step
+from ..network.steps import Step
 from .changes import ACTIVATIONS, edited, without
 from .network import block_of
 

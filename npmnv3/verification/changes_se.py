@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..steps import INPUT, Param, Step
+from ..network.steps import INPUT, Param, Step
 from .changes import ACTIVATIONS, edited, without
 from .network import block_of
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from ..steps import INPUT, Step
+from ..network.steps import INPUT, Step
 from .changes import edited
 from .network import block_of
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..steps import INPUT
+from ..network.steps import INPUT
 from .changes import Change
 from .faults import CHANGES
 from .network import Net, block_of

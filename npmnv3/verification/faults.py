@@ -3,7 +3,7 @@
 Any change can be tried everywhere, in some blocks only, or on top of another.
 """
 
-from ..spec import round8
+from ..network.spec import round8
 from .changes import ACTIVATIONS, Change, in_parts, is_main, is_squeeze, set_field, swap_op
 from .changes_blocks import (
     act_after_add,

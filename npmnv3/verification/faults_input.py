@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from .. import images
-from ..steps import INPUT
+from ..network.steps import INPUT
 from .changes import Change
 
 #: short sides that people resize to

@@ -4,9 +4,9 @@ import re
 from dataclasses import replace
 
 from ..errors import UsageError
-from ..plan import make_plan
-from ..spec import round8
-from ..variants import BEYOND, TABLE
+from ..network.plan import make_plan
+from ..network.spec import round8
+from ..network.variants import BEYOND, TABLE
 from .changes import Change
 from .match import with_probabilities
 

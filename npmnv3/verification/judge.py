@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..steps import INPUT
+from ..network.steps import INPUT
 from .faults_rows import shape_evidence
 from .measure import plain
 from .noise import precision_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..steps import INPUT, Step
+from ..network.steps import INPUT, Step
 from .names import PROBABILITIES, by_name
 from .network import block_of, run_step
 from .tensors import correlation, relative_error, sketch

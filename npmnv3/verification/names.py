@@ -3,7 +3,7 @@
 import re
 
 from ..errors import UsageError
-from ..steps import INPUT
+from ..network.steps import INPUT
 
 PROBABILITIES = "probabilities"  # a step behind the logits, see `match.with_probabilities`
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..ops import reference
-from ..steps import INPUT
+from ..ops import definitions
+from ..network.steps import INPUT
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def run_step(step, inputs, arrays):
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if step.op in EXTRA:
             return EXTRA[step.op](step, *inputs)
-        return reference.apply(step, inputs, arrays)
+        return definitions.apply(step, inputs, arrays)
 
 
 def _with_shapes(plan, input_shape):

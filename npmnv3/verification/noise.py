@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..steps import INPUT
+from ..network.steps import INPUT
 from .network import run_step
 from .tensors import sketch
 

@@ -5,10 +5,10 @@ import os
 import numpy as np
 
 from ..blas import one_thread
-from ..engines.fold import canonical_arrays
+from ..network.folding import canonical_arrays
 from ..errors import UsageError
 from ..model import Model, load
-from ..steps import INPUT
+from ..network.steps import INPUT
 from . import noise
 from .explain import Explainer
 from .faults import CHANGES

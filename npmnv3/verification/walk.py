@@ -6,7 +6,7 @@ steps between two given ones answer together, and with the logits alone the whol
 
 from collections import ChainMap
 
-from ..steps import INPUT
+from ..network.steps import INPUT
 from .network import block_of, run_step
 from .tensors import sketch
 

@@ -7,7 +7,7 @@ import os
 
 import numpy as np
 
-from ...counts import step_macs
+from ...network.counts import step_macs
 from ...errors import UsageError
 from .fold import fold
 from .fuse import fuse

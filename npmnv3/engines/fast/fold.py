@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...errors import UsageError
-from ..fold import norm_line, scale_outputs
+from ...network.folding import norm_line, scale_outputs
 
 #: Steps that multiply or add constants a channel, and so vanish into the layers beside them.
 FOLDED = ("batch_norm", "scale", "identity")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...counts import step_macs
+from ...network.counts import step_macs
 from .control import PEAK_SUMS
 from .kernels.record import LINE, RECORD
 from .memory import aligned

@@ -104,7 +104,7 @@ def peak_bytes(plan, itemsize=4):
     int, bytes for one picture, beside the weights and the picture itself: the tensors that are still needed, the one that
     is being made, and what its operation works on. Batch norms and the operations that only rename work in place.
     """
-    from .ops.reference import plan_room, workspace  # NumPy, which counting alone does not need
+    from ..ops.definitions import plan_room, workspace  # NumPy, which counting alone does not need
 
     last = {name: index for index, step in enumerate(plan) for name in step.inputs}
     room = plan_room(plan)

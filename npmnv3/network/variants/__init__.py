@@ -3,7 +3,7 @@
 import difflib
 import fnmatch
 
-from ..errors import UnknownModelError
+from ...errors import UnknownModelError
 from . import keras, ppcls, ppocr, showlo, sqlai, timm, torchvision
 
 #: The 23 published rows, in the table's order.

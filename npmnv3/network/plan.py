@@ -8,7 +8,7 @@ plain name, so `trace["blocks.3.expand"]` is always what the part gives to the n
 import functools
 import struct
 
-from .errors import UsageError
+from ..errors import UsageError
 from .spec import Unit, round8
 from .steps import INPUT, Param, Step
 

@@ -10,9 +10,9 @@ import functools
 
 import numpy as np
 
-from ..ops.reference import apply, plan_room
-from ..steps import INPUT
-from .fold import norm_line
+from ..ops.definitions import apply, plan_room
+from ..network.steps import INPUT
+from ..network.folding import norm_line
 
 
 class ReferenceEngine:
