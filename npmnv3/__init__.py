@@ -16,7 +16,7 @@ _HOME = {
     "Model": "model",
     "param_shapes": "model",
     "list_models": "network.variants",
-    "preprocess": "images",
+    "preprocess": "pictures.recipes",
     "write_dump": "dumps",
     "verify": "verification.run",
     "fetch": "fetching",

@@ -13,7 +13,7 @@ import numpy as np
 
 from .containers import Entry, open_container, write_container
 from .errors import UsageError, WeightsError
-from .images import RECIPES, find_recipe
+from .pictures.recipes import RECIPES, find_recipe
 from .labels import LABEL_SETS
 from .network.plan import make_plan
 from .network.spec import Preprocess

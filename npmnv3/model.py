@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from . import images, labels
+from .pictures import recipes
+from . import labels
 from .dumps import load_weights
 from .engines import make_engine
 from .errors import MissingWeightsError, PictureError, UsageError
@@ -119,7 +120,7 @@ class Model:
     def __init__(self, weights, engine="auto", dtype="float32", *, threads=None, rounded_constants=False):
         self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
         self.attributes = dict(weights.attributes)
-        self.preprocess = weights.preprocess or images.RECIPES[self.variant.preprocess]
+        self.preprocess = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
         self._label_source = weights.labels
         self._rounded_constants = rounded_constants
         self._params = weights.arrays
@@ -253,7 +254,7 @@ class Model:
 
     def _read(self, picture):
         try:
-            return images.preprocess(picture, self.preprocess)
+            return recipes.preprocess(picture, self.preprocess)
         except PictureError as error:
             return error
 

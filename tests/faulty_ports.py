@@ -9,7 +9,7 @@ from dataclasses import replace
 import goldens
 import numpy as np
 
-from npmnv3 import images
+from npmnv3.pictures import recipes
 from npmnv3.network.folding import canonical_arrays
 from npmnv3.ops.definitions import apply
 from npmnv3.network.plan import make_plan
@@ -40,9 +40,9 @@ class Maker:
 
     def __init__(self, model, picture):
         self.variant = get_variant(model)
-        self.recipe = images.RECIPES[self.variant.preprocess]
+        self.recipe = recipes.RECIPES[self.variant.preprocess]
         self.state, self.picture = goldens.state(model), picture
-        self.x = images.preprocess(picture, self.recipe)[None]
+        self.x = recipes.preprocess(picture, self.recipe)[None]
         self.plan = make_plan(self.variant)
         self.arrays = canonical_arrays(self.plan, self.state, np.float64)
 
@@ -185,7 +185,7 @@ class Maker:
         unit = x * std + mean
 
         def by(**fields):
-            return images.preprocess(self.picture, replace(r, **fields))[None]
+            return recipes.preprocess(self.picture, replace(r, **fields))[None]
 
         noise = np.random.default_rng(5).integers(-2, 3, x.shape) / 255 / std
         given = {

@@ -175,7 +175,7 @@ def test_a_package_without_source_is_named(monkeypatch):
     monkeypatch.setattr(excerpt.importlib.util, "find_spec", lambda module: type("Spec", (), {"loader": Loader()}))
     excerpt._source.cache_clear()
     try:
-        with pytest.raises(UsageError, match="npmnv3.images is here without its source"):
-            excerpt._source("npmnv3.images")
+        with pytest.raises(UsageError, match="npmnv3.pictures.recipes is here without its source"):
+            excerpt._source("npmnv3.pictures.recipes")
     finally:
         excerpt._source.cache_clear()

@@ -13,7 +13,7 @@ PACKAGE = goldens.ROOT / "npmnv3"
 LAYERS = (
     ("errors", "progress", "ops"),
     ("network",),
-    ("blas", "labels", "images", "pictures", "pictures_plain", "resample", "containers", "hdf5_texts", "data"),
+    ("blas", "labels", "pictures", "containers", "hdf5_texts", "data"),
     ("engines", "dumps", "checkpoints", "registry", "onnx_export"),
     ("conversion",),
     ("fetching",),

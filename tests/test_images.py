@@ -15,11 +15,11 @@ import h5py
 import numpy as np
 import pytest
 
-from npmnv3 import images, pictures
+from npmnv3.pictures import decode as decoding, recipes
 from npmnv3.errors import PictureError, UsageError
-from npmnv3.images import RECIPES, find_recipe, lookup_table, preprocess, stages
-from npmnv3.pictures import decode
-from npmnv3.pictures_plain import MAX_PIXELS
+from npmnv3.pictures.recipes import RECIPES, find_recipe, lookup_table, preprocess, stages
+from npmnv3.pictures.decode import decode
+from npmnv3.pictures.plain import MAX_PIXELS
 from npmnv3.network.spec import Preprocess
 
 PHOTOS = goldens.CUT / "photos"
@@ -33,8 +33,8 @@ Image = pytest.importorskip("PIL.Image", reason="pictures of most formats need P
 
 @pytest.fixture
 def without_pillow(monkeypatch):
-    monkeypatch.setattr(images, "pillow_image", lambda: None)
-    monkeypatch.setattr(pictures, "pillow_image", lambda: None)
+    monkeypatch.setattr(recipes, "pillow_image", lambda: None)
+    monkeypatch.setattr(decoding, "pillow_image", lambda: None)
 
 
 def sha256(array):
@@ -382,7 +382,7 @@ def test_formats(kind):
 def test_large_pictures_are_converted_in_bands(monkeypatch):
     image = Image.merge("CMYK", Image.fromarray(noise(channels=4)).split())
     whole = decode(image, "pil"), decode(image, "cv2")
-    monkeypatch.setattr(pictures, "BAND", 100)
+    monkeypatch.setattr(decoding, "BAND", 100)
     for how, expected in zip(("pil", "cv2"), whole):
         assert_same(decode(image, how), expected, how)
 
@@ -516,7 +516,7 @@ def damaged(data, rng):
 def test_damaged_files_are_read_or_refused(pillow_is_here, monkeypatch):
     """Nothing but a PictureError or a picture, no warning, no file left open."""
     if not pillow_is_here:
-        monkeypatch.setattr(pictures, "pillow_image", lambda: None)
+        monkeypatch.setattr(decoding, "pillow_image", lambda: None)
     image = Image.fromarray(noise(40, 50))
     kinds = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP") if pillow_is_here else ("PNG", "PPM")
     sources = [encode(image, kind) for kind in kinds] + [encode(image.quantize(9), "PNG", transparency=bytes(9))]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from npmnv3.errors import PictureError
-from npmnv3.pictures_plain import PNG_MAGIC, check_size, read
+from npmnv3.pictures.plain import PNG_MAGIC, check_size, read
 
 MODES = {0: "L", 2: "RGB", 4: "LA", 6: "RGBA"}  # of the PNG colour types
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}

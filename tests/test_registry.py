@@ -8,7 +8,7 @@ import goldens
 import pytest
 
 from npmnv3.errors import UnknownModelError
-from npmnv3.images import RECIPES, find_recipe
+from npmnv3.pictures.recipes import RECIPES, find_recipe
 from npmnv3.registry import COLUMNS, EXTRAS, REGISTRY, find_published, list_published, shipped_dump, table
 from npmnv3.network.variants import TABLE, get_variant, list_models
 

@@ -5,8 +5,8 @@ import zlib
 import numpy as np
 import pytest
 
-from npmnv3 import resample
-from npmnv3.resample import FILTERS, opencv_linear, pillow, pillow_passes
+from npmnv3.pictures import resample
+from npmnv3.pictures.resample import FILTERS, opencv_linear, pillow, pillow_passes
 
 # fmt: off
 DIGESTS = {  # (height, width) -> (height, width): CRC-32 by OpenCV 5.0.0, Pillow 13.0.0 bilinear, and bicubic

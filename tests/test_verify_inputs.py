@@ -283,10 +283,10 @@ def test_onnx_files_of_other_makers_are_fine(tmp_path):
 
 
 def test_preprocessing_is_compared_stage_by_stage(model, tmp_path):
-    from npmnv3 import images
+    from npmnv3.pictures import recipes
 
     picture = np.random.default_rng(8).integers(0, 256, (60, 150, 3), np.uint8)
-    stages = images.stages(picture, model.preprocess)
+    stages = recipes.stages(picture, model.preprocess)
     port = {**stages, "logits": model(stages["normalised"][None])}
     report = verify(model, port, picture)
     assert report.fine and [n for n in report.notes if n.endswith("the same")] == report.notes and len(report.notes) == 4

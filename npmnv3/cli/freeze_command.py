@@ -24,7 +24,7 @@ def add_arguments(parser):
 
 def run(args):
     from ..freezing import accuracy_cost, freeze, standard_inputs
-    from ..images import preprocess
+    from ..pictures.recipes import preprocess
     from ..model import load
 
     model = load(args.model, args.weights, engine="numpy")

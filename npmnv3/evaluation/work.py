@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..errors import PictureError, UsageError
-from ..images import preprocess
+from ..pictures.recipes import preprocess
 from ..labels import top_k
 from ..model import load
 from ..registry import REGISTRY

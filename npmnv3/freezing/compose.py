@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 from .. import __version__
-from ..images import size_rule
+from ..pictures.recipes import size_rule
 from ..network.steps import INPUT
 from .excerpt import excerpt
 

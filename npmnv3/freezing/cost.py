@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..images import find_recipe, preprocess
+from ..pictures.recipes import find_recipe, preprocess
 
 STANDARD = 16  # pictures that stand in where none are given
 

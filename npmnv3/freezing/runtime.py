@@ -17,11 +17,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..errors import PictureError
-from ..images import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
+from ..pictures.recipes import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
 from ..ops.definitions import add, conv2d, depthwise_conv2d, global_avg_pool, hard_sigmoid, hard_swish, linear, max_pool2d, mul, pointwise_conv2d, relu, scale  # fmt: skip
-from ..pictures import DAMAGE, FORMATS, from_array, to_rgb, turn
-from ..pictures_plain import check_size, read
-from ..resample import opencv_linear, pillow
+from ..pictures.decode import DAMAGE, FORMATS, from_array, to_rgb, turn
+from ..pictures.plain import check_size, read
+from ..pictures.resample import opencv_linear, pillow
 
 #: What the generated code may use beside this module's own functions.
 __all__ = [

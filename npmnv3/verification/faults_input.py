@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import images
+from ..pictures import recipes
 from ..network.steps import INPUT
 from .changes import Change
 
@@ -156,7 +156,7 @@ def _recipes(recipe):
 
 
 def _by(**fields):
-    return lambda picture, recipe: images.preprocess(picture, replace(recipe, **fields))
+    return lambda picture, recipe: recipes.preprocess(picture, replace(recipe, **fields))
 
 
 def _finish(crop, recipe):
@@ -168,10 +168,10 @@ def _finish(crop, recipe):
 
 def _moved(down, right):
     def make(picture, recipe):
-        resized = images.stages(picture, recipe)["resized"]
+        resized = recipes.stages(picture, recipe)["resized"]
         spare = [have - side for side, have in zip(recipe.side, resized.shape)]
         if min(spare) < 0:
-            return images.preprocess(picture, recipe)
+            return recipes.preprocess(picture, recipe)
         top, left = (min(max(round(gap / 2) + by, 0), gap) for gap, by in zip(spare, (down, right)))
         return _finish(resized[top : top + recipe.side[0], left : left + recipe.side[1]], recipe)
 
@@ -212,7 +212,7 @@ def _sampled(kernel, centre):
         return matrix
 
     def make(picture, recipe):
-        stages = images.stages(picture, recipe)
+        stages = recipes.stages(picture, recipe)
         decoded, (height, width) = stages["decoded"].astype(np.float64), stages["resized"].shape[:2]
         rows = np.einsum("oh,hwc->owc", weights(decoded.shape[0], height), decoded, optimize=True)
         resized = np.einsum("pw,owc->opc", weights(decoded.shape[1], width), rows, optimize=True)
@@ -226,10 +226,10 @@ def _sampled(kernel, centre):
 
 def _blocky_chroma(picture, recipe):
     """Chroma averaged over 2 x 2 pixels: near to what decoders without "fancy upsampling" give."""
-    rgb = images.stages(picture, recipe)["decoded"].astype(np.float64)
+    rgb = recipes.stages(picture, recipe)["decoded"].astype(np.float64)
     luma = rgb @ [0.299, 0.587, 0.114]
     chroma = rgb - luma[..., None]
     h, w = (n // 2 * 2 for n in luma.shape)
     means = chroma[:h, :w].reshape(h // 2, 2, w // 2, 2, 3).mean(axis=(1, 3))
     chroma[:h, :w] = means.repeat(2, axis=0).repeat(2, axis=1)
-    return images.preprocess(np.clip(np.round(luma[..., None] + chroma), 0, 255).astype(np.uint8), recipe)
+    return recipes.preprocess(np.clip(np.round(luma[..., None] + chroma), 0, 255).astype(np.uint8), recipe)

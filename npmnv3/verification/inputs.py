@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import images
+from ..pictures import recipes
 from ..errors import UsageError
 
 
@@ -63,7 +63,7 @@ def pick_input(model, given, port):
         elif isinstance(one, np.ndarray) and one.dtype.kind == "f":
             arrays.append(check_array(one, "input"))
         else:
-            arrays.append(images.preprocess(one, model.preprocess)[None])
+            arrays.append(recipes.preprocess(one, model.preprocess)[None])
             pictures.append(one)
     if len({array.shape[1:] for array in arrays}) > 1:
         raise UsageError(f"the inputs have different sizes: {sorted({array.shape[1:] for array in arrays})}")

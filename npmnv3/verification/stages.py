@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import images
+from ..pictures import recipes
 
 STAGES = ("decoded", "resized", "cropped", "normalised")
 
@@ -29,7 +29,7 @@ def compare_stages(stages, picture, recipe):
     """
     if not stages or picture is None:
         return [f"the stages {', '.join(stages)} were not checked: give the picture itself as input"] if stages else []
-    expected = images.stages(picture, recipe)
+    expected = recipes.stages(picture, recipe)
     return [f"stage {name}: {_difference(tensor.array, expected[name])}" for name, tensor in stages.items()]
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import images
+from ..pictures import recipes
 from ..errors import UsageError
 from ..model import Model, load
 from ..vectors.kit import select
@@ -36,7 +36,7 @@ def trace(model, input, *, weights=None, dtype="float32", layout="nchw", only="*
         raise UsageError(f"layout is {layout!r}, expected one of {', '.join(LAYOUTS)}")
     model = model if isinstance(model, Model) else load(model, weights, engine="numpy", dtype=dtype)
     given = pick_input(model, input, None)
-    found = dict(images.stages(given.pictures[0], model.preprocess)) if given.pictures and len(given.x) == 1 else {}
+    found = dict(recipes.stages(given.pictures[0], model.preprocess)) if given.pictures and len(given.x) == 1 else {}
     found |= {name: _laid_out(tensor, layout) for name, tensor in model.trace(given.x).items()}
     wanted = select(list(found), only)
     attributes = {

@@ -41,7 +41,7 @@ def package_results(dump, pictures):
 def same_everywhere(dump):
     """{what: SHA-256} of what the package has to make to the same bytes on every machine."""
     import npmnv3
-    from npmnv3.resample import opencv_linear, pillow
+    from npmnv3.pictures.resample import opencv_linear, pillow
 
     with tempfile.TemporaryDirectory() as folder:
         digests = {}

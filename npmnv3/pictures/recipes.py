@@ -13,10 +13,10 @@ import math
 import numpy as np
 
 from . import resample
-from .errors import UsageError
-from .pictures import WAYS, decode, describe, pillow_image
-from .pictures_plain import check_size
-from .network.spec import Preprocess
+from ..errors import UsageError
+from .decode import WAYS, decode, describe, pillow_image
+from .plain import check_size
+from ..network.spec import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
 # fmt: off

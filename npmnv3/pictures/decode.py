@@ -1,6 +1,6 @@
 """Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
 
-Files may be JPEG, PNG, BMP, GIF, PPM, WebP and TIFF; without Pillow, PNG and PPM (see `npmnv3.pictures_plain`). Alpha
+Files may be JPEG, PNG, BMP, GIF, PPM, WebP and TIFF; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha
 and transparency are dropped, not blended; palettes are looked up; of an animation the first frame is taken. Beyond
 that there are two ways:
 
@@ -23,9 +23,9 @@ import zlib
 
 import numpy as np
 
-from . import pictures_plain
-from .errors import PictureError, UsageError
-from .pictures_plain import MAX_PIXELS, check_size
+from . import plain
+from ..errors import PictureError, UsageError
+from .plain import MAX_PIXELS, check_size
 
 WAYS = ("pil", "cv2")
 # Formats that are opened, and the pixels they may have: WebP's decoder takes twice the memory of the others.
@@ -80,7 +80,7 @@ def decode(picture, how="pil"):
     with _open(picture, name) as file:
         image_module = pillow_image()
         if image_module is None:
-            rgb, exif = pictures_plain.read(file.read(), name)
+            rgb, exif = plain.read(file.read(), name)
             return turn(rgb, exif) if how == "cv2" else rgb
         with _damage_is_ours(name):
             with _QUIET:

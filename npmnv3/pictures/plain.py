@@ -11,7 +11,7 @@ import zlib
 
 import numpy as np
 
-from .errors import PictureError
+from ..errors import PictureError
 
 MAX_PIXELS = 1 << 26  # 8192 x 8192: whatever is done with a picture stays below 1 GiB of memory
 MAX_SIDE = 1 << 18  # pixels
