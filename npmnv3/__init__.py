@@ -17,7 +17,7 @@ _HOME = {
     "param_shapes": "model",
     "list_models": "network.variants",
     "preprocess": "pictures.recipes",
-    "write_dump": "dumps",
+    "write_dump": "dumps.dumps",
     "verify": "verification.run",
     "fetch": "fetching",
     "convert": "conversion",

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from .pictures import recipes
-from . import labels
-from .dumps import load_weights
+from .dumps import labels
+from .dumps.dumps import load_weights
 from .engines import make_engine
 from .errors import MissingWeightsError, PictureError, UsageError
 from .network.plan import check_side, make_plan
-from .registry import REGISTRY, shipped_dump
+from .dumps.registry import REGISTRY, shipped_dump
 from .network.variants import get_variant, list_models
 
 #: Pictures that `Model.predict` hands to the engine at a time.

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 
 from . import __version__
-from .containers import replacing
+from .dumps.containers import replacing
 from .network.folding import canonical_arrays, fold_norms
 from .errors import UsageError, WeightsError, require
 from .network.steps import INPUT

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import npmnv3
-from npmnv3.containers import open_container, write_container
-from npmnv3.dumps import load_weights, write_dump
+from npmnv3.dumps.containers import open_container, write_container
+from npmnv3.dumps.dumps import load_weights, write_dump
 from npmnv3.network.plan import make_plan
 from npmnv3.network.spec import Preprocess
 from npmnv3.network.variants import get_variant

@@ -11,7 +11,7 @@ from npmnv3.evaluation.classes import Classes
 from npmnv3.evaluation.files import MAX_BYTES, read_picture
 from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
 from npmnv3.evaluation.statistics import verdict, wilson
-from npmnv3.labels import class_names, label_set
+from npmnv3.dumps.labels import class_names, label_set
 
 
 def pairs(dataset):

@@ -237,7 +237,7 @@ def test_titles_tell_networks_apart_as_briefly_as_possible(network, tmp_path):
     (tmp_path / "more").mkdir()
     one, two, three = (write_network(tmp_path / name) for name in ("one.h5", "more/one.h5", "more/two.h5"))
     shipped = "ppocr/text_direction"
-    dump = str(npmnv3.registry.shipped_dump(npmnv3.registry.REGISTRY[shipped]))
+    dump = str(npmnv3.dumps.registry.shipped_dump(npmnv3.dumps.registry.REGISTRY[shipped]))
     assert titles(one, shipped) == [MODEL, shipped]
     assert titles(one, three, shipped) == [f"{MODEL} (one.h5)", f"{MODEL} (two.h5)", shipped]
     assert titles(one, Network(MODEL, two)) == [f"{MODEL} ({one})", f"{MODEL} ({two})"]
@@ -258,7 +258,7 @@ def test_data_that_a_worker_cannot_see_are_an_error(network, tmp_path):
 
 
 def test_background_class_is_shown_as_minus_one(tmp_path, monkeypatch):
-    names = npmnv3.labels.class_names("imagenet", 1001)
+    names = npmnv3.dumps.labels.class_names("imagenet", 1001)
     (tmp_path / "l.csv").write_text("file,label\na.jpg,n01440764\n")
     (tmp_path / "a.jpg").write_bytes(picture(1))
     net = Network(write_network(tmp_path / "slim.h5", labels=names))

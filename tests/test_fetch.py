@@ -14,10 +14,10 @@ from http_server import serving
 from random_networks import random_params
 
 import npmnv3
-from npmnv3.dumps import load_weights
+from npmnv3.dumps.dumps import load_weights
 from npmnv3.errors import MissingExtraError, MissingWeightsError, UnknownModelError, UsageError, WeightsError
 from npmnv3.network.plan import make_plan
-from npmnv3.registry import REGISTRY
+from npmnv3.dumps.registry import REGISTRY
 from npmnv3.network.variants import get_variant
 
 pytest.importorskip("pooch", reason="needs the extra fetch")

@@ -11,10 +11,10 @@ PACKAGE = goldens.ROOT / "npmnv3"
 
 # fmt: off
 LAYERS = (
-    ("errors", "progress", "ops"),
+    ("errors", "progress", "ops", "data"),
     ("network",),
-    ("blas", "labels", "pictures", "containers", "hdf5_texts", "data"),
-    ("engines", "dumps", "checkpoints", "registry", "onnx_export"),
+    ("blas", "pictures"),
+    ("engines", "dumps", "checkpoints", "onnx_export"),
     ("conversion",),
     ("fetching",),
     ("model",),

@@ -11,7 +11,7 @@ from PIL import Image
 from test_dumps import random_state
 
 import npmnv3
-from npmnv3.dumps import write_dump
+from npmnv3.dumps.dumps import write_dump
 
 DEFAULT = "ppocr/text_direction"
 EXAMPLES = goldens.ROOT / "weights" / "examples"

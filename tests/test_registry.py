@@ -9,14 +9,14 @@ import pytest
 
 from npmnv3.errors import UnknownModelError
 from npmnv3.pictures.recipes import RECIPES, find_recipe
-from npmnv3.registry import COLUMNS, EXTRAS, REGISTRY, find_published, list_published, shipped_dump, table
+from npmnv3.dumps.registry import COLUMNS, EXTRAS, REGISTRY, find_published, list_published, shipped_dump, table
 from npmnv3.network.variants import TABLE, get_variant, list_models
 
 FILE = goldens.ROOT / "weights" / "registry.csv"
 
 
 def test_the_table_is_what_the_code_says():
-    assert FILE.read_text("utf-8") == table(), "run: python -m npmnv3.registry > weights/registry.csv"
+    assert FILE.read_text("utf-8") == table(), "run: python -m npmnv3.dumps.registry > weights/registry.csv"
 
 
 def test_every_network_is_there():

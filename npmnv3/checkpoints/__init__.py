@@ -8,7 +8,7 @@ do not hold.
 import contextlib
 from dataclasses import replace
 
-from ..containers import Entry
+from ..dumps.containers import Entry
 from ..errors import UsageError, WeightsError
 from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
 from .reader import Reader

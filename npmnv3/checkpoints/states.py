@@ -1,6 +1,6 @@
 """Which of a pickle's dicts is the network's state."""
 
-from ..containers import Entry
+from ..dumps.containers import Entry
 from ..errors import UsageError, WeightsError
 from .pickles import Stored
 from .record import Checkpoint

@@ -20,7 +20,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..registry import find_published, list_published
+    from ..dumps.registry import find_published, list_published
 
     if not args.names and not args.list:
         raise UsageError("name a model or a pattern; `npmnv3 fetch --list` prints them all")
@@ -46,7 +46,7 @@ def _fetch(names, args):
 
 def _list(names, cache):
     from ..fetching import cache_folder, cached_dump
-    from ..registry import REGISTRY
+    from ..dumps.registry import REGISTRY
 
     entries = [REGISTRY[name] for name in names]
     rows = [

@@ -30,7 +30,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..containers import write_container
+    from ..dumps.containers import write_container
     from ..verification.trace import trace
 
     if args.output is not None and not args.output.endswith((".h5", ".hdf5", ".npz")):

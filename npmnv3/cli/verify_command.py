@@ -4,7 +4,7 @@ import json
 import os
 import pathlib
 
-from ..containers import replacing
+from ..dumps.containers import replacing
 from ..errors import UsageError
 
 HELP = "say where a port parts from the original, by how much, and why"

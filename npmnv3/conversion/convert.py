@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from ..checkpoints import open_checkpoint
-from ..dumps import load_weights, write_dump
+from ..dumps.dumps import load_weights, write_dump
 from ..errors import UsageError, WeightsError
 from ..network.variants import get_variant
 from .dumpfiles import is_dump, read_dump_shapes

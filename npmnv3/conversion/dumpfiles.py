@@ -6,8 +6,8 @@ import struct
 import zipfile
 
 from ..checkpoints.record import Checkpoint
-from ..containers import open_container
-from ..dumps import FORMAT
+from ..dumps.containers import open_container
+from ..dumps.dumps import FORMAT
 from ..errors import UsageError
 from ..network.variants import list_models
 

@@ -3,7 +3,7 @@
 import re
 
 from ..network.counts import plan_param_shapes
-from ..dumps import is_folded
+from ..dumps.dumps import is_folded
 from ..network.plan import make_plan
 from .fit import Fit, listed, stored_width_differences
 

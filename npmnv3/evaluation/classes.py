@@ -2,7 +2,7 @@
 
 import collections
 
-from ..labels import LABEL_SETS, class_names, label_set
+from ..dumps.labels import LABEL_SETS, class_names, label_set
 
 
 class Classes:

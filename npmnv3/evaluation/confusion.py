@@ -3,7 +3,7 @@
 import os
 import warnings
 
-from ..containers import replacing
+from ..dumps.containers import replacing
 from ..errors import UsageError, require
 from .files import shown
 

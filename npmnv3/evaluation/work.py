@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import PictureError, UsageError
 from ..pictures.recipes import preprocess
-from ..labels import top_k
+from ..dumps.labels import top_k
 from ..model import load
-from ..registry import REGISTRY
+from ..dumps.registry import REGISTRY
 from .files import read_picture
 
 TOP = 5

@@ -13,10 +13,10 @@ import tempfile
 
 from ..checkpoints import read_checkpoint
 from ..conversion import convert_state
-from ..dumps import write_dump
+from ..dumps.dumps import write_dump
 from ..errors import MissingWeightsError, UsageError, WeightsError, require
 from ..progress import progress_bar
-from ..registry import find_published, shipped_dump
+from ..dumps.registry import find_published, shipped_dump
 from ..network.variants import get_variant
 from .cache import cache_folder, file_hash, find_dump, make_cache_folder, read_record, record_path, write_record
 from .download import Downloader

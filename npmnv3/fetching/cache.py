@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 
-from ..containers import replacing
+from ..dumps.containers import replacing
 from ..errors import UsageError, WeightsError, require
 
 

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from ..containers import archive_member, replacing
+from ..dumps.containers import archive_member, replacing
 from ..network.folding import canonical_arrays, fold_norms
 from ..errors import UsageError, WeightsError
 from .compose import layer_shapes, module_source

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ..containers import open_container
+from ..dumps.containers import open_container
 from ..errors import UsageError, WeightsError
 from .tensors import PortTensor
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import Npmnv3Error, WeightsError, require
+from ..errors import Npmnv3Error, WeightsError, require
 from .hdf5_texts import check_heaps, check_texts
 
 MAX_ENTRIES = 20_000

@@ -11,7 +11,7 @@ import contextlib
 import mmap
 import struct
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 _REFERENCE = struct.Struct("<IQI")
 # Versions of the message: (version, bytes before the name, what name, type and shape are each filled up to).

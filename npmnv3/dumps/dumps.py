@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from .containers import Entry, open_container, write_container
-from .errors import UsageError, WeightsError
-from .pictures.recipes import RECIPES, find_recipe
+from ..errors import UsageError, WeightsError
+from ..pictures.recipes import RECIPES, find_recipe
 from .labels import LABEL_SETS
-from .network.plan import make_plan
-from .network.spec import Preprocess
-from .network.variants import get_variant
+from ..network.plan import make_plan
+from ..network.spec import Preprocess
+from ..network.variants import get_variant
 
 FORMAT, VERSION = "npmnv3-dump", 1
 

@@ -14,9 +14,9 @@ import json
 import pathlib
 from dataclasses import asdict, dataclass
 
-from .errors import UnknownModelError
-from .network.spec import Preprocess
-from .network.variants import DEFAULT_MODEL, get_variant, list_models
+from ..errors import UnknownModelError
+from ..network.spec import Preprocess
+from ..network.variants import DEFAULT_MODEL, get_variant, list_models
 
 COLUMNS = ("model", "tag", "url", "file", "size", "sha256", "md5", "licence", "preprocess", "top1", "top5")
 
@@ -140,8 +140,8 @@ def find_published(name):
 
 def shipped_dump(entry):
     """The path of the dump that came with npmnv3, or None."""
-    here = pathlib.Path(__file__).parent
-    places = (here / "weights", here.parent / "weights")  # installed, or in a clone
+    package = pathlib.Path(__file__).parent.parent
+    places = (package / "weights", package.parent / "weights")  # installed, or in a clone
     return next((path for place in places if (path := place / entry.dump_name).is_file()), None)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import UsageError
+from ..errors import UsageError
 
 LABEL_SETS = {"imagenet": 1000, "imagenet-background": 1001}  # name -> number of classes
 
