@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from checkpoint_files import Call, Ordered, paddle_array, tensor
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import Npmnv3Error
 
 CASES = 60  # a format

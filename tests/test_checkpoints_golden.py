@@ -5,7 +5,7 @@ import goldens
 import numpy as np
 import pytest
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 
 pytestmark = pytest.mark.skipif(not files.FOLDER.is_dir(), reason=f"needs {files.FOLDER}, which is not here")
 

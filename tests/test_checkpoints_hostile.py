@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from checkpoint_files import Call, Name, Persistent, tensor
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
 
 RNG = np.random.default_rng(0)

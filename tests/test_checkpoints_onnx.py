@@ -6,7 +6,7 @@ import checkpoint_files as files
 import numpy as np
 import pytest
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
 
 onnx = pytest.importorskip("onnx", reason="needs onnx to write the files")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from checkpoint_files import Call, paddle_array
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
 
 RNG = np.random.default_rng(0)

@@ -7,7 +7,7 @@ import checkpoint_files as files
 import numpy as np
 import pytest
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import UsageError, WeightsError
 
 ARRAYS = {"b.weight": np.arange(12, dtype=np.float32).reshape(3, 4), "a.count": np.array(3, np.int64)}

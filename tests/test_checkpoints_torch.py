@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from checkpoint_files import Call, Ordered, tensor
 
-from npmnv3.checkpoints import read_checkpoint
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import UsageError, WeightsError
 
 WRITERS = {"torch": files.torch_zip, "torch-legacy": files.torch_legacy}

@@ -17,9 +17,9 @@ from test_dumps import random_state, small_input
 from test_identify import framework_files, keras3_names
 
 import npmnv3
-from npmnv3.checkpoints import Checkpoint, Layer, read_checkpoint
+from npmnv3.conversion.formats import Checkpoint, Layer, read_checkpoint
 from npmnv3.conversion import convert, convert_state, identify, load_checkpoint
-from npmnv3.conversion.fit import layers_of, norms_of
+from npmnv3.conversion.match.fit import layers_of, norms_of
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant

@@ -14,7 +14,7 @@ LAYERS = (
     ("errors", "progress", "ops", "data"),
     ("network",),
     ("blas", "pictures"),
-    ("engines", "dumps", "checkpoints", "onnx_export"),
+    ("engines", "dumps", "onnx_export"),
     ("conversion",),
     ("fetching",),
     ("model",),

@@ -9,7 +9,7 @@ from test_cli import run
 from test_dumps import random_state
 
 import npmnv3
-from npmnv3.checkpoints import Checkpoint, read_checkpoint
+from npmnv3.conversion.formats import Checkpoint, read_checkpoint
 from npmnv3.conversion import identify, identify_file
 from npmnv3.network.plan import make_plan
 from npmnv3.network.steps import Param

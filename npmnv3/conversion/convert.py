@@ -5,7 +5,7 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 
-from ..checkpoints import open_checkpoint
+from .formats import open_checkpoint
 from ..dumps.dumps import load_weights, write_dump
 from ..errors import UsageError, WeightsError
 from ..network.variants import get_variant

@@ -5,7 +5,7 @@ import os
 import struct
 import zipfile
 
-from ..checkpoints.record import Checkpoint
+from .formats.record import Checkpoint
 from ..dumps.containers import open_container
 from ..dumps.dumps import FORMAT
 from ..errors import UsageError

@@ -4,14 +4,14 @@ import os
 import re
 from dataclasses import dataclass
 
-from ..checkpoints import read_checkpoint
+from .formats import read_checkpoint
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
-from . import names, onnx_match, order
+from .match import by_name, by_graph, by_order
 from .dumpfiles import is_dump, read_dump_shapes
-from .fit import Fit
+from .match.fit import Fit
 
-_MATCHERS = {"onnx": onnx_match, "paddle-inference": order}  # the other formats have names
+_MATCHERS = {"onnx": by_graph, "paddle-inference": by_order}  # the other formats have names
 _NEAR = 0.3  # share of a network's entries that must be there to call it the nearest
 
 
@@ -49,7 +49,7 @@ class Identification:
 
 def matcher(checkpoint):
     """The module that knows how to compare checkpoints of this format with networks."""
-    return _MATCHERS.get(checkpoint.format, names)
+    return _MATCHERS.get(checkpoint.format, by_name)
 
 
 def identify_file(path, key=None):

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 
-from ..checkpoints import read_checkpoint
+from ..conversion.formats import read_checkpoint
 from ..conversion import convert_state
 from ..dumps.dumps import write_dump
 from ..errors import MissingWeightsError, UsageError, WeightsError, require

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from . import protobuf
 from .arrays import BFLOAT16, shaped
 from .record import Checkpoint, Layer

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 
 BFLOAT16 = "bfloat16"  # stands for the type that NumPy does not have
 MAX_DIMS = 8

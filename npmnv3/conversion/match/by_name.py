@@ -2,9 +2,9 @@
 
 import re
 
-from ..network.counts import plan_param_shapes
-from ..dumps.dumps import is_folded
-from ..network.plan import make_plan
+from ...network.counts import plan_param_shapes
+from ...dumps.dumps import is_folded
+from ...network.plan import make_plan
 from .fit import Fit, listed, stored_width_differences
 
 # Buffers that a profiler leaves in every module of a model it has counted.

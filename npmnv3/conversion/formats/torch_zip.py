@@ -5,7 +5,7 @@ import struct
 import zipfile
 import zlib
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from . import pickles
 from .reader import Reader
 from .states import choose

@@ -1,6 +1,6 @@
 """Keras's weight files: the legacy HDF5 that Keras 2 and 3 write, and Keras 3's .weights.h5."""
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from .hdf5 import natural, open_tree
 from .record import Checkpoint
 

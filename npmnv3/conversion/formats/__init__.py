@@ -8,8 +8,8 @@ do not hold.
 import contextlib
 from dataclasses import replace
 
-from ..dumps.containers import Entry
-from ..errors import UsageError, WeightsError
+from ...dumps.containers import Entry
+from ...errors import UsageError, WeightsError
 from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
 from .reader import Reader
 from .record import Checkpoint, Layer

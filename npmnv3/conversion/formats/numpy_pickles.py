@@ -1,6 +1,6 @@
 """NumPy arrays as they lie in pickles, rebuilt without NumPy's own unpickling functions."""
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from .arrays import check_shape, numpy_dtype, shaped
 from .pickles import BASIC, Opaque, Stored, opaque, table
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 
 MAX_OPCODES = 500_000  # a training state of the largest network has a fifth of that
 MAX_DEPTH = 10_000  # of the stack; picklers write lists and dicts in batches of 1000

@@ -6,7 +6,7 @@ asked for.
 Source: https://protobuf.dev/programming-guides/encoding/
 """
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 
 MAX_FIELDS = 100_000  # of one message; the largest network's graph has some thousands
 MAX_PACKED = 8 << 20  # bytes of whole numbers in one field

@@ -12,7 +12,7 @@ import contextlib
 import math
 import struct
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from .arrays import check_shape, shaped
 
 MAGIC = b"\x89HDF\r\n\x1a\n"

@@ -10,7 +10,7 @@ import math
 import os
 import struct
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from . import protobuf
 from .arrays import BFLOAT16, check_shape, itemsize, shaped
 from .reader import Reader

@@ -6,7 +6,7 @@ Source: https://github.com/huggingface/safetensors, section "Format"
 import json
 import struct
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from .arrays import BFLOAT16, shaped
 from .record import Checkpoint
 

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ..network.plan import make_plan
+from ...network.plan import make_plan
 from .fit import Fit, layers_of, listed, norms_of, width_differences
-from .onnx_places import classifier_gain, eps_of, factor_of, find_places
+from .graph_places import classifier_gain, eps_of, factor_of, find_places
 
 _HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
 _KNOWN_OPS = _HARD_OPS | {
@@ -29,7 +29,7 @@ def plausible(checkpoint, variant):
 
 
 def compare(checkpoint, variant):
-    """How well the graph fits a network; parameters and result as in `names.compare`."""
+    """How well the graph fits a network; parameters and result as in `by_name.compare`."""
     before, places = find_places(checkpoint.layers)
     num_classes = max(len(places[-1].weight), 1)
     plan = make_plan(variant, num_classes)

@@ -1,6 +1,6 @@
 """Paddle's inference files, whose names are paddle's own: matched by the order in which the program uses the arrays."""
 
-from ..network.plan import make_plan
+from ...network.plan import make_plan
 from .fit import Fit, listed, stored_width_differences
 
 
@@ -9,7 +9,7 @@ def plausible(checkpoint, variant):
 
 
 def compare(checkpoint, variant):
-    """How well the sequence of shapes fits a network; parameters and result as in `names.compare`."""
+    """How well the sequence of shapes fits a network; parameters and result as in `by_name.compare`."""
     found = list(checkpoint.arrays.values())
     tail = found[-1].shape if found else ()
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes

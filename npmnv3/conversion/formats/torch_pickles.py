@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from .arrays import BFLOAT16, check_shape, from_bytes, itemsize, numpy_dtype
 from .numpy_pickles import KNOWN as NUMPY
 from .pickles import Opaque, Stored, opaque, table

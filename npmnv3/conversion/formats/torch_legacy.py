@@ -3,7 +3,7 @@
 import functools
 import struct
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from . import pickles
 from .states import choose
 from .torch_pickles import KNOWN, Storages

@@ -1,7 +1,7 @@
 """Which of a pickle's dicts is the network's state."""
 
-from ..dumps.containers import Entry
-from ..errors import UsageError, WeightsError
+from ...dumps.containers import Entry
+from ...errors import UsageError, WeightsError
 from .pickles import Stored
 from .record import Checkpoint
 
