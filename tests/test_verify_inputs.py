@@ -220,7 +220,7 @@ def test_nan_infinity_zeros_and_constants_are_no_trap(model, x, tensors):
 def test_the_page_is_one_file(model, x, tensors, tmp_path):
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
-    from npmnv3.verification.html import page
+    from npmnv3.verification.page import page
 
     text = page(verify(model, {"<script>alert(1)</script>": tensors["blocks.3"], "logits": 0.8 * tensors["logits"]}, x))
     assert "<script>" not in text and "&lt;script&gt;" in text
@@ -237,7 +237,7 @@ def test_a_browser_shows_the_page(model, x, tensors, tmp_path):
     pytest.importorskip("matplotlib")
     from PIL import Image
 
-    from npmnv3.verification.html import page
+    from npmnv3.verification.page import page
 
     (tmp_path / "page.html").write_text(page(verify(model, tensors | {"logits": 0.8 * tensors["logits"]}, x)), "utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",

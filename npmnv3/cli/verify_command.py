@@ -47,7 +47,7 @@ def run(args):
 
     inputs = args.input[0] if args.input and len(args.input) == 1 else args.input
     if args.html:
-        from ..verification.html import check_html
+        from ..verification.page import check_html
 
         check_html()
     report = verify(
@@ -59,7 +59,7 @@ def run(args):
     if args.junit:
         _write(args.junit, report.junit())
     if args.html:
-        from ..verification.html import page
+        from ..verification.page import page
 
         _write(args.html, page(report))
     print(json.dumps(report.as_json(), allow_nan=False) if args.json else report.text())

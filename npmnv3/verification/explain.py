@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..network.steps import INPUT
-from .changes import Change
-from .faults import CHANGES
-from .network import Net, block_of
-from .walk import GOOD
+from .changes.edits import Change
+from .changes.table import CHANGES
+from .net import Net, block_of
+from .port_run import GOOD
 
 EXPLAINS = 6.0  # dB in all, and
 RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain to be believed

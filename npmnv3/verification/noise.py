@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..network.steps import INPUT
-from .network import run_step
+from .net import run_step
 from .tensors import sketch
 
 #: precision -> unit roundoff

@@ -11,7 +11,7 @@ class TensorReport:
     Attributes
     ----------
     port, step : its name in the port, and in the reference
-    how : how it was matched, see `match.Matching`
+    how : how it was matched, see `matching.Matching`
     layout : how the port stores it: "nchw", "nhwc", "nchw16c", ...
     local : Measure against the step run on the port's own inputs: what this step added
     accumulated : Measure against the reference's whole run: with what it inherited

@@ -11,20 +11,20 @@ from ..model import Model, load
 from ..network.steps import INPUT
 from . import noise
 from .explain import Explainer
-from .faults import CHANGES
-from .faults_input import input_changes
-from .faults_rows import row_changes, shape_evidence
+from .changes.table import CHANGES
+from .changes.inputs import input_changes
+from .changes.rows import row_changes, shape_evidence
 from .inputs import pick_input
-from .judge import judge
-from .match import Matching, match, with_probabilities
+from .verdict import judge
+from .matching import Matching, match, with_probabilities
 from .measure import decisions, measure
-from .names import named_steps
-from .network import Net
+from .tensor_names import named_steps
+from .net import Net
 from .port import load_port, runs
 from .report import TensorReport
 from .stages import compare_stages, split_stages
 from .tensors import PortTensor, relative_error
-from .walk import Walker
+from .port_run import Walker
 
 FACTOR = 10.0  # errors up to this many times honest rounding are fine
 

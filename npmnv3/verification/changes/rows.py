@@ -3,12 +3,12 @@
 import re
 from dataclasses import replace
 
-from ..errors import UsageError
-from ..network.plan import make_plan
-from ..network.spec import round8
-from ..network.variants import BEYOND, TABLE
-from .changes import Change
-from .match import with_probabilities
+from ...errors import UsageError
+from ...network.plan import make_plan
+from ...network.spec import round8
+from ...network.variants import BEYOND, TABLE
+from .edits import Change
+from ..matching import with_probabilities
 
 SE_WIDTHS = (
     lambda e: e // 4, lambda e: round(e / 4), lambda e: round8(e / 4), lambda e: max(e // 4, 8), lambda e: e // 8,

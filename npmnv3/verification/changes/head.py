@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ..network.steps import Step
-from .changes import ACTIVATIONS, edited, without
-from .network import block_of
+from ...network.steps import Step
+from .edits import ACTIVATIONS, edited, without
+from ..net import block_of
 
 
 def pool_before_last(net, where):

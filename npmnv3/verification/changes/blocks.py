@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ..network.steps import INPUT, Step
-from .changes import ACTIVATIONS, edited, is_main
-from .network import block_of
+from ...network.steps import INPUT, Step
+from .edits import ACTIVATIONS, edited, is_main
+from ..net import block_of
 
 
 def drop_residual(kind):

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..network.steps import INPUT, Param, Step
-from .changes import ACTIVATIONS, edited, without
-from .network import block_of
+from ...network.steps import INPUT, Param, Step
+from .edits import ACTIVATIONS, edited, without
+from ..net import block_of
 
 
 def drop_bias(*suffixes):

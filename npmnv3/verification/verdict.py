@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..network.steps import INPUT
-from .faults_rows import shape_evidence
+from .changes.rows import shape_evidence
 from .measure import plain
 from .noise import precision_of
 from .report import Report

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..pictures import recipes
-from ..network.steps import INPUT
-from .changes import Change
+from ...pictures import recipes
+from ...network.steps import INPUT
+from .edits import Change
 
 #: short sides that people resize to
 SIZES = (224, 230, 232, 235, 236, 240, 246, 248, 249, 250, 255, 257, 256, 260, 272, 280, 288, 292, 299, 320)

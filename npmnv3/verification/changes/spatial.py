@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from ..network.steps import INPUT, Step
-from .changes import edited
-from .network import block_of
+from ...network.steps import INPUT, Step
+from .edits import edited
+from ..net import block_of
 
 
 def strided(step):

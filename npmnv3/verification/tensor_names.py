@@ -5,7 +5,7 @@ import re
 from ..errors import UsageError
 from ..network.steps import INPUT
 
-PROBABILITIES = "probabilities"  # a step behind the logits, see `match.with_probabilities`
+PROBABILITIES = "probabilities"  # a step behind the logits, see `matching.with_probabilities`
 
 
 def _keys(net):

@@ -7,7 +7,7 @@ steps between two given ones answer together, and with the logits alone the whol
 from collections import ChainMap
 
 from ..network.steps import INPUT
-from .network import block_of, run_step
+from .net import block_of, run_step
 from .tensors import sketch
 
 GOOD = 1e-2  # squared relative error (20 dB) below which a tensor is surely the one that was computed

@@ -1,6 +1,6 @@
 """Which of a port's tensors is which step's: by name, and by content where names do not say.
 
-The plan is run along the port (see `walk`): a step's result, computed from the port's own inputs, is nearly exactly
+The plan is run along the port (see `port_run`): a step's result, computed from the port's own inputs, is nearly exactly
 one of the port's tensors, whatever it is called, wherever it stands and in whichever layout. Behind a fault that
 breaks the chain, a layer with weights picks it up again: the two tensors of which one is that layer of the other.
 """
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..network.steps import INPUT, Step
-from .names import PROBABILITIES, by_name
-from .network import block_of, run_step
+from .tensor_names import PROBABILITIES, by_name
+from .net import block_of, run_step
 from .tensors import correlation, relative_error, sketch
-from .walk import GOOD
+from .port_run import GOOD
 
 WEAK = 0.5  # correlation from which a leftover tensor is taken for a leftover step's
 _FOLLOWERS = ("batch_norm", "relu", "hard_swish", "hard_sigmoid", "softmax", "scale", "identity")
