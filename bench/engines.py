@@ -11,17 +11,17 @@ import tempfile
 
 
 def npmnv3_fast(network, batch, threads):
-    from npmnv3.engines.fast import FastEngine
+    from npmnv3.engines.llvm import LlvmEngine
 
-    return FastEngine(network.make_plan, network.params, threads=threads).run
+    return LlvmEngine(network.make_plan, network.params, threads=threads).run
 
 
 def npmnv3_numpy(network, batch, threads):
     import numpy as np
 
-    from npmnv3.engines.plan_engine import ReferenceEngine
+    from npmnv3.engines.plan_engine import PlanEngine
 
-    return ReferenceEngine(network.make_plan, network.params, np.float32).run
+    return PlanEngine(network.make_plan, network.params, np.float32).run
 
 
 def onnxruntime(network, batch, threads):

@@ -1,6 +1,6 @@
 """The figures: bars against the other engines, and each layer's share of the processor's peak."""
 
-from npmnv3.engines.fast import FastEngine
+from npmnv3.engines.llvm import LlvmEngine
 
 
 def plot(summary, networks, base, path):
@@ -40,7 +40,7 @@ def _bars(axis, rows, base):
 
 
 def _layers(axis, network):
-    rows = FastEngine(network.make_plan, network.params, threads=1).profile(network.pictures(1))
+    rows = LlvmEngine(network.make_plan, network.params, threads=1).profile(network.pictures(1))
     left = 0.0
     for row in rows:
         axis.bar(left, 100 * row.share, row.milliseconds, align="edge", edgecolor="white", linewidth=0.5)

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional
 
-from npmnv3.engines.fast.fold import fold
+from npmnv3.engines.llvm.fold_constants import fold
 from npmnv3.network.steps import INPUT
 
 

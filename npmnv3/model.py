@@ -34,9 +34,9 @@ def load(
     weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which ship
         with npmnv3 or are in the cache that `npmnv3 fetch` fills
     num_classes : int; default what the weights hold
-    engine : "auto" (the fast engine if Numba is there), "numba" or "numpy"
+    engine : "auto" (the llvm engine if Numba is there), "numba" or "numpy"
     dtype : "float32" or "float64", of the arithmetic and of the results; float64 is NumPy's
-    threads : int, of the fast engine; default NPMNV3_THREADS or all cores
+    threads : int, of the llvm engine; default NPMNV3_THREADS or all cores
     rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in float64
     fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
 

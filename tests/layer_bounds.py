@@ -1,8 +1,8 @@
-"""The fast engine layer by layer: no rounding error beyond what can be derived.
+"""The llvm engine layer by layer: no rounding error beyond what can be derived.
 
 A sum of k products in float32 is off by at most gamma_k * (|x| |w| + |b|), gamma_k = k u / (1 - k u), u = 2^-24, whatever
 the order (Higham 2002, section 3.1). Carried through fifty layers such a bound is true and says nothing, so each layer is
-held to its own: it is computed once more in float64 from the very inputs that the fast engine gave it. With nothing but
+held to its own: it is computed once more in float64 from the very inputs that the llvm engine gave it. With nothing but
 such layers, and the last one's output the same bits as the whole network's, the network is right.
 
     PYTHONPATH=. python tests/layer_bounds.py --cases 300
@@ -13,14 +13,14 @@ import argparse
 import numpy as np
 from tqdm import tqdm
 
-from npmnv3.engines.fast import FastEngine
-from npmnv3.engines.fast.fold import fold
-from npmnv3.engines.fast.fuse import fuse
-from npmnv3.engines.fast.jit import library
-from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, RELU
-from npmnv3.engines.fast.pack import Weights
-from npmnv3.engines.fast.run import Bound
-from npmnv3.engines.fast.schedule import schedule
+from npmnv3.engines.llvm import LlvmEngine
+from npmnv3.engines.llvm.fold_constants import fold
+from npmnv3.engines.llvm.fuse import fuse
+from npmnv3.engines.llvm.compiler import library
+from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, RELU
+from npmnv3.engines.llvm.pack import Weights
+from npmnv3.engines.llvm.programs import Bound
+from npmnv3.engines.llvm.schedule import schedule
 from npmnv3.ops import definitions as ops
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import list_models
@@ -34,7 +34,7 @@ def gamma(count):
 
 
 class Tensors:
-    """Every tensor that the fast engine makes of one picture, (C, H, W) or (C,), by name."""
+    """Every tensor that the llvm engine makes of one picture, (C, H, W) or (C,), by name."""
 
     def __init__(self, layers, weights, picture):
         self.made = {"input": picture}
@@ -55,7 +55,7 @@ def _planar(vectors, shape):
 
 
 def expected(layer, tensors, arrays):
-    """(value, bound of its error) of a layer in float64, from the fast engine's own inputs; (1, C, H, W) or (1, C)."""
+    """(value, bound of its error) of a layer in float64, from the llvm engine's own inputs; (1, C, H, W) or (1, C)."""
     x = tensors.exact(layer.inputs[0])
     if layer.op == "max_pool":
         return ops.max_pool2d(x, kernel=layer.kernel), 0.0
@@ -101,7 +101,7 @@ def activated(layer, value, error):
 
 
 def worst_of_layers(plan, params, picture):
-    """{tensor: largest error as a part of its bound}, and the logits, of one picture (3, H, W) in the fast engine."""
+    """{tensor: largest error as a part of its bound}, and the logits, of one picture (3, H, W) in the llvm engine."""
     layers, arrays = fuse(plan), fold(plan, params)
     tensors = Tensors(layers, Weights(layers, arrays, library().machine), picture)
     worst = {}
@@ -129,7 +129,7 @@ def check(seed):
     worst, logits = worst_of_layers(plan, params, x[0])
     name = max(worst, key=worst.get)
     assert worst[name] <= 1, f"{what}: {name} is off by {worst[name]:.3g} of its bound"
-    engine = FastEngine(maker, params, threads=1 + seed % 2)
+    engine = LlvmEngine(maker, params, threads=1 + seed % 2)
     together = engine.run(x)
     np.testing.assert_array_equal(together[0], logits, what)
     for i in range(len(x)):

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 import layer_bounds
-from npmnv3.engines.fast.jit import library
+from npmnv3.engines.llvm.compiler import library
 
 
 @pytest.mark.parametrize("seed", range(1000, 1006))

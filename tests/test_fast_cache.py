@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from npmnv3.engines.fast.jit import _library, cache_folder, warm_up
+from npmnv3.engines.llvm.compiler import _library, cache_folder, warm_up
 from npmnv3.errors import UsageError
 
 compile_or_load = _library.__wrapped__  # what a new process does

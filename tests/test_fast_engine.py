@@ -1,4 +1,4 @@
-"""The fast engine against the reference engine: all networks, all sizes, batches, threads, widths of vectors."""
+"""The llvm engine against the reference engine: all networks, all sizes, batches, threads, widths of vectors."""
 
 import multiprocessing
 import threading
@@ -9,11 +9,11 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from npmnv3.network.counts import step_macs
-from npmnv3.engines.fast import FastEngine
-from npmnv3.engines.fast import engine as engine_module
-from npmnv3.engines.fast import schedule as schedule_module
-from npmnv3.engines.fast.jit import library
-from npmnv3.engines.plan_engine import ReferenceEngine
+from npmnv3.engines.llvm import LlvmEngine
+from npmnv3.engines.llvm import engine as engine_module
+from npmnv3.engines.llvm import schedule as schedule_module
+from npmnv3.engines.llvm.compiler import library
+from npmnv3.engines.plan_engine import PlanEngine
 from npmnv3.errors import Npmnv3Error, UsageError
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
@@ -40,9 +40,9 @@ def engines(variant, classes=None, seed=0, threads=1):
     """(fast, float32 reference, float64 oracle) with the same random weights."""
     plan = make_plan(variant, classes)
     params = random_params(plan, np.random.default_rng(seed))
-    fast = FastEngine(plan_maker(variant, classes), params, threads=threads)
+    fast = LlvmEngine(plan_maker(variant, classes), params, threads=threads)
     references = [
-        ReferenceEngine(lambda side, folded: make_plan(variant, classes, side, folded=folded), params, dtype)
+        PlanEngine(lambda side, folded: make_plan(variant, classes, side, folded=folded), params, dtype)
         for dtype in (np.float32, np.float64)
     ]
     return fast, *references
@@ -53,7 +53,7 @@ def picture(side, batch=1, seed=1):
 
 
 def assert_same(fast, reference, oracle, x, what):
-    """The fast engine is as near to the oracle as the float32 reference is, give or take the luck of rounding.
+    """The llvm engine is as near to the oracle as the float32 reference is, give or take the luck of rounding.
 
     Random deep networks carry a rounding error on as chance has it: a factor of ten between two right engines is
     common, while anything that is wrong shows in the first digits.
@@ -113,8 +113,8 @@ def test_folded_plans_give_the_same():
     variant, rng = get_variant(SMALL), np.random.default_rng(0)
     params = random_params(make_plan(variant, folded=True), rng)
     x = picture((64, 64))
-    fast = FastEngine(plan_maker(variant, folded=True), params, threads=1)
-    oracle = ReferenceEngine(
+    fast = LlvmEngine(plan_maker(variant, folded=True), params, threads=1)
+    oracle = PlanEngine(
         lambda side, _: make_plan(variant, side=side, folded=True), params, np.float64, folded=True
     )
     exact = oracle.run(x.astype(np.float64))

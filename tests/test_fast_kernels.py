@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from npmnv3.engines.fast import jit
-from npmnv3.engines.fast.kernels.record import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
-from npmnv3.engines.fast.memory import Regions, aligned, views
+from npmnv3.engines.llvm import compiler
+from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
+from npmnv3.engines.llvm.memory import Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
 
 WIDTHS = ("4", "8", "16", "avx512")
@@ -19,10 +19,10 @@ SIXTH, FIFTH = float_bits(1 / 6), float_bits(0.2)
 @functools.cache
 def make_library(width):
     if width != "avx512":
-        return jit._library(width)
+        return compiler._library(width)
     import llvmlite.binding as llvm
 
-    return jit.Library(Machine(16, 32, True), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    return compiler.Library(Machine(16, 32, True), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
 
 
 @pytest.fixture(params=WIDTHS)

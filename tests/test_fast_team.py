@@ -8,10 +8,10 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from npmnv3.engines.fast import FastEngine
-from npmnv3.engines.fast import engine as engine_module
-from npmnv3.engines.fast.run import Bound
-from npmnv3.engines.fast.team import Team
+from npmnv3.engines.llvm import LlvmEngine
+from npmnv3.engines.llvm import engine as engine_module
+from npmnv3.engines.llvm.programs import Bound
+from npmnv3.engines.llvm.threads import Team
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 from random_networks import plan_maker, random_params
@@ -73,7 +73,7 @@ def test_an_interrupted_picture_does_not_spoil_the_next(monkeypatch):
     monkeypatch.setattr(engine_module, "SHARED_MACS", 0)
     variant = get_variant("torchvision/mobilenet_v3_small")
     params = random_params(make_plan(variant), np.random.default_rng(0))
-    engine = FastEngine(plan_maker(variant), params, threads=2)
+    engine = LlvmEngine(plan_maker(variant), params, threads=2)
     x = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
     expected, run = engine.run(x), Bound.run
 
@@ -92,7 +92,7 @@ def test_an_interrupted_picture_does_not_spoil_the_next(monkeypatch):
 
 def test_an_interrupt_while_commands_are_pointed_at_a_picture(monkeypatch):
     variant = get_variant("torchvision/mobilenet_v3_small")
-    engine = FastEngine(plan_maker(variant), random_params(make_plan(variant), np.random.default_rng(0)), threads=1)
+    engine = LlvmEngine(plan_maker(variant), random_params(make_plan(variant), np.random.default_rng(0)), threads=1)
     first, second = np.random.default_rng(1).standard_normal((2, 1, 3, 64, 64)).astype(np.float32)
     expected, point = engine.run(first), engine._library.point
 

@@ -8,7 +8,7 @@ import pytest
 from random_networks import random_params
 
 from npmnv3.network.counts import peak_bytes
-from npmnv3.engines.plan_engine import ReferenceEngine
+from npmnv3.engines.plan_engine import PlanEngine
 from npmnv3.ops import definitions
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
@@ -39,7 +39,7 @@ def test_computed_peak_is_the_measured_one(name, side):
     variant = get_variant(name)
     plan = make_plan(variant, side=side)
     params = random_params(plan, np.random.default_rng(0))
-    engine = ReferenceEngine(lambda side, folded: make_plan(variant, side=side, folded=folded), params, np.float32)
+    engine = PlanEngine(lambda side, folded: make_plan(variant, side=side, folded=folded), params, np.float32)
     x = np.random.default_rng(1).standard_normal((1, 3, *(side or variant.side))).astype(np.float32)
     engine.run(x)  # what is made once and kept
     tracemalloc.start()
@@ -56,7 +56,7 @@ def test_weights_are_held_once(name):
     variant = get_variant(name)
     params = random_params(make_plan(variant), np.random.default_rng(0))
     tracemalloc.start()
-    engine = ReferenceEngine(lambda side, folded: make_plan(variant, side=side, folded=folded), params, np.float32)
+    engine = PlanEngine(lambda side, folded: make_plan(variant, side=side, folded=folded), params, np.float32)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held < 0.05 * sum(array.nbytes for array in params.values()), f"{held:,} bytes beside the parameters"

@@ -98,7 +98,7 @@ def test_rounded_constants_are_paddles(model, golden_inputs):
 @pytest.mark.parametrize("model", MODELS)
 def test_float32(model, engine, golden_inputs):
     if engine == "numba":
-        pytest.importorskip("llvmlite", reason="the fast engine needs the extra jit")
+        pytest.importorskip("llvmlite", reason="the llvm engine needs the extra jit")
     golden = goldens.logits(model)["f64"]
     network = npmnv3.load(model, goldens.state(model), engine=engine)
     tolerance = 1e-3 + 1e-4 * np.abs(golden).max(axis=1, keepdims=True)

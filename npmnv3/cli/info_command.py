@@ -78,8 +78,8 @@ def _geometry(step):
 
 
 def _fast_memory(variant, classes, side):
-    """(bytes of packed weights, of workspace for one picture, for a batch) of the fast engine; None where it cannot run."""
-    from ..engines.fast import FastEngine, available
+    """(bytes of packed weights, of workspace for one picture, for a batch) of the llvm engine; None where it cannot run."""
+    from ..engines.llvm import LlvmEngine, available
 
     if not available():
         return None
@@ -89,5 +89,5 @@ def _fast_memory(variant, classes, side):
         return make_plan(variant, classes, size)
 
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
-    engine = FastEngine(plan_of, params, threads=1)
+    engine = LlvmEngine(plan_of, params, threads=1)
     return engine.weight_bytes, *engine.workspace_bytes(side)

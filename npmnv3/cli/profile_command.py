@@ -1,11 +1,11 @@
-"""`npmnv3 profile`: where the fast engine's time goes."""
+"""`npmnv3 profile`: where the llvm engine's time goes."""
 
 import json
 
 from ..network.variants import DEFAULT_MODEL
 from . import input_side, print_table
 
-HELP = "show where the fast engine's time goes, layer by layer, beside the processor's peak"
+HELP = "show where the llvm engine's time goes, layer by layer, beside the processor's peak"
 
 
 def add_arguments(parser):
@@ -40,7 +40,7 @@ def _line(row):
 
 
 def load_any(args):
-    """The model asked for, on the fast engine; a known name without weights gets random ones."""
+    """The model asked for, on the llvm engine; a known name without weights gets random ones."""
     import numpy as np
 
     from ..model import load

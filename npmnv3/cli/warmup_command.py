@@ -5,7 +5,7 @@ import sys
 
 from ..errors import require
 
-HELP = "compile the fast engine's kernels for this processor into the cache, for images and quick first calls"
+HELP = "compile the llvm engine's kernels for this processor into the cache, for images and quick first calls"
 
 
 def add_arguments(parser):
@@ -15,8 +15,8 @@ def add_arguments(parser):
 def run(args):
     if args.cache is not None:
         os.environ["NPMNV3_CACHE"] = args.cache
-    require("llvmlite", "jit", "the fast engine")
-    from ..engines.fast import warm_up
+    require("llvmlite", "jit", "the llvm engine")
+    from ..engines.llvm import warm_up
 
     folder, library = warm_up()
     if not library.kept:

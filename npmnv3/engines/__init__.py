@@ -19,9 +19,9 @@ def make_engine(engine, make_plan, params, dtype, *, folded, threads=None):
     engine : "auto", "numba" or "numpy"
     make_plan : callable (side, folded) -> tuple of Step; side None is the network's own
     params : {source's name: array as the source stores it}
-    dtype : "float32" or "float64"; the fast engine has only float32
+    dtype : "float32" or "float64"; the llvm engine has only float32
     folded : bool, the parameters have no norms any more
-    threads : int or None, for the fast engine
+    threads : int or None, for the llvm engine
 
     Raises
     ------
@@ -37,18 +37,18 @@ def make_engine(engine, make_plan, params, dtype, *, folded, threads=None):
             raise UsageError("the numba engine computes in float32; for float64 take engine='numpy'")
         require("llvmlite", "jit", "engine='numba'")
     elif engine == "numpy" or dtype != np.float32 or not _fast_is_here():
-        from .plan_engine import ReferenceEngine
+        from .plan_engine import PlanEngine
 
-        return ReferenceEngine(make_plan, params, dtype, folded=folded)
-    from .fast import FastEngine
+        return PlanEngine(make_plan, params, dtype, folded=folded)
+    from .llvm import LlvmEngine
 
-    return FastEngine(lambda side: make_plan(side, folded), params, threads=threads)
+    return LlvmEngine(lambda side: make_plan(side, folded), params, threads=threads)
 
 
 @functools.cache
 def _fast_is_here():
-    """Whether the fast engine can run here; if not it is said, once."""
-    from .fast import available
+    """Whether the llvm engine can run here; if not it is said, once."""
+    from .llvm import available
 
     if not available():
         logging.getLogger("npmnv3").warning(

@@ -15,7 +15,7 @@ from ..network.steps import INPUT
 from ..network.folding import norm_line
 
 
-class ReferenceEngine:
+class PlanEngine:
     """Runs a network in NumPy.
 
     Parameters

@@ -61,17 +61,17 @@ class Explainer:
 
     Parameters
     ----------
-    walker : Walker
+    port_run : PortRun
     floors : {port tensor's name: squared relative error of honest rounding}
     factor : float, errors up to this many times the noise are fine
     changes : sequence of Change, default the table
     """
 
-    def __init__(self, walker, floors, factor, changes=CHANGES):
-        self.walker, self.floors, self.factor, self.changes = walker, floors, factor, changes
+    def __init__(self, port_run, floors, factor, changes=CHANGES):
+        self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
         self.tried = 0
         # A port may have tensors between our steps. Where its logits are matched those that fit no step prove nothing.
-        self.counted = set(walker.step_of) | ({t.name for t in walker.free} if "logits" not in walker.views else set())
+        self.counted = set(port_run.step_of) | ({t.name for t in port_run.free} if "logits" not in port_run.views else set())
 
     def bad(self, errors):
         """The port's tensors that are off by more than rounding."""
@@ -87,7 +87,7 @@ class Explainer:
         (chain, others) : lists of Trial; the chain's last net has all its faults
         """
         chain, others = [], []
-        net, errors = self.walker.net, self.walker.base
+        net, errors = self.port_run.net, self.port_run.base
         if all(errors.get(name, 0) <= CLEAN * self.floors[name] for name in self.counted):
             return chain, others  # nothing there that a fault could explain
         for _ in range(ROUNDS):
@@ -132,7 +132,7 @@ class Explainer:
             return None
         self.tried += 1
         everywhere = changed.pictures is not net.pictures
-        walks = self.walker.errors(changed, self._hopeless(errors, everywhere))
+        walks = self.port_run.errors(changed, self._hopeless(errors, everywhere))
         trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in walks]
         return max((self._judged(trial, net, errors) for trial in trials), key=lambda t: t.gain)
 
@@ -178,7 +178,7 @@ class Explainer:
         if not trial.touched or not trial.steps or trial.change.whole:
             return None
         gains = {}
-        step_of = self.walker.step_of
+        step_of = self.port_run.step_of
         for name in trial.touched:
             block = block_of(step_of.get(name, trial.steps[0]))
             gains[block] = (
@@ -205,11 +205,11 @@ class Explainer:
 
     def suspects(self, errors):
         """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""
-        if self.walker.free:
+        if self.port_run.free:
             return None
         bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
-        steps, blocks = self.walker.net.steps, []
-        for name, step in self.walker.step_of.items():
+        steps, blocks = self.port_run.net.steps, []
+        for name, step in self.port_run.step_of.items():
             if name in bad and (step in steps or step == INPUT):
                 stack, seen = [step], set()
                 while stack:
@@ -223,9 +223,9 @@ class Explainer:
                     blocks.append(block_of(one))
                     # What a step gets may not be what the port dumped there, so the block before is suspect too.
                     blocks += [block_of(i) for i in steps[one].inputs]
-                    stack += [i for i in steps[one].inputs if i not in self.walker.views]
+                    stack += [i for i in steps[one].inputs if i not in self.port_run.views]
         blocks = list(dict.fromkeys(blocks))
-        everywhere = {block_of(step.name) for step in self.walker.net.plan} - {"probabilities"}
+        everywhere = {block_of(step.name) for step in self.port_run.net.plan} - {"probabilities"}
         return None if everywhere <= set(blocks) else tuple(blocks)
 
 

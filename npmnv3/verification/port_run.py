@@ -13,7 +13,7 @@ from .tensors import sketch
 GOOD = 1e-2  # squared relative error (20 dB) below which a tensor is surely the one that was computed
 
 
-class Walker:
+class PortRun:
     """Runs nets along a port's matched tensors, each only from where it differs from the base net.
 
     Parameters

@@ -24,7 +24,7 @@ from .port import load_port, runs
 from .report import TensorReport
 from .stages import compare_stages, split_stages
 from .tensors import PortTensor, relative_error
-from .port_run import Walker
+from .port_run import PortRun
 
 FACTOR = 10.0  # errors up to this many times honest rounding are fine
 
@@ -162,11 +162,11 @@ class _Bench:
     def prepare(self):
         """The walk along the port, and the float64 references: whole run, and with the port's own inputs."""
         unsure = [name for name, how in self.matching.how.items() if how in ("likeness", "use")]
-        self.walker = Walker(self.net, self.arrays, self.x, self.views, self.matching.free, unsure)
+        self.port_run = PortRun(self.net, self.arrays, self.x, self.views, self.matching.free, unsure)
         self.keep = {INPUT, "logits", *self.views}
         self.oracle = noise.trace(self.net, self.exact, self.x, keep=self.keep)
         forced = {name: v.data for name, v in self.views.items() if v.finite is None}
-        if not self.walker.forces_input:
+        if not self.port_run.forces_input:
             forced.pop(INPUT, None)
         self.forced = forced
         self.local = noise.trace(self.net, self.exact, self.x, "float64", forced, self.keep)
@@ -227,7 +227,7 @@ class _Bench:
             *input_changes(self.x, self.model.preprocess, pictures),
             *row_changes(self.net, self.model.variant),
         )
-        return Explainer(self.walker, floors, factor, changes)
+        return Explainer(self.port_run, floors, factor, changes)
 
     def named(self):
         """{port tensor's name: step's name} as far as names tell, for the tensors that fit nowhere."""

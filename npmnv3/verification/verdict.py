@@ -71,7 +71,7 @@ def _notes(bench, report):
         report.notes.append(
             f"the tensors are those of picture {bench.index}; the decisions are on all {len(bench.given.x)}"
         )
-    if INPUT in bench.views and not bench.walker.forces_input:
+    if INPUT in bench.views and not bench.port_run.forces_input:
         report.notes.append(
             "the port's input tensor is not what its first layer gets: another stage of its preprocessing"
         )

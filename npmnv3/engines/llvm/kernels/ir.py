@@ -7,7 +7,7 @@ nothing, the processor adds it while loading.
 
 from llvmlite import ir
 
-from .record import FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
+from .kernel import FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
 
 FLOAT, INT, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
 BYTE_POINTER = ir.IntType(8).as_pointer()

@@ -6,9 +6,9 @@ import time
 import numpy as np
 
 from ...errors import Npmnv3Error
-from .kernels.record import ABANDONED, BARRIER_BYTES
+from .kernels.kernel import ABANDONED, BARRIER_BYTES
 from .memory import Regions, address_of, aligned, views
-from .team import RENEWED_BY_FORK
+from .threads import RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
 #: What fills all memory of a debug run before it starts: a NaN that no arithmetic makes.
@@ -25,7 +25,7 @@ class Bound:
     ----------
     program : Program
     weights : Weights
-    library : jit.Library
+    library : compiler.Library
     home : list that it is put into when it is given back
     debug : bool, check every command, and look for stray writes after every run
 
@@ -175,7 +175,7 @@ class Bound:
         for gap in self._gaps():
             if (gap != PATTERN).any():
                 before = [name for name, _, _, stop in self._buffers() if stop <= gap.ctypes.data]
-                raise Npmnv3Error(f"the fast engine wrote between its buffers, near {before[-1:]}")
+                raise Npmnv3Error(f"the llvm engine wrote between its buffers, near {before[-1:]}")
 
 
 class _Pointers:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import UsageError
 from .kernels import CONV, DEPTHWISE, VECTORS
-from .kernels.record import FLOAT_BYTES, LINE
+from .kernels.kernel import FLOAT_BYTES, LINE
 from .memory import aligned
 
 
@@ -67,7 +67,7 @@ class Weights:
             size, step = weight.shape[-1], layer.stride[1]
             if (size, step) not in known or weight.shape[-2] != size:
                 raise UsageError(
-                    f"the fast engine has no kernel for {layer.name}: "
+                    f"the llvm engine has no kernel for {layer.name}: "
                     f"{layer.op} {weight.shape[-2:]}, stride {layer.stride}"
                 )
             panels, inputs = (self._taps(weight, bias),), 1 if layer.op == "depthwise" else weight.shape[1]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...network.counts import step_macs
-from .control import PEAK_SUMS
-from .kernels.record import LINE, RECORD
+from .kernels.control import PEAK_SUMS
+from .kernels.kernel import LINE, RECORD
 from .memory import aligned
 
 

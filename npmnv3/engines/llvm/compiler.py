@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from ...errors import UsageError
-from .kernels.record import Machine
+from .kernels.kernel import Machine
 
 #: Features of the processor that are switched off where narrower vectors are asked for.
 _WIDE = ("avx512", "avx10", "evex512")
@@ -118,7 +118,7 @@ def build_module(machine):
     """All kernels as LLVM IR, and their names."""
     from llvmlite import ir
 
-    from .control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_point
+    from .kernels.control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_point
     from .kernels import kernels_for
     from .kernels.ir import INT, Code
 
@@ -163,10 +163,17 @@ def cache_folder():
 def _key(*facts):
     """A hash of everything that the machine code depends on, the source of the kernels included."""
     digest = hashlib.sha256(repr(facts).encode())
-    for module in ("jit", "control", "kernels.__init__", "kernels.ir", "kernels.record", "kernels.pointwise",
-                   "kernels.depthwise", "kernels.conv", "kernels.small"):  # fmt: skip
+    for module in ("compiler", *(f"kernels.{name}" for name in _kernel_modules())):
         digest.update(_source(module))
     return digest.hexdigest()[:32]
+
+
+def _kernel_modules():
+    import pkgutil
+
+    from . import kernels
+
+    return ["__init__", *sorted(module.name for module in pkgutil.iter_modules(kernels.__path__))]
 
 
 def _source(module):

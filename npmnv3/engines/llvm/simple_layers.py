@@ -5,7 +5,7 @@ Every function takes the `Schedule` and appends commands; `s.share` divides the 
 
 from .kernels import VECTORS
 from .kernels.pointwise import blocks_of
-from .kernels.record import NONE, float_bits
+from .kernels.kernel import NONE, float_bits
 from .workspace import WEIGHTS
 
 

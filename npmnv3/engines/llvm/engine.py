@@ -1,4 +1,4 @@
-"""The fast engine as a whole: passes once for a network, programs once for a size, then runs."""
+"""The llvm engine as a whole: passes once for a network, programs once for a size, then runs."""
 
 import collections
 import contextlib
@@ -9,14 +9,14 @@ import numpy as np
 
 from ...network.counts import step_macs
 from ...errors import UsageError
-from .fold import fold
+from .fold_constants import fold
 from .fuse import fuse
-from .jit import library
+from .compiler import library
 from .memory import address_of
 from .pack import Weights
-from .run import Bound, Programs
+from .programs import Bound, Programs
 from .schedule import schedule, split_head
-from .team import Team, thread_count
+from .threads import Team, thread_count
 
 #: Pictures whose pooled channels go through the head together.
 HEAD_PICTURES = 56
@@ -29,7 +29,7 @@ TOGETHER = 4
 SHARED_MACS = 5_000_000
 
 
-class FastEngine:
+class LlvmEngine:
     """Runs a network with compiled kernels, in float32.
 
     Parameters

@@ -5,7 +5,7 @@ Like the depthwise kernel it reads padded rows through a table. Here a plane hol
 
 import numpy as np
 
-from .record import FLOAT_BYTES, LINE, Kernel, Operand, activate
+from .kernel import FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 #: Cache lines that are asked for with every tile, in each input plane.
 COMING_LINES = 4

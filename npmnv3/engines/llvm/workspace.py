@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .kernels.record import LINE
+from .kernels.kernel import LINE
 
 SEGMENT_BITS = 48
 MASK = (1 << SEGMENT_BITS) - 1

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .kernels.record import BARRIER_BYTES, FLOAT_BYTES, RECORD
-from .pace import pace
+from .kernels.kernel import BARRIER_BYTES, FLOAT_BYTES, RECORD
+from .prefetch import pace
 from .separable import separable, whole_conv
-from .single import gate, max_pool, mean, pointwise
-from .team import PAUSE
+from .simple_layers import gate, max_pool, mean, pointwise
+from .threads import PAUSE
 from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
 
 #: What emits the commands of a layer that is done on its own.
@@ -70,7 +70,7 @@ def schedule(
     ----------
     layers : sequence of Layer
     weights : Weights
-    library : jit.Library
+    library : compiler.Library
     picture : (3, H, W) of what the layers read, or
     head_input : (name, channels) of the pooled tensor that they read
     output : name of the tensor that is wanted, if not what the last layer is named after

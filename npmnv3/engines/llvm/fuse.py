@@ -7,8 +7,8 @@ convolution before it, a gate into the convolution after it.
 from dataclasses import dataclass, replace
 
 from ...errors import UsageError
-from .fold import FOLDED
-from .kernels.record import HARD_SIGMOID, HARD_SWISH, NONE, RELU
+from .fold_constants import FOLDED
+from .kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU
 
 _ACTS = {"relu": RELU, "hard_swish": HARD_SWISH, "hard_sigmoid": HARD_SIGMOID}
 _LAYERS = {
@@ -31,7 +31,7 @@ class Layer:
     inputs : names of the layers read; of "gate" the map and the gate
     shape : of the output, (C, H, W) or (C,)
     kernel, stride, pad : as in a step
-    act, slope : what is done to a sum before it is stored, see `kernels.record`
+    act, slope : what is done to a sum before it is stored, see `kernels.kernel`
     add : name of a layer that is added before that, or ""
     gate : name of a layer (C,) that multiplies the input's channels, or ""
     pool : name by which the mean of each channel of the output is known, or ""
@@ -95,7 +95,7 @@ class _Fusion:
             elif step.op in _LAYERS:
                 self._layer(step, inputs)
             else:
-                raise UsageError(f"the fast engine has no kernel for {step.op} ({step.name})")
+                raise UsageError(f"the llvm engine has no kernel for {step.op} ({step.name})")
 
     def _real(self, name):
         return self.alias.get(name, name)

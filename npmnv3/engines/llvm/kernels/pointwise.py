@@ -7,7 +7,7 @@ for a pixel in a full tile and for one alone: a pixel has the same bits wherever
 blocks, and the blocks' sums added up, since a rounding error grows with the sum that is rounded.
 """
 
-from .record import FLOAT_BYTES, LINE, Kernel, Operand, activate
+from .kernel import FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 #: The most vectors of output channels that a tile has.
 VECTORS = 3

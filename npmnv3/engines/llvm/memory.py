@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from ...errors import Npmnv3Error
-from .kernels.record import LINE
+from .kernels.kernel import LINE
 
 
 def aligned(count):

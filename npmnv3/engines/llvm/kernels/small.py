@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .record import FLOAT_BYTES, Kernel, Operand, activate
+from .kernel import FLOAT_BYTES, Kernel, Operand, activate
 
 
 def _each_row(code, a, row):

@@ -7,7 +7,7 @@ memory had the whole time to bring it, where the classifier and squeeze-and-exci
 """
 
 from .kernels.pointwise import AHEAD_LINES, FAR_LINES
-from .kernels.record import LINE, split
+from .kernels.kernel import LINE, split
 from .workspace import SEGMENT_BITS, WEIGHTS
 
 #: How far the pointers run ahead, in bytes.
@@ -43,7 +43,7 @@ def pace(commands, library, end):
     Parameters
     ----------
     commands : list of lists of int, changed in place
-    library : jit.Library
+    library : compiler.Library
     end : bytes of all weights
     """
     kernels = {library.addresses[name]: kernel for name, kernel in library.kernels.items()}

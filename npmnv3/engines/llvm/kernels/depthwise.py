@@ -6,7 +6,7 @@ map, its offset in a plane, the same row of zeros for all rows outside of the ma
 
 import numpy as np
 
-from .record import FLOAT_BYTES, Kernel, Operand, activate
+from .kernel import FLOAT_BYTES, Kernel, Operand, activate
 
 ARGS = (
     "x", "x_plane",                     # input: the first pixel of a plane's padded row is x + its offset in the table

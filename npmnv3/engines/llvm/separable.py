@@ -6,8 +6,8 @@ written.
 """
 
 from .kernels.conv import COMING_LINES
-from .kernels.record import FLOAT_BYTES, LINE, float_bits, split
-from .single import mean_vectors, pointwise, product
+from .kernels.kernel import FLOAT_BYTES, LINE, float_bits, split
+from .simple_layers import mean_vectors, pointwise, product
 from .pack import split_panels
 from .workspace import PICTURE, WEIGHTS, Map, Ring, plane_bytes
 

@@ -2,8 +2,8 @@
 
 from llvmlite import ir
 
-from .kernels.ir import INT, Code
-from .kernels.record import ABANDONED, ARRIVALS, RECORD, ROUNDS
+from .ir import INT, Code
+from .kernel import ABANDONED, ARRIVALS, RECORD, ROUNDS
 
 BARRIER_ARGS = ("state", "threads", "pause")
 PEAK_ARGS = ("out", "rounds")
