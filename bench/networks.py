@@ -48,7 +48,7 @@ class Network:
         if self._folder:
             return (self._folder / "network.onnx").read_bytes()
         from npmnv3.network.folding import canonical_arrays, fold_norms
-        from npmnv3.onnx_export import plan_to_onnx
+        from npmnv3.export.onnx import plan_to_onnx
 
         folded = self.make_plan(folded=True)
         arrays = fold_norms(self.plan, folded, canonical_arrays(self.plan, self.params, np.float64))

@@ -22,7 +22,7 @@ _HOME = {
     "fetch": "fetching",
     "convert": "conversion",
     "freeze": "freezing",
-    "export_onnx": "onnx_export",
+    "export_onnx": "export.onnx",
     **dict.fromkeys(
         ("Npmnv3Error", "UsageError", "UnknownModelError", "WeightsError", "MissingWeightsError", "PictureError", "MissingExtraError"),
         "errors",

@@ -13,12 +13,13 @@ PACKAGE = goldens.ROOT / "npmnv3"
 LAYERS = (
     ("errors", "progress", "ops", "data"),
     ("network",),
-    ("blas", "pictures"),
-    ("engines", "dumps", "onnx_export"),
+    ("pictures",),
+    ("engines", "dumps"),
     ("conversion",),
     ("fetching",),
     ("model",),
-    ("verification", "vectors", "testing", "evaluation", "freezing"),
+    ("export",),
+    ("verification", "testing", "evaluation", "freezing"),
     ("cli", "__main__", "__init__"),
 )
 # fmt: on

@@ -29,7 +29,7 @@ def add_arguments(parser):
 
 def run(args):
     from ..model import load
-    from ..onnx_export import export_onnx
+    from ..export.onnx import export_onnx
 
     model = load(args.model, args.weights, args.classes, engine="numpy")
     side = input_side(args.side, model.variant)

@@ -24,7 +24,7 @@ def add_arguments(parser):
 
 def run(args):
     from ..model import load
-    from ..vectors import make_kit, write_kit
+    from ..export.vectors import make_kit, write_kit
     from ..verification.inputs import pick_input
 
     model = load(args.model, args.weights, engine="numpy")

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from ..blas import one_thread
+from ..engines.blas import one_thread
 from ..network.folding import canonical_arrays
 from ..errors import UsageError
 from ..model import Model, load

@@ -5,7 +5,7 @@ import numpy as np
 from ..pictures import recipes
 from ..errors import UsageError
 from ..model import Model, load
-from ..vectors.kit import select
+from ..export.vectors.kit import select
 from .inputs import pick_input
 
 LAYOUTS = ("nchw", "nhwc")

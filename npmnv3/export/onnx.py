@@ -10,11 +10,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from . import __version__
-from .dumps.containers import replacing
-from .network.folding import canonical_arrays, fold_norms
-from .errors import UsageError, WeightsError, require
-from .network.steps import INPUT
+from .. import __version__
+from ..dumps.containers import replacing
+from ..network.folding import canonical_arrays, fold_norms
+from ..errors import UsageError, WeightsError, require
+from ..network.steps import INPUT
 
 OPSET = 17
 IR_VERSION = 8  # the oldest with this opset, so that older readers understand the file

@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..network.folding import canonical_arrays
-from ..errors import UsageError
-from ..ops.definitions import apply
-from ..network.steps import INPUT
+from ...network.folding import canonical_arrays
+from ...errors import UsageError
+from ...ops.definitions import apply
+from ...network.steps import INPUT
 from .formats import NAMES, pick_format
 
 DTYPES = ("float32", "float16", "int8")

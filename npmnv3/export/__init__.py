@@ -1,0 +1,1 @@
+"""A network for other tools: as an ONNX graph, or as test vectors with a checker in C."""
