@@ -68,3 +68,19 @@ def test_the_package_is_small():
     folders = [PACKAGE, goldens.ROOT / "weights"]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in kinds]
     assert len(files) > 100 and sum(path.stat().st_size for path in files) < 1_500_000
+
+
+def test_no_test_imports_another():
+    """What two tests share is in tests/helpers."""
+    tests = sorted((goldens.ROOT / "tests").rglob("test_*.py"))
+    assert len(tests) > 40
+    for path in tests:
+        imported = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        imported += [a.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for a in node.names]
+        assert not [name for name in imported if name.startswith("test_")], path
+
+
+def test_the_tests_mirror_the_rooms():
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()} | {"helpers", "golden", "platforms"}
+    folders = {path.name for path in (goldens.ROOT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert folders <= rooms, folders - rooms

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
-from test_dumps import random_state
+from states import random_state
 
 import npmnv3
 from npmnv3.dumps.dumps import write_dump

@@ -334,3 +334,34 @@ def keras_weights(layers):
             for i, array in enumerate(arrays):
                 group.create_dataset(str(i), data=array)
     return stream.getvalue()
+
+
+def framework_files():
+    """Names of the frameworks' own checkpoint files, where the golden data are at hand."""
+    names = unpacked() if packs() else ()
+    return sorted(
+        name for name in names if not name.endswith((".json", ".pdmodel", ".info"))
+    )  # which go with their parameters
+
+
+def keras3_names(state, numbered):
+    """A state dict under Keras 3's names or, where layers have none, under class and count."""
+    renamed, counts, seen = {}, {}, {}
+    for name, array in state.items():
+        layer, _, weight = name.rpartition("/")
+        if numbered:
+            kind = (
+                "batch_normalization"
+                if "BatchNorm" in layer
+                else "depthwise_conv2d"
+                if "depthwise" in weight
+                else "conv2d"
+            )
+            if layer not in seen:
+                seen[layer] = f"{kind}_{counts[kind]}" if kind in counts else kind
+                counts[kind] = counts.get(kind, 0) + 1
+            layer = seen[layer]
+        else:
+            layer = layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()
+        renamed[f"{layer}/{weight[:-2].replace('depthwise_', '')}"] = array
+    return dict(sorted(renamed.items()))

@@ -10,21 +10,11 @@ import sys
 import goldens
 import numpy as np
 import pytest
+from command_line import run
 
 import npmnv3
-from npmnv3.cli import main
 
 EXAMPLES = goldens.ROOT / "weights" / "examples"
-
-
-def run(capsys, *argv):
-    """(exit code, standard output, standard error) of `npmnv3 ARGV...`."""
-    try:
-        code = main([str(a) for a in argv])
-    except SystemExit as stop:
-        code = stop.code
-    out = capsys.readouterr()
-    return code, out.out, out.err
 
 
 def test_list(capsys):

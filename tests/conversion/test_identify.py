@@ -5,8 +5,9 @@ import json
 import checkpoint_files as files
 import numpy as np
 import pytest
-from test_cli import run
-from test_dumps import random_state
+from command_line import run
+from checkpoint_files import framework_files, keras3_names
+from states import random_state
 
 import npmnv3
 from npmnv3.conversion.formats import Checkpoint, read_checkpoint
@@ -40,14 +41,6 @@ def test_paddle_inference_is_known_by_order(model):
     internal = {f"w_{i}": array for i, array in enumerate(random_state(model, 2).values())}
     found = identify(checkpoint(internal, "paddle-inference"))
     assert (found.model, found.num_classes) == (model, 2)
-
-
-def framework_files():
-    """Names of the frameworks' own checkpoint files, where the golden data are at hand."""
-    names = files.unpacked() if files.packs() else ()
-    return sorted(
-        name for name in names if not name.endswith((".json", ".pdmodel", ".info"))
-    )  # which go with their parameters
 
 
 @pytest.mark.parametrize("name", framework_files())
@@ -159,29 +152,6 @@ def test_same_function_under_two_names():
     assert "computes the same" in found.notes[0]
     found = identify(checkpoint(state, "paddle"), "MobileNetV3_small_x1_0_ssld_pretrained.pdparams")
     assert found.model == "ppcls/MobileNetV3_small_x1_0_ssld"
-
-
-def keras3_names(state, numbered):
-    """A state dict under Keras 3's names or, where layers have none, under class and count."""
-    renamed, counts, seen = {}, {}, {}
-    for name, array in state.items():
-        layer, _, weight = name.rpartition("/")
-        if numbered:
-            kind = (
-                "batch_normalization"
-                if "BatchNorm" in layer
-                else "depthwise_conv2d"
-                if "depthwise" in weight
-                else "conv2d"
-            )
-            if layer not in seen:
-                seen[layer] = f"{kind}_{counts[kind]}" if kind in counts else kind
-                counts[kind] = counts.get(kind, 0) + 1
-            layer = seen[layer]
-        else:
-            layer = layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()
-        renamed[f"{layer}/{weight[:-2].replace('depthwise_', '')}"] = array
-    return dict(sorted(renamed.items()))
 
 
 @pytest.mark.parametrize("numbered", [False, True])

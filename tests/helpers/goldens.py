@@ -1,6 +1,6 @@
 """The golden data: what the sources' own frameworks gave for weights that `golden/recipe.py` draws.
 
-A cut of it lies in tests/golden: all logits, and a few values of each tap; `cut_goldens.py` made it. Where the full set
+A cut of it lies in tests/golden: all logits, and a few values of each tap; `golden/cut_goldens.py` made it. Where the full set
 is at hand (../shared/golden, seen from the project's root) that is used.
 """
 
@@ -11,9 +11,9 @@ import sys
 import h5py
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
-CUT = pathlib.Path(__file__).resolve().parent / "golden"
+CUT = ROOT / "tests" / "golden"
 
 sys.path.insert(0, str(CUT))
 import recipe  # noqa: E402

@@ -10,6 +10,7 @@ import goldens
 import h5py
 import numpy as np
 import pytest
+from states import random_state, small_input
 
 import npmnv3
 from npmnv3.dumps.containers import open_container, write_container
@@ -20,21 +21,6 @@ from npmnv3.network.variants import get_variant
 
 MODEL = "ppcls/MobileNetV3_small_x0_35"
 KERAS = "keras/MobileNetV3Small_minimalistic"
-
-
-def random_state(model, num_classes=None, seed=0):
-    """A state dict of the right shapes with harmless values."""
-    rng = np.random.default_rng(seed)
-    state = {}
-    for step in make_plan(get_variant(model), num_classes):
-        for param in step.params:
-            values = rng.uniform(0.5, 1.5, param.shape).astype(np.float32)
-            state[param.name] = np.ones(param.shape, np.int64) if param.role == "count" else values
-    return state
-
-
-def small_input(seed=1):
-    return np.random.default_rng(seed).standard_normal((1, 3, 32, 40))
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz"])

@@ -1,7 +1,6 @@
 """Frozen classifiers: one file, beside the model that it was made from."""
 
 import json
-import pathlib
 import subprocess
 import sys
 import zipfile
@@ -21,7 +20,7 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
 EXAMPLES = sorted((goldens.ROOT / "weights" / "examples").glob("*.png"))
-PHOTO = sorted((pathlib.Path(__file__).parent / "golden" / "photos").glob("*.jpg"))[:1]
+PHOTO = sorted((goldens.CUT / "photos").glob("*.jpg"))[:1]
 DTYPES = ("float32", "float16", "int8-weights")
 
 

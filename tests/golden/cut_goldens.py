@@ -1,6 +1,6 @@
 """Make tests/golden/networks and inputs.h5: a cut of the full golden set, small enough for a clone.
 
-    python tests/cut_goldens.py ../shared/golden
+    python tests/golden/cut_goldens.py ../shared/golden
 
 Kept whole: the logits, the state dict's names, shapes, kinds and hashes, and what the recipe does not draw (running
 statistics, the classifier's bias). Of each tap VALUES evenly spaced ones of the 512 are kept, in float64.
@@ -14,7 +14,7 @@ import numpy as np
 
 VALUES = 16
 PACKED = {"compression": "gzip", "compression_opts": 9, "shuffle": True, "track_times": False}
-CUT = pathlib.Path(__file__).resolve().parent / "golden"
+CUT = pathlib.Path(__file__).resolve().parent
 
 
 def cut_network(source, target):

@@ -1,6 +1,6 @@
 """Make tests/golden/preprocess.h5 and tests/golden/photos: a cut of the full golden set, small enough for a clone.
 
-    python tests/cut_preprocess.py ../shared/golden
+    python tests/golden/cut_preprocess.py ../shared/golden
 
 The thirteen pictures are copied. Of what each pipeline made of them the sizes, offsets and sha256 are kept, not the
 pixels; the tables that normalize bytes are kept whole.
@@ -14,7 +14,7 @@ import sys
 
 import h5py
 
-CUT = pathlib.Path(__file__).resolve().parent / "golden"
+CUT = pathlib.Path(__file__).resolve().parent
 PIPELINES = ("torchvision", "timm", "ppcls")
 README = """# Pictures
 

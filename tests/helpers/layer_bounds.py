@@ -5,7 +5,7 @@ the order (Higham 2002, section 3.1). Carried through fifty layers such a bound 
 held to its own: it is computed once more in float64 from the very inputs that the llvm engine gave it. With nothing but
 such layers, and the last one's output the same bits as the whole network's, the network is right.
 
-    PYTHONPATH=. python tests/layer_bounds.py --cases 300
+    PYTHONPATH=. python tests/helpers/layer_bounds.py --cases 300
 """
 
 import argparse

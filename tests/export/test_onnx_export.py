@@ -14,7 +14,7 @@ from npmnv3.network.variants import get_variant, list_models
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 
-from npmnv3.onnx_export import export_onnx  # noqa: E402
+from npmnv3.export.onnx import export_onnx  # noqa: E402
 
 SMALL = "torchvision/mobilenet_v3_small"
 

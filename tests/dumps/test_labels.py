@@ -3,15 +3,15 @@
 import csv
 import math
 import re
-from pathlib import Path
 
+import goldens
 import numpy as np
 import pytest
 
 from npmnv3.errors import UsageError
 from npmnv3.dumps.labels import LABEL_SETS, class_names, label_set, softmax, top_k
 
-PHOTOS = Path(__file__).parents[2] / "shared" / "photos" / "labels.csv"
+PHOTOS = goldens.SHARED / "photos" / "labels.csv"
 ANCHORS = {  # classes that are easily told apart, among them the two cranes and the two maillots
     0: ("n01440764", "tench"),
     7: ("n01514668", "cock"),

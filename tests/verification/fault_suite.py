@@ -1,6 +1,6 @@
 """Inject every fault into ports of many networks and print how many are named right: a table in Markdown.
 
-    PYTHONPATH=. python tests/fault_suite.py [MODEL ...] [--only FAULT,...] [--share 0.25]
+    PYTHONPATH=.:tests/helpers python tests/verification/fault_suite.py [MODEL ...] [--only FAULT,...] [--share 0.25]
 
 Every port comes in float32 and float16 and in four disguises; a share of them is drawn if all take too long.
 """

@@ -4,13 +4,13 @@ import hashlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
+import goldens
 import h5py
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = goldens.ROOT
 DUMP = ROOT / "weights" / "ppocr--text_direction.h5"
 SCRIPT = ROOT / "weights" / "make_text_direction.py"
 ONNX = ROOT.parent / "shared" / "golden" / "ppocr_cls" / "ch_ppocr_mobile_v2.0_cls_infer.onnx"

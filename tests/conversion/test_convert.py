@@ -12,9 +12,9 @@ import goldens
 import h5py
 import numpy as np
 import pytest
-from test_cli import run
-from test_dumps import random_state, small_input
-from test_identify import framework_files, keras3_names
+from command_line import run
+from states import random_state, small_input
+from checkpoint_files import framework_files, keras3_names
 
 import npmnv3
 from npmnv3.conversion.formats import Checkpoint, Layer, read_checkpoint
