@@ -78,7 +78,9 @@ def _compare(names, network, batch, threads, seconds):
     print(f"\n{network.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}: ms a picture")
     for name, time in times.items():
         error = f"  max error {errors[name]:.1e}" if name in errors else ""
-        print(f"  {name:14} {time.median:8.3f}  ({time.low:.3f} - {time.high:.3f}) {_ratio(time, times.get(BASE))}{error}")
+        print(
+            f"  {name:14} {time.median:8.3f}  ({time.low:.3f} - {time.high:.3f}) {_ratio(time, times.get(BASE))}{error}"
+        )
     return times
 
 

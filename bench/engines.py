@@ -105,7 +105,9 @@ def ncnn_engine(network, batch, threads):
     sample = torch.zeros(1, 3, *network.side)
     with tempfile.TemporaryDirectory() as folder:
         with _silence():
-            pnnx.export(TorchNetwork(network.plan, network.params).eval(), f"{folder}/network.pt", (sample,), fp16=False)
+            pnnx.export(
+                TorchNetwork(network.plan, network.params).eval(), f"{folder}/network.pt", (sample,), fp16=False
+            )
         net.load_param(f"{folder}/network.ncnn.param")
         net.load_model(f"{folder}/network.ncnn.bin")
 

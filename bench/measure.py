@@ -83,7 +83,8 @@ def disagreement(runs, x, oracle):
     """
     exact = oracle(x.astype(np.float64))
     return {
-        name: max(float(np.abs(run(x[i : i + 1]) - exact[i]).max()) for i in range(len(x))) for name, run in runs.items()
+        name: max(float(np.abs(run(x[i : i + 1]) - exact[i]).max()) for i in range(len(x)))
+        for name, run in runs.items()
     }
 
 

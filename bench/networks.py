@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from npmnv3.network.plan import make_plan
-from npmnv3.testing import random_params
 from npmnv3.network.variants import get_variant
+from npmnv3.testing import random_params
 
 
 class Network:
@@ -47,8 +47,8 @@ class Network:
         """The network as bytes of an ONNX file."""
         if self._folder:
             return (self._folder / "network.onnx").read_bytes()
-        from npmnv3.network.folding import canonical_arrays, fold_norms
         from npmnv3.export.onnx import plan_to_onnx
+        from npmnv3.network.folding import canonical_arrays, fold_norms
 
         folded = self.make_plan(folded=True)
         arrays = fold_norms(self.plan, folded, canonical_arrays(self.plan, self.params, np.float64))

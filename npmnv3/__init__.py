@@ -24,7 +24,15 @@ _HOME = {
     "freeze": "freezing",
     "export_onnx": "export.onnx",
     **dict.fromkeys(
-        ("Npmnv3Error", "UsageError", "UnknownModelError", "WeightsError", "MissingWeightsError", "PictureError", "MissingExtraError"),
+        (
+            "Npmnv3Error",
+            "UsageError",
+            "UnknownModelError",
+            "WeightsError",
+            "MissingWeightsError",
+            "PictureError",
+            "MissingExtraError",
+        ),
         "errors",
     ),
 }

@@ -8,23 +8,30 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from .pictures import recipes
 from .dumps import labels
 from .dumps.dumps import load_weights
+from .dumps.registry import REGISTRY, shipped_dump
 from .engines import make_engine
 from .errors import MissingWeightsError, PictureError, UsageError
 from .network.plan import check_side, make_plan
-from .dumps.registry import REGISTRY, shipped_dump
 from .network.variants import get_variant, list_models
+from .pictures import recipes
 
 #: Pictures that `Model.predict` hands to the engine at a time.
 BATCH = 16
 
 
 def load(
-    name_or_dump, weights=None, num_classes=None, engine="auto", dtype="float32", *, threads=None,
-    rounded_constants=False, fetch=None,
-):  # fmt: skip
+    name_or_dump,
+    weights=None,
+    num_classes=None,
+    engine="auto",
+    dtype="float32",
+    *,
+    threads=None,
+    rounded_constants=False,
+    fetch=None,
+):
     """Load a network with its weights.
 
     Parameters
@@ -65,7 +72,9 @@ def _resolve(name_or_dump, weights, fetch):
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
     if isinstance(name_or_dump, os.PathLike) or pathlib.PurePath(name_or_dump).suffix in (".h5", ".hdf5", ".npz"):
-        raise UsageError(f"{name_or_dump}: no such dump, and weights={weights!r}; give a model's name with weights=, or a dump alone")
+        raise UsageError(
+            f"{name_or_dump}: no such dump, and weights={weights!r}; give a model's name with weights=, or a dump alone"
+        )
     return get_variant(name_or_dump), weights  # raises, with the nearest names
 
 
@@ -124,7 +133,9 @@ class Model:
         self._label_source = weights.labels
         self._rounded_constants = rounded_constants
         self._params = weights.arrays
-        self._engine = make_engine(engine, self.make_plan, weights.arrays, dtype, folded=weights.folded, threads=threads)
+        self._engine = make_engine(
+            engine, self.make_plan, weights.arrays, dtype, folded=weights.folded, threads=threads
+        )
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 
     def __repr__(self):
@@ -133,9 +144,12 @@ class Model:
     def make_plan(self, side=None, folded=None):
         """The steps for an input of (height, width) pixels, default the network's own; `folded` as its weights are."""
         return make_plan(
-            self.variant, self.num_classes, side, folded=self.folded if folded is None else folded,
+            self.variant,
+            self.num_classes,
+            side,
+            folded=self.folded if folded is None else folded,
             rounded_constants=self._rounded_constants,
-        )  # fmt: skip
+        )
 
     @property
     def plan(self):
@@ -274,5 +288,7 @@ def _as_pictures(pictures):
     if single or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
         return [pictures]
     if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
-        raise UsageError(f"pictures is a {type(pictures).__name__}, expected pictures: paths, bytes, PIL images or arrays")
+        raise UsageError(
+            f"pictures is a {type(pictures).__name__}, expected pictures: paths, bytes, PIL images or arrays"
+        )
     return pictures

@@ -49,7 +49,9 @@ def test_imports_go_down_only(path):
 
 def test_import_is_light():
     code = "import sys, npmnv3; print([m for m in ('numpy', 'h5py', 'PIL', 'numba', 'llvmlite', 'tqdm') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=goldens.ROOT).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=goldens.ROOT).stdout == "[]\n"
+    )
 
 
 def test_every_public_name_is_there_and_documented():
@@ -75,8 +77,12 @@ def test_no_test_imports_another():
     tests = sorted((goldens.ROOT / "tests").rglob("test_*.py"))
     assert len(tests) > 40
     for path in tests:
-        imported = [node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        imported += [a.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for a in node.names]
+        imported = [
+            node.module or "" for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)
+        ]
+        imported += [
+            a.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for a in node.names
+        ]
         assert not [name for name in imported if name.startswith("test_")], path
 
 

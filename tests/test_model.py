@@ -28,14 +28,18 @@ def test_a_picture_has_the_same_bits_in_any_batch(model, golden_inputs):
         x = golden_inputs[:, :, :48, :192]
         together = network(x)
         for i in range(len(x)):
-            assert (together[i] == network(x[i : i + 1])[0]).all() and (together[i] == network(x[::-1])[len(x) - 1 - i]).all()
+            assert (together[i] == network(x[i : i + 1])[0]).all() and (
+                together[i] == network(x[::-1])[len(x) - 1 - i]
+            ).all()
         assert network(x[:0]).shape == (0, 2) and network.features(x[:0]).shape == (0, 200)
 
 
 def test_logits_are_features_times_the_classifier(golden_inputs):
     """Also where the source scales the features: 0.8 is in them."""
-    for name, weight, bias in (("ppcls/MobileNetV3_small_x0_35", "fc.weight", "fc.bias"),
-                               ("keras/MobileNetV3Small", "Logits/kernel:0", "Logits/bias:0")):  # fmt: skip
+    for name, weight, bias in (
+        ("ppcls/MobileNetV3_small_x0_35", "fc.weight", "fc.bias"),
+        ("keras/MobileNetV3Small", "Logits/kernel:0", "Logits/bias:0"),
+    ):
         state = goldens.state(name)
         network = npmnv3.load(name, state, engine="numpy", dtype="float64")
         features = network.features(golden_inputs[:2])
@@ -93,7 +97,12 @@ def test_predict_each_gives_errors_their_place(model, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(LINES[0].read_bytes()[:300])
     results = list(model.predict_each([LINES[0], broken, "nowhere.png", LINES[0]]))
-    assert results[0] == results[3] and [isinstance(r, npmnv3.PictureError) for r in results] == [False, True, True, False]
+    assert results[0] == results[3] and [isinstance(r, npmnv3.PictureError) for r in results] == [
+        False,
+        True,
+        True,
+        False,
+    ]
     assert str(broken) in str(results[1]) and "nowhere.png" in str(results[2])
     with pytest.raises(npmnv3.PictureError, match="broken.png"):
         model.predict([LINES[0], broken])
@@ -130,7 +139,9 @@ def test_bad_arguments(arguments, message):
 
 
 def test_a_model_without_its_weights_says_how_to_get_them():
-    with pytest.raises(npmnv3.MissingWeightsError, match="(?s)timm/mobilenetv3_small_100 are not here.*https://github.com.*--weights"):
+    with pytest.raises(
+        npmnv3.MissingWeightsError, match="(?s)timm/mobilenetv3_small_100 are not here.*https://github.com.*--weights"
+    ):
         npmnv3.load("timm/mobilenetv3_small_100")
     with pytest.raises(npmnv3.UsageError, match="nowhere.h5: no such dump"):
         npmnv3.load("nowhere.h5")
@@ -148,7 +159,9 @@ def test_not_a_number_passes_through(model):
 
 def test_a_dump_alone_is_enough(tmp_path):
     path = tmp_path / "mine.h5"
-    write_dump(path, random_state("timm/mobilenetv3_small_050", 3), model="timm/mobilenetv3_small_050", labels=["a", "b", "c"])
+    write_dump(
+        path, random_state("timm/mobilenetv3_small_050", 3), model="timm/mobilenetv3_small_050", labels=["a", "b", "c"]
+    )
     network = npmnv3.load(path)
     assert network.variant.full_name == "timm/mobilenetv3_small_050" and network.labels == ("a", "b", "c")
     assert npmnv3.load(str(path)).num_classes == 3 and "3 classes" in repr(network)
@@ -165,7 +178,12 @@ def test_thousand_and_one_classes_have_a_background():
     ("weights", "model", "expected", "offset"),
     [
         ("keras--MobileNetV3Small.npz", "timm/tf_mobilenetv3_small_100", "expected.csv", 0),
-        ("slim--MobileNetV3Large_minimalistic.npz", "timm/tf_mobilenetv3_large_minimal_100", "expected_large_minimalistic.csv", 1),
+        (
+            "slim--MobileNetV3Large_minimalistic.npz",
+            "timm/tf_mobilenetv3_large_minimal_100",
+            "expected_large_minimalistic.csv",
+            1,
+        ),
     ],
 )
 def test_trained_weights_classify_photographs(shared, weights, model, expected, offset):
@@ -197,7 +215,10 @@ def test_text_lines_within():
     exact = npmnv3.load(DEFAULT, engine="numpy", dtype="float64")
     steps = {"stem.out": "stem", "last.out": "last", "maxpool": "max_pool", "pool": "pool"}
     with h5py.File(folder / "expected.h5") as file:
-        names = [steps.get(n) or n.replace("block", "blocks.").removesuffix(".out") for n in json.loads(file.attrs["stats_of"])]
+        names = [
+            steps.get(n) or n.replace("block", "blocks.").removesuffix(".out")
+            for n in json.loads(file.attrs["stats_of"])
+        ]
         for picture, golden in file.items():
             trace = exact.trace(npmnv3.preprocess(folder / picture, "ppocr")[None])
             for name, stats in zip(names, golden["stats"][...], strict=True):

@@ -53,7 +53,9 @@ def cli(alone, *arguments):
 
 @pytest.mark.parametrize("package", ["h5py", "PIL", "tqdm", "numba", "llvmlite"])
 def test_nothing_else_is_there(alone, package):
-    assert "No module named" in run(alone, f"try:\n    import {package}\nexcept ImportError as error:\n    print(error)")
+    assert "No module named" in run(
+        alone, f"try:\n    import {package}\nexcept ImportError as error:\n    print(error)"
+    )
 
 
 def test_pictures_and_logits_are_the_same_bits(alone, model):
@@ -75,11 +77,18 @@ import runpy
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-    bare = run(alone, f"try:{code.replace(chr(10), chr(10) + ' ')}\nexcept SystemExit as stop:\n print(stop.code)",
-               alone / "classifier.pyz", "--json", *EXAMPLES)  # fmt: skip
+    bare = run(
+        alone,
+        f"try:{code.replace(chr(10), chr(10) + ' ')}\nexcept SystemExit as stop:\n print(stop.code)",
+        alone / "classifier.pyz",
+        "--json",
+        *EXAMPLES,
+    )
     *rows, status = bare.splitlines()
     assert status == "0" and len(rows) == len(EXAMPLES)
-    with_pillow = subprocess.run([sys.executable, alone / "classifier.pyz", "--json", *EXAMPLES], capture_output=True, text=True)
+    with_pillow = subprocess.run(
+        [sys.executable, alone / "classifier.pyz", "--json", *EXAMPLES], capture_output=True, text=True
+    )
     assert rows == with_pillow.stdout.splitlines()
     for row, [(_, label, probability)] in zip(rows, model.predict(EXAMPLES, top=1)):
         best = json.loads(row)["predictions"][0]

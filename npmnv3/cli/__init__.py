@@ -22,7 +22,9 @@ COMMANDS = (
 
 def main(argv=None):
     """Run `npmnv3 ARGV...` and return the exit code."""
-    parser = argparse.ArgumentParser(prog="npmnv3", description="MobileNetV3 of five sources, and Keras's, in plain NumPy.")
+    parser = argparse.ArgumentParser(
+        prog="npmnv3", description="MobileNetV3 of five sources, and Keras's, in plain NumPy."
+    )
     parser.add_argument("--version", action="version", version=f"npmnv3 {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {name: importlib.import_module(f".{name}_command", __name__) for name in COMMANDS}

@@ -28,9 +28,13 @@ def run(args):
     show_dataset(dataset, args.json)
     with progress_bar(len(dataset.pictures)) as tell:
         result = agree(
-            a, b, dataset, batch=args.batch, workers=args.workers,
+            a,
+            b,
+            dataset,
+            batch=args.batch,
+            workers=args.workers,
             progress=lambda done, agreement: tell(done, f"{len(agreement.disagreements)} apart"),
-        )  # fmt: skip
+        )
     if args.json:
         print_json(result)
     else:

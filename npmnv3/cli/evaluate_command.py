@@ -66,9 +66,16 @@ def run(args):
             tell(done, _running(tallies))
 
         results = evaluate(
-            networks, dataset, batch=args.batch, workers=args.workers, csv=args.csv, resume=args.resume,
-            scheduler=args.scheduler, confusion=args.confusion, progress=progress,
-        )  # fmt: skip
+            networks,
+            dataset,
+            batch=args.batch,
+            workers=args.workers,
+            csv=args.csv,
+            resume=args.resume,
+            scheduler=args.scheduler,
+            confusion=args.confusion,
+            progress=progress,
+        )
     if args.json:
         print_json(results)
     else:

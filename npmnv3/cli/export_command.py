@@ -28,8 +28,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..model import load
     from ..export.onnx import export_onnx
+    from ..model import load
 
     model = load(args.model, args.weights, args.classes, engine="numpy")
     side = input_side(args.side, model.variant)

@@ -45,8 +45,8 @@ def _fetch(names, args):
 
 
 def _list(names, cache):
-    from ..fetching import cache_folder, cached_dump
     from ..dumps.registry import REGISTRY
+    from ..fetching import cache_folder, cached_dump
 
     entries = [REGISTRY[name] for name in names]
     rows = [

@@ -11,21 +11,27 @@ def add_arguments(parser):
     parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
     parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
     parser.add_argument(
-        "--dtype", choices=("float16", "float32", "int8-weights"), default="float16",
+        "--dtype",
+        choices=("float16", "float32", "int8-weights"),
+        default="float16",
         help="how the weights are stored (default float16); computed is always in float32",
-    )  # fmt: skip
+    )
     parser.add_argument("--labels", action="store_true", help="put ImageNet's names in; a dump's own names always are")
     parser.add_argument(
-        "--pictures", nargs="+", metavar="PICTURE|FOLDER",
+        "--pictures",
+        nargs="+",
+        metavar="PICTURE|FOLDER",
         help="measure on these what the storage costs in accuracy (default: made-up pictures, the same for all)",
-    )  # fmt: skip
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="classifier.pyz, or classifier.py for a small model")
+    )
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="classifier.pyz, or classifier.py for a small model"
+    )
 
 
 def run(args):
     from ..freezing import accuracy_cost, freeze, standard_inputs
-    from ..pictures.recipes import preprocess
     from ..model import load
+    from ..pictures.recipes import preprocess
 
     model = load(args.model, args.weights, engine="numpy")
     pictures = list(_files(args.pictures or ()))

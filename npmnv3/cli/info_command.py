@@ -27,7 +27,12 @@ def run(args):
     counts = plan_counts(plan, variant.source)
     fast = _fast_memory(variant, args.classes, side)
     if args.json:
-        total = {"macs": counts.macs, "params": counts.learned, "state_entries": counts.entries, "peak_bytes": peak_bytes(plan)}
+        total = {
+            "macs": counts.macs,
+            "params": counts.learned,
+            "state_entries": counts.entries,
+            "peak_bytes": peak_bytes(plan),
+        }
         if fast:
             total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes"), fast))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
@@ -35,15 +40,26 @@ def run(args):
     print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
     print()
     rows = [
-        (s["name"], s["op"], _geometry(s), _shape(s["shape"]), f"{s['macs']:,}" if s["macs"] else "", f"{s['params']:,}" if s["params"] else "")
+        (
+            s["name"],
+            s["op"],
+            _geometry(s),
+            _shape(s["shape"]),
+            f"{s['macs']:,}" if s["macs"] else "",
+            f"{s['params']:,}" if s["params"] else "",
+        )
         for s in steps
-    ]  # fmt: skip
+    ]
     print_table(rows, ("step", "operation", "kernel", "output", "MACs", "parameters"), "<<<>>>")
     print()
     print(f"{counts.macs:,} MACs; {counts.learned:,} parameters, {counts.entries:,} numbers in the state dict")
-    print(f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32")
+    print(
+        f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32"
+    )
     if fast:
-        print(f"engine numba: {fast[0]:,} bytes of packed weights, workspace {fast[1]:,} for one picture, {fast[2]:,} a thread for many")
+        print(
+            f"engine numba: {fast[0]:,} bytes of packed weights, workspace {fast[1]:,} for one picture, {fast[2]:,} a thread for many"
+        )
     return 0
 
 

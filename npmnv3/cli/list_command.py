@@ -63,16 +63,27 @@ def _print(rows):
             mark = f" [{notes.index(row['note']) + 1}]"
         table.append(
             (
-                row["model"], _text(row["top1"], ".2f"), _text(row["top5"], ".2f"), _text(row["published_mflops"], "g"),
-                f"{row['macs'] / 1e6:.2f}", row["mflops_rule"] or "-", _text(row["published_mparams"], "g"),
-                f"{row['params'] / 1e6:.3f}", "x".join(map(str, row["input"])), mark.strip(),
-            )  # fmt: skip
+                row["model"],
+                _text(row["top1"], ".2f"),
+                _text(row["top5"], ".2f"),
+                _text(row["published_mflops"], "g"),
+                f"{row['macs'] / 1e6:.2f}",
+                row["mflops_rule"] or "-",
+                _text(row["published_mparams"], "g"),
+                f"{row['params'] / 1e6:.3f}",
+                "x".join(map(str, row["input"])),
+                mark.strip(),
+            )
         )
     header = ("model", "top-1", "top-5", "MFLOPs", "true", "rule", "Mparams", "true", "input", "note")
     print_table(table, header, "<>>>><>><<")
     print()
-    print("MFLOPs and Mparams are as published. True are the millions of multiply-accumulates of convolutions and linear")
-    print("layers, and of learned parameters. rule: how the published MFLOPs count (MACs; A: norms, biases and pooling too;")
+    print(
+        "MFLOPs and Mparams are as published. True are the millions of multiply-accumulates of convolutions and linear"
+    )
+    print(
+        "layers, and of learned parameters. rule: how the published MFLOPs count (MACs; A: norms, biases and pooling too;"
+    )
     print("B: A and linear biases; C: norms four times), or - if by no known rule.")
     for number, note in enumerate(notes, 1):
         print(f"[{number}] {note}")

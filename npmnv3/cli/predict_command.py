@@ -5,8 +5,8 @@ import os
 import sys
 
 from ..errors import PictureError
-from ..progress import progress_bar
 from ..network.variants import DEFAULT_MODEL
+from ..progress import progress_bar
 
 HELP = "classify pictures"
 
@@ -22,9 +22,13 @@ def add_arguments(parser):
 
 def add_model_arguments(parser, default=DEFAULT_MODEL):
     """--model, --weights and --engine, as every command that runs a network takes them."""
-    parser.add_argument("--model", metavar="M", default=None, help=f"a model's name, or a dump's path (default {default})")
+    parser.add_argument(
+        "--model", metavar="M", default=None, help=f"a model's name, or a dump's path (default {default})"
+    )
     parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
-    parser.add_argument("--engine", choices=("auto", "numba", "numpy"), default="auto", help="what computes (default auto)")
+    parser.add_argument(
+        "--engine", choices=("auto", "numba", "numpy"), default="auto", help="what computes (default auto)"
+    )
 
 
 def load_model(args):

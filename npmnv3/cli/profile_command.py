@@ -9,10 +9,16 @@ HELP = "show where the llvm engine's time goes, layer by layer, beside the proce
 
 
 def add_arguments(parser):
-    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help="a model's name, or a dump's path")
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump (default: random ones: they do not change the time)")
+    parser.add_argument(
+        "model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help="a model's name, or a dump's path"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="a weight dump (default: random ones: they do not change the time)"
+    )
     parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
-    parser.add_argument("--rounds", type=int, default=50, metavar="N", help="runs, the quickest of which counts (default 50)")
+    parser.add_argument(
+        "--rounds", type=int, default=50, metavar="N", help="runs, the quickest of which counts (default 50)"
+    )
     parser.add_argument("--json", action="store_true", help="a list of JSON objects")
 
 
@@ -45,8 +51,8 @@ def load_any(args):
 
     from ..model import load
     from ..network.plan import make_plan
-    from ..testing import random_params
     from ..network.variants import get_variant, list_models
+    from ..testing import random_params
 
     weights = args.weights
     if weights is None and args.model in list_models():

@@ -23,8 +23,8 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..model import load
     from ..export.vectors import make_kit, write_kit
+    from ..model import load
     from ..verification.inputs import pick_input
 
     model = load(args.model, args.weights, engine="numpy")

@@ -51,9 +51,15 @@ def run(args):
 
         check_html()
     report = verify(
-        args.model, args.port, inputs, weights=args.weights, map=_read_map(args.map), precision=args.precision,
-        factor=FACTOR if args.factor is None else args.factor, explain=not args.no_explain,
-    )  # fmt: skip
+        args.model,
+        args.port,
+        inputs,
+        weights=args.weights,
+        map=_read_map(args.map),
+        precision=args.precision,
+        factor=FACTOR if args.factor is None else args.factor,
+        explain=not args.no_explain,
+    )
     if args.write_map:
         _write(args.write_map, json.dumps(report.mapping(), indent=1, ensure_ascii=False) + "\n")
     if args.junit:

@@ -5,18 +5,30 @@ import hashlib
 import os
 from dataclasses import dataclass, replace
 
-from .formats import open_checkpoint
 from ..dumps.dumps import load_weights, write_dump
 from ..errors import UsageError, WeightsError
 from ..network.variants import get_variant
 from .dumpfiles import is_dump, read_dump_shapes
+from .formats import open_checkpoint
 from .identify import has_background, identify, matcher
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
 _ENDINGS = (  # taken off for the dump's name, the first that fits
-    ".weights.h5", ".safetensors", ".pdiparams", ".pdparams", ".pth.tar", ".hdf5", ".onnx", ".ckpt", ".npz", ".pth",
-    ".bin", ".tar", ".h5", ".pt",
-)  # fmt: skip
+    ".weights.h5",
+    ".safetensors",
+    ".pdiparams",
+    ".pdparams",
+    ".pth.tar",
+    ".hdf5",
+    ".onnx",
+    ".ckpt",
+    ".npz",
+    ".pth",
+    ".bin",
+    ".tar",
+    ".h5",
+    ".pt",
+)
 _HASHED = 1 << 20  # bytes at a time
 
 
@@ -160,9 +172,17 @@ def _convert_dump(path, out, variant, key, dtype):
     weights = load_weights(path, variant)
     about = weights.attributes
     return _write(
-        out, weights.arrays, weights, dtype, reasons, notes, origin=about.get("origin") or _origin(path), labels=weights.labels,
-        licence=about.get("licence") or weights.variant.source.licence, preprocess=about.get("preprocess"),
-    )  # fmt: skip
+        out,
+        weights.arrays,
+        weights,
+        dtype,
+        reasons,
+        notes,
+        origin=about.get("origin") or _origin(path),
+        labels=weights.labels,
+        licence=about.get("licence") or weights.variant.source.licence,
+        preprocess=about.get("preprocess"),
+    )
 
 
 def _write(out, arrays, network, dtype, reasons, notes, **about):

@@ -5,11 +5,11 @@ import os
 import struct
 import zipfile
 
-from .formats.record import Checkpoint
 from ..dumps.containers import open_container
 from ..dumps.dumps import FORMAT
 from ..errors import UsageError
 from ..network.variants import list_models
+from .formats.record import Checkpoint
 
 _KERAS_MARKS = (b"layer_names", b"vars\0")  # an attribute's and a group's name: one of them is in each of Keras's files
 

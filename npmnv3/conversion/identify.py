@@ -4,11 +4,11 @@ import os
 import re
 from dataclasses import dataclass
 
-from .formats import read_checkpoint
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
-from .match import by_name, by_graph, by_order
 from .dumpfiles import is_dump, read_dump_shapes
+from .formats import read_checkpoint
+from .match import by_graph, by_name, by_order
 from .match.fit import Fit
 
 _MATCHERS = {"onnx": by_graph, "paddle-inference": by_order}  # the other formats have names
@@ -95,9 +95,15 @@ def identify(checkpoint, path=""):
     reasons = [_what_fits(checkpoint, taken), *why, *_why_not([fit for fit in fits if fit.differences])]
     also = tuple(fit.variant.full_name for fit in others)
     return Identification(
-        taken.variant, taken.num_classes, taken.folded, also, tuple(reasons), (),
-        (*checkpoint.notes, *taken.notes, *_twins(checkpoint, taken, others), *_background(taken)), taken,
-    )  # fmt: skip
+        taken.variant,
+        taken.num_classes,
+        taken.folded,
+        also,
+        tuple(reasons),
+        (),
+        (*checkpoint.notes, *taken.notes, *_twins(checkpoint, taken, others), *_background(taken)),
+        taken,
+    )
 
 
 def _nearest(checkpoint, fits):

@@ -1,7 +1,7 @@
 """Make imagenet.csv from two wheels, and check that both list the classes in the same order.
 
-    pip download --no-deps timm==1.0.31 torchvision==0.29.2
-    python make_imagenet_csv.py timm-*.whl torchvision-*.whl imagenet.csv
+pip download --no-deps timm==1.0.31 torchvision==0.29.2
+python make_imagenet_csv.py timm-*.whl torchvision-*.whl imagenet.csv
 """
 
 import argparse

@@ -32,9 +32,23 @@ _CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
 
 # What h5py, zipfile and NumPy's header reader raise on damaged bytes.
 _DAMAGE = (
-    OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, AttributeError, IndexError, OverflowError, MemoryError,
-    SyntaxError, NotImplementedError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error,
-)  # fmt: skip
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    SyntaxError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -167,10 +181,14 @@ def _check_dataset(h5py, path, name, dataset, file_size):
         raise WeightsError(f"{path}: {name} is an empty dataset")
     layout = plist.get_layout()
     if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
-        raise WeightsError(f"{path}: {name} takes its data from elsewhere (virtual or external); only plain datasets are read")
+        raise WeightsError(
+            f"{path}: {name} takes its data from elsewhere (virtual or external); only plain datasets are read"
+        )
     filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
     if set(filters) - {1, 2, 3}:  # deflate, shuffle, fletcher32: what every HDF5 library has
-        raise WeightsError(f"{path}: {name} is stored with filters {filters}; only gzip, shuffle and fletcher32 are read")
+        raise WeightsError(
+            f"{path}: {name} is stored with filters {filters}; only gzip, shuffle and fletcher32 are read"
+        )
     size = math.prod(shape) * dtype.itemsize
     chunk = math.prod(plist.get_chunk()) * dtype.itemsize if layout == h5py.h5d.CHUNKED else 0
     if max(size, chunk) > file_size * (MAX_RATIO if 1 in filters else 1):
@@ -185,7 +203,9 @@ def _open_npz(path):
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
-                raise WeightsError(f"{path}: a zip file with {name[:100]!r} in it, which .npz has not, so no weight dump{_CONVERT}")
+                raise WeightsError(
+                    f"{path}: a zip file with {name[:100]!r} in it, which .npz has not, so no weight dump{_CONVERT}"
+                )
             if name in entries or len(entries) >= MAX_ENTRIES:
                 raise WeightsError(f"{path}: the entry {name} occurs twice, or there are more than {MAX_ENTRIES}")
             entries[name] = _npy_entry(path, archive, info, name)

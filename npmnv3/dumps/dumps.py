@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from .containers import Entry, open_container, write_container
 from ..errors import UsageError, WeightsError
-from ..pictures.recipes import RECIPES, find_recipe
-from .labels import LABEL_SETS
 from ..network.plan import make_plan
 from ..network.spec import Preprocess
 from ..network.variants import get_variant
+from ..pictures.recipes import RECIPES, find_recipe
+from .containers import Entry, open_container, write_container
+from .labels import LABEL_SETS
 
 FORMAT, VERSION = "npmnv3-dump", 1
 
@@ -87,7 +87,9 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
         "source": variant.source.name,
         "variant": variant.name,
         "num_classes": checked.num_classes,
-        "preprocess": json.dumps(asdict(preprocess)) if isinstance(preprocess, Preprocess) else preprocess or variant.preprocess,
+        "preprocess": json.dumps(asdict(preprocess))
+        if isinstance(preprocess, Preprocess)
+        else preprocess or variant.preprocess,
         "origin": origin,
         "licence": licence,
     }
@@ -107,7 +109,9 @@ def _stored(name, array, dtype):
     with np.errstate(over="ignore"):
         stored = array.astype(dtype)
     if not np.isfinite(stored).all():
-        raise WeightsError(f"{name} has values beyond {dtype}'s range (largest {np.abs(array).max():.4g}); use a wider dtype")
+        raise WeightsError(
+            f"{name} has values beyond {dtype}'s range (largest {np.abs(array).max():.4g}); use a wider dtype"
+        )
     return stored
 
 
@@ -140,9 +144,14 @@ def _check(where, attributes, entries, variant, num_classes, keep):
     if problems:
         raise WeightsError(_message(where, variant, num_classes, problems))
     return Weights(
-        variant, num_classes, folded, arrays, _labels(where, attributes, variant, num_classes),
-        _preprocess(where, attributes), attributes,
-    )  # fmt: skip
+        variant,
+        num_classes,
+        folded,
+        arrays,
+        _labels(where, attributes, variant, num_classes),
+        _preprocess(where, attributes),
+        attributes,
+    )
 
 
 def _variant(where, attributes, variant, num_classes):
@@ -164,7 +173,9 @@ def _variant(where, attributes, variant, num_classes):
     except UsageError as error:
         raise WeightsError(f"{where}: its attributes source and variant are not known: {error}") from error
     if variant is not None and make_plan(said, num_classes) != make_plan(variant, num_classes):
-        raise WeightsError(f"{where}: says it is {name}, but {variant.full_name} was asked for, which is another network")
+        raise WeightsError(
+            f"{where}: says it is {name}, but {variant.full_name} was asked for, which is another network"
+        )
     return variant or said
 
 
@@ -233,9 +244,15 @@ def _labels(where, attributes, variant, num_classes):
     if isinstance(labels, str):
         if labels and LABEL_SETS.get(labels) != num_classes:
             sets = ", ".join(f"{name} ({size} classes)" for name, size in LABEL_SETS.items())
-            raise WeightsError(f"{where}: labels is {labels!r} with {num_classes} classes, expected a list or one of {sets}")
+            raise WeightsError(
+                f"{where}: labels is {labels!r} with {num_classes} classes, expected a list or one of {sets}"
+            )
         return labels
-    if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels) or len(labels) != num_classes:
+    if (
+        not isinstance(labels, list)
+        or not all(isinstance(label, str) for label in labels)
+        or len(labels) != num_classes
+    ):
         found = f"{len(labels)} entries" if isinstance(labels, list) else f"a {type(labels).__name__}"
         raise WeightsError(f"{where}: labels has {found}, expected {num_classes} texts, one a class")
     return tuple(labels)

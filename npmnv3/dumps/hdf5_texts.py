@@ -31,7 +31,9 @@ def check_heaps(path):
                 size = int.from_bytes(data[place + 8 : place + 16], "little")
                 step = (size if index == 0 else 16 + (size + 7) // 8 * 8) % (1 << 64)
                 if step == 0:
-                    raise WeightsError(f"{path}: damaged: the heap of texts at byte {start} has an object without a size")
+                    raise WeightsError(
+                        f"{path}: damaged: the heap of texts at byte {start} has an object without a size"
+                    )
                 place += step
 
 

@@ -77,22 +77,33 @@ _SQLAI_SMALL, _SQLAI_LARGE = "sqlai/mobilenetv3_small", "sqlai/mobilenetv3_large
 
 EXTRAS = (
     PublishedFile(
-        _TV_LARGE, "V2", _beside(_TV_LARGE, "mobilenet_v3_large-5c1a4163.pth"), sha256="5c1a4163",
-        preprocess=Preprocess("torchvision-V2", resize=232), top1=75.274, top5=92.566,
+        _TV_LARGE,
+        "V2",
+        _beside(_TV_LARGE, "mobilenet_v3_large-5c1a4163.pth"),
+        sha256="5c1a4163",
+        preprocess=Preprocess("torchvision-V2", resize=232),
+        top1=75.274,
+        top5=92.566,
     ),
     PublishedFile(
-        _TIMM_LARGE, "miil", "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-tresnet/"
-        "mobilenetv3_large_100_1k_miil_78_0-66471c13.pth", sha256="66471c13",
-        preprocess=Preprocess("timm-miil", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), top1=77.92,
+        _TIMM_LARGE,
+        "miil",
+        "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-tresnet/"
+        "mobilenetv3_large_100_1k_miil_78_0-66471c13.pth",
+        sha256="66471c13",
+        preprocess=Preprocess("timm-miil", mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        top1=77.92,
     ),
     # Trained for 300 epochs; the rows' own for 450.
     PublishedFile(_SQLAI_SMALL, "300", _beside(_SQLAI_SMALL, "300_act3_mobilenetv3_small.pth")),
     PublishedFile(_SQLAI_LARGE, "300", _beside(_SQLAI_LARGE, "300_act3_mobilenetv3_large.pth")),
     PublishedFile(
-        DEFAULT_MODEL, shipped_as="ppocr--text_direction.h5", size=560472,
+        DEFAULT_MODEL,
+        shipped_as="ppocr--text_direction.h5",
+        size=560472,
         sha256="4eaa19c55d9dbb3a33e456c41530d77a70ac56877d8c79f18ae0a6bcd9f6c56a",
     ),
-)  # fmt: skip
+)
 
 
 def _own(model):
@@ -100,9 +111,13 @@ def _own(model):
     variant = get_variant(model)
     checkpoint, figures = variant.checkpoint, variant.published
     return PublishedFile(
-        model, url=checkpoint.url, sha256=checkpoint.sha256_prefix, md5=checkpoint.md5,
-        top1=figures.top1, top5=figures.top5,
-    )  # fmt: skip
+        model,
+        url=checkpoint.url,
+        sha256=checkpoint.sha256_prefix,
+        md5=checkpoint.md5,
+        top1=figures.top1,
+        top5=figures.top5,
+    )
 
 
 REGISTRY = {

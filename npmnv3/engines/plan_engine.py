@@ -10,9 +10,9 @@ import functools
 
 import numpy as np
 
-from ..ops.definitions import apply, plan_room
-from ..network.steps import INPUT
 from ..network.folding import norm_line
+from ..network.steps import INPUT
+from ..ops.definitions import apply, plan_room
 
 
 class PlanEngine:
@@ -77,7 +77,11 @@ class PlanEngine:
                 if step.name in norms:
                     tensors[step.name] = _rescale(*inputs, *norms[step.name])
                 else:
-                    params = {p.name: np.asarray(self._arrays[p.name], self.dtype) for p in step.params if p.name in self._arrays}
+                    params = {
+                        p.name: np.asarray(self._arrays[p.name], self.dtype)
+                        for p in step.params
+                        if p.name in self._arrays
+                    }
                     tensors[step.name] = apply(step, inputs, params, room)
                 for name in done:
                     if name not in keep and name != INPUT:

@@ -6,8 +6,10 @@ import time
 from ..errors import UsageError
 from .classes import Classes
 from .confusion import Confusion, plot
-from .pools import pieces_of, workers as start_workers
-from .results import Row, Writer, resume as take_over
+from .pools import pieces_of
+from .pools import workers as start_workers
+from .results import Row, Writer
+from .results import resume as take_over
 from .statistics import Tally, verdict
 from .work import identify, load_all, published, top_answers
 

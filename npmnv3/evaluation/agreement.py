@@ -8,7 +8,8 @@ import numpy as np
 
 from ..errors import UsageError
 from .classes import Classes
-from .pools import pieces_of, workers as start_workers
+from .pools import pieces_of
+from .pools import workers as start_workers
 from .statistics import wilson
 from .work import both_logits, identify, load_all
 

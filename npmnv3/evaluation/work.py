@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import PictureError, UsageError
-from ..pictures.recipes import preprocess
 from ..dumps.labels import top_k
-from ..model import load
 from ..dumps.registry import REGISTRY
+from ..errors import PictureError, UsageError
+from ..model import load
+from ..pictures.recipes import preprocess
 from .files import read_picture
 
 TOP = 5

@@ -12,8 +12,8 @@ import numpy as np
 
 from .. import __version__
 from ..dumps.containers import replacing
-from ..network.folding import canonical_arrays, fold_norms
 from ..errors import UsageError, WeightsError, require
+from ..network.folding import canonical_arrays, fold_norms
 from ..network.steps import INPUT
 
 OPSET = 17
@@ -187,12 +187,16 @@ class _Graph:
         depthwise = step.op == "depthwise_conv2d"
         weight = weight[:, None] if depthwise else weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim))
         top, bottom, left, right = step.pad
-        return "Conv", [self.weight(param.name, weight), *self._params(step, "bias")], {
-            "kernel_shape": weight.shape[2:],
-            "strides": step.stride,
-            "pads": (top, left, bottom, right),
-            "group": len(weight) if depthwise else 1,
-        }  # fmt: skip
+        return (
+            "Conv",
+            [self.weight(param.name, weight), *self._params(step, "bias")],
+            {
+                "kernel_shape": weight.shape[2:],
+                "strides": step.stride,
+                "pads": (top, left, bottom, right),
+                "group": len(weight) if depthwise else 1,
+            },
+        )
 
     def _params(self, step, *roles):
         """Names of the step's initializers of these roles, those that it has."""

@@ -11,13 +11,13 @@ import os
 import re
 import tempfile
 
-from ..conversion.formats import read_checkpoint
 from ..conversion import convert_state
+from ..conversion.formats import read_checkpoint
 from ..dumps.dumps import write_dump
-from ..errors import MissingWeightsError, UsageError, WeightsError, require
-from ..progress import progress_bar
 from ..dumps.registry import find_published, shipped_dump
+from ..errors import MissingWeightsError, UsageError, WeightsError, require
 from ..network.variants import get_variant
+from ..progress import progress_bar
 from .cache import cache_folder, file_hash, find_dump, make_cache_folder, read_record, record_path, write_record
 from .download import Downloader
 
@@ -101,7 +101,10 @@ def _download(entry, url, folder, workplace, progress):
     import pooch
 
     try:
-        with progress_bar(title=entry.file, unit="B", shown=progress, unit_scale=True) as tell, _quiet(pooch.get_logger()):
+        with (
+            progress_bar(title=entry.file, unit="B", shown=progress, unit_scale=True) as tell,
+            _quiet(pooch.get_logger()),
+        ):
             downloader = Downloader(folder, lambda done, total: tell(done, total=total))
             return pooch.retrieve(url, None, fname=entry.file, path=workplace, downloader=downloader)
     except MissingWeightsError as error:
@@ -160,6 +163,7 @@ def _keep(entry, url, folder, file, hashes):
     if first and not (entry.sha256 or entry.md5):
         logging.getLogger("npmnv3").warning(
             "%s: its publisher states no hash; that of this first download is recorded in %s and checked from now on",
-            entry.name, record_path(folder, entry),
-        )  # fmt: skip
+            entry.name,
+            record_path(folder, entry),
+        )
     return finished

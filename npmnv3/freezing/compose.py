@@ -3,8 +3,8 @@
 from dataclasses import fields
 
 from .. import __version__
-from ..pictures.recipes import size_rule
 from ..network.steps import INPUT
+from ..pictures.recipes import size_rule
 from .excerpt import excerpt
 
 WIDTH = 120  # characters of a line

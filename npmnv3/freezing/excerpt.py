@@ -97,7 +97,9 @@ def _is_line(text):
 def _source(module):
     text = importlib.util.find_spec(module).loader.get_source(module)
     if text is None:
-        raise UsageError(f"{module} is here without its source, which a frozen file's code is copied from; install it too")
+        raise UsageError(
+            f"{module} is here without its source, which a frozen file's code is copied from; install it too"
+        )
     return take_apart(module, text)
 
 
@@ -110,9 +112,13 @@ def take_apart(module, text):
             origin = importlib.util.resolve_name("." * node.level + (node.module or ""), module.rpartition(".")[0])
             source.inside.update({alias.asname or alias.name: (origin, alias.name) for alias in node.names})
         elif isinstance(node, ast.ImportFrom):
-            source.outside.update({a.asname or a.name: f"from {node.module} import {ast.unparse(a)}" for a in node.names})
+            source.outside.update(
+                {a.asname or a.name: f"from {node.module} import {ast.unparse(a)}" for a in node.names}
+            )
         elif isinstance(node, ast.Import):
-            source.outside.update({a.asname or a.name.partition(".")[0]: f"import {ast.unparse(a)}" for a in node.names})
+            source.outside.update(
+                {a.asname or a.name.partition(".")[0]: f"import {ast.unparse(a)}" for a in node.names}
+            )
         else:
             start = min(part.lineno for part in (node, *getattr(node, "decorator_list", ()))) - 1
             while start > end and lines[start - 1].startswith("#") and "fmt:" not in lines[start - 1]:

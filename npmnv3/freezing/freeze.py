@@ -8,8 +8,8 @@ import zipfile
 import numpy as np
 
 from ..dumps.containers import archive_member, replacing
-from ..network.folding import canonical_arrays, fold_norms
 from ..errors import UsageError, WeightsError
+from ..network.folding import canonical_arrays, fold_norms
 from .compose import layer_shapes, module_source
 
 STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
@@ -94,7 +94,11 @@ def pack(layers, dtype):
 def _about(model):
     """The first lines of the docstring. What the dump says of itself is foreign text: it must not end the docstring."""
     notes = [f"{key.capitalize()} of the weights: {model.attributes.get(key)}" for key in ("licence", "origin")]
-    safe = [" ".join(note.replace("\\", "/").replace('"', "'").split()) for note in notes if not note.endswith((": ", ": None"))]
+    safe = [
+        " ".join(note.replace("\\", "/").replace('"', "'").split())
+        for note in notes
+        if not note.endswith((": ", ": None"))
+    ]
     title = f"{model.variant.full_name}: an image classifier of {model.num_classes} classes in one file."
     return "\n".join([title, *([""] if safe else []), *(line for note in safe for line in textwrap.wrap(note, 118))])
 

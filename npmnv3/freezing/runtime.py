@@ -17,19 +17,52 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..errors import PictureError
-from ..pictures.recipes import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
-from ..ops.definitions import add, conv2d, depthwise_conv2d, global_avg_pool, hard_sigmoid, hard_swish, linear, max_pool2d, mul, pointwise_conv2d, relu, scale  # fmt: skip
+from ..ops.definitions import (
+    add,
+    conv2d,
+    depthwise_conv2d,
+    global_avg_pool,
+    hard_sigmoid,
+    hard_swish,
+    linear,
+    max_pool2d,
+    mul,
+    pointwise_conv2d,
+    relu,
+    scale,
+)
 from ..pictures.decode import DAMAGE, FORMATS, from_array, to_rgb, turn
 from ..pictures.plain import check_size, read
+from ..pictures.recipes import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
 from ..pictures.resample import opencv_linear, pillow
 
 #: What the generated code may use beside this module's own functions.
 __all__ = [
-    "SimpleNamespace", "base64", "centre", "normalise", "opencv_linear", "pillow", "turn", "os",
-    "line_of_text", "short_side", "short_side_opencv", "squashed",
-    "add", "conv2d", "depthwise_conv2d", "global_avg_pool", "hard_sigmoid", "hard_swish", "linear", "max_pool2d", "mul",
-    "pointwise_conv2d", "relu", "scale",
-]  # fmt: skip
+    "SimpleNamespace",
+    "base64",
+    "centre",
+    "normalise",
+    "opencv_linear",
+    "pillow",
+    "turn",
+    "os",
+    "line_of_text",
+    "short_side",
+    "short_side_opencv",
+    "squashed",
+    "add",
+    "conv2d",
+    "depthwise_conv2d",
+    "global_avg_pool",
+    "hard_sigmoid",
+    "hard_swish",
+    "linear",
+    "max_pool2d",
+    "mul",
+    "pointwise_conv2d",
+    "relu",
+    "scale",
+]
 
 RECIPE = SimpleNamespace(side=(0, 0))
 LABELS = ()

@@ -30,9 +30,19 @@ def units(variant):
             skip = "projected"
         resolved.append(
             Unit(
-                index, stage, position, block.kernel, inp, expand, out, source.se_width(expand) if block.se else 0,
-                block.act, stride, has_expand=source.always_expand or expand != inp, skip=skip,
-            )  # fmt: skip
+                index,
+                stage,
+                position,
+                block.kernel,
+                inp,
+                expand,
+                out,
+                source.se_width(expand) if block.se else 0,
+                block.act,
+                stride,
+                has_expand=source.always_expand or expand != inp,
+                skip=skip,
+            )
         )
         inp, before = out, block
     return tuple(resolved)
@@ -97,8 +107,15 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
         x = build.pool("max_pool", x, source.pool_before)
     x = build.add("pool", "global_avg_pool", x)
     if variant.head:
-        x = build.fc("head", x, variant.head, stored_as=source.head_stored_as, bias=source.head_bias,
-                     norm=source.head_norm, act=variant.stem_act)  # fmt: skip
+        x = build.fc(
+            "head",
+            x,
+            variant.head,
+            stored_as=source.head_stored_as,
+            bias=source.head_bias,
+            norm=source.head_norm,
+            act=variant.stem_act,
+        )
         if source.head_gain != 1:
             x = build.add("head.gain", "scale", x, factor=build.constant(source.head_gain))
     build.fc("logits", x, num_classes, part="classifier", stored_as=source.classifier_stored_as)
@@ -111,8 +128,17 @@ def _block(build, unit, x):
     late_act = source.se_before_act and unit.se
     if unit.has_expand:
         x = build.conv(f"{name}.expand", x, build.shape(x), unit.expand, unit=unit, act=unit.act)
-    x = build.conv(f"{name}.depthwise", x, build.shape(x), unit.expand, unit=unit, kernel=unit.kernel,
-                   stride=unit.stride, depthwise=True, act="" if late_act else unit.act)  # fmt: skip
+    x = build.conv(
+        f"{name}.depthwise",
+        x,
+        build.shape(x),
+        unit.expand,
+        unit=unit,
+        kernel=unit.kernel,
+        stride=unit.stride,
+        depthwise=True,
+        act="" if late_act else unit.act,
+    )
     if unit.se:
         x = _squeeze_excite(build, unit, name, x)
     if late_act:
@@ -141,11 +167,21 @@ def _shortcut(build, unit, name, x):
     strided = unit.stride != (1, 1)
     plain = f"{name}.shortcut"
     if unit.inp == unit.out:
-        return build.conv(plain, x, build.shape(x), unit.out, part="shortcut.depthwise", unit=unit, kernel=3,
-                          stride=unit.stride, depthwise=True)  # fmt: skip
+        return build.conv(
+            plain,
+            x,
+            build.shape(x),
+            unit.out,
+            part="shortcut.depthwise",
+            unit=unit,
+            kernel=3,
+            stride=unit.stride,
+            depthwise=True,
+        )
     if strided:
-        x = build.conv(f"{plain}.depthwise", x, build.shape(x), unit.inp, unit=unit, kernel=3, stride=unit.stride,
-                       depthwise=True)  # fmt: skip
+        x = build.conv(
+            f"{plain}.depthwise", x, build.shape(x), unit.inp, unit=unit, kernel=3, stride=unit.stride, depthwise=True
+        )
     return build.conv(plain, x, build.shape(x), unit.out, part="shortcut.pointwise", unit=unit, bias=strided)
 
 
@@ -174,8 +210,9 @@ class _Builder:
         c, h, w = self._shapes[x]
         return self.add(name, "max_pool2d", x, shape=(c, h // side, w // side), kernel=side, stride=(side, side))
 
-    def conv(self, name, x, shape, out, *, part=None, unit=None, kernel=1, stride=(1, 1), depthwise=False, bias=False,
-             act=""):  # fmt: skip
+    def conv(
+        self, name, x, shape, out, *, part=None, unit=None, kernel=1, stride=(1, 1), depthwise=False, bias=False, act=""
+    ):
         """A convolution with its norm and, maybe, an activation."""
         part = part or _part(name)
         inp, *side = shape

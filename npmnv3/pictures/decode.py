@@ -23,8 +23,8 @@ import zlib
 
 import numpy as np
 
-from . import plain
 from ..errors import PictureError, UsageError
+from . import plain
 from .plain import MAX_PIXELS, check_size
 
 WAYS = ("pil", "cv2")

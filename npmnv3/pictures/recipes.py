@@ -12,11 +12,11 @@ import math
 
 import numpy as np
 
-from . import resample
 from ..errors import UsageError
+from ..network.spec import Preprocess
+from . import resample
 from .decode import WAYS, decode, describe, pillow_image
 from .plain import check_size
-from ..network.spec import Preprocess
 
 HALF = (0.5, 0.5, 0.5)
 # fmt: off

@@ -71,7 +71,9 @@ class Explainer:
         self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
         self.tried = 0
         # A port may have tensors between our steps. Where its logits are matched those that fit no step prove nothing.
-        self.counted = set(port_run.step_of) | ({t.name for t in port_run.free} if "logits" not in port_run.views else set())
+        self.counted = set(port_run.step_of) | (
+            {t.name for t in port_run.free} if "logits" not in port_run.views else set()
+        )
 
     def bad(self, errors):
         """The port's tensors that are off by more than rounding."""

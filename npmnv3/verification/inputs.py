@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..pictures import recipes
 from ..errors import UsageError
+from ..pictures import recipes
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..network.steps import INPUT, Step
-from .tensor_names import PROBABILITIES, by_name
 from .net import block_of, run_step
-from .tensors import correlation, relative_error, sketch
 from .port_run import GOOD
+from .tensor_names import PROBABILITIES, by_name
+from .tensors import correlation, relative_error, sketch
 
 WEAK = 0.5  # correlation from which a leftover tensor is taken for a leftover step's
 _FOLLOWERS = ("batch_norm", "relu", "hard_swish", "hard_sigmoid", "softmax", "scale", "identity")

@@ -169,8 +169,12 @@ def decisions(found, expected, top=5):
     else:
         text = f"cannot flip any of {pictures}: the error is {errors.max():.3g}, the least margin {margins.min():.3g}"
     return {
-        "pictures": n, "top1_agree": n - len(flipped),
+        "pictures": n,
+        "top1_agree": n - len(flipped),
         "top5_agree": int(sum(set(a.tolist()) == set(b.tolist()) for a, b in zip(*sets))),
-        "flipped": flipped, "close": close, "least_margin": plain(float(margins.min())),
-        "largest_error": plain(float(errors.max())), "text": text,
-    }  # fmt: skip
+        "flipped": flipped,
+        "close": close,
+        "least_margin": plain(float(margins.min())),
+        "largest_error": plain(float(errors.max())),
+        "text": text,
+    }

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ..ops import definitions
 from ..network.steps import INPUT
+from ..ops import definitions
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,7 @@ def _run_reference(path, model, name, x):
     evaluator = ReferenceEvaluator(exposed, new_ops=[BatchNormalization])
     values = evaluator.run(None, {name: x})
     return {
-        key: np.asarray(value) for key, value in zip(evaluator.output_names, values)
+        key: np.asarray(value)
+        for key, value in zip(evaluator.output_names, values)
         if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1
-    }  # fmt: skip
+    }

@@ -116,7 +116,9 @@ class Report:
             case = ET.SubElement(suite, "testcase", classname=self.model, name=f"{tensor.step} ({tensor.port})")
             if not tensor.passes:
                 local = tensor.local
-                message = f"{local.ratio:.3g} x {self.precision} noise, largest error {local.max_abs:.3g} at {local.place}"
+                message = (
+                    f"{local.ratio:.3g} x {self.precision} noise, largest error {local.max_abs:.3g} at {local.place}"
+                )
                 ET.SubElement(case, "failure", message=message)
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
@@ -155,13 +157,21 @@ def _table(report):
     )
     rows = [header]
     for t in report.tensors:
-        rows.append((
-            t.step, t.port if t.port != t.step else "=", t.layout, _number(t.local.snr_db, ".1f"),
-            _number(t.local.ratio, ".3g"),
-            _number(t.local.max_abs, ".2e"), _number(t.accumulated.snr_db, ".1f"), _number(t.accumulated.cosine, ".7f"),
-            _number(t.accumulated.effective_bits, ".1f"), f"{t.local.worst_channel} ({t.local.worst_channel_share:.0%})",
-            "" if t.passes else "<-- not finite" if t.local.non_finite else "<--",
-        ))  # fmt: skip
+        rows.append(
+            (
+                t.step,
+                t.port if t.port != t.step else "=",
+                t.layout,
+                _number(t.local.snr_db, ".1f"),
+                _number(t.local.ratio, ".3g"),
+                _number(t.local.max_abs, ".2e"),
+                _number(t.accumulated.snr_db, ".1f"),
+                _number(t.accumulated.cosine, ".7f"),
+                _number(t.accumulated.effective_bits, ".1f"),
+                f"{t.local.worst_channel} ({t.local.worst_channel_share:.0%})",
+                "" if t.passes else "<-- not finite" if t.local.non_finite else "<--",
+            )
+        )
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     for row in rows:
         yield "  ".join(

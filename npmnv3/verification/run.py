@@ -5,26 +5,26 @@ import os
 import numpy as np
 
 from ..engines.blas import one_thread
-from ..network.folding import canonical_arrays
 from ..errors import UsageError
 from ..model import Model, load
+from ..network.folding import canonical_arrays
 from ..network.steps import INPUT
 from . import noise
-from .explain import Explainer
-from .changes.table import CHANGES
 from .changes.inputs import input_changes
 from .changes.rows import row_changes, shape_evidence
+from .changes.table import CHANGES
+from .explain import Explainer
 from .inputs import pick_input
-from .verdict import judge
 from .matching import Matching, match, with_probabilities
 from .measure import decisions, measure
-from .tensor_names import named_steps
 from .net import Net
 from .port import load_port, runs
+from .port_run import PortRun
 from .report import TensorReport
 from .stages import compare_stages, split_stages
+from .tensor_names import named_steps
 from .tensors import PortTensor, relative_error
-from .port_run import PortRun
+from .verdict import judge
 
 FACTOR = 10.0  # errors up to this many times honest rounding are fine
 
@@ -211,9 +211,18 @@ class _Bench:
             whole = measure(found, self.oracle[name], whole_noise[name], floor)
             shape = view.tensor.array.shape
             rows.append(
-                TensorReport(view.tensor.name, name, self.matching.how[name], view.layout, shape, local, whole,
-                             bool(local.ratio <= factor), view.permutation)
-            )  # fmt: skip
+                TensorReport(
+                    view.tensor.name,
+                    name,
+                    self.matching.how[name],
+                    view.layout,
+                    shape,
+                    local,
+                    whole,
+                    bool(local.ratio <= factor),
+                    view.permutation,
+                )
+            )
         return rows
 
     def explainer(self, rows, precision, factor):

@@ -44,4 +44,6 @@ def _difference(found, expected):
     if not error.any():
         return "the same"
     place = tuple(int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
-    return f"differs in {np.count_nonzero(error) / error.size:.1%} of the values, by {error.max():.3g} at most, at {place}"
+    return (
+        f"differs in {np.count_nonzero(error) / error.size:.1%} of the values, by {error.max():.3g} at most, at {place}"
+    )

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..pictures import recipes
 from ..errors import UsageError
-from ..model import Model, load
 from ..export.vectors.kit import select
+from ..model import Model, load
+from ..pictures import recipes
 from .inputs import pick_input
 
 LAYOUTS = ("nchw", "nhwc")

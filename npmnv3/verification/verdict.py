@@ -241,9 +241,13 @@ def _blame(report, fault, step, text, certainty, before, after):
 
 def _row(fault, steps, text, certainty, before, after):
     return {
-        "fault": fault, "steps": list(steps), "snr_db": plain(float(after)), "snr_before_db": plain(float(before)),
-        "text": text, "certainty": certainty,
-    }  # fmt: skip
+        "fault": fault,
+        "steps": list(steps),
+        "snr_db": plain(float(after)),
+        "snr_before_db": plain(float(before)),
+        "text": text,
+        "certainty": certainty,
+    }
 
 
 def _unexplained(bench, row, report):

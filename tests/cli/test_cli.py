@@ -36,7 +36,10 @@ def test_info(capsys):
     assert info["macs"] == sum(step["macs"] for step in info["steps"]) == 216_589_760
     assert info["steps"][0]["param_names"] == ["features.0.0.weight"] and info["steps"][-1]["shape"] == [1000]
     if importlib.util.find_spec("llvmlite"):
-        assert 3.9 * info["params"] <= info["packed_weight_bytes"] and 0 < info["workspace_bytes"] < info["batch_workspace_bytes"] < 1e7
+        assert (
+            3.9 * info["params"] <= info["packed_weight_bytes"]
+            and 0 < info["workspace_bytes"] < info["batch_workspace_bytes"] < 1e7
+        )
     code, _, err = run(capsys, "info", "torchvision/mobilenet_v3_larg")
     assert code == 2 and "nearest: torchvision/mobilenet_v3_large" in err
 
@@ -59,7 +62,9 @@ def test_predict(capsys):
     code, out, _ = run(capsys, "predict", "--json", "--top", "1", EXAMPLES / "hello_upside_down.png")
     row = json.loads(out)
     assert code == 0 and row["file"].endswith("hello_upside_down.png")
-    assert row["predictions"][0]["label"] == "180" and row["predictions"][0]["index"] == 1 and len(row["predictions"]) == 1
+    assert (
+        row["predictions"][0]["label"] == "180" and row["predictions"][0]["index"] == 1 and len(row["predictions"]) == 1
+    )
 
 
 def test_predict_goes_on_after_a_picture_it_cannot_read(capsys, tmp_path):
@@ -108,7 +113,8 @@ def test_a_file_whose_name_is_no_text(tmp_path):
         env = {**os.environ, "PYTHONIOENCODING": encoding}
         command = [sys.executable, "-m", "npmnv3", "predict", "--engine", "numpy", name]
         plain, as_json = (
-            subprocess.run([*command, *more], env=env, cwd=goldens.ROOT, capture_output=True) for more in ([], ["--json"])
+            subprocess.run([*command, *more], env=env, cwd=goldens.ROOT, capture_output=True)
+            for more in ([], ["--json"])
         )
         assert (plain.returncode, as_json.returncode) == (0, 0), plain.stderr + as_json.stderr
         assert b"\\udcff" in plain.stdout and os.fsencode(json.loads(as_json.stdout)["file"]) == name

@@ -12,13 +12,13 @@ import goldens
 import h5py
 import numpy as np
 import pytest
+from checkpoint_files import framework_files, keras3_names
 from command_line import run
 from states import random_state, small_input
-from checkpoint_files import framework_files, keras3_names
 
 import npmnv3
-from npmnv3.conversion.formats import Checkpoint, Layer, read_checkpoint
 from npmnv3.conversion import convert, convert_state, identify, load_checkpoint
+from npmnv3.conversion.formats import Checkpoint, Layer, read_checkpoint
 from npmnv3.conversion.match.fit import layers_of, norms_of
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.network.plan import make_plan
@@ -232,9 +232,17 @@ ONNX_KINDS = {
 @pytest.mark.parametrize("kind", ONNX_KINDS)
 @pytest.mark.parametrize(
     "model",
-    [PPCLS, "sqlai/mobilenetv3_large", "showlo/mobilenetv3_small", RW, "torchvision/mobilenet_v3_small",
-     "keras/MobileNetV3Small", "keras/MobileNetV3Small_minimalistic", "ppocr/text_direction"],
-)  # fmt: skip
+    [
+        PPCLS,
+        "sqlai/mobilenetv3_large",
+        "showlo/mobilenetv3_small",
+        RW,
+        "torchvision/mobilenet_v3_small",
+        "keras/MobileNetV3Small",
+        "keras/MobileNetV3Small_minimalistic",
+        "ppocr/text_direction",
+    ],
+)
 def test_onnx(model, kind):
     checkpoint, state = graph(model, **ONNX_KINDS[kind])
     found = identify(checkpoint)

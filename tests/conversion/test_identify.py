@@ -5,13 +5,13 @@ import json
 import checkpoint_files as files
 import numpy as np
 import pytest
-from command_line import run
 from checkpoint_files import framework_files, keras3_names
+from command_line import run
 from states import random_state
 
 import npmnv3
-from npmnv3.conversion.formats import Checkpoint, read_checkpoint
 from npmnv3.conversion import identify, identify_file
+from npmnv3.conversion.formats import Checkpoint, read_checkpoint
 from npmnv3.network.plan import make_plan
 from npmnv3.network.steps import Param
 from npmnv3.network.variants import get_variant

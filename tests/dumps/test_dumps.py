@@ -46,7 +46,9 @@ def test_five_lines_of_anyone_make_a_dump(suffix, tmp_path):
     state, path = random_state(MODEL), tmp_path / f"dump{suffix}"
     if suffix == ".h5":
         with h5py.File(path, "w") as file:
-            file.attrs.update({"format": "npmnv3-dump", "version": 1, "source": "ppcls", "variant": MODEL.split("/")[1]})
+            file.attrs.update(
+                {"format": "npmnv3-dump", "version": 1, "source": "ppcls", "variant": MODEL.split("/")[1]}
+            )
             for name, array in state.items():
                 file[name] = array
         assert load_weights(path).variant.full_name == MODEL
@@ -92,7 +94,9 @@ def fold(model, state):
     return stored
 
 
-@pytest.mark.parametrize("model", ["timm/mobilenetv3_rw", "sqlai/mobilenetv3_small", "showlo/mobilenetv3_small", KERAS, MODEL])
+@pytest.mark.parametrize(
+    "model", ["timm/mobilenetv3_rw", "sqlai/mobilenetv3_small", "showlo/mobilenetv3_small", KERAS, MODEL]
+)
 def test_a_folded_dump_is_recognised(model, golden_inputs):
     state = goldens.state(model)
     folded = fold(model, state)
@@ -147,7 +151,9 @@ def test_number_of_classes_is_found_or_checked():
 def test_a_dump_of_another_network_is_refused(tmp_path):
     path = tmp_path / "dump.h5"
     write_dump(path, random_state("timm/tf_mobilenetv3_small_100"), model="timm/tf_mobilenetv3_small_100")
-    with pytest.raises(npmnv3.WeightsError, match="says it is timm/tf_mobilenetv3_small_100, but timm/mobilenetv3_small_100"):
+    with pytest.raises(
+        npmnv3.WeightsError, match="says it is timm/tf_mobilenetv3_small_100, but timm/mobilenetv3_small_100"
+    ):
         npmnv3.load("timm/mobilenetv3_small_100", path)
 
 
@@ -242,7 +248,9 @@ def test_one_long_text_for_every_class_is_refused(tmp_path):
     start = data.index(struct.pack("<I", 50_000), data.index(b"labels\0"))
     data[start : start + 16_000] = data[start : start + 16] * 1000
     path.write_bytes(data)
-    with pytest.raises(npmnv3.WeightsError, match="attribute 'labels' claims 50000000 bytes of text, more than 1048576"):
+    with pytest.raises(
+        npmnv3.WeightsError, match="attribute 'labels' claims 50000000 bytes of text, more than 1048576"
+    ):
         load_weights(path)
 
 
@@ -285,14 +293,27 @@ def test_hostile_npz_is_refused(entry, message, tmp_path):
         load_weights(path, get_variant(MODEL))
 
 
-@pytest.mark.parametrize("attributes", [{"version": 99}, {"format": "other"}, {"source": "ppcls", "variant": "none"},
-                                        {"num_classes": 2.5}, {"num_classes": -1}, {"labels": ["one"]}, {"labels": 5},
-                                        {"preprocess": "[1, 2]"}, {"preprocess": 3}])  # fmt: skip
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"version": 99},
+        {"format": "other"},
+        {"source": "ppcls", "variant": "none"},
+        {"num_classes": 2.5},
+        {"num_classes": -1},
+        {"labels": ["one"]},
+        {"labels": 5},
+        {"preprocess": "[1, 2]"},
+        {"preprocess": 3},
+    ],
+)
 def test_wrong_attributes_are_named(attributes, tmp_path):
     path, state = tmp_path / "dump.npz", random_state(MODEL)
     said = {"source": "ppcls", "variant": MODEL.split("/")[1], **attributes}
     np.savez(path, __npmnv3__=np.array(json.dumps(said)), **state)
-    with pytest.raises(npmnv3.WeightsError, match=str(next(iter(attributes)) if "format" not in attributes else "other")):
+    with pytest.raises(
+        npmnv3.WeightsError, match=str(next(iter(attributes)) if "format" not in attributes else "other")
+    ):
         npmnv3.load(path)
 
 
@@ -376,4 +397,6 @@ def test_big_endian_weights_are_used_in_the_machines_order(tmp_path):
     np.savez(tmp_path / "big.npz", **turned)
     for weights in (turned, tmp_path / "big.npz"):
         model = npmnv3.load(MODEL, weights, engine="numpy")
-        assert all(array.dtype.isnative and np.array_equal(array, params[name]) for name, array in model._params.items())
+        assert all(
+            array.dtype.isnative and np.array_equal(array, params[name]) for name, array in model._params.items()
+        )

@@ -8,8 +8,8 @@ import goldens
 import numpy as np
 import pytest
 
-from npmnv3.errors import UsageError
 from npmnv3.dumps.labels import LABEL_SETS, class_names, label_set, softmax, top_k
+from npmnv3.errors import UsageError
 
 PHOTOS = goldens.SHARED / "photos" / "labels.csv"
 ANCHORS = {  # classes that are easily told apart, among them the two cranes and the two maillots

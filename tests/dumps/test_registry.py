@@ -7,10 +7,10 @@ import re
 import goldens
 import pytest
 
-from npmnv3.errors import UnknownModelError
-from npmnv3.pictures.recipes import RECIPES, find_recipe
 from npmnv3.dumps.registry import COLUMNS, EXTRAS, REGISTRY, find_published, list_published, shipped_dump, table
+from npmnv3.errors import UnknownModelError
 from npmnv3.network.variants import TABLE, get_variant, list_models
+from npmnv3.pictures.recipes import RECIPES, find_recipe
 
 FILE = goldens.ROOT / "weights" / "registry.csv"
 
@@ -72,8 +72,10 @@ def test_shipped_weights():
 
 def test_names():
     assert list_published("TorchVision/*") == [
-        "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_large@V2",
-    ]  # fmt: skip
+        "torchvision/mobilenet_v3_small",
+        "torchvision/mobilenet_v3_large",
+        "torchvision/mobilenet_v3_large@V2",
+    ]
     assert list_published("nothing*") == []
     assert find_published("timm/mobilenetv3_large_100").model == get_variant("timm/mobilenetv3_large_100").full_name
     with pytest.raises(UnknownModelError, match="nearest: torchvision/mobilenet_v3_large@V2"):

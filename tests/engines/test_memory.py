@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from random_networks import random_params
 
-from npmnv3.network.counts import peak_bytes
 from npmnv3.engines.plan_engine import PlanEngine
-from npmnv3.ops import definitions
+from npmnv3.network.counts import peak_bytes
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
+from npmnv3.ops import definitions
 
 # NumPy's own buffers, two of 8192 numbers where an operand is broadcast, and Python's objects for the tensors.
 SLACK = 2 * 8192 * 4 + 16_384  # bytes
@@ -28,12 +28,20 @@ def test_three_of_the_largest_tensors_are_enough(name):
     assert peak_bytes(plan, 8) == 2 * peak_bytes(plan)
 
 
-OTHER_SIDES = ("ppocr/text_direction", "timm/mobilenetv3_small_050", "sqlai/mobilenetv3_small", "keras/MobileNetV3Small")
+OTHER_SIDES = (
+    "ppocr/text_direction",
+    "timm/mobilenetv3_small_050",
+    "sqlai/mobilenetv3_small",
+    "keras/MobileNetV3Small",
+)
 
 
 @pytest.mark.parametrize(
     ("name", "side"),
-    [*((name, None) for name in list_models()), *((name, side) for name in OTHER_SIDES for side in ((48, 200), (97, 64)))],
+    [
+        *((name, None) for name in list_models()),
+        *((name, side) for name in OTHER_SIDES for side in ((48, 200), (97, 64))),
+    ],
 )
 def test_computed_peak_is_the_measured_one(name, side):
     variant = get_variant(name)
@@ -51,7 +59,9 @@ def test_computed_peak_is_the_measured_one(name, side):
     assert 0.9 * computed <= measured <= computed + SLACK, f"measured {measured:,}, computed {computed:,} bytes"
 
 
-@pytest.mark.parametrize("name", ["timm/mobilenetv3_small_050", "ppcls/MobileNetV3_small_x0_35", "keras/MobileNetV3Small"])
+@pytest.mark.parametrize(
+    "name", ["timm/mobilenetv3_small_050", "ppcls/MobileNetV3_small_x0_35", "keras/MobileNetV3Small"]
+)
 def test_weights_are_held_once(name):
     variant = get_variant(name)
     params = random_params(make_plan(variant), np.random.default_rng(0))
@@ -81,5 +91,7 @@ def test_bands_of_a_convolution_meet(room):
         for pad in ((1, 1, 1, 1), (0, 1, 0, 1), (5, 4, 0, 2)):
             found = definitions.conv2d(x, weight, stride=stride, pad=pad, room=room)
             padded = np.pad(x, ((0, 0), (0, 0), pad[:2], pad[2:]))
-            taps = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[:, :, :: stride[0], :: stride[1]]
+            taps = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[
+                :, :, :: stride[0], :: stride[1]
+            ]
             assert np.array_equal(found, np.einsum("ncijkl,ockl->noij", taps, weight))

@@ -15,13 +15,28 @@ ELSEWHERE = [v.full_name for v in BEYOND if v.name.startswith("tf_")] + ["ppocr/
 
 # A golden tap's role -> the step whose tensor it is. {b}: blocks.N
 TAPS = {
-    "stem.conv": "stem.conv", "stem.bn": "stem.norm", "stem.out": "stem",
-    "expand": "{b}.expand", "dw": "{b}.depthwise", "dw_bn": "{b}.depthwise", "gate": "{b}.gate", "se": "{b}.se",
-    "act": "{b}.act", "project": "{b}.project", "skip": "{b}.shortcut", "out": "{b}",
-    "last.conv": "last.conv", "last.out": "last", "pool": "pool",
-    "head.conv": "head.fc", "head.fc": "head.fc", "head.bn": "head.norm", "head.act": "head", "head.dropout": "head.gain",
+    "stem.conv": "stem.conv",
+    "stem.bn": "stem.norm",
+    "stem.out": "stem",
+    "expand": "{b}.expand",
+    "dw": "{b}.depthwise",
+    "dw_bn": "{b}.depthwise",
+    "gate": "{b}.gate",
+    "se": "{b}.se",
+    "act": "{b}.act",
+    "project": "{b}.project",
+    "skip": "{b}.shortcut",
+    "out": "{b}",
+    "last.conv": "last.conv",
+    "last.out": "last",
+    "pool": "pool",
+    "head.conv": "head.fc",
+    "head.fc": "head.fc",
+    "head.bn": "head.norm",
+    "head.act": "head",
+    "head.dropout": "head.gain",
     "logits": "logits",
-}  # fmt: skip
+}
 
 
 def tap_step(role, plan):
@@ -119,9 +134,17 @@ def test_timms_tf_networks_are_kerass(variant, golden_inputs):
     theirs, state = get_variant(f"keras/{name}"), goldens.state(f"keras/{name}")
     carried = {}
     for ours, keras in zip(make_plan(variant), make_plan(theirs)):
-        assert (ours.name, ours.op, ours.pad, ours.eps, ours.shape) == (keras.name, keras.op, keras.pad, keras.eps, keras.shape)
+        assert (ours.name, ours.op, ours.pad, ours.eps, ours.shape) == (
+            keras.name,
+            keras.op,
+            keras.pad,
+            keras.eps,
+            keras.shape,
+        )
         for param in ours.params:
             if param.role != "count":
-                carried[param.name] = keras.param(param.role).to_canonical(state[keras.param(param.role).name]).reshape(param.shape)
+                carried[param.name] = (
+                    keras.param(param.role).to_canonical(state[keras.param(param.role).name]).reshape(param.shape)
+                )
     network = npmnv3.load(variant.full_name, carried, engine="numpy", dtype="float64")
     worst(network(golden_inputs[:1]), goldens.logits(f"keras/{name}")["f64"][:1], 1e-9, variant.full_name)

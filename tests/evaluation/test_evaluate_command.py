@@ -12,6 +12,7 @@ import time
 import goldens
 import pytest
 from evaluation_material import CLASSES, MODEL, class_folders, write_network
+
 from npmnv3.cli import agree_command, evaluate_command
 from npmnv3.cli.evaluate_command import progress_bar
 from npmnv3.errors import MissingExtraError, UsageError
@@ -65,8 +66,16 @@ def test_json_is_one_list(dump, folder, capsys):
     captured = capsys.readouterr()
     (result,) = json.loads(captured.out)
     assert list(result) == [
-        "model", "pictures", "top1", "top5", "interval", "published", "unreadable", "unknown_labels", "seconds",
-    ]  # fmt: skip
+        "model",
+        "pictures",
+        "top1",
+        "top5",
+        "interval",
+        "published",
+        "unreadable",
+        "unknown_labels",
+        "seconds",
+    ]
     assert result["pictures"] == 12 and "12 of 48 pictures" in captured.err
 
 
@@ -79,7 +88,9 @@ def test_what_does_not_count_is_named_and_the_exit_code_1(dump, tmp_path, capsys
     out, err = capsys.readouterr()
     assert f"{MODEL}: left out: 3 unreadable, 1 of unknown label" in out
     assert f"unreadable: {CLASSES[1]}/zwei Wörter.jpg\n" in err
-    assert rf"unreadable: '{CLASSES[1]}/two\nlines.jpg'" in err and rf"unreadable: '{CLASSES[1]}/latin\udce9.jpg'" in err
+    assert (
+        rf"unreadable: '{CLASSES[1]}/two\nlines.jpg'" in err and rf"unreadable: '{CLASSES[1]}/latin\udce9.jpg'" in err
+    )
     assert f"{MODEL} has no class 'cardboard': 1 picture left out" in err
     assert command(evaluate_command, dump, root, "--json") == 1
     (result,) = json.loads(capsys.readouterr().out)

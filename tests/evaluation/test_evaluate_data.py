@@ -5,13 +5,14 @@ import tarfile
 
 import pytest
 from evaluation_material import CLASSES, class_folders, picture, write_tar
+
+from npmnv3.dumps.labels import class_names, label_set
 from npmnv3.errors import PictureError, UsageError
 from npmnv3.evaluation import open_dataset
 from npmnv3.evaluation.classes import Classes
 from npmnv3.evaluation.files import MAX_BYTES, read_picture
 from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
 from npmnv3.evaluation.statistics import verdict, wilson
-from npmnv3.dumps.labels import class_names, label_set
 
 
 def pairs(dataset):
@@ -140,8 +141,10 @@ def test_a_list_of_class_folders_gives_their_indices(tmp_path):
     class_folders(tmp_path / "data", 1, ("cat", "dog", "emu"))
     (tmp_path / "names.txt").write_text("dog\ncat\n")
     assert pairs(open_dataset(tmp_path / "data", tmp_path / "names.txt")) == [
-        ("cat/000.JPEG", "1"), ("dog/000.JPEG", "0"), ("emu/000.JPEG", "emu"),
-    ]  # fmt: skip
+        ("cat/000.JPEG", "1"),
+        ("dog/000.JPEG", "0"),
+        ("emu/000.JPEG", "emu"),
+    ]
     (tmp_path / "names.txt").write_text('{"dog": 0,\n "cat": 1}\n')
     with pytest.raises(UsageError, match=r"names.txt: taken as a list .* none of which is there .*cat, dog, emu"):
         open_dataset(tmp_path / "data", tmp_path / "names.txt")
@@ -221,10 +224,12 @@ def test_shards(tmp_path):
     second = {"n01440764/" + "long" * 40 + ".JPEG": picture(3), "bad.jpg": b"", "bad.json": b"[1]"}
     write_tar(tmp_path / "s-1.tar", {**second, "c.txt": b"tench\n", "c.jpg": picture(4)})
     expected = [
-        ("s-0.tar/a/0001.jpg", "4"), ("s-0.tar/b/x.y.png", "2"),
-        ("s-1.tar/n01440764/" + "long" * 40 + ".JPEG", "n01440764"), ("s-1.tar/bad.jpg", ""),
+        ("s-0.tar/a/0001.jpg", "4"),
+        ("s-0.tar/b/x.y.png", "2"),
+        ("s-1.tar/n01440764/" + "long" * 40 + ".JPEG", "n01440764"),
+        ("s-1.tar/bad.jpg", ""),
         ("s-1.tar/c.jpg", "tench"),
-    ]  # fmt: skip
+    ]
     for data in (tmp_path, f"{tmp_path}/s-*.tar"):
         dataset = open_dataset(data)
         assert pairs(dataset) == expected
@@ -270,9 +275,17 @@ def test_imagenets_classes_by_synset_name_lemma_and_index(background):
     classes = Classes(class_names("imagenet", 1001 if background else 1000))
     assert classes.imagenet and classes.offset == background
     for text, index in {
-        "n01440764": 0, "0": 0, "999": 999, "tench": 0, "Tinca tinca": 0, "bee_eater": 92, "Shih-Tzu": 155,
-        "tench, Tinca tinca": 0, "missile": 657, "crane bird": 134,
-    }.items():  # fmt: skip
+        "n01440764": 0,
+        "0": 0,
+        "999": 999,
+        "tench": 0,
+        "Tinca tinca": 0,
+        "bee_eater": 92,
+        "Shih-Tzu": 155,
+        "tench, Tinca tinca": 0,
+        "missile": 657,
+        "crane bird": 134,
+    }.items():
         assert classes.find(text) == index, text
     for text in ("crane", "maillot", "1000", "-1", "n00000000", "", "background", "crayfish tank"):
         assert classes.find(text) is None, text

@@ -6,13 +6,14 @@ import itertools
 import os
 
 import numpy as np
-import npmnv3
 import pytest
 from evaluation_material import CLASSES, MODEL, class_folders, picture, write_network, write_tar
+from PIL import Image
+
+import npmnv3
 from npmnv3.errors import PictureError, UsageError, WeightsError
 from npmnv3.evaluation import Network, agree, evaluate, open_dataset, work
 from npmnv3.evaluation.results import HEADER, Row
-from PIL import Image
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 import npmnv3
 from npmnv3.cli import vectors_command
 from npmnv3.errors import UsageError
-from npmnv3.ops.definitions import apply
 from npmnv3.export.vectors import make_kit, write_kit
+from npmnv3.ops.definitions import apply
 
 MODEL = "ppocr/text_direction"
 SOME = "stem*,blocks.3.*,pool,max_pool,logits"

@@ -15,9 +15,9 @@ from random_networks import random_params
 
 import npmnv3
 from npmnv3.dumps.dumps import load_weights
+from npmnv3.dumps.registry import REGISTRY
 from npmnv3.errors import MissingExtraError, MissingWeightsError, UnknownModelError, UsageError, WeightsError
 from npmnv3.network.plan import make_plan
-from npmnv3.dumps.registry import REGISTRY
 from npmnv3.network.variants import get_variant
 
 pytest.importorskip("pooch", reason="needs the extra fetch")
@@ -140,8 +140,11 @@ def test_redirects_keep_the_range(server, cache):
     server.redirects, server.cuts = {path: f"{server.url}/elsewhere"}, [1_000_000]
     assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
     assert [(p, s) for (p, _), s in zip(server.log, starts(server), strict=True)] == [
-        (path, 0), ("/elsewhere", 0), (path, 1_000_000), ("/elsewhere", 1_000_000),
-    ]  # fmt: skip
+        (path, 0),
+        ("/elsewhere", 0),
+        (path, 1_000_000),
+        ("/elsewhere", 1_000_000),
+    ]
 
 
 @pytest.mark.parametrize("size", ["longer", "shorter"])

@@ -127,7 +127,9 @@ def test_imports_as_a_module(frozen):
     assert done.stdout.startswith("[('0', 0.99") and done.stderr == ""
 
 
-@pytest.mark.parametrize("recipe", ["torchvision/mobilenet_v3_small", "timm/mobilenetv3_small_050", "ppcls/MobileNetV3_small_x0_35"])
+@pytest.mark.parametrize(
+    "recipe", ["torchvision/mobilenet_v3_small", "timm/mobilenetv3_small_050", "ppcls/MobileNetV3_small_x0_35"]
+)
 def test_photographs_are_prepared_as_the_package_does(recipe, tmp_path):
     if not PHOTO:
         pytest.skip("needs tests/golden/photos")
@@ -141,7 +143,16 @@ def test_only_the_code_that_is_needed(tmp_path):
     freeze(random_model("keras/MobileNetV3Small_minimalistic"), tmp_path / "classifier.pyz")
     source = zipfile.ZipFile(tmp_path / "classifier.pyz").read("classifier.py").decode()
     assert "def relu" in source and "def pillow" in source and "def unpack_float" in source
-    for needless in ("hard_swish", "batch_norm", "opencv_linear", "def turn", "unpack_int8", "base64", "npmnv3 import", "h5py"):
+    for needless in (
+        "hard_swish",
+        "batch_norm",
+        "opencv_linear",
+        "def turn",
+        "unpack_int8",
+        "base64",
+        "npmnv3 import",
+        "h5py",
+    ):
         assert needless not in source, needless
     long = [line for line in source.splitlines() if len(line) > 120]
     assert not long, long
@@ -172,7 +183,9 @@ def test_base85_fills_its_lines(frozen):
 @pytest.mark.parametrize("name", ["keras/MobileNetV3Small", "ppcls/MobileNetV3_small_x0_35"])
 def test_a_dump_with_its_own_preprocessing(name, tmp_path):
     """Keras's padding depends on the side: the plan has to be made for the side that pictures get."""
-    own = npmnv3.network.spec.Preprocess("own", fit="squash", resize=101, side=(97, 75), interpolation="bicubic", channels="BGR")
+    own = npmnv3.network.spec.Preprocess(
+        "own", fit="squash", resize=101, side=(97, 75), interpolation="bicubic", channels="BGR"
+    )
     npmnv3.write_dump(tmp_path / "a.npz", random_model(name)._params, model=name, preprocess=own)
     model = npmnv3.load(tmp_path / "a.npz", engine="numpy")
     freeze(model, tmp_path / "a.pyz", "float32")
@@ -231,5 +244,7 @@ def test_a_channel_of_zeros_stays_zero_in_int8(model, tmp_path):
 
 def test_standard_inputs_are_pictures():
     inputs = list(standard_inputs("ppocr"))
-    assert len(inputs) == 16 and {x.shape for x in inputs} == {(3, 48, 192)} and len({x.tobytes() for x in inputs}) == 16
+    assert (
+        len(inputs) == 16 and {x.shape for x in inputs} == {(3, 48, 192)} and len({x.tobytes() for x in inputs}) == 16
+    )
     assert all(np.array_equal(a, b) for a, b in zip(inputs, standard_inputs("ppocr")))

@@ -142,7 +142,9 @@ def test_names_of_any_bytes(archive, tmp_path):
         environment = {**os.environ, "PYTHONIOENCODING": encoding}
         for options in ([], ["--json"]):
             done = python(archive, name, name + b"x", *options, env=environment)
-            assert done.returncode == 1 and b"Traceback" not in done.stderr and b".pngx: cannot be opened" in done.stderr
+            assert (
+                done.returncode == 1 and b"Traceback" not in done.stderr and b".pngx: cannot be opened" in done.stderr
+            )
             assert done.stdout.count(b"180") == 1
 
 

@@ -4,10 +4,11 @@ import io
 import tarfile
 
 import numpy as np
+from PIL import Image
+
 from npmnv3 import load, preprocess, write_dump
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
-from PIL import Image
 
 MODEL = "timm/mobilenetv3_small_050"
 CLASSES = tuple(f"class_{i}" for i in range(6))

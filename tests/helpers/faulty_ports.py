@@ -9,13 +9,13 @@ from dataclasses import replace
 import goldens
 import numpy as np
 
-from npmnv3.pictures import recipes
 from npmnv3.network.folding import canonical_arrays
-from npmnv3.ops.definitions import apply
 from npmnv3.network.plan import make_plan
 from npmnv3.network.spec import HARD_SWISH, RELU
 from npmnv3.network.steps import Step
 from npmnv3.network.variants import get_variant
+from npmnv3.ops.definitions import apply
+from npmnv3.pictures import recipes
 
 SIDE = (224, 224)
 
@@ -132,9 +132,10 @@ class Maker:
         """The first strided block with an expand convolution strides there; slicing is what a stride on a 1x1 does."""
         steps = {s.name: s for s in self.plan}
         depthwise = next(
-            s for s in self.plan
+            s
+            for s in self.plan
             if s.op == "depthwise_conv2d" and s.stride == (2, 2) and s.name.replace("depthwise", "expand") in steps
-        )  # fmt: skip
+        )
         expand = steps[depthwise.name.replace("depthwise", "expand")]
 
         def make(rounding):

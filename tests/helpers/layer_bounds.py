@@ -11,20 +11,20 @@ such layers, and the last one's output the same bits as the whole network's, the
 import argparse
 
 import numpy as np
+from random_networks import plan_maker, random_case, random_params
 from tqdm import tqdm
 
 from npmnv3.engines.llvm import LlvmEngine
+from npmnv3.engines.llvm.compiler import library
 from npmnv3.engines.llvm.fold_constants import fold
 from npmnv3.engines.llvm.fuse import fuse
-from npmnv3.engines.llvm.compiler import library
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, RELU
 from npmnv3.engines.llvm.pack import Weights
 from npmnv3.engines.llvm.programs import Bound
 from npmnv3.engines.llvm.schedule import schedule
-from npmnv3.ops import definitions as ops
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import list_models
-from random_networks import plan_maker, random_case, random_params
+from npmnv3.ops import definitions as ops
 
 UNIT = 2.0**-24
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from npmnv3.network.plan import make_plan, units
-from npmnv3.testing import random_params  # noqa: F401
 from npmnv3.network.variants import get_variant
+from npmnv3.testing import random_params  # noqa: F401
 
 
 def random_variant(rng, names):

@@ -51,7 +51,9 @@ def test_block_tables_of_the_facts(shared):
     checked = set()
     for section in re.split(r"\n### ", text):
         source = {"9.3": "keras"}.get(section[:3], section.split("\n")[0].partition(" ")[2])
-        tables = re.findall(r"\n(\w+)(?: \(and _ssld\))?: stem \**\d+\**; last.*\n\n\| # .*\n.*\n((?:\|.*\n)+)", section)
+        tables = re.findall(
+            r"\n(\w+)(?: \(and _ssld\))?: stem \**\d+\**; last.*\n\n\| # .*\n.*\n((?:\|.*\n)+)", section
+        )
         for (name, table), variant in itertools.product(tables, TABLE + BEYOND):
             if (variant.source.name, variant.name.removesuffix("_ssld")) != (source, name):
                 continue
@@ -62,7 +64,9 @@ def test_block_tables_of_the_facts(shared):
     assert len(checked) == 29, sorted({v.full_name for v in TABLE + BEYOND} - checked)
 
 
-@pytest.mark.parametrize(("value", "expected"), [(5.6, 8), (8.4, 8), (11.9, 16), (12, 16), (88.08, 88), (44, 48), (18, 24), (20, 24), (1, 8)])
+@pytest.mark.parametrize(
+    ("value", "expected"), [(5.6, 8), (8.4, 8), (11.9, 16), (12, 16), (88.08, 88), (44, 48), (18, 24), (20, 24), (1, 8)]
+)
 def test_round8(value, expected):
     assert round8(value) == expected
 
@@ -72,7 +76,9 @@ def test_round8(value, expected):
 def test_any_side_and_class_count_runs(model, side):
     """The shapes that a plan promises are those that come out, whatever the input."""
     state = {name: np.full(shape, 0.01, np.float32) for name, shape in npmnv3.param_shapes(model, 37).items()}
-    network = npmnv3.load(model, {k: v.astype(int) if k.endswith("tracked") else v for k, v in state.items()}, engine="numpy")
+    network = npmnv3.load(
+        model, {k: v.astype(int) if k.endswith("tracked") else v for k, v in state.items()}, engine="numpy"
+    )
     trace = network.trace(np.zeros((1, 3, *side), np.float32))
     plan = make_plan(get_variant(model), 37, side)
     assert {step.name: (1, *step.shape) for step in plan} == {k: v.shape for k, v in trace.items() if k != "input"}
@@ -82,6 +88,7 @@ def test_any_side_and_class_count_runs(model, side):
 
 def test_same_padding_follows_the_input():
     """TensorFlow's "same" at odd and even sides: (before, after) of the stem and of a strided 5x5."""
+
     def pads(side):
         plan = {step.name: step for step in make_plan(get_variant("keras/MobileNetV3Small"), side=(side, side))}
         return plan["stem.conv"].pad, plan["blocks.3.depthwise.conv"].pad
@@ -139,7 +146,9 @@ def test_bad_arguments(arguments, message):
 
 
 def test_unknown_models_get_the_nearest_names():
-    with pytest.raises(npmnv3.UnknownModelError, match="'timm/mobilenetv3_small'; nearest: .*timm/mobilenetv3_small_100"):
+    with pytest.raises(
+        npmnv3.UnknownModelError, match="'timm/mobilenetv3_small'; nearest: .*timm/mobilenetv3_small_100"
+    ):
         npmnv3.param_shapes("timm/mobilenetv3_small")
     assert npmnv3.list_models("TORCHVISION/*") == ["torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large"]
     assert npmnv3.list_models("nothing*") == [] and len(npmnv3.list_models()) == 36

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from npmnv3.ops import definitions as ops
 from npmnv3.network.steps import OPS
+from npmnv3.ops import definitions as ops
 
 # Sides, kernel, stride and padding that cover what the networks have, and the corners: odd and even sides, strides of two
 # kinds, padding that is not symmetric, maps smaller than the kernel.
@@ -77,7 +77,9 @@ def test_depthwise_within_the_rounding_bound(case, dtype):
         exact = correlate(x[i], weight, stride, pad) + np.float64(bias)[:, None, None]
         size = correlate(np.abs(x[i]), np.abs(weight), stride, pad) + np.abs(np.float64(bias))[:, None, None]
         check(found[i], exact, gamma(k * k + 1, dtype) * size, f"picture {i}")
-    assert found.dtype == dtype and all((a == b).all() for a, b in zip(before, (x, weight, bias))), "an input was changed"
+    assert found.dtype == dtype and all((a == b).all() for a, b in zip(before, (x, weight, bias))), (
+        "an input was changed"
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -99,7 +101,9 @@ def test_products_of_channels(dtype, bias):
     rng = np.random.default_rng(3)
     x, weight = rng.standard_normal((2, 5, 3, 4)).astype(dtype), rng.standard_normal((7, 5)).astype(dtype)
     b = rng.standard_normal(7).astype(dtype) if bias else None
-    exact = np.einsum("nchw,oc->nohw", np.float64(x), np.float64(weight)) + (np.float64(b)[:, None, None] if bias else 0)
+    exact = np.einsum("nchw,oc->nohw", np.float64(x), np.float64(weight)) + (
+        np.float64(b)[:, None, None] if bias else 0
+    )
     bound = gamma(7, dtype) * (np.einsum("nchw,oc->nohw", abs(np.float64(x)), abs(np.float64(weight))) + 3)
     check(ops.pointwise_conv2d(x, weight, b), exact, bound, "pointwise_conv2d")
     check(ops.linear(x[:, :, 0, 0], weight, b), exact[:, :, 0, 0], bound[:, :, 0, 0], "linear")

@@ -15,12 +15,13 @@ import h5py
 import numpy as np
 import pytest
 
-from npmnv3.pictures import decode as decoding, recipes
 from npmnv3.errors import PictureError, UsageError
-from npmnv3.pictures.recipes import RECIPES, find_recipe, lookup_table, preprocess, stages
+from npmnv3.network.spec import Preprocess
+from npmnv3.pictures import decode as decoding
+from npmnv3.pictures import recipes
 from npmnv3.pictures.decode import decode
 from npmnv3.pictures.plain import MAX_PIXELS
-from npmnv3.network.spec import Preprocess
+from npmnv3.pictures.recipes import RECIPES, find_recipe, lookup_table, preprocess, stages
 
 PHOTOS = goldens.CUT / "photos"
 FULL = goldens.SHARED / "golden" / "preprocess.h5"

@@ -53,7 +53,11 @@ def same_everywhere(dump):
         npmnv3.write_dump(again, npmnv3.load(dump, engine="numpy")._params, model="ppocr/text_direction")
         digests["written as a dump"] = file_digest(again)
     for height, width, *size in SIZES:
-        picture = (np.arange(height * width * 3, dtype=np.uint64) * 2654435761 >> 24).astype(np.uint8).reshape(height, width, 3)
+        picture = (
+            (np.arange(height * width * 3, dtype=np.uint64) * 2654435761 >> 24)
+            .astype(np.uint8)
+            .reshape(height, width, 3)
+        )
         made = [opencv_linear(picture, *size), pillow(picture, *size, "bilinear"), pillow(picture, *size, "bicubic")]
         digests[f"{height} x {width} resized to {size[0]} x {size[1]}"] = digest(np.stack(made))
     return digests
@@ -88,7 +92,9 @@ def judge(found, expected):
         if not differences[-1] <= ROUNDING * float(np.abs(reference).max()):
             return f"WRONG: logits {logits}, expected {reference}", False
     equal = differences.count(0.0)
-    cell = "bit-equal" if equal == len(differences) else f"{max(differences):.1e}, {equal} of {len(differences)} bit-equal"
+    cell = (
+        "bit-equal" if equal == len(differences) else f"{max(differences):.1e}, {equal} of {len(differences)} bit-equal"
+    )
     return cell, True
 
 
@@ -103,7 +109,11 @@ def main(mode, file, archive, dump, *pictures):
     bits = 64 if sys.maxsize > 2**32 else 32
     frozen, frozen_well = judge(results["frozen"], expected["frozen"])
     package, package_well = judge(results["package"], expected["package"]) if "package" in results else ("-", True)
-    row = [f"{platform.python_implementation()} {platform.python_version()}", np.__version__, f"{bits} bit, {sys.byteorder}"]
+    row = [
+        f"{platform.python_implementation()} {platform.python_version()}",
+        np.__version__,
+        f"{bits} bit, {sys.byteorder}",
+    ]
     print(" | ".join([*row, frozen, package]))
     others = [what for what, made in results.get("same", {}).items() if made != expected["same"][what]]
     for what in others:

@@ -19,14 +19,22 @@ import npmnv3
 from npmnv3.verification.run import verify
 
 MODELS = (
-    "torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large", "timm/mobilenetv3_rw", "timm/mobilenetv3_small_100",
-    "ppcls/MobileNetV3_small_x1_0", "ppcls/MobileNetV3_large_x0_5", "showlo/mobilenetv3_small", "sqlai/mobilenetv3_small",
-)  # fmt: skip
+    "torchvision/mobilenet_v3_small",
+    "torchvision/mobilenet_v3_large",
+    "timm/mobilenetv3_rw",
+    "timm/mobilenetv3_small_100",
+    "ppcls/MobileNetV3_small_x1_0",
+    "ppcls/MobileNetV3_large_x0_5",
+    "showlo/mobilenetv3_small",
+    "sqlai/mobilenetv3_small",
+)
 #: how a port hands its tensors over: (name, share of tensors kept, names kept, layout)
 DISGUISES = (
-    ("all tensors", 1.0, True, "nchw"), ("60%, other names", 0.6, False, "nhwc"), ("25%, other names", 0.25, False, "nchw"),
+    ("all tensors", 1.0, True, "nchw"),
+    ("60%, other names", 0.6, False, "nhwc"),
+    ("25%, other names", 0.25, False, "nchw"),
     ("logits alone", 0.0, False, "nchw"),
-)  # fmt: skip
+)
 #: What cannot be told apart is right under either name. An input of bytes overflows float16: where all that is left of
 #: that are logits of NaN, "overflow" is all that can be said.
 SAME = {("other_source", "padding"), ("other_source", "norm_eps"), ("input_scale", "overflow")}

@@ -177,11 +177,16 @@ def test_bad_ports_are_refused(model, x, tensors, tmp_path):
     (tmp_path / "text.npz").write_text("no tensors")
     np.savez(tmp_path / "text_array.npz", logits=np.array(["a", "b"]))
     for port, message in (
-        (tmp_path / "cut.npz", "damaged"), (tmp_path / "empty", "holds no .npy files"), (tmp_path / "text.npz", "neither HDF5 nor .npz"),
-        (tmp_path / "gone.npz", "no such file"), (tmp_path / "text_array.npz", "expected numbers"), ({}, "holds no tensors"),
-        (3, "expected a path"), ({"logits": np.zeros((1, 7), np.float32)}, "none of the port's 1 tensors"),
+        (tmp_path / "cut.npz", "damaged"),
+        (tmp_path / "empty", "holds no .npy files"),
+        (tmp_path / "text.npz", "neither HDF5 nor .npz"),
+        (tmp_path / "gone.npz", "no such file"),
+        (tmp_path / "text_array.npz", "expected numbers"),
+        ({}, "holds no tensors"),
+        (3, "expected a path"),
+        ({"logits": np.zeros((1, 7), np.float32)}, "none of the port's 1 tensors"),
         (lambda x: "text", "expected numbers"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UsageError, match=message):
             verify(model, port, x)
 
@@ -191,10 +196,15 @@ def test_bad_inputs_are_refused(model, x, tensors, tmp_path):
     np.save(tmp_path / "bytes.npy", np.zeros((3, 48, 192), np.uint8))
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01")
     for given, message in (
-        (None, "no input tensor"), (x[:, :2], r"shape \(1, 2, 48, 192\)"), (x * np.nan, "NaN or infinite"), ([], "empty"),
-        (str(tmp_path / "bytes.npy"), "uint8, expected floats"), (str(tmp_path / "cut.npy"), "not a readable .npy"),
-        (np.concatenate([x, x]), "2 inputs were given"), (x[:, :, :8], "too small"),
-    ):  # fmt: skip
+        (None, "no input tensor"),
+        (x[:, :2], r"shape \(1, 2, 48, 192\)"),
+        (x * np.nan, "NaN or infinite"),
+        ([], "empty"),
+        (str(tmp_path / "bytes.npy"), "uint8, expected floats"),
+        (str(tmp_path / "cut.npy"), "not a readable .npy"),
+        (np.concatenate([x, x]), "2 inputs were given"),
+        (x[:, :, :8], "too small"),
+    ):
         with pytest.raises(UsageError, match=message):
             verify(model, port, given)
     with pytest.raises(UsageError, match="factor is 0.5"):
@@ -240,15 +250,32 @@ def test_a_browser_shows_the_page(model, x, tensors, tmp_path):
     from npmnv3.verification.page import page
 
     (tmp_path / "page.html").write_text(page(verify(model, tensors | {"logits": 0.8 * tensors["logits"]}, x)), "utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run", f"--user-data-dir={tmp_path / 'profile'}"]  # fmt: skip
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
     picture = tmp_path / "page.png"
-    shot = ["--hide-scrollbars", "--window-size=1200,1600", f"--screenshot={picture}", (tmp_path / "page.html").as_uri()]
+    shot = [
+        "--hide-scrollbars",
+        "--window-size=1200,1600",
+        f"--screenshot={picture}",
+        (tmp_path / "page.html").as_uri(),
+    ]
     subprocess.run([CHROMIUM, *flags, *shot], check=True, capture_output=True, timeout=120)
     with Image.open(picture) as image:
         shown = np.asarray(image.convert("RGB")).astype(int)
     assert shown.shape == (1600, 1200, 3)
-    for colour, what in (((185, 28, 28), "the verdict's bar"), ((194, 65, 12), "the local error"), ((29, 78, 216), "the inherited")):
+    for colour, what in (
+        ((185, 28, 28), "the verdict's bar"),
+        ((194, 65, 12), "the local error"),
+        ((29, 78, 216), "the inherited"),
+    ):
         seen = (np.abs(shown - colour).max(axis=2) < 8).sum()
         assert seen > 100, f"{what} is not on the page"
 
@@ -289,7 +316,11 @@ def test_preprocessing_is_compared_stage_by_stage(model, tmp_path):
     stages = recipes.stages(picture, model.preprocess)
     port = {**stages, "logits": model(stages["normalised"][None])}
     report = verify(model, port, picture)
-    assert report.fine and [n for n in report.notes if n.endswith("the same")] == report.notes and len(report.notes) == 4
+    assert (
+        report.fine and [n for n in report.notes if n.endswith("the same")] == report.notes and len(report.notes) == 4
+    )
     port["resized"] = port["resized"] ^ (np.arange(port["resized"].size).reshape(port["resized"].shape) == 7)
     notes = verify(model, port, picture).notes
-    assert [n for n in notes if "differs" in n] == ["stage resized: differs in 0.0% of the values, by 1 at most, at (0, 2, 1)"]
+    assert [n for n in notes if "differs" in n] == [
+        "stage resized: differs in 0.0% of the values, by 1 at most, at (0, 2, 1)"
+    ]

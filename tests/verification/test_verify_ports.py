@@ -44,12 +44,23 @@ def test_a_clean_port_is_fine(maker, model, photo, rounding, keep):
 
 # One of each fault; the rest is the full suite's.
 CUT = [
-    ("hard_sigmoid_slope", "the other slope", 0.4), ("dropout_scale", "toggled", 0.0), ("se_order", "the other order", 1.0),
-    ("se_bias_missing", "all", 0.4), ("norm_eps", "the other", 0.5), ("padding", "the other", 0.4), ("residual", "none", 0.3),
-    ("activation", "relu for hard-swish", 0.4), ("head_order", "pool first", 0.4), ("channel_order", "BGR", 0.2),
-    ("mean_std", "half", 0.0), ("resize", "other size", 0.3), ("squash", "to 224", 0.3), ("class_shift", "by one", 0.0),
-    ("overflow", "inf", 1.0), ("stride", "on the 1x1", 0.5),
-]  # fmt: skip
+    ("hard_sigmoid_slope", "the other slope", 0.4),
+    ("dropout_scale", "toggled", 0.0),
+    ("se_order", "the other order", 1.0),
+    ("se_bias_missing", "all", 0.4),
+    ("norm_eps", "the other", 0.5),
+    ("padding", "the other", 0.4),
+    ("residual", "none", 0.3),
+    ("activation", "relu for hard-swish", 0.4),
+    ("head_order", "pool first", 0.4),
+    ("channel_order", "BGR", 0.2),
+    ("mean_std", "half", 0.0),
+    ("resize", "other size", 0.3),
+    ("squash", "to 224", 0.3),
+    ("class_shift", "by one", 0.0),
+    ("overflow", "inf", 1.0),
+    ("stride", "on the 1x1", 0.5),
+]
 
 
 @pytest.mark.parametrize(("fault", "what", "keep"), CUT, ids=[c[0] for c in CUT])

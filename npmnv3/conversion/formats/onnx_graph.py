@@ -22,9 +22,17 @@ MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 # Elements by TensorProto.DataType: NumPy's name, and the field that holds them where raw_data does not.
 _FLOATS, _INT32S, _INT64S, _DOUBLES = 4, 5, 7, 10
 _TYPES = {
-    1: ("f4", _FLOATS), 2: ("u1", _INT32S), 3: ("i1", _INT32S), 5: ("i2", _INT32S), 6: ("i4", _INT32S),
-    7: ("i8", _INT64S), 9: ("b1", _INT32S), 10: ("f2", _INT32S), 11: ("f8", _DOUBLES), 16: (BFLOAT16, _INT32S),
-}  # fmt: skip
+    1: ("f4", _FLOATS),
+    2: ("u1", _INT32S),
+    3: ("i1", _INT32S),
+    5: ("i2", _INT32S),
+    6: ("i4", _INT32S),
+    7: ("i8", _INT64S),
+    9: ("b1", _INT32S),
+    10: ("f2", _INT32S),
+    11: ("f8", _DOUBLES),
+    16: (BFLOAT16, _INT32S),
+}
 _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _WEIGHTED = ("Conv", "Gemm", "MatMul")

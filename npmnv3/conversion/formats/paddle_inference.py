@@ -19,9 +19,7 @@ from .record import Checkpoint
 MAGIC = bytes(16)  # version 0, no levels of detail, version 0
 MAX_PROGRAM = 32 << 20  # bytes
 MAX_DESCRIPTOR = 1 << 10  # bytes
-_DTYPES = {
-    0: "b1", 1: "i2", 2: "i4", 3: "i8", 4: "f2", 5: "f4", 6: "f8", 20: "u1", 21: "i1", 22: BFLOAT16,
-}  # fmt: skip
+_DTYPES = {0: "b1", 1: "i2", 2: "i4", 3: "i8", 4: "f2", 5: "f4", 6: "f8", 20: "u1", 21: "i1", 22: BFLOAT16}
 _DENSE_TENSOR = 7
 _SLOTS = ("Scale", "Bias", "Mean", "Variance")  # of a norm in a .pdmodel, the rest keep the file's order
 _NORM_INPUTS = (0, 3, 4, 1, 2)  # x, mean, variance, scale, bias as paddle 3 has them

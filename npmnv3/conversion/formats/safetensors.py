@@ -12,9 +12,17 @@ from .record import Checkpoint
 
 MAX_HEADER = 16 << 20  # bytes; a network's is some tens of thousands
 _DTYPES = {
-    "F64": "f8", "F32": "f4", "F16": "f2", "BF16": BFLOAT16, "I64": "i8", "I32": "i4", "I16": "i2", "I8": "i1",
-    "U8": "u1", "BOOL": "b1",
-}  # fmt: skip
+    "F64": "f8",
+    "F32": "f4",
+    "F16": "f2",
+    "BF16": BFLOAT16,
+    "I64": "i8",
+    "I32": "i4",
+    "I16": "i2",
+    "I8": "i1",
+    "U8": "u1",
+    "BOOL": "b1",
+}
 
 
 def read(reader):

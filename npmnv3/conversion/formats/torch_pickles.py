@@ -10,9 +10,17 @@ from .numpy_pickles import KNOWN as NUMPY
 from .pickles import Opaque, Stored, opaque, table
 
 _STORAGES = {
-    "Float": "f4", "Half": "f2", "BFloat16": BFLOAT16, "Double": "f8", "Long": "i8", "Int": "i4", "Short": "i2",
-    "Char": "i1", "Byte": "u1", "Bool": "b1",
-}  # fmt: skip
+    "Float": "f4",
+    "Half": "f2",
+    "BFloat16": BFLOAT16,
+    "Double": "f8",
+    "Long": "i8",
+    "Int": "i4",
+    "Short": "i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "b1",
+}
 
 
 class StorageType(Opaque):

@@ -16,8 +16,17 @@ from .graph_places import classifier_gain, eps_of, factor_of, find_places
 
 _HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
 _KNOWN_OPS = _HARD_OPS | {
-    "Relu", "Max", "Add", "Sub", "Mul", "Div", "GlobalAveragePool", "AveragePool", "ReduceMean", "MaxPool",
-}  # fmt: skip
+    "Relu",
+    "Max",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "GlobalAveragePool",
+    "AveragePool",
+    "ReduceMean",
+    "MaxPool",
+}
 _TOLD = {"relu", "hard_swish", "hard_sigmoid", "max_pool2d"}
 _OF_ACTIVATIONS = (3, 6, 1 / 6, 0.2, 5, 0.5)  # constants of hard-swish and of the gates
 _DEFAULT_ALPHA = 0.2  # ONNX's, of HardSigmoid
@@ -46,10 +55,15 @@ def compare(checkpoint, variant):
         sentences = [listed(names) for names in faults if names] + _slopes(plan, checkpoint.layers)
     kept = not sentences and all(_is_kept(place, step, norms.get(step.name)) for step, place in pairs)
     return Fit(
-        variant, num_classes, bool(norms) and not kept, tuple(sentences), max(wrong, len(sentences)),
-        _style(checkpoint.arrays, pairs, norms), 1 - wrong / len(steps),
+        variant,
+        num_classes,
+        bool(norms) and not kept,
+        tuple(sentences),
+        max(wrong, len(sentences)),
+        _style(checkpoint.arrays, pairs, norms),
+        1 - wrong / len(steps),
         () if sentences else _notes(before, plan, pairs, norms, kept),
-    )  # fmt: skip
+    )
 
 
 def state(checkpoint, fit):

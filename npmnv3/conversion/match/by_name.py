@@ -2,8 +2,8 @@
 
 import re
 
-from ...network.counts import plan_param_shapes
 from ...dumps.dumps import is_folded
+from ...network.counts import plan_param_shapes
 from ...network.plan import make_plan
 from .fit import Fit, listed, stored_width_differences
 

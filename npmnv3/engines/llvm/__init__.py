@@ -23,8 +23,8 @@ Maps are planes of `width` channels, a vector for each pixel: the distance betwe
 
 import importlib.util
 
-from .engine import LlvmEngine
 from .compiler import cache_folder, warm_up
+from .engine import LlvmEngine
 
 
 def available():

@@ -118,8 +118,8 @@ def build_module(machine):
     """All kernels as LLVM IR, and their names."""
     from llvmlite import ir
 
-    from .kernels.control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_point
     from .kernels import kernels_for
+    from .kernels.control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_point
     from .kernels.ir import INT, Code
 
     module = ir.Module("npmnv3")

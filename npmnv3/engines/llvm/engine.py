@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 
-from ...network.counts import step_macs
 from ...errors import UsageError
+from ...network.counts import step_macs
+from .compiler import library
 from .fold_constants import fold
 from .fuse import fuse
-from .compiler import library
 from .memory import address_of
 from .pack import Weights
 from .programs import Bound, Programs
@@ -203,9 +203,14 @@ class LlvmEngine:
     def _body_program(self, side, of_head, threads, pictures):
         body, head = split_head(fuse(self._make_plan(side)))
         return schedule(
-            (*body, *head[:of_head]), self._weights, self._library,
-            picture=(3, *side), pictures=pictures, threads=threads, guard=self._debug,
-        )  # fmt: skip
+            (*body, *head[:of_head]),
+            self._weights,
+            self._library,
+            picture=(3, *side),
+            pictures=pictures,
+            threads=threads,
+            guard=self._debug,
+        )
 
     def _head_program(self, of_head, pictures):
         head = self._head[:of_head]

@@ -6,8 +6,8 @@ evenly as it can: what it asks for is on its way out of the second-level cache i
 memory had the whole time to bring it, where the classifier and squeeze-and-excitation alone would wait for it.
 """
 
-from .kernels.pointwise import AHEAD_LINES, FAR_LINES
 from .kernels.kernel import LINE, split
+from .kernels.pointwise import AHEAD_LINES, FAR_LINES
 from .workspace import SEGMENT_BITS, WEIGHTS
 
 #: How far the pointers run ahead, in bytes.

@@ -241,8 +241,20 @@ class Schedule:
 
     def _move(self, planes, x, out):
         """Copy a vector of each plane; x, out : (address, bytes to the next plane)."""
-        self.emit(0, "copy_rows", x=x[0], x_plane=x[1], x_row=0, out=out[0], out_plane=out[1], out_row=0,
-                  floats=self.machine.width, rows=1, planes=planes, ahead=0)  # fmt: skip
+        self.emit(
+            0,
+            "copy_rows",
+            x=x[0],
+            x_plane=x[1],
+            x_row=0,
+            out=out[0],
+            out_plane=out[1],
+            out_row=0,
+            floats=self.machine.width,
+            rows=1,
+            planes=planes,
+            ahead=0,
+        )
 
     def is_done_with(self, name):
         """True if nothing after the layers in hand reads a tensor."""

@@ -7,8 +7,8 @@ written.
 
 from .kernels.conv import COMING_LINES
 from .kernels.kernel import FLOAT_BYTES, LINE, float_bits, split
-from .simple_layers import mean_vectors, pointwise, product
 from .pack import split_panels
+from .simple_layers import mean_vectors, pointwise, product
 from .workspace import PICTURE, WEIGHTS, Map, Ring, plane_bytes
 
 #: Maps of up to so many pixels are done in one band.
@@ -124,22 +124,43 @@ class _Separable:
             target = (out - first * self.ring.plane, self.ring.plane, self.ring.row)
             product(s, thread, self.producer, [packed], source, target, None, self.width, rows)
         else:
-            s.emit(thread, "copy_rows", x=x.address + first * x.plane + row * x.row, x_plane=x.plane, x_row=x.row,
-                   out=out, out_plane=self.ring.plane, out_row=self.ring.row, floats=x.row // FLOAT_BYTES, rows=rows,
-                   planes=vectors, ahead=rows * x.row)  # fmt: skip
+            s.emit(
+                thread,
+                "copy_rows",
+                x=x.address + first * x.plane + row * x.row,
+                x_plane=x.plane,
+                x_row=x.row,
+                out=out,
+                out_plane=self.ring.plane,
+                out_row=self.ring.row,
+                floats=x.row // FLOAT_BYTES,
+                rows=rows,
+                planes=vectors,
+                ahead=rows * x.row,
+            )
 
     def _convolve(self, thread, panel, at, band, first, stop):
         s, layer, out, (vector, vectors, _) = self.s, self.layer, self.out[thread], panel
         taps = (1 + layer.kernel**2) * s.machine.bytes
         target = out.address + vector * out.plane + (0 if self.consumed else first * out.row)
         s.emit(
-            thread, f"depthwise{layer.kernel}_{layer.stride[1]}",
-            x=at, x_plane=self.ring.plane, table=self.table + 8 * first * layer.stride[0], stride=layer.stride[0],
+            thread,
+            f"depthwise{layer.kernel}_{layer.stride[1]}",
+            x=at,
+            x_plane=self.ring.plane,
+            table=self.table + 8 * first * layer.stride[0],
+            stride=layer.stride[0],
             weight=WEIGHTS + s.weights.layers[layer.name].start + vector * taps,
-            out=target, out_plane=out.plane, out_row=out.row,
+            out=target,
+            out_plane=out.plane,
+            out_row=out.row,
             pool=self.sums + (band * self.planes + vector) * s.machine.bytes if self.sums else 0,
-            pixels=layer.shape[2], rows=stop - first, planes=vectors, act=layer.act, slope=float_bits(layer.slope),
-        )  # fmt: skip
+            pixels=layer.shape[2],
+            rows=stop - first,
+            planes=vectors,
+            act=layer.act,
+            slope=float_bits(layer.slope),
+        )
 
     def _project(self, thread, base, first, stop):
         """The projection of a band; what is added to it may be the input of the depthwise convolution, in the ring."""
@@ -150,8 +171,17 @@ class _Separable:
             for row, row_stop, offset in self.ring.runs(first, stop):
                 x, target = (m.address + (row - skip) * m.row for m, skip in ((band, first), (out, 0)))
                 add = (base + offset + self.ring.inner, self.ring.plane, self.ring.row)
-                product(s, thread, layer, panels, (x, band.plane, band.row), (target, out.plane, out.row), add,
-                        layer.shape[2], row_stop - row)  # fmt: skip
+                product(
+                    s,
+                    thread,
+                    layer,
+                    panels,
+                    (x, band.plane, band.row),
+                    (target, out.plane, out.row),
+                    add,
+                    layer.shape[2],
+                    row_stop - row,
+                )
             return
         residual = s.tensors[layer.add] if layer.add else None
         add = (residual.address + first * residual.row, residual.plane, 0) if residual else None
@@ -195,14 +225,24 @@ class _Stem:
             count = min(self.BAND, row + rows - first)
             self._fetch(first, count)
             s.emit(
-                self.thread, f"conv{layer.kernel}_{layer.stride[1]}",
-                x=self.base, x_plane=self.ring.plane, inputs=self.inputs,
-                table=self.table + 8 * first * layer.stride[0], stride=layer.stride[0],
+                self.thread,
+                f"conv{layer.kernel}_{layer.stride[1]}",
+                x=self.base,
+                x_plane=self.ring.plane,
+                inputs=self.inputs,
+                table=self.table + 8 * first * layer.stride[0],
+                stride=layer.stride[0],
                 weight=WEIGHTS + s.weights.layers[layer.name].start,
-                out=out + (first - row) * out_row, out_plane=out_plane, out_row=out_row,
-                pixels=layer.shape[2], rows=count, planes=s.planes(layer.shape[0]),
-                act=layer.act, slope=float_bits(layer.slope), **self._coming(count),
-            )  # fmt: skip
+                out=out + (first - row) * out_row,
+                out_plane=out_plane,
+                out_row=out_row,
+                pixels=layer.shape[2],
+                rows=count,
+                planes=s.planes(layer.shape[0]),
+                act=layer.act,
+                slope=float_bits(layer.slope),
+                **self._coming(count),
+            )
 
     def _coming(self, count):
         """Arguments of a command for `count` rows that ask for the rows of the picture that the next one will want."""
@@ -220,10 +260,19 @@ class _Stem:
         row = self.width * FLOAT_BYTES
         for run, run_stop, offset in self.ring.runs(start, stop):
             self.s.emit(
-                self.thread, "copy_rows", x=PICTURE + run * row, x_plane=self.height * row, x_row=row,
-                out=self.base + offset + self.ring.inner, out_plane=self.ring.plane, out_row=self.ring.row,
-                floats=self.width, rows=run_stop - run, planes=self.inputs, ahead=0,
-            )  # fmt: skip
+                self.thread,
+                "copy_rows",
+                x=PICTURE + run * row,
+                x_plane=self.height * row,
+                x_row=row,
+                out=self.base + offset + self.ring.inner,
+                out_plane=self.ring.plane,
+                out_row=self.ring.row,
+                floats=self.width,
+                rows=run_stop - run,
+                planes=self.inputs,
+                ahead=0,
+            )
         self.done = max(self.done, stop)
 
 

@@ -4,8 +4,8 @@ Every function takes the `Schedule` and appends commands; `s.share` divides the 
 """
 
 from .kernels import VECTORS
-from .kernels.pointwise import blocks_of
 from .kernels.kernel import NONE, float_bits
+from .kernels.pointwise import blocks_of
 from .workspace import WEIGHTS
 
 
@@ -19,15 +19,29 @@ def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
     blocks = blocks_of(s.weights.layers[layer.name].inputs, s.machine)
     for panel in panels:
         s.emit(
-            thread, f"pointwise{panel.halves}",
-            x=x[0], x_plane=x[1], x_row=x[2],
-            weight=WEIGHTS + panel.weight if weight is None else weight, bias=WEIGHTS + panel.bias,
-            out=out[0] + panel.first * out[1], out_plane=out[1], out_row=out[2],
-            add=add[0] + panel.first * add[1] if add else 0, add_plane=add[1] if add else 0,
+            thread,
+            f"pointwise{panel.halves}",
+            x=x[0],
+            x_plane=x[1],
+            x_row=x[2],
+            weight=WEIGHTS + panel.weight if weight is None else weight,
+            bias=WEIGHTS + panel.bias,
+            out=out[0] + panel.first * out[1],
+            out_plane=out[1],
+            out_row=out[2],
+            add=add[0] + panel.first * add[1] if add else 0,
+            add_plane=add[1] if add else 0,
             add_row=add[2] if add else 0,
-            **blocks, pixels=width, rows=rows,
-            act=layer.act, slope=float_bits(layer.slope), ahead=WEIGHTS + panel.weight, ahead_step=0, far=WEIGHTS + panel.weight, far_step=0,
-        )  # fmt: skip
+            **blocks,
+            pixels=width,
+            rows=rows,
+            act=layer.act,
+            slope=float_bits(layer.slope),
+            ahead=WEIGHTS + panel.weight,
+            ahead_step=0,
+            far=WEIGHTS + panel.weight,
+            far_step=0,
+        )
 
 
 def pointwise(s, layer):
@@ -58,8 +72,16 @@ def pointwise(s, layer):
             weight = None
             if gates:
                 weight = scaled + thread * packed.inputs * VECTORS * s.machine.bytes
-                s.emit(thread, "gate_weights", weight=WEIGHTS + panel.weight, gate=gates.address, out=weight,
-                       channels=packed.inputs, vectors=panel.halves // 2, half=panel.halves % 2)  # fmt: skip
+                s.emit(
+                    thread,
+                    "gate_weights",
+                    weight=WEIGHTS + panel.weight,
+                    gate=gates.address,
+                    out=weight,
+                    channels=packed.inputs,
+                    vectors=panel.halves // 2,
+                    half=panel.halves % 2,
+                )
             product(s, thread, layer, [panel], *at, stop - first, 1, weight=weight)
     s.barrier()
     if gates:
@@ -72,10 +94,16 @@ def _gate_map(s, x, gates, act, slope):
         first, stop = s.share(x.planes, thread)
         if stop > first:
             s.emit(
-                thread, "gate_map", out=x.address + first * x.plane, out_plane=x.plane,
-                gate=gates.address + first * x.pixel, pixels=x.pixels, planes=stop - first,
-                act=act, slope=float_bits(slope),
-            )  # fmt: skip
+                thread,
+                "gate_map",
+                out=x.address + first * x.plane,
+                out_plane=x.plane,
+                gate=gates.address + first * x.pixel,
+                pixels=x.pixels,
+                planes=stop - first,
+                act=act,
+                slope=float_bits(slope),
+            )
     s.barrier()
 
 
@@ -96,8 +124,17 @@ def mean_vectors(s, address, plane, step, count, out, factor):
     for thread in range(s.threads):
         first, stop = s.share(out.planes, thread)
         if stop > first:
-            s.emit(thread, "mean", x=address + first * plane, x_plane=plane, x_step=step, count=count,
-                   out=out.address + first * out.pixel, planes=stop - first, factor=float_bits(factor))  # fmt: skip
+            s.emit(
+                thread,
+                "mean",
+                x=address + first * plane,
+                x_plane=plane,
+                x_step=step,
+                count=count,
+                out=out.address + first * out.pixel,
+                planes=stop - first,
+                factor=float_bits(factor),
+            )
     s.barrier()
 
 
@@ -106,7 +143,18 @@ def max_pool(s, layer):
     for thread in range(s.threads):
         first, stop = s.share(x.planes, thread)
         if stop > first:
-            s.emit(thread, "max_pool", x=x.address + first * x.plane, x_plane=x.plane, x_row=x.row,
-                   out=out.address + first * out.plane, out_plane=out.plane, out_row=out.row, side=layer.kernel,
-                   pixels=layer.shape[2], rows=layer.shape[1], planes=stop - first)  # fmt: skip
+            s.emit(
+                thread,
+                "max_pool",
+                x=x.address + first * x.plane,
+                x_plane=x.plane,
+                x_row=x.row,
+                out=out.address + first * out.plane,
+                out_plane=out.plane,
+                out_row=out.row,
+                side=layer.kernel,
+                pixels=layer.shape[2],
+                rows=layer.shape[1],
+                planes=stop - first,
+            )
     s.barrier()

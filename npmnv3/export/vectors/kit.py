@@ -10,10 +10,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ...network.folding import canonical_arrays
 from ...errors import UsageError
-from ...ops.definitions import apply
+from ...network.folding import canonical_arrays
 from ...network.steps import INPUT
+from ...ops.definitions import apply
 from .formats import NAMES, pick_format
 
 DTYPES = ("float32", "float16", "int8")
@@ -75,9 +75,16 @@ class Kit:
             }
             params = {p.role: f"{step.name}/{p.role}" for p in step.params if p.role != "count"}
             steps.append(
-                {"name": step.name, "op": step.op, "inputs": list(step.inputs), "params": params, "output": step.name,
-                 "tolerance": self.tolerances[step.name], **fields}
-            )  # fmt: skip
+                {
+                    "name": step.name,
+                    "op": step.op,
+                    "inputs": list(step.inputs),
+                    "params": params,
+                    "output": step.name,
+                    "tolerance": self.tolerances[step.name],
+                    **fields,
+                }
+            )
         tensors = {}
         for key, vector in self.vectors.items():
             row = {"file": files[key], "shape": list(vector.array.shape), "dtype": str(vector.array.dtype)}
@@ -88,9 +95,14 @@ class Kit:
                 }
             tensors[key] = row
         return {
-            "format": "npmnv3-vectors", "version": 1, "model": self.model, "dtype": self.dtype, "layout": "CHW, little-endian",
-            "tensors": tensors, "steps": steps,
-        }  # fmt: skip
+            "format": "npmnv3-vectors",
+            "version": 1,
+            "model": self.model,
+            "dtype": self.dtype,
+            "layout": "CHW, little-endian",
+            "tensors": tensors,
+            "steps": steps,
+        }
 
 
 def make_kit(model, x=None, *, dtype="float32", only="*"):

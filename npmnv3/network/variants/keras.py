@@ -47,11 +47,19 @@ _OVER = "the docstring's count, which is not what the code builds"
 def _variant(name, table, file, md5, published, width=1.0, minimal=False):
     large = table is LARGE
     return Variant(
-        KERAS, name, minimalistic(table) if minimal else table,
-        stem=16, last=round8(6 * round8(table[-1].out * width)), head=1280 if large else 1024,
-        width=width, ratios=RATIOS_LARGE if large else RATIOS_SMALL, preprocess="keras", published=published,
-        checkpoint=Checkpoint(f"{_URL}{file}_float.h5", md5=md5), **({"stem_act": RELU} if minimal else {}),
-    )  # fmt: skip
+        KERAS,
+        name,
+        minimalistic(table) if minimal else table,
+        stem=16,
+        last=round8(6 * round8(table[-1].out * width)),
+        head=1280 if large else 1024,
+        width=width,
+        ratios=RATIOS_LARGE if large else RATIOS_SMALL,
+        preprocess="keras",
+        published=published,
+        checkpoint=Checkpoint(f"{_URL}{file}_float.h5", md5=md5),
+        **({"stem_act": RELU} if minimal else {}),
+    )
 
 
 # fmt: off

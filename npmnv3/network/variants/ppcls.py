@@ -36,10 +36,17 @@ def _variant(size, width, top1, top5, mflops, mparams, ssld=""):
     table, last = (SMALL, 576) if size == "small" else (LARGE, 960)
     name = f"MobileNetV3_{size}_x{str(width).replace('.', '_')}{ssld}"
     return Variant(
-        PPCLS, name, table, stem=round8(16 * width), last=round8(last * width), head=1280, width=width, preprocess="ppcls",
+        PPCLS,
+        name,
+        table,
+        stem=round8(16 * width),
+        last=round8(last * width),
+        head=1280,
+        width=width,
+        preprocess="ppcls",
         published=Published(top1, top5, mflops, mparams, note="the Mparams count the norms' running statistics too"),
         checkpoint=Checkpoint(f"{_URL}{name}_pretrained.pdparams"),
-    )  # fmt: skip
+    )
 
 
 # fmt: off

@@ -17,7 +17,9 @@ def _param_name(part, unit, role):
     elif part == "last":
         layer = "conv_last"
     else:
-        layer = f"conv{unit.index + 2}_" + {"se.squeeze": "se_1", "se.excite": "se_2", "project": "linear"}.get(part, part)
+        layer = f"conv{unit.index + 2}_" + {"se.squeeze": "se_1", "se.excite": "se_2", "project": "linear"}.get(
+            part, part
+        )
     return f"{layer}_bn_{_NORM[role]}" if role in _NORM else f"{layer}_{_LAYER[role]}"
 
 
@@ -38,7 +40,17 @@ _TABLE = tuple(replace(block, stride=(block.stride, 1)) for block in SMALL)
 
 VARIANTS = (
     Variant(
-        PPOCR, "text_direction", _TABLE, stem=round8(16 * 0.35), last=round8(576 * 0.35), head=0, width=0.35,
-        num_classes=2, side=(48, 192), min_side=(33, 32), labels="", preprocess="ppocr",
+        PPOCR,
+        "text_direction",
+        _TABLE,
+        stem=round8(16 * 0.35),
+        last=round8(576 * 0.35),
+        head=0,
+        width=0.35,
+        num_classes=2,
+        side=(48, 192),
+        min_side=(33, 32),
+        labels="",
+        preprocess="ppocr",
     ),
-)  # fmt: skip
+)

@@ -43,8 +43,13 @@ _URL = "https://github.com/ShowLo/MobileNetV3/raw/667c7f6cd9fda26cb96205f01272fb
 
 VARIANTS = (
     Variant(
-        SHOWLO, "mobilenetv3_small", SMALL, stem=16, last=576, head=1024,
+        SHOWLO,
+        "mobilenetv3_small",
+        SMALL,
+        stem=16,
+        last=576,
+        head=1024,
         published=Published(67.52, 87.58, 62.47, 2.533),
         checkpoint=Checkpoint(_URL + "pretrained/best_model_wts-67.52.pth"),
     ),
-)  # fmt: skip
+)

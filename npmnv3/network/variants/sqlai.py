@@ -46,13 +46,25 @@ _URL = "https://github.com/xiaolai-sqlai/mobilenetv3/raw/1a7088358ec7f27d8917d5c
 
 VARIANTS = (
     Variant(
-        SQLAI, "mobilenetv3_small", SMALL, stem=16, last=576, head=1280, preprocess="timm",
+        SQLAI,
+        "mobilenetv3_small",
+        SMALL,
+        stem=16,
+        last=576,
+        head=1280,
+        preprocess="timm",
         published=Published(69.048, 88.274, 65.639, 2.951),
         checkpoint=Checkpoint(_URL + "450_act3_mobilenetv3_small.pth"),
     ),
     Variant(
-        SQLAI, "mobilenetv3_large", _LARGE, stem=16, last=960, head=1280, preprocess="timm",
+        SQLAI,
+        "mobilenetv3_large",
+        _LARGE,
+        stem=16,
+        last=960,
+        head=1280,
+        preprocess="timm",
         published=Published(75.796, 92.440, 231.038, 5.179),
         checkpoint=Checkpoint(_URL + "450_act3_mobilenetv3_large.pth"),
     ),
-)  # fmt: skip
+)

@@ -37,7 +37,12 @@ TIMM = Source(
 # TensorFlow's networks under timm's module names.
 TIMM_TF = replace(TIMM, norm_eps=1e-3, padding="same")
 TIMM_RW = replace(
-    TIMM, norm_eps=1e-3, se_width=lambda expand: round(expand / 4), se_act=None, residual_in_first=False, head_bias=False
+    TIMM,
+    norm_eps=1e-3,
+    se_width=lambda expand: round(expand / 4),
+    se_act=None,
+    residual_in_first=False,
+    head_bias=False,
 )
 
 _URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
@@ -52,26 +57,51 @@ def _checkpoint(file):
 
 def _small(name, width, published, file):
     return Variant(
-        TIMM, name, SMALL, stem=16 if width < 0.75 else round8(16 * width), last=round8(6 * round8(96 * width)), head=1024,
-        width=width, ratios=RATIOS_SMALL, preprocess="timm", published=published, checkpoint=_checkpoint(file),
-    )  # fmt: skip
+        TIMM,
+        name,
+        SMALL,
+        stem=16 if width < 0.75 else round8(16 * width),
+        last=round8(6 * round8(96 * width)),
+        head=1024,
+        width=width,
+        ratios=RATIOS_SMALL,
+        preprocess="timm",
+        published=published,
+        checkpoint=_checkpoint(file),
+    )
 
 
 def _large(source, name, published, file):
     return Variant(
-        source, name, LARGE, stem=16, last=960, head=1280,
-        ratios=RATIOS_LARGE, preprocess="timm", published=published, checkpoint=_checkpoint(file),
-    )  # fmt: skip
+        source,
+        name,
+        LARGE,
+        stem=16,
+        last=960,
+        head=1280,
+        ratios=RATIOS_LARGE,
+        preprocess="timm",
+        published=published,
+        checkpoint=_checkpoint(file),
+    )
 
 
 def _tf(name, table, width, published, file, minimal=False):
     large = table is LARGE
     return Variant(
-        TIMM_TF, name, minimalistic(table) if minimal else table,
-        stem=16, last=round8(6 * round8(table[-1].out * width)), head=1280 if large else 1024,
-        width=width, ratios=RATIOS_LARGE if large else RATIOS_SMALL, preprocess="keras",
-        published=published, checkpoint=_checkpoint(file), **({"stem_act": RELU} if minimal else {}),
-    )  # fmt: skip
+        TIMM_TF,
+        name,
+        minimalistic(table) if minimal else table,
+        stem=16,
+        last=round8(6 * round8(table[-1].out * width)),
+        head=1280 if large else 1024,
+        width=width,
+        ratios=RATIOS_LARGE if large else RATIOS_SMALL,
+        preprocess="keras",
+        published=published,
+        checkpoint=_checkpoint(file),
+        **({"stem_act": RELU} if minimal else {}),
+    )
 
 
 # fmt: off

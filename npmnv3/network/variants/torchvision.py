@@ -7,7 +7,11 @@ from .paper import LARGE, SMALL
 
 def _place(part, unit):
     if unit is None:
-        return {"stem": ("features.0.0", "features.0.1"), "head": ("classifier.0", ""), "classifier": ("classifier.3", "")}[part]
+        return {
+            "stem": ("features.0.0", "features.0.1"),
+            "head": ("classifier.0", ""),
+            "classifier": ("classifier.3", ""),
+        }[part]
     if part == "last":
         module = f"features.{unit.index + 1}"
         return f"{module}.0", f"{module}.1"
@@ -33,13 +37,23 @@ _NOTE = "the MFLOPs are PaddleClas's figure for its own x1_0 network"
 
 VARIANTS = (
     Variant(
-        TORCHVISION, "mobilenet_v3_small", SMALL, stem=16, last=576, head=1024,
+        TORCHVISION,
+        "mobilenet_v3_small",
+        SMALL,
+        stem=16,
+        last=576,
+        head=1024,
         published=Published(67.668, 87.402, 63.67, 2.5, note=_NOTE),
         checkpoint=Checkpoint(_URL + "mobilenet_v3_small-047dcff4.pth", "047dcff4"),
     ),
     Variant(
-        TORCHVISION, "mobilenet_v3_large", LARGE, stem=16, last=960, head=1280,
+        TORCHVISION,
+        "mobilenet_v3_large",
+        LARGE,
+        stem=16,
+        last=960,
+        head=1280,
         published=Published(74.042, 91.340, 229.66, 5.5, note=_NOTE),
         checkpoint=Checkpoint(_URL + "mobilenet_v3_large-8738ca79.pth", "8738ca79"),
     ),
-)  # fmt: skip
+)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ...network.steps import INPUT, Step
-from .edits import ACTIVATIONS, edited, is_main
 from ..net import block_of
+from .edits import ACTIVATIONS, edited, is_main
 
 
 def drop_residual(kind):

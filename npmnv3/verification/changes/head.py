@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ...network.steps import Step
-from .edits import ACTIVATIONS, edited, without
 from ..net import block_of
+from .edits import ACTIVATIONS, edited, without
 
 
 def pool_before_last(net, where):
@@ -129,7 +129,13 @@ def reordered(op, by=0):
         logits = net.steps["logits"]
         if logits.op != "linear" or not where("logits"):
             return None
-        return net.edit({"logits": [replace(logits, name="logits.unshifted"),
-                                    Step("logits", op, ("logits.unshifted",), (), factor=by)]})  # fmt: skip
+        return net.edit(
+            {
+                "logits": [
+                    replace(logits, name="logits.unshifted"),
+                    Step("logits", op, ("logits.unshifted",), (), factor=by),
+                ]
+            }
+        )
 
     return apply

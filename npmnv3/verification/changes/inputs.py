@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...pictures import recipes
 from ...network.steps import INPUT
+from ...pictures import recipes
 from .edits import Change
 
 #: short sides that people resize to
@@ -141,11 +141,15 @@ def _recipes(recipe):
     yield "squash", f"squashed to {recipe.resize} x {recipe.resize}, then cropped", _by(fit="squash")
     yield "squash", f"squashed to {side} x {side}", _by(fit="squash", resize=side)
     for interpolation in sorted(set(names) - {recipe.interpolation}):
-        yield "squash", f"squashed to {side} x {side}, {names[interpolation]}", _by(
-            fit="squash", resize=side, interpolation=interpolation
+        yield (
+            "squash",
+            f"squashed to {side} x {side}, {names[interpolation]}",
+            _by(fit="squash", resize=side, interpolation=interpolation),
         )
-        yield "squash", f"squashed to {recipe.resize} x {recipe.resize}, {names[interpolation]}, then cropped", _by(
-            fit="squash", interpolation=interpolation
+        yield (
+            "squash",
+            f"squashed to {recipe.resize} x {recipe.resize}, {names[interpolation]}, then cropped",
+            _by(fit="squash", interpolation=interpolation),
         )
     for down, right in ((0, 1), (1, 0), (1, 1), (0, -1), (-1, 0), (-1, -1)):
         yield "resize", f"the crop moved by {down:+d} down and {right:+d} to the right", _moved(down, right)

@@ -7,13 +7,20 @@ from ...errors import UsageError
 from ...network.plan import make_plan
 from ...network.spec import round8
 from ...network.variants import BEYOND, TABLE
-from .edits import Change
 from ..matching import with_probabilities
+from .edits import Change
 
 SE_WIDTHS = (
-    lambda e: e // 4, lambda e: round(e / 4), lambda e: round8(e / 4), lambda e: max(e // 4, 8), lambda e: e // 8,
-    lambda e: e // 16, lambda e: -(-e // 4), lambda e: max(e // 32 * 8, 8), lambda e: -(-e // 32) * 8,
-)  # fmt: skip
+    lambda e: e // 4,
+    lambda e: round(e / 4),
+    lambda e: round8(e / 4),
+    lambda e: max(e // 4, 8),
+    lambda e: e // 8,
+    lambda e: e // 16,
+    lambda e: -(-e // 4),
+    lambda e: max(e // 32 * 8, 8),
+    lambda e: -(-e // 32) * 8,
+)
 
 
 def row_changes(base, variant):

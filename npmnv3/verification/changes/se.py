@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from ...network.steps import INPUT, Param, Step
-from .edits import ACTIVATIONS, edited, without
 from ..net import block_of
+from .edits import ACTIVATIONS, edited, without
 
 
 def drop_bias(*suffixes):
@@ -31,8 +31,10 @@ def se_order(net, where):
             edits |= {depthwise.name: [norm, Step(depthwise.name, late.op, (norm.name,), ())], late.name: None}
         elif depthwise.op in ACTIVATIONS:
             edits[depthwise.name] = replace(depthwise, op="identity")
-            edits[product.name] = [replace(product, name=f"{product.name}.product"),
-                                   Step(product.name, depthwise.op, (f"{product.name}.product",), ())]  # fmt: skip
+            edits[product.name] = [
+                replace(product, name=f"{product.name}.product"),
+                Step(product.name, depthwise.op, (f"{product.name}.product",), ()),
+            ]
     return edited(net, edits)
 
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from ...network.steps import INPUT, Step
-from .edits import edited
 from ..net import block_of
+from .edits import edited
 
 
 def strided(step):

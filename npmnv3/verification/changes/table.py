@@ -4,11 +4,28 @@ Any change can be tried everywhere, in some blocks only, or on top of another.
 """
 
 from ...network.spec import round8
+from .blocks import (
+    act_after_add,
+    act_before_add,
+    add_residual,
+    drop_residual,
+    no_act_after_add,
+    plain_skip,
+    projected_skip,
+)
 from .edits import ACTIVATIONS, Change, in_parts, is_main, is_squeeze, set_field, swap_op
-from .blocks import act_after_add, act_before_add, add_residual, drop_residual, no_act_after_add, plain_skip, projected_skip  # fmt: skip
-from .head import gained, head_act_before_norm, head_act_moved, head_without, no_classifier_bias, pool_after_head, pool_before_last, reordered  # fmt: skip
+from .head import (
+    gained,
+    head_act_before_norm,
+    head_act_moved,
+    head_without,
+    no_classifier_bias,
+    pool_after_head,
+    pool_before_last,
+    reordered,
+)
 from .se import add_se_norm, drop_bias, drop_se_norm, live_norms, se_order, se_width
-from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric  # fmt: skip
+from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
 
 
 def _is_gate(name):

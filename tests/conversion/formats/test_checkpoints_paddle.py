@@ -100,14 +100,17 @@ MODEL = files.pdmodel(
         (
             "batch_norm",
             {
-                "Bias": ["batch_norm_0.b_0"], "Mean": ["batch_norm_0.w_1"], "Scale": ["batch_norm_0.w_0"],
-                "Variance": ["batch_norm_0.w_2"], "X": ["t"],
+                "Bias": ["batch_norm_0.b_0"],
+                "Mean": ["batch_norm_0.w_1"],
+                "Scale": ["batch_norm_0.w_0"],
+                "Variance": ["batch_norm_0.w_2"],
+                "X": ["t"],
             },
         ),
         ("conv2d", {"Filter": ["conv2d_10.w_0"], "Input": ["u"]}),
         ("elementwise_add", {"X": ["v"], "Y": ["conv2d_9.b_0"]}),
     ],
-)  # fmt: skip
+)
 PROGRAM = files.pir_json(
     SHAPES,
     [

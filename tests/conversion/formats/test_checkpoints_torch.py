@@ -66,7 +66,7 @@ def test_big_endian_storages():
     weight = draw()
     data = files.torch_zip(
         {"w": tensor("0", weight)}, {"0": weight.astype(">f4")}, folder="net", extra=[("net/byteorder", "big")]
-    )  # fmt: skip
+    )
     files.assert_same(read_checkpoint(data).arrays, {"w": weight})
 
 

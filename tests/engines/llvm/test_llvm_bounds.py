@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 import layer_bounds
+
 from npmnv3.engines.llvm.compiler import library
 
 

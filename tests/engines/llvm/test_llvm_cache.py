@@ -85,7 +85,10 @@ def test_warm_up_tells_where(folder):
 def test_warmup_command(folder, monkeypatch):
     monkeypatch.delenv("NPMNV3_CACHE")
     command = [sys.executable, "-m", "npmnv3", "warmup", "--cache"]
-    said = [subprocess.run([*command, folder.parent], capture_output=True, text=True, cwd=goldens.ROOT).stdout for _ in range(2)]
+    said = [
+        subprocess.run([*command, folder.parent], capture_output=True, text=True, cwd=goldens.ROOT).stdout
+        for _ in range(2)
+    ]
     assert said[0].endswith("compiled\n") and said[1].endswith("were there already\n") and str(folder) in said[0]
     failed = subprocess.run([*command, os.devnull], capture_output=True, text=True, cwd=goldens.ROOT)
     assert failed.returncode == 1 and "cannot be written" in failed.stderr

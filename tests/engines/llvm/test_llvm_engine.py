@@ -8,16 +8,17 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
-from npmnv3.network.counts import step_macs
+from random_networks import plan_maker, random_case, random_params
+
 from npmnv3.engines.llvm import LlvmEngine
 from npmnv3.engines.llvm import engine as engine_module
 from npmnv3.engines.llvm import schedule as schedule_module
 from npmnv3.engines.llvm.compiler import library
 from npmnv3.engines.plan_engine import PlanEngine
 from npmnv3.errors import Npmnv3Error, UsageError
+from npmnv3.network.counts import step_macs
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
-from random_networks import plan_maker, random_case, random_params
 
 SMALL = "torchvision/mobilenet_v3_small"
 
@@ -114,9 +115,7 @@ def test_folded_plans_give_the_same():
     params = random_params(make_plan(variant, folded=True), rng)
     x = picture((64, 64))
     fast = LlvmEngine(plan_maker(variant, folded=True), params, threads=1)
-    oracle = PlanEngine(
-        lambda side, _: make_plan(variant, side=side, folded=True), params, np.float64, folded=True
-    )
+    oracle = PlanEngine(lambda side, _: make_plan(variant, side=side, folded=True), params, np.float64, folded=True)
     exact = oracle.run(x.astype(np.float64))
     np.testing.assert_allclose(fast.run(x), exact, rtol=0, atol=1e-5 * np.abs(exact).max())
 

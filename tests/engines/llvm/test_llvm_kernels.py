@@ -130,13 +130,30 @@ def test_pointwise(library, case):
     plane = rows * row + 3 * vector
     planes = -(-channels // width)
     args = dict(
-        x=memory.floats(planes * plane // 4, "x"), x_plane=plane, x_row=row,
-        weight=memory.floats(channels * halves * width // 2, "weight"), bias=memory.floats(halves * width // 2, "bias"),
-        out=memory.floats(vectors * plane // 4, "out"), out_plane=plane, out_row=row,
-        add=memory.floats(vectors * plane // 4, "add") if add else 0, add_plane=plane, add_row=row,
-        first=first, blocks=blocks, chunks=chunks, tail=tail, pixels=pixels, rows=rows, act=act, slope=slope,
-        ahead=0, ahead_step=64, far=4096, far_step=128,
-    )  # fmt: skip
+        x=memory.floats(planes * plane // 4, "x"),
+        x_plane=plane,
+        x_row=row,
+        weight=memory.floats(channels * halves * width // 2, "weight"),
+        bias=memory.floats(halves * width // 2, "bias"),
+        out=memory.floats(vectors * plane // 4, "out"),
+        out_plane=plane,
+        out_row=row,
+        add=memory.floats(vectors * plane // 4, "add") if add else 0,
+        add_plane=plane,
+        add_row=row,
+        first=first,
+        blocks=blocks,
+        chunks=chunks,
+        tail=tail,
+        pixels=pixels,
+        rows=rows,
+        act=act,
+        slope=slope,
+        ahead=0,
+        ahead_step=64,
+        far=4096,
+        far_step=128,
+    )
     pairs = run(library, f"pointwise{halves}", args, memory)
     assert_close(pairs, 1e-5 * max(channels, 1), f"pointwise {case}")
 
@@ -154,14 +171,21 @@ def test_depthwise(library, case):
     vector = library.machine.bytes
     row = (step * (pixels - 1) + size) * vector
     args = dict(
-        x=memory.floats(planes * 4 * row // 4, "x"), x_plane=4 * row,
-        table=memory.ints(ring(rows, stride, size, row), "table"), stride=stride,
+        x=memory.floats(planes * 4 * row // 4, "x"),
+        x_plane=4 * row,
+        table=memory.ints(ring(rows, stride, size, row), "table"),
+        stride=stride,
         weight=memory.floats(planes * (1 + size * size) * width, "weight"),
         out=memory.floats(planes * (rows * pixels + 1) * width, "out"),
-        out_plane=(rows * pixels + 1) * vector, out_row=pixels * vector,
+        out_plane=(rows * pixels + 1) * vector,
+        out_row=pixels * vector,
         pool=memory.floats(planes * width, "pool") if pool else 0,
-        pixels=pixels, rows=rows, planes=planes, act=act, slope=SIXTH,
-    )  # fmt: skip
+        pixels=pixels,
+        rows=rows,
+        planes=planes,
+        act=act,
+        slope=SIXTH,
+    )
     pairs = run(library, f"depthwise{size}_{step}", args, memory)
     assert ("pool" in pairs) == pool
     assert_close(pairs, 1e-4, f"depthwise {case}")
@@ -174,21 +198,42 @@ def test_conv(library, case):
     vector = library.machine.bytes
     row = (2 * (pixels - 1) + 3) * 4
     args = dict(
-        x=memory.floats(inputs * row, "x"), x_plane=4 * row, inputs=inputs,
-        table=memory.ints(ring(rows, stride, 3, row), "table"), stride=stride,
+        x=memory.floats(inputs * row, "x"),
+        x_plane=4 * row,
+        inputs=inputs,
+        table=memory.ints(ring(rows, stride, 3, row), "table"),
+        stride=stride,
         weight=memory.floats(planes * (1 + 9 * inputs) * width, "weight"),
         out=memory.floats(planes * rows * pixels * width, "out"),
-        out_plane=rows * pixels * vector, out_row=pixels * vector,
-        pixels=pixels, rows=rows, planes=planes, act=act, slope=SIXTH, coming=0, coming_plane=4096, coming_step=64,
-    )  # fmt: skip
+        out_plane=rows * pixels * vector,
+        out_row=pixels * vector,
+        pixels=pixels,
+        rows=rows,
+        planes=planes,
+        act=act,
+        slope=SIXTH,
+        coming=0,
+        coming_plane=4096,
+        coming_step=64,
+    )
     assert_close(run(library, "conv3_2", args, memory), 1e-4, f"conv {case}")
 
 
 def test_copy_rows_is_exact(library):
     memory = Memory(4)
     for floats in (1, 15, 16, 37):
-        args = dict(x=memory.floats(400, "x"), x_plane=200 * 4, x_row=44 * 4, out=memory.floats(600, "out"),
-                    out_plane=280 * 4, out_row=64 * 4, floats=floats, rows=4, planes=2, ahead=256)  # fmt: skip
+        args = dict(
+            x=memory.floats(400, "x"),
+            x_plane=200 * 4,
+            x_row=44 * 4,
+            out=memory.floats(600, "out"),
+            out_plane=280 * 4,
+            out_row=64 * 4,
+            floats=floats,
+            rows=4,
+            planes=2,
+            ahead=256,
+        )
         assert_close(run(library, "copy_rows", args, memory), 0, f"copy of {floats}")
 
 
@@ -196,8 +241,15 @@ def test_copy_rows_is_exact(library):
 def test_mean(library, count):
     memory, width = Memory(5), library.machine.width
     vector = library.machine.bytes
-    args = dict(x=memory.floats(3 * count * width, "x"), x_plane=count * vector, x_step=vector, count=count,
-                out=memory.floats(3 * width, "out"), planes=3, factor=float_bits(1 / count))  # fmt: skip
+    args = dict(
+        x=memory.floats(3 * count * width, "x"),
+        x_plane=count * vector,
+        x_step=vector,
+        count=count,
+        out=memory.floats(3 * width, "out"),
+        planes=3,
+        factor=float_bits(1 / count),
+    )
     assert_close(run(library, "mean", args, memory), 1e-5, f"mean of {count}")
 
 
@@ -205,15 +257,28 @@ def test_mean(library, count):
 def test_gate_map(library, act):
     memory, width = Memory(6), library.machine.width
     vector = library.machine.bytes
-    args = dict(out=memory.floats(3 * 20 * width, "out"), out_plane=20 * vector, gate=memory.floats(3 * width, "gate"),
-                pixels=17, planes=3, act=act, slope=SIXTH)  # fmt: skip
+    args = dict(
+        out=memory.floats(3 * 20 * width, "out"),
+        out_plane=20 * vector,
+        gate=memory.floats(3 * width, "gate"),
+        pixels=17,
+        planes=3,
+        act=act,
+        slope=SIXTH,
+    )
     assert_close(run(library, "gate_map", args, memory), 1e-5, "gate_map")
 
 
 def test_gate_weights_is_exact(library):
     memory, width = Memory(7), library.machine.width
-    args = dict(weight=memory.floats(5 * 5 * width // 2, "weight"), gate=memory.floats(5, "gate"),
-                out=memory.floats(5 * 5 * width // 2, "out"), channels=5, vectors=2, half=1)  # fmt: skip
+    args = dict(
+        weight=memory.floats(5 * 5 * width // 2, "weight"),
+        gate=memory.floats(5, "gate"),
+        out=memory.floats(5 * 5 * width // 2, "out"),
+        channels=5,
+        vectors=2,
+        half=1,
+    )
     assert_close(run(library, "gate_weights", args, memory), 0, "gate_weights")
 
 
@@ -221,9 +286,18 @@ def test_gate_weights_is_exact(library):
 def test_max_pool_is_exact(library, side):
     memory, width = Memory(8), library.machine.width
     vector = library.machine.bytes
-    args = dict(x=memory.floats(2 * 100 * width, "x"), x_plane=100 * vector, x_row=10 * vector,
-                out=memory.floats(2 * 9 * width, "out"), out_plane=9 * vector, out_row=3 * vector,
-                side=side, pixels=3, rows=3, planes=2)  # fmt: skip
+    args = dict(
+        x=memory.floats(2 * 100 * width, "x"),
+        x_plane=100 * vector,
+        x_row=10 * vector,
+        out=memory.floats(2 * 9 * width, "out"),
+        out_plane=9 * vector,
+        out_row=3 * vector,
+        side=side,
+        pixels=3,
+        rows=3,
+        planes=2,
+    )
     assert_close(run(library, "max_pool", args, memory), 0, "max_pool")
 
 
@@ -231,8 +305,15 @@ def test_max_pool_is_exact(library, side):
 def test_activations_pass_nan_and_infinity(act):
     library, memory = make_library("4"), Memory(9)
     special = np.array([np.nan, np.inf, -np.inf, -0.0], np.float32)
-    args = dict(out=memory.floats(4, "out"), out_plane=16, gate=memory.floats(4, "gate"), pixels=1, planes=1, act=act,
-                slope=SIXTH)  # fmt: skip
+    args = dict(
+        out=memory.floats(4, "out"),
+        out_plane=16,
+        gate=memory.floats(4, "gate"),
+        pixels=1,
+        planes=1,
+        act=act,
+        slope=SIXTH,
+    )
     memory.buffers[0][1].view(np.float32)[:] = special
     memory.buffers[1][1].view(np.float32)[:] = 1
     with np.errstate(invalid="ignore"):

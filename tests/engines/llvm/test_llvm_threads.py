@@ -8,13 +8,14 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+from random_networks import plan_maker, random_params
+
 from npmnv3.engines.llvm import LlvmEngine
 from npmnv3.engines.llvm import engine as engine_module
 from npmnv3.engines.llvm.programs import Bound
 from npmnv3.engines.llvm.threads import Team
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
-from random_networks import plan_maker, random_params
 
 
 def test_every_thread_gets_its_number():

@@ -3,8 +3,8 @@
 from . import small
 from .conv import conv
 from .depthwise import depthwise
-from .pointwise import VECTORS, pointwise
 from .kernel import Kernel, Machine
+from .pointwise import VECTORS, pointwise
 
 #: Taps and strides (along a row) for which there are kernels.
 DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))

@@ -9,14 +9,21 @@ import numpy as np
 from .kernel import FLOAT_BYTES, Kernel, Operand, activate
 
 ARGS = (
-    "x", "x_plane",                     # input: the first pixel of a plane's padded row is x + its offset in the table
-    "table", "stride",                  # offsets, 8 bytes each; rows that an output row is further down
-    "weight",                           # for each plane: bias, then the taps, a vector each
-    "out", "out_plane", "out_row",
-    "pool",                             # a vector of sums for each plane; address 0: none
-    "pixels", "rows", "planes",         # pixels in a row of the output
-    "act", "slope",
-)  # fmt: skip
+    "x",
+    "x_plane",  # input: the first pixel of a plane's padded row is x + its offset in the table
+    "table",
+    "stride",  # offsets, 8 bytes each; rows that an output row is further down
+    "weight",  # for each plane: bias, then the taps, a vector each
+    "out",
+    "out_plane",
+    "out_row",
+    "pool",  # a vector of sums for each plane; address 0: none
+    "pixels",
+    "rows",
+    "planes",  # pixels in a row of the output
+    "act",
+    "slope",
+)
 
 
 class _Writer:

@@ -117,12 +117,15 @@ class Code:
             line = self.fma(x, slopes[x.type], constant(0.5, x))
             return self.clip_above(self.clip_below(line, constant(0, x)), constant(1, x))
 
-        return self.switch(act, {
-            NONE: lambda: list(values),
-            RELU: lambda: [self.clip_below(x, constant(0, x)) for x in values],
-            HARD_SWISH: lambda: [self.fmul(x, gate(x)) for x in values],
-            HARD_SIGMOID: lambda: [gate(x) for x in values],
-        })  # fmt: skip
+        return self.switch(
+            act,
+            {
+                NONE: lambda: list(values),
+                RELU: lambda: [self.clip_below(x, constant(0, x)) for x in values],
+                HARD_SWISH: lambda: [self.fmul(x, gate(x)) for x in values],
+                HARD_SIGMOID: lambda: [gate(x) for x in values],
+            },
+        )
 
     # Memory
 

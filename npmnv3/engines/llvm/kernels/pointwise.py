@@ -19,16 +19,30 @@ AHEAD_LINES, FAR_LINES = 2, 2
 BLOCK = 128
 
 ARGS = (
-    "x", "x_plane", "x_row",            # input: a plane is `width` channels of all pixels
-    "weight", "bias",                   # (channels, lanes), (lanes,)
-    "out", "out_plane", "out_row",
-    "add", "add_plane", "add_row",      # what is added before the activation; address 0: nothing
-    "first", "blocks", "chunks", "tail",  # input channels: (first + blocks * chunks) * chunk + tail
-    "pixels", "rows",                   # pixels in a row
-    "act", "slope",
-    "ahead", "ahead_step",              # memory wanted soon: bytes to move on for each chunk
-    "far", "far_step",                  # the same for memory wanted later
-)  # fmt: skip
+    "x",
+    "x_plane",
+    "x_row",  # input: a plane is `width` channels of all pixels
+    "weight",
+    "bias",  # (channels, lanes), (lanes,)
+    "out",
+    "out_plane",
+    "out_row",
+    "add",
+    "add_plane",
+    "add_row",  # what is added before the activation; address 0: nothing
+    "first",
+    "blocks",
+    "chunks",
+    "tail",  # input channels: (first + blocks * chunks) * chunk + tail
+    "pixels",
+    "rows",  # pixels in a row
+    "act",
+    "slope",
+    "ahead",
+    "ahead_step",  # memory wanted soon: bytes to move on for each chunk
+    "far",
+    "far_step",  # the same for memory wanted later
+)
 
 
 class _Writer:

@@ -197,10 +197,7 @@ def max_pool(machine):
         squares = (a.planes, a.rows, a.side, a.pixels, a.side, machine.width)
         strides = (a.x_plane, a.side * a.x_row, a.x_row, a.side * vector, vector, lane)
         out = (a.planes, a.rows, a.pixels, machine.width)
-        return {
-            "x": Operand(a.x, squares, strides),
-            "out": Operand(a.out, out, (a.out_plane, a.out_row, vector, lane)),
-        }
+        return {"x": Operand(a.x, squares, strides), "out": Operand(a.out, out, (a.out_plane, a.out_row, vector, lane))}
 
     def plain(a, arrays):
         arrays["out"][...] = arrays["x"].max(axis=(2, 4))
