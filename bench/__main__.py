@@ -72,7 +72,7 @@ def _compare(names, network, batch, threads, seconds):
     """Time all engines on one network, print and give back {engine: Times}."""
     x = network.pictures(batch)
     runs = build(names, network, batch, threads)
-    oracle = PlanEngine(network.make_plan, network.params, np.float64)
+    oracle = PlanEngine(network.plan_for, network.params, np.float64)
     errors = disagreement(runs, network.pictures(CHECKED), oracle.run) if batch == 1 else {}
     times = take_turns(runs, x, seconds)
     print(f"\n{network.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}: ms a picture")
@@ -94,7 +94,7 @@ def _ratio(time, base):
 def _layers(network):
     from npmnv3.engines.llvm import LlvmEngine
 
-    engine = LlvmEngine(network.make_plan, network.params, threads=1)
+    engine = LlvmEngine(network.plan_for, network.params, threads=1)
     print(f"\n{network.name}: where the time goes\n  {'layers':72} {'us':>8} {'MMACs':>8} {'of peak':>8}")
     for row in engine.profile(network.pictures(1)):
         print(f"  {row.name:72} {1e3 * row.milliseconds:8.1f} {row.macs / 1e6:8.2f} {row.share:8.0%}")

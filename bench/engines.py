@@ -13,7 +13,7 @@ import tempfile
 def npmnv3_fast(network, batch, threads):
     from npmnv3.engines.llvm import LlvmEngine
 
-    return LlvmEngine(network.make_plan, network.params, threads=threads).run
+    return LlvmEngine(network.plan_for, network.params, threads=threads).run
 
 
 def npmnv3_numpy(network, batch, threads):
@@ -21,7 +21,7 @@ def npmnv3_numpy(network, batch, threads):
 
     from npmnv3.engines.plan_engine import PlanEngine
 
-    return PlanEngine(network.make_plan, network.params, np.float32).run
+    return PlanEngine(network.plan_for, network.params, np.float32).run
 
 
 def onnxruntime(network, batch, threads):

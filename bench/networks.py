@@ -40,7 +40,7 @@ class Network:
         """(batch, 3, H, W) float32."""
         return np.random.default_rng(seed).standard_normal((batch, 3, *self.side)).astype(np.float32)
 
-    def make_plan(self, side=None, folded=False):
+    def plan_for(self, side=None, folded=False):
         return make_plan(self.variant, side=side, folded=folded)
 
     def onnx(self, batch):
@@ -50,6 +50,6 @@ class Network:
         from npmnv3.export.onnx import plan_to_onnx
         from npmnv3.network.folding import canonical_arrays, fold_norms
 
-        folded = self.make_plan(folded=True)
+        folded = self.plan_for(folded=True)
         arrays = fold_norms(self.plan, folded, canonical_arrays(self.plan, self.params, np.float64))
         return plan_to_onnx(folded, arrays, self.side, batch=batch).SerializeToString()

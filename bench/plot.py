@@ -40,7 +40,7 @@ def _bars(axis, rows, base):
 
 
 def _layers(axis, network):
-    rows = LlvmEngine(network.make_plan, network.params, threads=1).profile(network.pictures(1))
+    rows = LlvmEngine(network.plan_for, network.params, threads=1).profile(network.pictures(1))
     left = 0.0
     for row in rows:
         axis.bar(left, 100 * row.share, row.milliseconds, align="edge", edgecolor="white", linewidth=0.5)

@@ -11,10 +11,11 @@ import numpy as np
 from .dumps import labels
 from .dumps.dumps import load_weights
 from .dumps.registry import REGISTRY, shipped_dump
-from .engines import make_engine
+from .engines import make_engine, tracing_engine
 from .errors import MissingWeightsError, PictureError, UsageError
-from .network.plan import check_side, make_plan
-from .network.variants import get_variant, list_models
+from .network.folding import canonical_arrays, fold_norms
+from .network.plan import check_classes, check_side, make_plan
+from .network.variants import get_variant
 from .pictures import recipes
 
 #: Pictures that `Model.predict` hands to the engine at a time.
@@ -41,8 +42,10 @@ def load(
     weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which ship
         with npmnv3 or are in the cache that `npmnv3 fetch` fills
     num_classes : int; default what the weights hold
-    engine : "auto" (the llvm engine if Numba is there), "numba" or "numpy"
-    dtype : "float32" or "float64", of the arithmetic and of the results; float64 is NumPy's
+    engine : "numpy" (the definitions), "numba" (the same as compiled loops), "llvm" (compiled kernels, float32 alone, the
+        quickest) or "auto": llvm for float32 where llvmlite is, for float64 numba where its loops are compiled
+        already (`npmnv3 warmup` does it), else numpy
+    dtype : "float32" or "float64", of the arithmetic and of the results
     threads : int, of the llvm engine; default NPMNV3_THREADS or all cores
     rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in float64
     fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
@@ -57,7 +60,7 @@ def load(
     """
     variant, weights = _resolve(name_or_dump, weights, fetch)
     if num_classes is not None:
-        make_plan(variant or get_variant(list_models()[0]), num_classes)  # refuses a count that is none
+        check_classes(num_classes)
     checked = load_weights(weights, variant, num_classes)
     return Model(checked, engine, dtype, threads=threads, rounded_constants=rounded_constants)
 
@@ -124,6 +127,8 @@ class Model:
     labels : tuple of str, one a class
     preprocess : Preprocess, how `predict` prepares pictures
     plan : tuple of Step, for the network's own input size
+    params : {source's name: array as the source stores it}
+    engine, dtype : what computes, and in what
     """
 
     def __init__(self, weights, engine="auto", dtype="float32", *, threads=None, rounded_constants=False):
@@ -132,16 +137,14 @@ class Model:
         self.preprocess = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
         self._label_source = weights.labels
         self._rounded_constants = rounded_constants
-        self._params = weights.arrays
-        self._engine = make_engine(
-            engine, self.make_plan, weights.arrays, dtype, folded=weights.folded, threads=threads
-        )
+        self.params = weights.arrays
+        self._engine = make_engine(engine, self.plan_for, self.params, dtype, threads=threads)
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 
     def __repr__(self):
         return f"<npmnv3.Model {self.variant.full_name}, {self.num_classes} classes, {self.engine} {self.dtype}>"
 
-    def make_plan(self, side=None, folded=None):
+    def plan_for(self, side=None, folded=None):
         """The steps for an input of (height, width) pixels, default the network's own; `folded` as its weights are."""
         return make_plan(
             self.variant,
@@ -153,18 +156,36 @@ class Model:
 
     @property
     def plan(self):
-        return self.make_plan()
+        return self.plan_for()
 
     @functools.cached_property
     def labels(self):
         return labels.class_names(self._label_source, self.num_classes)
 
+    def arrays(self, dtype="float64", *, folded=None):
+        """The parameters in the operations' layout.
+
+        Parameters
+        ----------
+        dtype : of the arrays
+        folded : bool, with batch norm folded into the layers, in float64; default as the weights are
+
+        Returns
+        -------
+        dict {source's name: (O, I, KH, KW), (C, KH, KW), (O, I) or (C,)}, for the steps of `plan_for(folded=folded)`
+        """
+        if not folded or self.folded:
+            return canonical_arrays(self.plan, self.params, dtype)
+        arrays = canonical_arrays(self.plan, self.params, np.float64)
+        arrays = fold_norms(self.plan, self.plan_for(folded=True), arrays)
+        return {name: array.astype(dtype, copy=False) for name, array in arrays.items()}
+
     @functools.cached_property
-    def _reference(self):
-        """The engine behind `trace`: the fast one does not keep every step's tensor."""
-        if self.engine == "numpy":
+    def _tracer(self):
+        """The engine behind `trace`: llvm does not keep every step's tensor."""
+        if self.engine != "llvm":
             return self._engine
-        return make_engine("numpy", self.make_plan, self._params, self.dtype, folded=self.folded)
+        return make_engine(tracing_engine(self.dtype), self.plan_for, self.params, self.dtype)
 
     def __call__(self, x):
         """Logits.
@@ -199,10 +220,11 @@ class Model:
 
         Returns
         -------
-        dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Always
-        computed by the reference engine, step by step, batch norms apart.
+        dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Step
+        by step, batch norms apart; of a model on the engine llvm, which keeps no tensors, by numba where its loops are
+        compiled already, else by numpy: these two differ in the last bits. Steps that only rename share their memory.
         """
-        return self._reference.trace(self._input(x))
+        return self._tracer.trace(self._input(x))
 
     def profile(self, x, rounds=20):
         """Where the time of one picture goes, in one thread.
@@ -220,10 +242,10 @@ class Model:
         Raises
         ------
         UsageError
-            Another engine than the fast one, or not one picture.
+            Another engine than llvm, or not one picture.
         """
         if not hasattr(self._engine, "profile"):
-            raise UsageError(f"the engine is {self.engine}; profile needs engine='numba'")
+            raise UsageError(f"the engine is {self.engine}; profile needs engine='llvm'")
         x = self._input(x)
         if len(x) != 1:
             raise UsageError(f"x has {len(x)} pictures, expected 1")

@@ -126,9 +126,9 @@ def test_inputs_that_are_none(model, x, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "torch"}, "engine is 'torch', expected one of auto, numba, numpy"),
+        ({"engine": "torch"}, "engine is 'torch', expected one of auto, llvm, numba, numpy"),
         ({"dtype": "float16"}, "dtype is 'float16', expected one of float32, float64"),
-        ({"dtype": "float64", "engine": "numba"}, "computes in float32"),
+        ({"dtype": "float64", "engine": "llvm"}, "computes in float32"),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -31,7 +31,7 @@ def alone(model, tmp_path_factory):
         if os.path.isdir(os.path.join(home, name)):
             os.symlink(os.path.join(home, name), folder / "path" / name)
     freeze(model, folder / "classifier.pyz")
-    npmnv3.write_dump(folder / "dump.npz", model._params, model="ppocr/text_direction", labels=model.labels)
+    npmnv3.write_dump(folder / "dump.npz", model.params, model="ppocr/text_direction", labels=model.labels)
     return folder
 
 
@@ -112,5 +112,5 @@ def test_what_is_missing_is_named(alone, tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0 a JPEG file")
     status, out = cli(alone, "predict", "--weights", alone / "dump.npz", tmp_path / "a.jpg")
     assert status == 1 and "pip install pillow" in out
-    status, out = cli(alone, "predict", "--weights", alone / "dump.npz", "--engine", "numba", EXAMPLES[0])
+    status, out = cli(alone, "predict", "--weights", alone / "dump.npz", "--engine", "llvm", EXAMPLES[0])
     assert status == 2 and "npmnv3[jit]" in out

@@ -9,7 +9,7 @@ import os
 import sys
 
 from .. import __version__
-from ..errors import Npmnv3Error, UsageError
+from ..errors import Npmnv3Error
 
 # fmt: off
 COMMANDS = (
@@ -51,19 +51,3 @@ def _print_any_name():
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def print_table(rows, header, align):
-    """Print rows of texts in columns; `align` is a string of < and >, one a column."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-    for row in (header, *rows):
-        print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())
-
-
-def input_side(numbers, variant):
-    """(height, width) that --side asks for: one number, or two, or none for the network's own."""
-    if numbers is None:
-        return variant.side
-    if len(numbers) > 2:
-        raise UsageError(f"--side takes a side, or height and width, found {len(numbers)} numbers")
-    return tuple((numbers * 2)[:2])

@@ -3,7 +3,8 @@
 import sys
 
 from ..progress import progress_bar
-from .evaluate_command import add_data_arguments, print_json, show_dataset
+from .evaluate_command import add_data_arguments, show_dataset
+from .output import print_json
 
 HELP = "compare two models on pictures: agreement of the first answers, margins, largest logit difference"
 

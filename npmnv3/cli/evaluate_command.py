@@ -1,12 +1,11 @@
 """`npmnv3 evaluate`: accuracy on labelled pictures."""
 
-import json
-import math
 import sys
 
 from ..errors import UsageError
 from ..progress import progress_bar
-from . import print_table
+from .arguments import add_engine, add_json
+from .output import print_json, print_table
 
 HELP = "measure top-1 and top-5 accuracy on labelled pictures, beside the published figures"
 
@@ -35,13 +34,11 @@ def add_arguments(parser):
 def add_data_arguments(parser):
     """What `evaluate` and `agree` share: the pictures, and how they are worked through."""
     parser.add_argument("data", metavar="DATA", help="class folders, a flat folder with --labels, or tar shards")
-    parser.add_argument(
-        "--engine", choices=("auto", "numba", "numpy"), default="auto", help="what computes (default auto)"
-    )
+    add_engine(parser)
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a worker takes at a time (default 32)")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default one more than there are cores)")
     parser.add_argument("--limit", type=int, metavar="N", help="only N pictures, evenly spread over all")
-    parser.add_argument("--json", action="store_true", help="the result as JSON")
+    add_json(parser, "the result as JSON")
 
 
 def run(args):
@@ -89,19 +86,6 @@ def show_dataset(dataset, as_json):
     print(dataset.summary(), file=stream, flush=True)
     for note in dataset.notes:
         print(note, file=stream, flush=True)
-
-
-def print_json(result):
-    """As JSON has it: in ASCII, whatever bytes a file's name has, and null for what is not finite."""
-
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(entry) for key, entry in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(entry) for entry in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    print(json.dumps(plain(result), indent=1, allow_nan=False))
 
 
 def _running(tallies):

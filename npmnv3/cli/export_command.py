@@ -2,15 +2,14 @@
 
 import os
 
-from . import input_side
+from .arguments import add_model, add_side, input_side
 
 HELP = "write a model as an ONNX file: one node a step, weights under their source's names"
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    add_model(parser)
     parser.add_argument("-o", "--output", required=True, metavar="X.onnx", help="the file to write")
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: what the weights hold)")
     norms = parser.add_mutually_exclusive_group()
     norms.add_argument(
@@ -23,7 +22,7 @@ def add_arguments(parser):
         help="keep batch norm apart (default, if the weights have it)",
     )
     parser.add_argument("--dynamic-batch", action="store_true", help="a batch of any size (default: one picture)")
-    parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
+    add_side(parser)
     parser.add_argument("--softmax", action="store_true", help="give probabilities, not logits")
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from ..errors import UsageError, WeightsError
-from . import print_table
+from .output import print_table
 
 HELP = "fetch published weights, check them, and keep them as dumps in the cache"
 

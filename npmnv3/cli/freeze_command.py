@@ -2,14 +2,13 @@
 
 import os
 
-from .predict_command import _files
+from .arguments import add_model, picture_files
 
 HELP = "write a model as one file that classifies pictures with Python and NumPy alone"
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
+    add_model(parser)
     parser.add_argument(
         "--dtype",
         choices=("float16", "float32", "int8-weights"),
@@ -34,7 +33,7 @@ def run(args):
     from ..pictures.recipes import preprocess
 
     model = load(args.model, args.weights, engine="numpy")
-    pictures = list(_files(args.pictures or ()))
+    pictures = list(picture_files(args.pictures or ()))
     inputs = [preprocess(_sound(*picture), model) for picture in pictures] or list(standard_inputs(model))
     freeze(model, args.output, args.dtype, names=args.labels)
     cost = accuracy_cost(model, args.output, inputs)

@@ -2,13 +2,15 @@
 
 import json
 
+from .arguments import add_json
+
 HELP = "tell which network a checkpoint is, from names and shapes, with reasons"
 
 
 def add_arguments(parser):
     parser.add_argument("file", metavar="FILE", help="a checkpoint of any source, or a dump")
     parser.add_argument("--key", metavar="K", help="state dict of a training checkpoint to look at, e.g. model_ema")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_json(parser)
 
 
 def run(args):

@@ -3,11 +3,13 @@
 import json
 import math
 
-from ..network.counts import peak_bytes, plan_counts, step_macs
+from ..engines.memory import peak_bytes
+from ..network.counts import plan_counts, step_macs
 from ..network.plan import make_plan
 from ..network.variants import get_variant
-from . import input_side, print_table
+from .arguments import add_json, add_side, input_side
 from .list_command import describe
+from .output import print_table
 
 HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulates, parameters"
 
@@ -15,8 +17,8 @@ HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulat
 def add_arguments(parser):
     parser.add_argument("model", metavar="MODEL", help="a model's name, see `npmnv3 list`")
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
-    parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_side(parser)
+    add_json(parser)
 
 
 def run(args):
@@ -25,7 +27,7 @@ def run(args):
     plan = make_plan(variant, args.classes, side)
     steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
-    fast = _fast_memory(variant, args.classes, side)
+    llvm = _llvm_memory(variant, args.classes, side)
     if args.json:
         total = {
             "macs": counts.macs,
@@ -33,8 +35,8 @@ def run(args):
             "state_entries": counts.entries,
             "peak_bytes": peak_bytes(plan),
         }
-        if fast:
-            total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes"), fast))
+        if llvm:
+            total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes"), llvm))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
@@ -56,9 +58,9 @@ def run(args):
     print(
         f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32"
     )
-    if fast:
+    if llvm:
         print(
-            f"engine numba: {fast[0]:,} bytes of packed weights, workspace {fast[1]:,} for one picture, {fast[2]:,} a thread for many"
+            f"engine llvm: {llvm[0]:,} bytes of packed weights, workspace {llvm[1]:,} for one picture, {llvm[2]:,} a thread for many"
         )
     return 0
 
@@ -93,7 +95,7 @@ def _geometry(step):
     return f"{step['kernel']}x{step['kernel']}" + (stride if max(strides) > 1 else "") + pad
 
 
-def _fast_memory(variant, classes, side):
+def _llvm_memory(variant, classes, side):
     """(bytes of packed weights, of workspace for one picture, for a batch) of the llvm engine; None where it cannot run."""
     from ..engines.llvm import LlvmEngine, available
 

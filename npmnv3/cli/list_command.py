@@ -5,14 +5,15 @@ import json
 from ..network.counts import matching_rule, plan_counts
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
-from . import print_table
+from .arguments import add_json
+from .output import print_table
 
 HELP = "list the models: source, accuracy, published and true operations and parameters, input"
 
 
 def add_arguments(parser):
     parser.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell wildcards, e.g. 'timm/*'")
-    parser.add_argument("--json", action="store_true", help="one JSON list, one object a model")
+    add_json(parser, "one JSON list, one object a model")
 
 
 def run(args):

@@ -1,48 +1,25 @@
 """`npmnv3 predict`: pictures to classes."""
 
 import json
-import os
 import sys
 
 from ..errors import PictureError
-from ..network.variants import DEFAULT_MODEL
 from ..progress import progress_bar
+from .arguments import add_json, add_model_options, load_model, picture_files
 
 HELP = "classify pictures"
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def add_arguments(parser):
     parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER", help="a folder stands for the pictures in it")
-    add_model_arguments(parser)
+    add_model_options(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes to print (default 5)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line and picture")
-
-
-def add_model_arguments(parser, default=DEFAULT_MODEL):
-    """--model, --weights and --engine, as every command that runs a network takes them."""
-    parser.add_argument(
-        "--model", metavar="M", default=None, help=f"a model's name, or a dump's path (default {default})"
-    )
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
-    parser.add_argument(
-        "--engine", choices=("auto", "numba", "numpy"), default="auto", help="what computes (default auto)"
-    )
-
-
-def load_model(args):
-    """The model that --model, --weights and --engine ask for; a dump alone may say itself which network it is."""
-    from ..model import load
-
-    if args.model is None and args.weights is not None:
-        return load(args.weights, engine=args.engine)
-    return load(args.model or DEFAULT_MODEL, args.weights, engine=args.engine)
+    add_json(parser, "one JSON object a line and picture")
 
 
 def run(args):
     model = load_model(args)
-    files = list(_files(args.pictures))
+    files = list(picture_files(args.pictures))
     results = model.predict_each((path for path, error in files if error is None), args.top)
     failed = 0
     # On a terminal the answers themselves show how far it is.
@@ -53,23 +30,6 @@ def run(args):
             _report(path, result, args.json)
             tell(done)
     return 1 if failed else 0
-
-
-def _files(arguments):
-    """(path, None) for each picture asked for, or (path, PictureError) where there is none."""
-    for argument in arguments:
-        if not os.path.isdir(argument):
-            yield argument, None
-            continue
-        found = sorted(
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(argument)
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-        )
-        if not found:
-            yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
-        yield from ((path, None) for path in found)
 
 
 def _report(path, result, as_json):

@@ -3,7 +3,8 @@
 import json
 
 from ..network.variants import DEFAULT_MODEL
-from . import input_side, print_table
+from .arguments import add_json, add_side, input_side
+from .output import print_table
 
 HELP = "show where the llvm engine's time goes, layer by layer, beside the processor's peak"
 
@@ -15,11 +16,11 @@ def add_arguments(parser):
     parser.add_argument(
         "--weights", metavar="FILE", help="a weight dump (default: random ones: they do not change the time)"
     )
-    parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
+    add_side(parser)
     parser.add_argument(
         "--rounds", type=int, default=50, metavar="N", help="runs, the quickest of which counts (default 50)"
     )
-    parser.add_argument("--json", action="store_true", help="a list of JSON objects")
+    add_json(parser, "a list of JSON objects")
 
 
 def run(args):
@@ -57,4 +58,4 @@ def load_any(args):
     weights = args.weights
     if weights is None and args.model in list_models():
         weights = random_params(make_plan(get_variant(args.model)), np.random.default_rng(0))
-    return load(args.model, weights, engine="numba")
+    return load(args.model, weights, engine="llvm")

@@ -3,20 +3,20 @@
 import os
 
 from ..errors import UsageError
-from . import print_table
+from .arguments import add_model
+from .output import print_table
 
 HELP = "print or write the reference's tensors: preprocessing stages, every step, logits"
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    add_model(parser)
     parser.add_argument(
         "--input", metavar="PICTURE|FILE.npy", required=True, help="a picture, or its preprocessed (N, 3, H, W) floats"
     )
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="write the tensors: .h5 or .npz (default: print a table of them)"
     )
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
     parser.add_argument(
         "--dtype",
         choices=("float64", "float32"),

@@ -1,10 +1,12 @@
 """`npmnv3 vectors`: test vectors of every step, for ports in C, HDL or anything."""
 
+from .arguments import add_model
+
 HELP = "write each step's inputs, parameters and expected output: raw files, C with a checker, or hex for $readmemh"
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    add_model(parser)
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder that is new or empty")
     parser.add_argument(
         "--format", choices=("npy", "bin", "c", "hex"), required=True, help="of the arrays; c brings a checker in C99"
@@ -18,7 +20,6 @@ def add_arguments(parser):
     parser.add_argument(
         "--input", metavar="PICTURE|FILE.npy", help="what the network gets (default standard normal numbers)"
     )
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
     parser.add_argument("--dry-run", action="store_true", help="say how large it would be, and write nothing")
 
 

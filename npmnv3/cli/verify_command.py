@@ -6,18 +6,18 @@ import pathlib
 
 from ..dumps.containers import replacing
 from ..errors import UsageError
+from .arguments import add_json, add_model
 
 HELP = "say where a port parts from the original, by how much, and why"
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    add_model(parser)
     parser.add_argument(
         "port",
         metavar="PORT",
         help="the port's tensors: .npz, HDF5, a folder of .npy or .bin; or an .onnx file, which is run",
     )
-    parser.add_argument("--weights", metavar="FILE", help="a weight dump, HDF5 or .npz")
     parser.add_argument(
         "--input", nargs="+", metavar="PICTURE|FILE.npy", help="what the port was given (default: its own input tensor)"
     )
@@ -37,7 +37,7 @@ def add_arguments(parser):
         "--factor", type=float, metavar="F", help="errors up to F times that rounding are fine (default 10)"
     )
     parser.add_argument("--no-explain", action="store_true", help="measure only, try no faults")
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    add_json(parser, "the report as JSON")
     parser.add_argument("--junit", metavar="FILE", help="write JUnit XML")
     parser.add_argument("--html", metavar="FILE", help="write a page with plots (extra report)")
 

@@ -1,27 +1,33 @@
-"""What runs a plan: the reference engine in NumPy, and the fast one."""
+"""What runs a plan: the plan engine, with NumPy's operations or Numba's, and the llvm engine.
+
+numpy   the definitions: no compiler, float32 and float64, keeps every step's tensor; the oracle
+numba   the same walk with compiled loops: float32 and float64, keeps every step's tensor
+llvm    a compiler of its own, from a plan to commands for hand-made kernels: float32, the quickest
+"""
 
 import functools
+import importlib.util
 import logging
 
 import numpy as np
 
 from ..errors import UsageError, require
 
-ENGINES = ("auto", "numba", "numpy")
+ENGINES = ("auto", "llvm", "numba", "numpy")
 DTYPES = ("float32", "float64")
 
 
-def make_engine(engine, make_plan, params, dtype, *, folded, threads=None):
-    """The engine of this name; "auto" is the fast one where it can serve, and NumPy elsewhere.
+def make_engine(engine, plan_for, params, dtype, *, threads=None):
+    """The engine of this name.
 
     Parameters
     ----------
-    engine : "auto", "numba" or "numpy"
-    make_plan : callable (side, folded) -> tuple of Step; side None is the network's own
+    engine : "llvm", "numba", "numpy" or "auto": llvm for float32 where llvmlite is; for float64 numba where its loops are
+        compiled already; else numpy
+    plan_for : callable (side) -> tuple of Step; side None is the network's own
     params : {source's name: array as the source stores it}
-    dtype : "float32" or "float64"; the llvm engine has only float32
-    folded : bool, the parameters have no norms any more
-    threads : int or None, for the llvm engine
+    dtype : "float32" or "float64"; llvm has only float32
+    threads : int or None, for llvm
 
     Raises
     ------
@@ -32,26 +38,41 @@ def make_engine(engine, make_plan, params, dtype, *, folded, threads=None):
     if str(dtype) not in DTYPES and dtype not in (np.float32, np.float64):
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     dtype = np.dtype(dtype)
-    if engine == "numba":
+    if engine == "auto":
+        engine = _choice(dtype)
+    if engine == "llvm":
         if dtype != np.float32:
-            raise UsageError("the numba engine computes in float32; for float64 take engine='numpy'")
-        require("llvmlite", "jit", "engine='numba'")
-    elif engine == "numpy" or dtype != np.float32 or not _fast_is_here():
-        from .plan_engine import PlanEngine
+            raise UsageError("the llvm engine computes in float32; for float64 take engine='numba' or engine='numpy'")
+        require("llvmlite", "jit", "engine='llvm'")
+        from .llvm import LlvmEngine
 
-        return PlanEngine(make_plan, params, dtype, folded=folded)
-    from .llvm import LlvmEngine
+        return LlvmEngine(plan_for, params, threads=threads)
+    from .plan_engine import PlanEngine
 
-    return LlvmEngine(lambda side: make_plan(side, folded), params, threads=threads)
+    if engine == "numba":
+        require("numba", "jit", "engine='numba'")
+    return PlanEngine(plan_for, params, dtype, name=engine)
+
+
+def tracing_engine(dtype):
+    """The name of the engine that traces where none was asked for: "numba" where that compiles nothing, else "numpy"."""
+    from ..ops.compiled import compiled
+
+    return "numba" if compiled(np.dtype(dtype).name) else "numpy"
+
+
+def _choice(dtype):
+    if dtype != np.float32:
+        return tracing_engine(dtype)
+    return "llvm" if _llvm_is_here() else "numpy"
 
 
 @functools.cache
-def _fast_is_here():
+def _llvm_is_here():
     """Whether the llvm engine can run here; if not it is said, once."""
-    from .llvm import available
-
-    if not available():
+    here = importlib.util.find_spec("llvmlite") is not None
+    if not here:
         logging.getLogger("npmnv3").warning(
-            "npmnv3 computes with NumPy alone; with Numba it is several times faster: pip install 'npmnv3[jit]'"
+            "npmnv3 computes with NumPy alone; with llvmlite it is several times faster: pip install llvmlite numba"
         )
-    return available()
+    return here

@@ -1,44 +1,47 @@
-"""The reference engine: walks a plan with the NumPy operations, a picture at a time.
+"""The plan engine: walks a plan with one set of operations, NumPy's definitions or their Numba twins.
 
 One picture at a time gives a picture the same bits whatever batch it comes in (a matrix product may sum in another order
-for other shapes), and keeps its tensors in the cache. No weight is copied: a step sees the parameters as the model holds
-them, or in the run's dtype for as long as the step takes. With the tensors freed after their last use that makes the
-weights and about three of the largest tensors all that is ever held (`counts.peak_bytes`).
+for other shapes), and keeps its tensors in the cache. In NumPy no weight is copied: a step sees the parameters as the
+model holds them, or in the run's dtype for as long as the step takes. With the tensors freed after their last use that
+makes the weights and about three of the largest tensors all that is ever held (`memory.peak_bytes`).
 """
-
-import functools
 
 import numpy as np
 
-from ..network.folding import norm_line
+from ..network.folding import activations_of_norms, canonical_arrays, norm_line
 from ..network.steps import INPUT
-from ..ops.definitions import apply, plan_room
+from ..network.walk import apply, walk
+from ..ops import definitions
 
 
 class PlanEngine:
-    """Runs a network in NumPy.
+    """Runs a network step by step.
 
     Parameters
     ----------
-    make_plan : callable (side, folded) -> tuple of Step
-    params : {source's name: array as the source stores it}; kept, not copied
-    dtype : float32 or float64. In float32 `run` takes a batch norm as one factor and one offset a channel, in place,
-        which is what makes it quick; float64 is the oracle and takes every step as the plan has it.
-    folded : bool, the parameters themselves have no norms any more
+    plan_for : callable (side or None) -> tuple of Step for an input of (height, width) pixels
+    params : {source's name: array as the source stores it}; NumPy keeps them, Numba its own copies in `dtype`
+    dtype : float32 or float64
+    name : "numpy" or "numba", whose operations
+
+    `run` takes a batch norm as one factor and one offset a channel, in place and in one pass with the activation behind
+    it, which is what makes it quick; but NumPy's float64 is the oracle, and takes every step as the plan has it.
     """
 
-    name = "numpy"
+    def __init__(self, plan_for, params, dtype, *, name="numpy"):
+        self._plan_for, self.name, self.dtype = plan_for, name, np.dtype(dtype)
+        plan = plan_for(None)
+        if name == "numba":
+            from ..ops import loops
 
-    def __init__(self, make_plan, params, dtype, *, folded=False):
-        self._make_plan, self.dtype, self._folded = make_plan, np.dtype(dtype), folded
-        plan = make_plan(None, folded)
-        self._arrays = {
-            param.name: param.to_canonical(np.asarray(params[param.name]))
-            for step in plan
-            for param in step.params
-            if param.role != "count"
-        }
-        self._norms = _norms(plan, self._arrays) if self.dtype == np.float32 else {}
+            self._operations = loops
+            self._arrays = canonical_arrays(plan, params, self.dtype)
+        else:
+            self._operations = definitions
+            self._arrays = canonical_arrays(plan, params)
+        oracle = name == "numpy" and self.dtype == np.float64
+        self._norms = {} if oracle else _norms(plan, self._arrays, self.dtype)
+        self._done = frozenset() if oracle else frozenset(activations_of_norms(plan).values())
 
     def run(self, x):
         """Logits (N, classes) of x (N, 3, H, W)."""
@@ -50,61 +53,58 @@ class PlanEngine:
 
     def trace(self, x):
         """{step's name: (N, ...)} in order of execution, the input first, of x (N, 3, H, W)."""
-        plan = self._make_plan(x.shape[2:], self._folded)
-        keep = frozenset(step.name for step in plan)
-        tensors = {step.name: np.empty((len(x), *step.shape), self.dtype) for step in plan}
-        for i in range(len(x)):
-            run = self._walk(plan, x[i : i + 1], keep, {})
-            for name, tensor in tensors.items():
-                tensor[i] = run[name][0]
-        return {INPUT: x.copy(), **tensors}
+        plan, n = self._plan_for(x.shape[2:]), len(x)
+        tensors = {INPUT: x.copy()} | {step.name: np.empty((n, *step.shape), self.dtype) for step in plan if n != 1}
+        for i in range(n):
+            values = {INPUT: x[i : i + 1]}
+            with _quiet():
+                for step in walk(plan, values, self._run_step):
+                    value = values[step.name]
+                    if n == 1:
+                        tensors[step.name] = value
+                    else:
+                        tensors[step.name][i] = value[0]
+        return tensors
 
     def _each(self, x, index):
         """The output of the plan's step of this index, a picture at a time."""
-        plan = self._make_plan(x.shape[2:], self._folded)
+        plan = self._plan_for(x.shape[2:])
         wanted = plan[index]
         out = np.empty((len(x), *wanted.shape), self.dtype)
         for i in range(len(x)):
-            out[i] = self._walk(plan, x[i : i + 1], frozenset([wanted.name]), self._norms)[wanted.name][0]
+            values = {INPUT: x[i : i + 1]}
+            with _quiet():
+                for step in walk(plan, values, self._run_quickly):
+                    if step is wanted:
+                        break
+            out[i] = values[wanted.name][0]
         return out
 
-    def _walk(self, plan, x, keep, norms):
-        """Run a plan on x and give back the tensors in `keep` (and the input); the others are dropped after their last use."""
-        tensors, room = {INPUT: x}, plan_room(plan)
-        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN pass through, as in the frameworks
-            for step, done in zip(plan, _last_uses(plan)):
-                inputs = [tensors[name] for name in step.inputs]
-                if step.name in norms:
-                    tensors[step.name] = _rescale(*inputs, *norms[step.name])
-                else:
-                    params = {
-                        p.name: np.asarray(self._arrays[p.name], self.dtype)
-                        for p in step.params
-                        if p.name in self._arrays
-                    }
-                    tensors[step.name] = apply(step, inputs, params, room)
-                for name in done:
-                    if name not in keep and name != INPUT:
-                        del tensors[name]
-        return tensors
+    def _run_step(self, step, inputs):
+        arrays = {p.name: np.asarray(self._arrays[p.name], self.dtype) for p in step.params if p.name in self._arrays}
+        return apply(step, inputs, arrays, self._operations)
+
+    def _run_quickly(self, step, inputs):
+        """The same, where nobody looks at what a layer gives to its norm, nor a norm to its activation."""
+        if step.name in self._norms:
+            factor, offset, act = self._norms[step.name]
+            return self._operations.norm_act(inputs[0], factor, offset, act=act)
+        if step.name in self._done:
+            return inputs[0]
+        return self._run_step(step, inputs)
 
 
-@functools.lru_cache(maxsize=64)
-def _last_uses(plan):
-    """For each step, the tensors that nothing after it needs."""
-    last = {name: index for index, step in enumerate(plan) for name in step.inputs}
-    return tuple(tuple(name for name in set(step.inputs) if last[name] == index) for index, step in enumerate(plan))
+def _quiet():
+    """Infinity and NaN pass through, as in the frameworks."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
-def _norms(plan, arrays):
-    """{batch norm's name: (factor, offset)}, a float32 a channel, computed in float64."""
-    lines = {step.name: norm_line(step, arrays) for step in plan if step.op == "batch_norm"}
-    return {name: tuple(values.astype(np.float32) for values in line) for name, line in lines.items()}
-
-
-def _rescale(x, factor, offset):
-    """x * factor + offset, a channel at a time, in place: nothing but the norm needs the layer's own output."""
-    axes = (-1, *(1,) * (x.ndim - 2))
-    x *= factor.reshape(axes)
-    x += offset.reshape(axes)
-    return x
+def _norms(plan, arrays, dtype):
+    """{batch norm's name: (factor, offset, activation)}: a number a channel, computed in float64."""
+    ops = {step.name: step.op for step in plan}
+    acts = {norm: ops[name] for norm, name in activations_of_norms(plan).items()}
+    return {
+        step.name: (*(values.astype(dtype) for values in norm_line(step, arrays)), acts.get(step.name, ""))
+        for step in plan
+        if step.op == "batch_norm"
+    }

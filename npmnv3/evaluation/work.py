@@ -118,7 +118,7 @@ def _checked(network):
     if network.fingerprint != fingerprint(model):
         raise UsageError(
             f"{network.title} gives other bits on {platform.node()} than on the machine that gives out the work; "
-            f"all need the same weights file, versions of npmnv3 and numba, and kind of processor"
+            f"all need the same weights file, versions of npmnv3 and its packages, and kind of processor"
         )
     return model
 

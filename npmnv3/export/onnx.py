@@ -13,7 +13,6 @@ import numpy as np
 from .. import __version__
 from ..dumps.containers import replacing
 from ..errors import UsageError, WeightsError, require
-from ..network.folding import canonical_arrays, fold_norms
 from ..network.steps import INPUT
 
 OPSET = 17
@@ -63,10 +62,7 @@ def export_onnx(model, path, *, side=None, folded=None, dynamic_batch=False, sof
         raise UsageError(
             f"the batch norms of {model.variant.full_name} cannot be kept: its weights have them folded already"
         )
-    stored_plan, plan = model.make_plan(side), model.make_plan(side, folded)
-    arrays = canonical_arrays(stored_plan, model._params, np.float64)
-    if folded and not model.folded:
-        arrays = fold_norms(stored_plan, plan, arrays)
+    plan, arrays = model.plan_for(side, folded), model.arrays(folded=folded)
     proto = plan_to_onnx(plan, arrays, side or model.variant.side, batch="N" if dynamic_batch else 1, softmax=softmax)
     metadata = _metadata(model, folded)
     proto.doc_string = (

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..dumps.containers import archive_member, replacing
 from ..errors import UsageError, WeightsError
-from ..network.folding import canonical_arrays, fold_norms
 from .compose import layer_shapes, module_source
 
 STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
@@ -45,7 +44,7 @@ def freeze(model, path, dtype="float16", *, names=False):
     kind = os.path.splitext(path)[1]
     if kind not in (".pyz", ".py"):
         raise UsageError(f"{path}: ends in {kind!r}, expected .pyz or .py")
-    plan = model.make_plan(model.preprocess.side, folded=True)
+    plan = model.plan_for(model.preprocess.side, folded=True)
     weights = pack(folded_layers(model), dtype)
     own = isinstance(model.attributes.get("labels"), list)
     labels = model.labels if own or names else None
@@ -60,10 +59,7 @@ def freeze(model, path, dtype="float16", *, names=False):
 
 def folded_layers(model):
     """{layer's name: (weight, bias)}, float64 in the operations' layout, batch norm folded; zeros where there is no bias."""
-    plan, folded = model.make_plan(), model.make_plan(folded=True)
-    arrays = canonical_arrays(plan, model._params, np.float64)
-    if not model.folded:
-        arrays = fold_norms(plan, folded, arrays)
+    folded, arrays = model.plan_for(folded=True), model.arrays(folded=True)
     layers = [step for step in folded if step.param("weight")]
     weights = [arrays[step.param("weight").name] for step in layers]
     biases = [arrays[step.param("bias").name] if step.param("bias") else np.zeros(step.shape[0]) for step in layers]

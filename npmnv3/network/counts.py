@@ -89,32 +89,3 @@ def matching_rule(published_mflops, counts):
         if round(count / 1e6, digits) == round(published_mflops, digits):
             return rule
     return ""
-
-
-def peak_bytes(plan, itemsize=4):
-    """Memory that the NumPy engine takes for tensors at its fullest moment.
-
-    Parameters
-    ----------
-    plan : tuple of Step
-    itemsize : int, bytes of a number: 4 for float32, 8 for float64
-
-    Returns
-    -------
-    int, bytes for one picture, beside the weights and the picture itself: the tensors that are still needed, the one that
-    is being made, and what its operation works on. Batch norms and the operations that only rename work in place.
-    """
-    from ..ops.definitions import plan_room, workspace  # NumPy, which counting alone does not need
-
-    last = {name: index for index, step in enumerate(plan) for name in step.inputs}
-    room = plan_room(plan)
-    owner = {}  # tensor -> the one whose memory it has
-    peak, held = 0, {}  # tensor that owns memory -> elements
-    for index, step in enumerate(plan):
-        shared = step.op in ("batch_norm", "identity")
-        owner[step.name] = owner[step.inputs[0]] if shared else step.name
-        held[owner[step.name]] = math.prod(step.shape)
-        peak = max(peak, sum(held.values()) + workspace(step, room))
-        needed = {owner[name] for name in owner if last.get(name, len(plan)) > index}
-        held = {name: size for name, size in held.items() if name in needed}
-    return peak * itemsize

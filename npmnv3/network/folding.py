@@ -1,16 +1,28 @@
-"""Fold batch norm into the layers before it, in float64."""
+"""Batch norm at inference: a factor and an offset a channel, which fold into the layers before it, in float64."""
 
 import numpy as np
 
 
-def canonical_arrays(plan, params, dtype):
-    """The parameters of a plan in the operations' layout: {name: array of `dtype`}; counters, which no operation uses, are left out."""
-    return {
-        param.name: np.ascontiguousarray(param.to_canonical(np.asarray(params[param.name])), dtype)
+def canonical_arrays(plan, params, dtype=None):
+    """The parameters of a plan in the operations' layout; counters, which no operation uses, are left out.
+
+    Parameters
+    ----------
+    plan : tuple of Step
+    params : {source's name: array as the source stores it}
+    dtype : of the result; default as they are, as views that hold no memory of their own
+
+    Returns
+    -------
+    {source's name: array}
+    """
+    arrays = {
+        param.name: param.to_canonical(np.asarray(params[param.name]))
         for step in plan
         for param in step.params
         if param.role != "count"
     }
+    return arrays if dtype is None else {name: np.ascontiguousarray(a, dtype) for name, a in arrays.items()}
 
 
 def norm_line(norm, arrays):
@@ -29,6 +41,21 @@ def norm_line(norm, arrays):
     gamma, beta, mean, variance = (np.asarray(arrays[norm.param(role).name], np.float64) for role in roles)
     factor = gamma / np.sqrt(variance + norm.eps)
     return factor, beta - mean * factor
+
+
+def activations_of_norms(plan):
+    """{batch norm's name: name of the activation that is all that reads it}, which can be done in one pass with it."""
+    readers = {}
+    for step in plan:
+        for name in step.inputs:
+            readers.setdefault(name, []).append(step)
+    norms = (step.name for step in plan if step.op == "batch_norm")
+    return {
+        name: step.name
+        for name in norms
+        for step in readers.get(name, ())
+        if step.op in ("relu", "hard_swish") and len(readers[name]) == 1
+    }
 
 
 def scale_outputs(weight, factor):

@@ -68,11 +68,17 @@ def make_plan(variant, num_classes=None, side=None, *, folded=False, rounded_con
     UsageError
         A class count below 1, or an input too small.
     """
-    num_classes = variant.num_classes if num_classes is None else _whole("num_classes", num_classes)
-    if num_classes < 1:
-        raise UsageError(f"num_classes is {num_classes}, expected 1 or more")
+    num_classes = variant.num_classes if num_classes is None else check_classes(num_classes)
     side = variant.side if side is None else check_side(variant, side)
     return _make_plan(variant, num_classes, side, bool(folded), bool(rounded_constants))
+
+
+def check_classes(num_classes):
+    """`num_classes` as an int, or UsageError if no network can have so many."""
+    num_classes = _whole("num_classes", num_classes)
+    if num_classes < 1:
+        raise UsageError(f"num_classes is {num_classes}, expected 1 or more")
+    return num_classes
 
 
 def check_side(variant, side):

@@ -3,21 +3,24 @@
 from dataclasses import dataclass
 
 # fmt: off
-OPS = (                    # parameters by role            fields used
-    "conv2d",              # weight (O, I, KH, KW), bias   stride, pad
-    "depthwise_conv2d",    # weight (C, KH, KW), bias      stride, pad
-    "pointwise_conv2d",    # weight (O, I), bias
-    "linear",              # weight (O, I), bias           on (C,) vectors
-    "batch_norm",          # gamma, beta, mean, variance   eps; count is stored by torch and never used
-    "relu", "hard_swish",
-    "hard_sigmoid",        #                               slope: clip(slope * x + 0.5, 0, 1)
-    "global_avg_pool",     # (C, H, W) -> (C,)
-    "max_pool2d",          #                               kernel = stride, no padding
-    "scale",               #                               factor
-    "mul",                 # (C, H, W) times a gate (C,)
-    "add",
-    "identity",            # another name for its input
-)
+#: operation -> (roles of its parameters, fields of the step that it takes). Weights are (O, I, KH, KW) for conv2d,
+#: (C, KH, KW) for depthwise_conv2d, (O, I) elsewhere; all other parameters have one number a channel.
+OPS = {
+    "conv2d":           (("weight", "bias"), ("stride", "pad")),
+    "depthwise_conv2d": (("weight", "bias"), ("stride", "pad")),
+    "pointwise_conv2d": (("weight", "bias"), ()),
+    "linear":           (("weight", "bias"), ()),                           # on (C,) vectors
+    "batch_norm":       (("gamma", "beta", "mean", "variance"), ("eps",)),  # torch stores a count, which is never used
+    "relu":             ((), ()),
+    "hard_swish":       ((), ()),
+    "hard_sigmoid":     ((), ("slope",)),                                   # clip(slope * x + 0.5, 0, 1)
+    "global_avg_pool":  ((), ()),                                           # (C, H, W) -> (C,)
+    "max_pool2d":       ((), ("kernel",)),                                  # kernel = stride, no padding
+    "scale":            ((), ("factor",)),
+    "mul":              ((), ()),                                           # (C, H, W) times a gate (C,)
+    "add":              ((), ()),
+    "identity":         ((), ()),                                           # another name for its input
+}
 # fmt: on
 
 INPUT = "input"  # the name by which a step refers to the picture

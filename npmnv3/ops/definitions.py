@@ -23,7 +23,7 @@ def pad2d(x, pad):
     return out
 
 
-def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), room=ROOM):
+def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     """Correlate all channels with a bank of kernels.
 
     Parameters
@@ -33,7 +33,6 @@ def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), room=ROOM):
     bias : (O,), dtype of x, or None
     stride : (height, width), pixels
     pad : (top, bottom, left, right), pixels of zeros
-    room : numbers to work on at a time: a band of rows
 
     Returns
     -------
@@ -42,7 +41,7 @@ def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), room=ROOM):
     (n, _, h, w), (o, c, kh, kw), (sh, sw) = x.shape, weight.shape, stride
     oh, ow = (h + pad[0] + pad[1] - kh) // sh + 1, (w + pad[2] + pad[3] - kw) // sw + 1
     out = np.empty((n, o, oh, ow), x.dtype)
-    band = max(1, room // (n * _conv2d_row(weight.shape, ow, stride)))
+    band = max(1, _room(x.shape[1:], out.shape[1:]) // _conv2d_row(weight.shape, ow, stride))
     for top in range(0, oh, band):
         part = out[:, :, top : top + band]
         first, last = top * sh - pad[0], (top + part.shape[2] - 1) * sh - pad[0] + kh
@@ -77,7 +76,7 @@ def pointwise_conv2d(x, weight, bias=None):
     return _add_bias(np.matmul(weight, x.reshape(n, c, h * w)).reshape(n, -1, h, w), bias)
 
 
-def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), room=ROOM):
+def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     """Correlate each channel with its own kernel.
 
     Parameters
@@ -87,7 +86,6 @@ def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), r
     bias : (C,), dtype of x, or None
     stride : (height, width), pixels
     pad : (top, bottom, left, right), pixels of zeros
-    room : numbers to work on at a time: a group of channels
 
     Returns
     -------
@@ -99,7 +97,7 @@ def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0), r
     oh = (h + pad[0] + pad[1] - weight.shape[1]) // stride[0] + 1
     ow = (w + pad[2] + pad[3] - weight.shape[2]) // stride[1] + 1
     out = np.empty((n, c, oh, ow), x.dtype)
-    group = max(1, room // _depthwise_channel((oh, ow), weight.shape[1:], stride))
+    group = max(1, _room(x.shape[1:], out.shape[1:]) // _depthwise_channel((oh, ow), weight.shape[1:], stride))
     for i in range(n):
         for c0 in range(0, c, group):
             part = slice(c0, c0 + group)
@@ -160,6 +158,31 @@ def batch_norm(x, gamma, beta, mean, variance, *, eps):
     return (x - mean.reshape(axes)) * scale.reshape(axes) + beta.reshape(axes)
 
 
+def norm_act(x, factor, offset, *, act):
+    """A batch norm as inference has it, x * factor + offset a channel, then an activation; IN PLACE, and the quicker way.
+
+    Parameters
+    ----------
+    x : (N, C, H, W) or (N, C); is overwritten
+    factor, offset : (C,), dtype of x; see `network.folding.norm_line`
+    act : "" (none), "relu" or "hard_swish"
+
+    Returns
+    -------
+    x
+    """
+    axes = (-1, *(1,) * (x.ndim - 2))
+    x *= factor.reshape(axes)
+    x += offset.reshape(axes)
+    if act == "relu":
+        np.maximum(x, 0, out=x)
+    elif act == "hard_swish":
+        clipped = x + 3
+        x *= np.clip(clipped, 0, 6, out=clipped)
+        x /= 6
+    return x
+
+
 def relu(x):
     """max(x, 0); NaN stays NaN."""
     return np.maximum(x, 0)
@@ -215,60 +238,29 @@ def identity(x):
     return x
 
 
-# fmt: off
-#: operation -> (function, roles of its parameters, fields of the step that it takes, and `room`)
-OPERATIONS = {
-    "conv2d":           (conv2d,           ("weight", "bias"), ("stride", "pad", "room")),
-    "depthwise_conv2d": (depthwise_conv2d, ("weight", "bias"), ("stride", "pad", "room")),
-    "pointwise_conv2d": (pointwise_conv2d, ("weight", "bias"), ()),
-    "linear":           (linear,           ("weight", "bias"), ()),
-    "batch_norm":       (batch_norm,       ("gamma", "beta", "mean", "variance"), ("eps",)),
-    "relu":             (relu,             (), ()),
-    "hard_swish":       (hard_swish,       (), ()),
-    "hard_sigmoid":     (hard_sigmoid,     (), ("slope",)),
-    "global_avg_pool":  (global_avg_pool,  (), ()),
-    "max_pool2d":       (max_pool2d,       (), ("kernel",)),
-    "scale":            (scale,            (), ("factor",)),
-    "mul":              (mul,              (), ()),
-    "add":              (add,              (), ()),
-    "identity":         (identity,         (), ()),
-}
-# fmt: on
+# How much the convolutions work on at a time
 
 
-def apply(step, inputs, arrays, room=ROOM):
-    """Run one step.
+def _room(shape, out):
+    """Numbers to work on at a time: fewer than the larger map (C, H, W) has, so that memory stays small as well."""
+    return min(ROOM, max(math.prod(shape), math.prod(out)) * 3 // 4)
+
+
+def conv2d_scratch(shape, weight, out, stride):
+    """Numbers that `conv2d` holds for a picture beside input and output.
 
     Parameters
     ----------
-    step : Step
-    inputs : sequence of arrays, one for each of `step.inputs`, with the batch axis
-    arrays : {parameter's name: array}, in the operations' own layout (`Param.to_canonical`) and the inputs' dtype
-    room : numbers that a convolution may work on at a time, beside its input and output
-
-    Returns
-    -------
-    (N, *step.shape), dtype of the inputs
+    shape, weight, out : of the input (C, H, W), the weight (O, C, KH, KW) and the output (O, OH, OW)
+    stride : (height, width), pixels
     """
-    function, roles, fields = OPERATIONS[step.op]
-    params = [arrays[param.name] for role in roles if (param := step.param(role))]
-    return function(*inputs, *params, **{name: room if name == "room" else getattr(step, name) for name in fields})
+    row = _conv2d_row(weight, out[2], stride)
+    return min(out[1], max(1, _room(shape, out) // row)) * row + weight[1] * weight[2] * (
+        out[2] * stride[1] + weight[3]
+    )
 
 
-def plan_room(plan):
-    """What `room` keeps a whole run within three of the plan's largest tensors: two lie before and behind an operation."""
-    return min(ROOM, max(math.prod(step.shape) for step in plan) // 2)
-
-
-def workspace(step, room=ROOM):
-    """Numbers that `apply` works on for one picture, at most, beside the step's input and output."""
-    if step.op == "conv2d":
-        _, c, kh, kw = shape = step.param("weight").canonical
-        ow = step.shape[2]
-        row = _conv2d_row(shape, ow, step.stride)
-        return min(step.shape[1], max(1, room // row)) * row + c * kh * (ow * step.stride[1] + kw)
-    if step.op == "depthwise_conv2d":
-        c, *side = step.shape
-        channel = _depthwise_channel(side, (step.kernel, step.kernel), step.stride)
-        return min(c, max(1, room // channel)) * channel
-    return 0
+def depthwise_conv2d_scratch(shape, weight, out, stride):
+    """The same of `depthwise_conv2d`; weight is (C, KH, KW)."""
+    channel = _depthwise_channel(out[1:], weight[1:], stride)
+    return min(out[0], max(1, _room(shape, out) // channel)) * channel

@@ -68,7 +68,7 @@ def pick_input(model, given, port):
     if len({array.shape[1:] for array in arrays}) > 1:
         raise UsageError(f"the inputs have different sizes: {sorted({array.shape[1:] for array in arrays})}")
     x = np.concatenate(arrays)
-    model.make_plan(x.shape[2:])  # refuses a size that is too small
+    model.plan_for(x.shape[2:])  # refuses a size that is too small
     return Input(x, pictures if len(pictures) == len(x) else None, side=side)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ..network.steps import INPUT
+from ..network.walk import apply
 from ..ops import definitions
 
 
@@ -110,11 +111,11 @@ EXTRA = {
 
 
 def run_step(step, inputs, arrays):
-    """Run a step of a plan, faulty or not; as `ops.reference.apply`. Infinity and NaN pass through."""
+    """Run a step of a plan, faulty or not; as `network.walk.apply`. Infinity and NaN pass through."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         if step.op in EXTRA:
             return EXTRA[step.op](step, *inputs)
-        return definitions.apply(step, inputs, arrays)
+        return apply(step, inputs, arrays, definitions)
 
 
 def _with_shapes(plan, input_shape):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..network.steps import INPUT
+from ..network.walk import walk
 from .net import run_step
 from .tensors import sketch
 
@@ -63,17 +64,16 @@ def trace(net, arrays, x, precision="float64", forced=None, keep=None):
     forced = forced or {}
     given = {INPUT: rounded(x, precision)}
     values = {INPUT: rounded(forced.get(INPUT, x), precision)}
-    last = {name: index for index, step in enumerate(net.plan) for name in step.inputs}
-    for index, step in enumerate(net.plan):
-        inputs = [values[name] for name in step.inputs]
+
+    def run(step, inputs):
         plain = PLAIN.get(step.op) if precision != "float64" else None
-        given[step.name] = rounded(plain(step, arrays, *inputs) if plain else run_step(step, inputs, arrays), precision)
-        values[step.name] = rounded(forced[step.name], precision) if step.name in forced else given[step.name]
-        for name in set(step.inputs):
-            if last[name] == index:
-                del values[name]
-                if keep is not None and name not in keep:
-                    del given[name]
+        return rounded(plain(step, arrays, *inputs) if plain else run_step(step, inputs, arrays), precision)
+
+    for step in walk(net.plan, values, run):
+        if keep is None or step.name in keep:
+            given[step.name] = values[step.name]
+        if step.name in forced:
+            values[step.name] = rounded(forced[step.name], precision)
     return given
 
 

@@ -7,6 +7,7 @@ steps between two given ones answer together, and with the logits alone the whol
 from collections import ChainMap
 
 from ..network.steps import INPUT
+from ..network.walk import walk
 from .net import block_of, run_step
 from .tensors import sketch
 
@@ -74,33 +75,33 @@ class PortRun:
         return [self._walk(net, base=False, doubtful=which, hopeless=hopeless) for which in walks]
 
     def _walk(self, net, base, doubtful=(), hopeless=None):
-        values, errors, taken = {}, {}, set()
-        values[INPUT] = self._input(net, errors, base)
+        errors, taken, clean = {}, set(), set()
+        values = {INPUT: self._input(net, errors, base)}
         arrays = ChainMap({name: make(self.arrays) for name, make in net.arrays.items()}, self.arrays)
-        last = {name: i for i, step in enumerate(net.plan) for name in step.inputs}
-        for index, step in enumerate(net.plan):
-            if not base and step.name not in doubtful and self._is_clean(step, values):
-                values[step.name] = self._values[step.name]
+
+        def run(step, inputs):
+            if not base and step.name not in doubtful and self._is_clean(step, inputs):
+                clean.add(step.name)
+                return self._values[step.name]
+            return run_step(step, inputs, arrays)
+
+        for step in walk(net.plan, values, run, keep={INPUT, *net.steps} if base else ()):
+            if step.name in clean:
                 if step.name in self.views:
                     taken.add(self.views[step.name].tensor.name)
                 continue
-            predicted = run_step(step, [values[name] for name in step.inputs], arrays)
-            view = self._observed(step, predicted, taken, base)
-            values[step.name] = predicted
-            if view is not None:
-                name, error = view.tensor.name, view.error(predicted)
-                errors[name] = error
-                if not base and hopeless(errors):
-                    break
-                # A tensor that a fault does not bring nearer may be another step's under that fault.
-                if base or error < max(GOOD, 0.5 * self.base[name]):
-                    taken.add(name)
-                    if view.finite is None:
-                        values[step.name] = view.data
-            if not base:
-                for name in step.inputs:
-                    if last[name] == index:
-                        values.pop(name, None)
+            view = self._observed(step, values[step.name], taken, base)
+            if view is None:
+                continue
+            name, error = view.tensor.name, view.error(values[step.name])
+            errors[name] = error
+            if not base and hopeless(errors):
+                break
+            # A tensor that a fault does not bring nearer may be another step's under that fault.
+            if base or error < max(GOOD, 0.5 * self.base[name]):
+                taken.add(name)
+                if view.finite is None:
+                    values[step.name] = view.data
         if base:
             self._values = values
             return {**dict.fromkeys((t.name for t in self.free), 1.0), **errors}
@@ -119,9 +120,11 @@ class PortRun:
             return view.data
         return self._values[INPUT]
 
-    def _is_clean(self, step, values):
+    def _is_clean(self, step, inputs):
         """Whether a step and all that it gets are as in the base walk."""
-        return self._steps.get(step.name) == step and all(values.get(n) is self._values[n] for n in step.inputs)
+        if self._steps.get(step.name) != step:
+            return False
+        return all(value is self._values[name] for name, value in zip(step.inputs, inputs))
 
     def _observed(self, step, predicted, taken, base):
         """The port's tensor that is this step's output, if it gave one.

@@ -7,7 +7,6 @@ import numpy as np
 from ..engines.blas import one_thread
 from ..errors import UsageError
 from ..model import Model, load
-from ..network.folding import canonical_arrays
 from ..network.steps import INPUT
 from . import noise
 from .changes.inputs import input_changes
@@ -84,9 +83,9 @@ class _Bench:
     def __init__(self, model, given, tensors, mapping):
         self.model, self.given = model, given
         self.all_tensors, self.stages = split_stages(tensors)
-        plan = model.make_plan(given.x.shape[2:])
+        plan = model.plan_for(given.x.shape[2:])
         self.net = Net(with_probabilities(plan), given.x.shape[1:])
-        self.exact = canonical_arrays(plan, model._params, np.float64)
+        self.exact = model.arrays()
         self.arrays = {name: array.astype(np.float32) for name, array in self.exact.items()}
         self.mapping = mapping
         self.logits = None

@@ -397,6 +397,4 @@ def test_big_endian_weights_are_used_in_the_machines_order(tmp_path):
     np.savez(tmp_path / "big.npz", **turned)
     for weights in (turned, tmp_path / "big.npz"):
         model = npmnv3.load(MODEL, weights, engine="numpy")
-        assert all(
-            array.dtype.isnative and np.array_equal(array, params[name]) for name, array in model._params.items()
-        )
+        assert all(array.dtype.isnative and np.array_equal(array, params[name]) for name, array in model.params.items())

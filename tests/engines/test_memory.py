@@ -5,10 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from random_networks import random_params
+from random_networks import plan_maker, random_params
 
+from npmnv3.engines.memory import peak_bytes
 from npmnv3.engines.plan_engine import PlanEngine
-from npmnv3.network.counts import peak_bytes
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
 from npmnv3.ops import definitions
@@ -47,7 +47,7 @@ def test_computed_peak_is_the_measured_one(name, side):
     variant = get_variant(name)
     plan = make_plan(variant, side=side)
     params = random_params(plan, np.random.default_rng(0))
-    engine = PlanEngine(lambda side, folded: make_plan(variant, side=side, folded=folded), params, np.float32)
+    engine = PlanEngine(plan_maker(variant), params, np.float32)
     x = np.random.default_rng(1).standard_normal((1, 3, *(side or variant.side))).astype(np.float32)
     engine.run(x)  # what is made once and kept
     tracemalloc.start()
@@ -66,7 +66,7 @@ def test_weights_are_held_once(name):
     variant = get_variant(name)
     params = random_params(make_plan(variant), np.random.default_rng(0))
     tracemalloc.start()
-    engine = PlanEngine(lambda side, folded: make_plan(variant, side=side, folded=folded), params, np.float32)
+    engine = PlanEngine(plan_maker(variant), params, np.float32)
     held = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert held < 0.05 * sum(array.nbytes for array in params.values()), f"{held:,} bytes beside the parameters"
@@ -74,22 +74,26 @@ def test_weights_are_held_once(name):
 
 
 @pytest.mark.parametrize("room", [1, 500, 1 << 18])
-def test_room_changes_no_bit_of_a_depthwise_convolution(room):
+def test_room_changes_no_bit_of_a_depthwise_convolution(room, monkeypatch):
     rng = np.random.default_rng(2)
     x, weight = rng.standard_normal((2, 9, 13, 11)), rng.standard_normal((9, 5, 5))
     for stride in ((1, 1), (2, 1), (2, 2)):
-        found = definitions.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3), room=room)
-        assert np.array_equal(found, definitions.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3)))
+        expected = definitions.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3))
+        with monkeypatch.context() as patched:
+            patched.setattr(definitions, "ROOM", room)
+            found = definitions.depthwise_conv2d(x, weight, stride=stride, pad=(2, 2, 1, 3))
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("room", [1, 500, 1 << 18])
-def test_bands_of_a_convolution_meet(room):
+def test_bands_of_a_convolution_meet(room, monkeypatch):
     """Small whole numbers: every order of the sums is exact."""
+    monkeypatch.setattr(definitions, "ROOM", room)
     rng = np.random.default_rng(3)
     x, weight = rng.integers(-9, 9, (2, 3, 13, 11)).astype(float), rng.integers(-9, 9, (4, 3, 3, 3)).astype(float)
     for stride in ((1, 1), (2, 2)):
         for pad in ((1, 1, 1, 1), (0, 1, 0, 1), (5, 4, 0, 2)):
-            found = definitions.conv2d(x, weight, stride=stride, pad=pad, room=room)
+            found = definitions.conv2d(x, weight, stride=stride, pad=pad)
             padded = np.pad(x, ((0, 0), (0, 0), pad[:2], pad[2:]))
             taps = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))[
                 :, :, :: stride[0], :: stride[1]

@@ -62,12 +62,12 @@ def test_every_tensor_of_every_network(name, folded, tmp_path):
     proto = export_onnx(model, tmp_path / "x.onnx", side=side, folded=folded)
     onnx.checker.check_model(str(tmp_path / "x.onnx"), full_check=True)
     found, expected = run_all(proto, x), model.trace(x)
-    normed = {step.inputs[0] for step in model.make_plan(side) if step.op == "batch_norm"} if folded else ()
-    for step in model.make_plan(side, folded):
+    normed = {step.inputs[0] for step in model.plan_for(side) if step.op == "batch_norm"} if folded else ()
+    for step in model.plan_for(side, folded):
         if step.name in normed:  # a folded layer gives what its norm gave
             continue
         assert_close(step.name, found[step.name].reshape(1, *step.shape), expected[step.name])
-    extra = set(found) - {step.name for step in model.make_plan(side, folded)}
+    extra = set(found) - {step.name for step in model.plan_for(side, folded)}
     assert extra == {"pool.map"}, "a tensor that is no step's"
 
 
@@ -99,7 +99,7 @@ def test_kept_weights_are_the_sources_bit_for_bit(tmp_path):
     assert set(stored) == {name for name in shapes if not name.endswith("num_batches_tracked")}
     for name, array in stored.items():
         assert array.shape == shapes[name] and array.dtype == np.float32, name
-        assert array.tobytes() == model._params[name].tobytes(), name
+        assert array.tobytes() == model.params[name].tobytes(), name
 
 
 def test_graph_is_plain(tmp_path):
@@ -177,7 +177,7 @@ def test_wrong_use_leaves_nothing(tmp_path):
         export_onnx(model, tmp_path / "x.onnx", side=(31, 40))
     with pytest.raises(npmnv3.WeightsError, match="nowhere.*cannot be written"):
         export_onnx(model, tmp_path / "nowhere" / "x.onnx")
-    params = {name: array.astype(np.float64) for name, array in model._params.items()}
+    params = {name: array.astype(np.float64) for name, array in model.params.items()}
     params["features.0.0.weight"][0, 0, 0, 0] = 1e300
     large = npmnv3.load(SMALL, params, engine="numpy", dtype="float64")
     with pytest.raises(npmnv3.WeightsError, match="features.0.0.weight has values beyond float32's range"):

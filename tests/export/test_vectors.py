@@ -12,7 +12,8 @@ import npmnv3
 from npmnv3.cli import vectors_command
 from npmnv3.errors import UsageError
 from npmnv3.export.vectors import make_kit, write_kit
-from npmnv3.ops.definitions import apply
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
 
 MODEL = "ppocr/text_direction"
 SOME = "stem*,blocks.3.*,pool,max_pool,logits"
@@ -29,7 +30,7 @@ def test_each_step_gives_its_expected_output(model, dtype):
     assert [s.name for s in kit.steps] == [s.name for s in model.plan]
     for step in kit.steps:
         params = {p.name: kit.vectors[f"{step.name}/{p.role}"].value for p in step.params if p.role != "count"}
-        found = apply(step, [kit.vectors[name].value[None] for name in step.inputs], params)[0]
+        found = apply(step, [kit.vectors[name].value[None] for name in step.inputs], params, definitions)[0]
         error = np.abs(found - kit.vectors[step.name].value)
         place = np.unravel_index(int(error.argmax()), error.shape)
         assert error.max() <= kit.tolerances[step.name], f"{step.name}: off by {error.max():.3g} at {place}"

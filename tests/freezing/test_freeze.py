@@ -62,7 +62,7 @@ def test_every_network_freezes_to_what_it_computes(name, tmp_path):
     model, path = random_model(name), tmp_path / "classifier.pyz"
     freeze(model, path, "float32")
     x = np.random.default_rng(1).standard_normal((3, *model.variant.side)).astype(np.float32)
-    expected = npmnv3.load(name, model._params, 11, engine="numpy", dtype="float64")(x[None])[0]
+    expected = npmnv3.load(name, model.params, 11, engine="numpy", dtype="float64")(x[None])[0]
     rounding, _ = worst(model(x[None])[0], expected)
     error, message = worst(open_frozen(path)["logits"](x), expected)
     assert error <= 8 * rounding, f"{message}; the engine's own rounding is {rounding:.3g}"
@@ -186,7 +186,7 @@ def test_a_dump_with_its_own_preprocessing(name, tmp_path):
     own = npmnv3.network.spec.Preprocess(
         "own", fit="squash", resize=101, side=(97, 75), interpolation="bicubic", channels="BGR"
     )
-    npmnv3.write_dump(tmp_path / "a.npz", random_model(name)._params, model=name, preprocess=own)
+    npmnv3.write_dump(tmp_path / "a.npz", random_model(name).params, model=name, preprocess=own)
     model = npmnv3.load(tmp_path / "a.npz", engine="numpy")
     freeze(model, tmp_path / "a.pyz", "float32")
     rgb = np.random.default_rng(0).integers(0, 256, (60, 130, 3), dtype=np.uint8)

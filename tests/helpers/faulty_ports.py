@@ -14,7 +14,8 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.spec import HARD_SWISH, RELU
 from npmnv3.network.steps import Step
 from npmnv3.network.variants import get_variant
-from npmnv3.ops.definitions import apply
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
 from npmnv3.pictures import recipes
 
 SIDE = (224, 224)
@@ -31,7 +32,7 @@ def run(plan, arrays, x, rounding):
     tensors = {"input": rounding(x)}
     with np.errstate(all="ignore"):
         for step in plan:
-            tensors[step.name] = rounding(apply(step, [tensors[i] for i in step.inputs], arrays))
+            tensors[step.name] = rounding(apply(step, [tensors[i] for i in step.inputs], arrays, definitions))
     return tensors
 
 
@@ -146,7 +147,7 @@ class Maker:
                 if step is expand:
                     inputs = [inputs[0][:, :, ::2, ::2]]
                 step = replace(step, stride=(1, 1)) if step is depthwise else step
-                tensors[step.name] = rounding(apply(step, inputs, arrays))
+                tensors[step.name] = rounding(apply(step, inputs, arrays, definitions))
             return tensors
 
         return make

@@ -134,4 +134,4 @@ def test_pooling_norm_and_gate():
 
 
 def test_every_operation_of_a_plan_is_defined():
-    assert tuple(ops.OPERATIONS) == OPS
+    assert all(callable(getattr(ops, name)) for name in OPS)

@@ -50,7 +50,7 @@ def same_everywhere(dump):
             npmnv3.freeze(npmnv3.load(dump, engine="numpy"), path, dtype)
             digests[f"frozen as {dtype}"] = file_digest(path)
         again = os.path.join(folder, "again.npz")
-        npmnv3.write_dump(again, npmnv3.load(dump, engine="numpy")._params, model="ppocr/text_direction")
+        npmnv3.write_dump(again, npmnv3.load(dump, engine="numpy").params, model="ppocr/text_direction")
         digests["written as a dump"] = file_digest(again)
     for height, width, *size in SIZES:
         picture = (

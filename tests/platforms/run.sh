@@ -158,7 +158,7 @@ from npmnv3.freezing import freeze
 
 dump, archive = f"{sys.argv[1]}/dump.npz", f"{sys.argv[1]}/classifier.pyz"
 model = npmnv3.load("ppocr/text_direction", engine="numpy")
-npmnv3.write_dump(dump, model._params, model="ppocr/text_direction", labels=model.labels)
+npmnv3.write_dump(dump, model.params, model="ppocr/text_direction", labels=model.labels)
 freeze(npmnv3.load(dump, engine="numpy"), archive)
 END
 "$python" "$here/check.py" write "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}"

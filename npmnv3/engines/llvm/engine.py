@@ -34,7 +34,7 @@ class LlvmEngine:
 
     Parameters
     ----------
-    make_plan : callable (side or None) -> tuple of Step for an input of (H, W) pixels, with batch norm or without
+    plan_for : callable (side or None) -> tuple of Step for an input of (H, W) pixels, with batch norm or without
     params : {source's name: array as the source stores it}
     threads : int, default NPMNV3_THREADS or all cores
 
@@ -42,12 +42,12 @@ class LlvmEngine:
     threads at once. With NPMNV3_DEBUG=1 every command is checked before it runs, and memory between buffers after.
     """
 
-    name, dtype = "numba", np.dtype(np.float32)
+    name, dtype = "llvm", np.dtype(np.float32)
 
-    def __init__(self, make_plan, params, *, threads=None):
-        self._make_plan, self.threads, self._library = make_plan, thread_count(threads), library()
+    def __init__(self, plan_for, params, *, threads=None):
+        self._plan_for, self.threads, self._library = plan_for, thread_count(threads), library()
         self._debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
-        plan = make_plan(None)
+        plan = plan_for(None)
         layers = fuse(plan)
         self._weights = Weights(layers, fold(plan, params), self._library.machine)
         body, self._head = split_head(layers)
@@ -91,7 +91,7 @@ class LlvmEngine:
         """
         from .profile import layer_times
 
-        plan = self._make_plan(x.shape[2:])
+        plan = self._plan_for(x.shape[2:])
         with self._borrow_body(x.shape[2:], self._head) as program:
             program.read_from(x)
             seconds, peak = program.timed_run(rounds)
@@ -201,7 +201,7 @@ class LlvmEngine:
         return self._programs.borrow(self._head_program, len(head), pictures)
 
     def _body_program(self, side, of_head, threads, pictures):
-        body, head = split_head(fuse(self._make_plan(side)))
+        body, head = split_head(fuse(self._plan_for(side)))
         return schedule(
             (*body, *head[:of_head]),
             self._weights,

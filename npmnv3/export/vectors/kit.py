@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ...errors import UsageError
-from ...network.folding import canonical_arrays
 from ...network.steps import INPUT
-from ...ops.definitions import apply
+from ...network.walk import apply
+from ...ops import definitions
 from .formats import NAMES, pick_format
 
 DTYPES = ("float32", "float16", "int8")
@@ -132,16 +132,19 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     if x is None:
         x = np.random.default_rng(0).standard_normal((1, 3, *model.variant.side)).astype(np.float32)
-    plan = model.make_plan(x.shape[2:])
+    plan = model.plan_for(x.shape[2:])
     wanted = select([step.name for step in plan], only)
-    arrays = canonical_arrays(plan, model._params, np.float64)
+    arrays = model.arrays()
     tensors, vectors, tolerances = {INPUT: _stored(INPUT, x[0], dtype)}, {}, {}
     for step in plan:
         params = {
             p.name: _stored(f"{step.name}/{p.role}", arrays[p.name], dtype) for p in step.params if p.role != "count"
         }
         exact = apply(
-            step, [tensors[name].value[None] for name in step.inputs], {name: v.value for name, v in params.items()}
+            step,
+            [tensors[name].value[None] for name in step.inputs],
+            {name: v.value for name, v in params.items()},
+            definitions,
         )[0]
         tensors[step.name] = _stored(step.name, exact, dtype)
         if step.name in wanted:

@@ -42,10 +42,7 @@ def engines(variant, classes=None, seed=0, threads=1):
     plan = make_plan(variant, classes)
     params = random_params(plan, np.random.default_rng(seed))
     fast = LlvmEngine(plan_maker(variant, classes), params, threads=threads)
-    references = [
-        PlanEngine(lambda side, folded: make_plan(variant, classes, side, folded=folded), params, dtype)
-        for dtype in (np.float32, np.float64)
-    ]
+    references = [PlanEngine(plan_maker(variant, classes), params, dtype) for dtype in (np.float32, np.float64)]
     return fast, *references
 
 
@@ -115,7 +112,7 @@ def test_folded_plans_give_the_same():
     params = random_params(make_plan(variant, folded=True), rng)
     x = picture((64, 64))
     fast = LlvmEngine(plan_maker(variant, folded=True), params, threads=1)
-    oracle = PlanEngine(lambda side, _: make_plan(variant, side=side, folded=True), params, np.float64, folded=True)
+    oracle = PlanEngine(plan_maker(variant, folded=True), params, np.float64)
     exact = oracle.run(x.astype(np.float64))
     np.testing.assert_allclose(fast.run(x), exact, rtol=0, atol=1e-5 * np.abs(exact).max())
 

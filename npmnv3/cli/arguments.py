@@ -1,0 +1,79 @@
+"""Arguments that several commands share, and what they ask for."""
+
+import os
+
+from ..errors import PictureError, UsageError
+from ..network.variants import DEFAULT_MODEL
+
+ENGINES = ("auto", "llvm", "numba", "numpy")
+
+#: Endings of files that a folder of pictures is searched for.
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def add_model(parser):
+    """MODEL and --weights."""
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    add_weights(parser)
+
+
+def add_weights(parser, text="a weight dump, HDF5 or .npz"):
+    """--weights."""
+    parser.add_argument("--weights", metavar="FILE", help=text)
+
+
+def add_model_options(parser):
+    """--model, --weights and --engine, of commands that have a network without being told."""
+    parser.add_argument("--model", metavar="M", help=f"a model's name, or a dump's path (default {DEFAULT_MODEL})")
+    add_weights(parser)
+    add_engine(parser)
+
+
+def add_engine(parser):
+    """--engine."""
+    parser.add_argument("--engine", choices=ENGINES, default="auto", help="what computes (default auto)")
+
+
+def add_side(parser):
+    """--side; see `input_side`."""
+    parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")
+
+
+def add_json(parser, text="one JSON object"):
+    """--json."""
+    parser.add_argument("--json", action="store_true", help=text)
+
+
+def load_model(args):
+    """The model that --model, --weights and --engine ask for; a dump alone may say itself which network it is."""
+    from ..model import load
+
+    if args.model is None and args.weights is not None:
+        return load(args.weights, engine=args.engine)
+    return load(args.model or DEFAULT_MODEL, args.weights, engine=args.engine)
+
+
+def input_side(numbers, variant):
+    """(height, width) that --side asks for: one number, or two, or none for the network's own."""
+    if numbers is None:
+        return variant.side
+    if len(numbers) > 2:
+        raise UsageError(f"--side takes a side, or height and width, found {len(numbers)} numbers")
+    return tuple((numbers * 2)[:2])
+
+
+def picture_files(arguments):
+    """(path, None) for each picture asked for, of a folder those in it, or (path, PictureError) where there is none."""
+    for argument in arguments:
+        if not os.path.isdir(argument):
+            yield argument, None
+            continue
+        found = sorted(
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(argument)
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+        )
+        if not found:
+            yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
+        yield from ((path, None) for path in found)
