@@ -39,15 +39,16 @@ def load(
     ----------
     name_or_dump : str, a model's name (`npmnv3.list_models()`), with "@tag" for further published weights of it, or the
         path of a dump that says which network it is
-    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which ship
-        with npmnv3 or are in the cache that `npmnv3 fetch` fills
+    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which
+        ship with npmnv3 or are in the cache that `npmnv3 fetch` fills
     num_classes : int; default what the weights hold
-    engine : "numpy" (the definitions), "numba" (the same as compiled loops), "llvm" (compiled kernels, float32 alone, the
-        quickest) or "auto": llvm for float32 where llvmlite is, for float64 numba where its loops are compiled
+    engine : "numpy" (the definitions), "numba" (the same as compiled loops), "llvm" (compiled kernels, float32 alone,
+        the quickest) or "auto": llvm for float32 where llvmlite is, for float64 numba where its loops are compiled
         already (`npmnv3 warmup` does it), else numpy
     dtype : "float32" or "float64", of the arithmetic and of the results
     threads : int, of the llvm engine; default NPMNV3_THREADS or all cores
-    rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in float64
+    rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in
+        float64
     fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
 
     Returns

@@ -20,8 +20,8 @@ def progress_bar(total=None, *, title=None, unit="picture", shown=None, **option
 
     Yields
     ------
-    callable (done, text="", total=None): how much is done by now, what to say beside it, how much there is to do. What is
-    done at the first call, if anything, was done before, and does not count for the rate.
+    callable (done, text="", total=None): how much is done by now, what to say beside it, how much there is to do. What
+    is done at the first call, if anything, was done before, and does not count for the rate.
     """
     bar = _make(total, title, unit, sys.stderr.isatty() if shown is None else shown, options)
     if bar is None:

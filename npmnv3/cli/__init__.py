@@ -47,7 +47,7 @@ def main(argv=None):
 
 
 def _print_any_name():
-    """Escape what the output's encoding does not have, such as a file's name that is no text, instead of failing over it."""
+    """Escape what the output's encoding does not have, such as a file's name that is no text, and do not fail."""
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -60,7 +60,8 @@ def run(args):
     )
     if llvm:
         print(
-            f"engine llvm: {llvm[0]:,} bytes of packed weights, workspace {llvm[1]:,} for one picture, {llvm[2]:,} a thread for many"
+            f"engine llvm: {llvm[0]:,} bytes of packed weights, workspace {llvm[1]:,} for one picture, "
+            f"{llvm[2]:,} a thread for many"
         )
     return 0
 
@@ -96,7 +97,7 @@ def _geometry(step):
 
 
 def _llvm_memory(variant, classes, side):
-    """(bytes of packed weights, of workspace for one picture, for a batch) of the llvm engine; None where it cannot run."""
+    """Bytes of the llvm engine's packed weights, workspace for a picture, for a batch; None where it cannot run."""
     from ..engines.llvm import LlvmEngine, available
 
     if not available():

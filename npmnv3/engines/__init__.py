@@ -22,8 +22,8 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None):
 
     Parameters
     ----------
-    engine : "llvm", "numba", "numpy" or "auto": llvm for float32 where llvmlite is; for float64 numba where its loops are
-        compiled already; else numpy
+    engine : "llvm", "numba", "numpy" or "auto": llvm for float32 where llvmlite is; for float64 numba where its loops
+        are compiled already; else numpy
     plan_for : callable (side) -> tuple of Step; side None is the network's own
     params : {source's name: array as the source stores it}
     dtype : "float32" or "float64"; llvm has only float32
@@ -55,7 +55,7 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None):
 
 
 def tracing_engine(dtype):
-    """The name of the engine that traces where none was asked for: "numba" where that compiles nothing, else "numpy"."""
+    """What traces where no engine was asked for: "numba" where that compiles nothing, else "numpy"."""
     from ..ops.compiled import compiled
 
     return "numba" if compiled(np.dtype(dtype).name) else "numpy"
@@ -69,7 +69,7 @@ def _choice(dtype):
 
 @functools.cache
 def _llvm_is_here():
-    """Whether the llvm engine can run here; if not it is said, once."""
+    """Whether llvmlite is installed. Where it is not, a warning is logged the first time."""
     here = importlib.util.find_spec("llvmlite") is not None
     if not here:
         logging.getLogger("npmnv3").warning(

@@ -1,6 +1,7 @@
 """The threads of NumPy's own OpenBLAS.
 
-For matrices as small as a MobileNet's, on cores that have other work too, its threads cost several times what they bring.
+For matrices as small as a MobileNet's, on cores that have other work too, its threads cost several times what they
+bring.
 """
 
 import contextlib

@@ -28,8 +28,8 @@ def peak_bytes(plan, itemsize=4):
 
     Returns
     -------
-    int, bytes for one picture, beside the weights and the picture itself: the tensors that are still needed, the one that
-    is being made, and what its operation works on
+    int, bytes for one picture, beside the weights and the picture itself: the tensors that are still needed, the one
+    that is being made, and what its operation works on
     """
     in_place = {*activations_of_norms(plan).values(), *(s.name for s in plan if s.op in ("batch_norm", "identity"))}
 

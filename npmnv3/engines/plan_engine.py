@@ -1,9 +1,9 @@
 """The plan engine: walks a plan with one set of operations, NumPy's definitions or their Numba twins.
 
-One picture at a time gives a picture the same bits whatever batch it comes in (a matrix product may sum in another order
-for other shapes), and keeps its tensors in the cache. In NumPy no weight is copied: a step sees the parameters as the
-model holds them, or in the run's dtype for as long as the step takes. With the tensors freed after their last use that
-makes the weights and about three of the largest tensors all that is ever held (`memory.peak_bytes`).
+One picture at a time gives a picture the same bits whatever batch it comes in (a matrix product may sum in another
+order for other shapes), and keeps its tensors in the cache. In NumPy no weight is copied: a step sees the parameters as
+the model holds them, or in the run's dtype for as long as the step takes. With the tensors freed after their last use
+that makes the weights and about three of the largest tensors all that is ever held (`memory.peak_bytes`).
 """
 
 import numpy as np

@@ -58,7 +58,7 @@ def freeze(model, path, dtype="float16", *, names=False):
 
 
 def folded_layers(model):
-    """{layer's name: (weight, bias)}, float64 in the operations' layout, batch norm folded; zeros where there is no bias."""
+    """{layer's name: (weight, bias)}, float64 in the operations' layout, norms folded; zeros where there is no bias."""
     folded, arrays = model.plan_for(folded=True), model.arrays(folded=True)
     layers = [step for step in folded if step.param("weight")]
     weights = [arrays[step.param("weight").name] for step in layers]
@@ -110,7 +110,7 @@ def _write_text(path, text):
 
 
 def _write_archive(path, members):
-    """A zip whose bytes depend on its contents alone: nothing is compressed, for which there are many implementations."""
+    """A zip whose bytes depend on its contents alone: stored, as compressors differ from machine to machine."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
             archive.writestr(archive_member(name), data)

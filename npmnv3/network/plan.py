@@ -1,8 +1,8 @@
 """From a variant to its plan: a flat tuple of steps in order of execution.
 
-Every quirk of a source is resolved here, from the fields of its `Source`; no operation and no engine asks which source it
-serves. A part of the network (`stem`, `blocks.3.expand`, ...) may take several steps; the last of them bears the part's
-plain name, so `trace["blocks.3.expand"]` is always what the part gives to the next one.
+Every quirk of a source is resolved here, from the fields of its `Source`; no operation and no engine asks which source
+it serves. A part of the network (`stem`, `blocks.3.expand`, ...) may take several steps; the last of them bears the
+part's plain name, so `trace["blocks.3.expand"]` is always what the part gives to the next one.
 """
 
 import functools
@@ -57,7 +57,8 @@ def make_plan(variant, num_classes=None, side=None, *, folded=False, rounded_con
     num_classes : int, default the variant's own
     side : (height, width) of the input in pixels, default the variant's own
     folded : bool, batch norm is folded into the layers before: they have a bias and the norms are gone
-    rounded_constants : bool, round slope, eps and gain to float32, as paddle rounds its attributes even in a float64 run
+    rounded_constants : bool, round slope, eps and gain to float32, as paddle rounds its attributes even in a float64
+        run
 
     Returns
     -------

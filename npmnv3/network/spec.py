@@ -51,14 +51,15 @@ class Preprocess:
     """How a picture becomes a network's input; see `npmnv3.preprocess`.
 
     decode : "pil" (no EXIF rotation, alpha dropped) or "cv2" (EXIF rotation applied)
-    fit : "short" (short side to `resize`, then the centre of `side`), "squash" (both sides straight to `resize`, then the
-        centre) or "line" (height to side[0], width at most side[1], padded on the right with zeros after normalization)
+    fit : "short" (short side to `resize`, then the centre of `side`), "squash" (both sides straight to `resize`, then
+        the centre) or "line" (height to side[0], width at most side[1], padded on the right with zeros after
+        normalization)
     resize : pixels the short side gets (ignored by "line")
     side : (height, width) of the result, pixels
     interpolation : "bilinear", "bicubic" (both antialiased, Pillow's) or "cv2_linear" (two taps, OpenCV's)
     mean, std : per channel, on values in 0..1, in the order of `channels`
-    arithmetic : "divide" (byte / 255, minus mean, over std) or "multiply" (byte * float32(1 / 255), ...): they differ in
-        the last bit
+    arithmetic : "divide" (byte / 255, minus mean, over std) or "multiply" (byte * float32(1 / 255), ...): they differ
+        in the last bit
     channels : "RGB" or "BGR", the order of the planes that the network gets
     """
 

@@ -1,7 +1,7 @@
 """The one way through a plan: step after step, each tensor dropped when nothing needs it any more.
 
-Every engine, trace, simulation and comparison stands on `walk`; they differ in what a step does (`run`) and in what they
-do with its tensor before the next one.
+Every engine, trace, simulation and comparison stands on `walk`; they differ in what a step does (`run`) and in what
+they do with its tensor before the next one.
 """
 
 import functools

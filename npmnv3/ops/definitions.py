@@ -159,7 +159,8 @@ def batch_norm(x, gamma, beta, mean, variance, *, eps):
 
 
 def norm_act(x, factor, offset, *, act):
-    """A batch norm as inference has it, x * factor + offset a channel, then an activation; IN PLACE, and the quicker way.
+    """A batch norm as inference has it, x * factor + offset a channel, then an activation; IN PLACE, and the quicker
+    way.
 
     Parameters
     ----------

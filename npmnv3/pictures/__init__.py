@@ -1,1 +1,4 @@
-"""From a picture to a network's input: `decode` reads it (`plain` without Pillow), `recipes` prepare it as each source does, `resample` is their resizing."""
+"""From a picture to a network's input.
+
+`decode` reads it (`plain` without Pillow), `recipes` prepare it as each source does, `resample` is their resizing.
+"""

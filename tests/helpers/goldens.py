@@ -1,7 +1,7 @@
 """The golden data: what the sources' own frameworks gave for weights that `golden/recipe.py` draws.
 
-A cut of it lies in tests/golden: all logits, and a few values of each tap; `golden/cut_goldens.py` made it. Where the full set
-is at hand (../shared/golden, seen from the project's root) that is used.
+A cut of it lies in tests/golden: all logits, and a few values of each tap; `golden/cut_goldens.py` made it. Where the
+full set is at hand (../shared/golden, seen from the project's root) that is used.
 """
 
 import hashlib

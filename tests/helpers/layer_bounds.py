@@ -1,9 +1,9 @@
 """The llvm engine layer by layer: no rounding error beyond what can be derived.
 
-A sum of k products in float32 is off by at most gamma_k * (|x| |w| + |b|), gamma_k = k u / (1 - k u), u = 2^-24, whatever
-the order (Higham 2002, section 3.1). Carried through fifty layers such a bound is true and says nothing, so each layer is
-held to its own: it is computed once more in float64 from the very inputs that the llvm engine gave it. With nothing but
-such layers, and the last one's output the same bits as the whole network's, the network is right.
+A sum of k products in float32 is off by at most gamma_k * (|x| |w| + |b|), gamma_k = k u / (1 - k u), u = 2^-24,
+whatever the order (Higham 2002, section 3.1). Carried through fifty layers such a bound is true and says nothing, so
+each layer is held to its own: it is computed once more in float64 from the very inputs that the llvm engine gave it.
+With nothing but such layers, and the last one's output the same bits as the whole network's, the network is right.
 
     PYTHONPATH=. python tests/helpers/layer_bounds.py --cases 300
 """

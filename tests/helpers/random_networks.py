@@ -17,7 +17,7 @@ def random_variant(rng, names):
 
 
 def random_case(rng, names, most):
-    """(variant, side, classes, batch, what that is): any width, input from the least side to 320, up to `most` pictures."""
+    """(variant, side, classes, batch, what that is): any width, sides from the least to 320, up to `most` pictures."""
     variant = random_variant(rng, names)
     side = tuple(int(rng.integers(least, 321)) for least in variant.min_side)
     classes, batch = int(rng.integers(1, 3001)), int(rng.integers(1, most + 1))

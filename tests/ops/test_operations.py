@@ -8,8 +8,8 @@ import pytest
 from npmnv3.network.steps import OPS
 from npmnv3.ops import definitions as ops
 
-# Sides, kernel, stride and padding that cover what the networks have, and the corners: odd and even sides, strides of two
-# kinds, padding that is not symmetric, maps smaller than the kernel.
+# Sides, kernel, stride and padding that cover what the networks have, and the corners: odd and even sides, strides of
+# two kinds, padding that is not symmetric, maps smaller than the kernel.
 CASES = [
     # C, (H, W), k, stride, pad (top, bottom, left, right)
     (3, (7, 9), 3, (1, 1), (1, 1, 1, 1)),

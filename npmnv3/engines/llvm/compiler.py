@@ -109,7 +109,8 @@ def warm_up():
 
     Returns
     -------
-    (Path of the cache's folder, Library: its `cached` says whether they were there already, `kept` whether they are now)
+    (Path of the cache's folder, Library: its `cached` says whether they were there already, `kept` whether they are
+    now)
     """
     return cache_folder(), library()
 

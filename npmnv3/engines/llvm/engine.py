@@ -25,7 +25,8 @@ HEAD_PICTURES = 56
 #: picture, so they are read for all of them at once.
 TOGETHER = 4
 
-#: Multiply-adds of a picture from which on several threads share it: below, waiting for each other costs more.
+#: Multiply-adds of a picture from which on several threads share it: with fewer, waiting for each other costs more than
+#: sharing saves.
 SHARED_MACS = 5_000_000
 
 
@@ -120,7 +121,7 @@ class LlvmEngine:
     def _all(self, x, head, channels):
         if x.ndim != 4 or x.shape[1] != 3:
             raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
-        x = np.ascontiguousarray(x, np.float32)  # the kernels would believe any address
+        x = np.ascontiguousarray(x, np.float32)  # kernels read by address alone, so the layout must be right
         if len(x) == 1:
             return self._one(x, head)
         out = np.empty((len(x), channels), np.float32)
@@ -143,7 +144,7 @@ class LlvmEngine:
             return program.row.copy()
 
     def _some(self, x, head, out):
-        """Fill `out`: a few pictures after a few others, or side by side; then the head, for a part of them at a time."""
+        """Fill `out`: a few pictures after a few others, or side by side; then the head, for some of them at a time."""
         groups, parts = _shares(len(x), self.threads)
         side, address = x.shape[2:], address_of(x)
         with contextlib.ExitStack() as stack:
@@ -221,7 +222,8 @@ class LlvmEngine:
 def _shares(n, threads):
     """How n pictures are shared out: groups [(first, count)] for the body, and parts [range] of them for the head.
 
-    Every thread gets as many groups of TOGETHER; the pictures left over are groups by themselves. No group is in two parts.
+    Every thread gets as many groups of TOGETHER; the pictures left over are groups by themselves. No group is in two
+    parts.
     """
     threads = min(threads, n)
     several = n // (TOGETHER * threads) * TOGETHER * threads

@@ -38,7 +38,8 @@ def _fold_layer(step, params, consumers, factors):
             f"{step.name} feeds {' and '.join(other.name for other in after)}; a norm must be alone after its layer"
         )
     factor = factors.get(step.inputs[0], 1.0)
-    exact = np.float64 if norm or factor != 1 else np.float32  # what nothing is done to need not be converted
+    # Computed in float64 and rounded once; weights that stay as they are skip the conversion to float64 and back.
+    exact = np.float64 if norm or factor != 1 else np.float32
     weight = _array(step, "weight", params, exact)
     bias = _array(step, "bias", params, exact) if step.param("bias") else np.zeros(len(weight))
     if factor != 1:

@@ -17,7 +17,7 @@ def aligned(count):
 
 
 def address_of(array):
-    """Of the first byte of a contiguous array. To ask `array.ctypes` takes twice as long, which a small picture feels."""
+    """Of the first byte of a contiguous array. `array.ctypes` takes twice as long, which shows with a small picture."""
     try:
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
     except (TypeError, ValueError):  # it may not be written, or is empty

@@ -1,9 +1,10 @@
 """Weights are asked for before they are needed, a few cache lines with every round of a product.
 
-They are packed in the order of use, and every product on many pixels, which reads its own weights again and again, moves
-two pointers on. One runs ahead of the weights in use by the size of the second-level cache. The other runs far ahead, as
-evenly as it can: what it asks for is on its way out of the second-level cache into the third when it is needed, but the
-memory had the whole time to bring it, where the classifier and squeeze-and-excitation alone would wait for it.
+They are packed in the order of use, and every product on many pixels, which reads its own weights again and again,
+moves two pointers on. One runs ahead of the weights in use by the size of the second-level cache. The other runs far
+ahead, as evenly as it can: what it asks for is on its way out of the second-level cache into the third when it is
+needed, but the memory had the whole time to bring it, where the classifier and squeeze-and-excitation alone would wait
+for it.
 """
 
 from .kernels.kernel import LINE, split

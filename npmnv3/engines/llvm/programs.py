@@ -85,7 +85,7 @@ class Bound:
         """
         start = (address_of(x) if start is None else start) + first * x.strides[0]
         if start != self._picture_at:
-            self._picture_at = None  # should this be interrupted
+            self._picture_at = None  # so that an interrupted change is done again
             for pointers in self._pointers:
                 self._library.point(*pointers.args, start)
             self._picture_at = start
@@ -115,10 +115,10 @@ class Bound:
 
         Returns
         -------
-        ({label: seconds}, multiply-adds a second that the core reaches with nothing else to do): the least, and the most,
-        of some rounds, in each of which both are measured
+        ({label: seconds}, multiply-adds a second that the core reaches with nothing else to do): the least, and the
+        most, of some rounds, in each of which both are measured
         """
-        from .profile import peak_command  # and with it the compiler, which an ordinary run does without
+        from .profile import peak_command  # imports the compiler, which an ordinary run does not need
 
         execute, (start, count), step = self._library.execute, self._lists[0], self._commands[0].strides[0]
         peak, work = peak_command(self._library)
@@ -219,7 +219,7 @@ class Programs:
             entry = self._entries.setdefault(key, entry)
             while len(self._entries) > self._limit:
                 _, free = self._entries.pop(next(iter(self._entries)))
-                free.clear()  # they know this list, and would live on with it
+                free.clear()  # each refers to this list, so clearing it lets both be freed
         return entry
 
     def borrow(self, *key):

@@ -26,8 +26,8 @@ _EMIT = {
     "conv": whole_conv,
 }
 
-#: Bytes of weights from which on a layer that uses each of them once is done for several pictures at once: a good part of
-#: the second-level cache.
+#: Bytes of weights from which on a layer that uses each of them once is done for several pictures at once: a good part
+#: of the second-level cache.
 HEAVY_BYTES = 1 << 17
 
 
@@ -195,7 +195,7 @@ class Schedule:
         return len(group)
 
     def _repeat(self):
-        """The commands that were emitted since the last time, which are the first picture's, once more for each other one."""
+        """Emit the commands since the last call, which are the first picture's, once more for each other picture."""
         commands, labels = np.array(self._commands[0][self._repeated :], np.int64), self._labels[0][self._repeated :]
         for number in range(1, self.pictures):
             self._commands[0] += self._of_picture(number, commands).tolist()
@@ -206,7 +206,7 @@ class Schedule:
         return of_picture(number, values, FLOAT_BYTES * math.prod(self.picture))
 
     def _is_heavy(self, layer):
-        """True for a layer on pooled channels with so many weights that they had better be read once for all pictures."""
+        """True for a layer on pooled channels with so many weights that reading them once for all pictures pays."""
         packed = self.weights.layers.get(layer.name)
         alone = len(layer.shape) == 1 and not layer.add and not layer.gate
         return alone and packed is not None and packed.stop - packed.start >= HEAVY_BYTES
@@ -234,7 +234,7 @@ class Schedule:
         return together
 
     def _places(self, alone, together):
-        """For each picture (address, bytes to the next plane) of its own pooled channels, and of its pixel in all pictures' map."""
+        """For each picture (address, bytes to the next plane) of its pooled channels, and of its pixel in all pictures' map."""
         for number in range(self.pictures):
             own, pixel = self._of_picture(number, alone.address), together.address + number * together.pixel
             yield (own, alone.plane), (pixel, together.plane)

@@ -103,7 +103,7 @@ class Team:
                     while helper.answers.get() is not last:
                         pass
                 return
-            except KeyboardInterrupt:  # the one that is on its way already is enough
+            except KeyboardInterrupt:  # one KeyboardInterrupt is being raised already
                 continue
 
 

@@ -143,9 +143,8 @@ class Ring:
     def __init__(self, height, width, pad, capacity, planes, pixel):
         self.top, _, left, right = pad
         self.height, self.capacity = height, capacity
-        self.inner = round_up(
-            left * pixel, min(LINE, 16 * pixel)
-        )  # from a row's start to the first pixel of the map, bytes
+        # Bytes from a row's start to the first pixel of the map.
+        self.inner = round_up(left * pixel, min(LINE, 16 * pixel))
         self.row = self.inner + round_up((width + right) * pixel, min(LINE, 16 * pixel))
         self._start = self.inner - left * pixel
         plane = (capacity + 1) * self.row

@@ -1,4 +1,4 @@
-"""PaddleClas's ten networks and three further sets of weights (ppcls/arch/backbone/legendary_models/mobilenet_v3.py)."""
+"""PaddleClas's ten networks and three further sets of weights (legendary_models/mobilenet_v3.py)."""
 
 from ..spec import Checkpoint, Published, Source, Variant, round8
 from .naming import PADDLE_NORM, dotted

@@ -10,25 +10,17 @@ from .kernel import FLOAT_BYTES, LINE, Kernel, Operand, activate
 #: Cache lines that are asked for with every tile, in each input plane.
 COMING_LINES = 4
 
+# fmt: off
 ARGS = (
-    "x",
-    "x_plane",
-    "inputs",  # the first float of a plane's padded row is x + its offset in the table
-    "table",
-    "stride",  # offsets, 8 bytes each; rows that an output row is further down
-    "weight",  # for each output plane: bias, then for each input plane its taps, a vector each
-    "out",
-    "out_plane",
-    "out_row",
-    "pixels",
-    "rows",
-    "planes",  # pixels in a row of the output
-    "act",
-    "slope",
-    "coming",
-    "coming_plane",
-    "coming_step",  # rows wanted soon, in the first input plane: bytes to move on for each tile
+    "x", "x_plane", "inputs",           # the first float of a plane's padded row is x + its offset in the table
+    "table", "stride",                  # offsets, 8 bytes each; rows that an output row is further down
+    "weight",                           # for each output plane: bias, then for each input plane its taps, a vector each
+    "out", "out_plane", "out_row",
+    "pixels", "rows", "planes",         # pixels in a row of the output
+    "act", "slope",
+    "coming", "coming_plane", "coming_step",  # rows wanted soon, in the first input plane: bytes to move on for each tile
 )
+# fmt: on
 
 
 class _Writer:

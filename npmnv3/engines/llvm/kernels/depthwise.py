@@ -8,22 +8,17 @@ import numpy as np
 
 from .kernel import FLOAT_BYTES, Kernel, Operand, activate
 
+# fmt: off
 ARGS = (
-    "x",
-    "x_plane",  # input: the first pixel of a plane's padded row is x + its offset in the table
-    "table",
-    "stride",  # offsets, 8 bytes each; rows that an output row is further down
-    "weight",  # for each plane: bias, then the taps, a vector each
-    "out",
-    "out_plane",
-    "out_row",
-    "pool",  # a vector of sums for each plane; address 0: none
-    "pixels",
-    "rows",
-    "planes",  # pixels in a row of the output
-    "act",
-    "slope",
+    "x", "x_plane",                     # input: the first pixel of a plane's padded row is x + its offset in the table
+    "table", "stride",                  # offsets, 8 bytes each; rows that an output row is further down
+    "weight",                           # for each plane: bias, then the taps, a vector each
+    "out", "out_plane", "out_row",
+    "pool",                             # a vector of sums for each plane; address 0: none
+    "pixels", "rows", "planes",         # pixels in a row of the output
+    "act", "slope",
 )
+# fmt: on
 
 
 class _Writer:

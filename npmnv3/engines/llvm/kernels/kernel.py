@@ -46,7 +46,8 @@ class Machine:
     def tiles(self):
         """Pixels that a product works on at once; see `split`.
 
-        A tile by three vectors of channels must stay in registers; and maps of 224-pixel inputs have sides divisible by 7.
+        A tile by three vectors of channels must stay in registers; and maps of 224-pixel inputs have sides divisible by
+        7.
         """
         return (7, 3, 1) if self.registers >= 32 else (4, 3, 2, 1)
 

@@ -18,31 +18,19 @@ AHEAD_LINES, FAR_LINES = 2, 2
 #: Input channels of a block, about.
 BLOCK = 128
 
+# fmt: off
 ARGS = (
-    "x",
-    "x_plane",
-    "x_row",  # input: a plane is `width` channels of all pixels
-    "weight",
-    "bias",  # (channels, lanes), (lanes,)
-    "out",
-    "out_plane",
-    "out_row",
-    "add",
-    "add_plane",
-    "add_row",  # what is added before the activation; address 0: nothing
-    "first",
-    "blocks",
-    "chunks",
-    "tail",  # input channels: (first + blocks * chunks) * chunk + tail
-    "pixels",
-    "rows",  # pixels in a row
-    "act",
-    "slope",
-    "ahead",
-    "ahead_step",  # memory wanted soon: bytes to move on for each chunk
-    "far",
-    "far_step",  # the same for memory wanted later
+    "x", "x_plane", "x_row",            # input: a plane is `width` channels of all pixels
+    "weight", "bias",                   # (channels, lanes), (lanes,)
+    "out", "out_plane", "out_row",
+    "add", "add_plane", "add_row",      # what is added before the activation; address 0: nothing
+    "first", "blocks", "chunks", "tail",  # input channels: (first + blocks * chunks) * chunk + tail
+    "pixels", "rows",                   # pixels in a row
+    "act", "slope",
+    "ahead", "ahead_step",              # memory wanted soon: bytes to move on for each chunk
+    "far", "far_step",                  # the same for memory wanted later
 )
+# fmt: on
 
 
 class _Writer:
@@ -101,10 +89,11 @@ class _Writer:
             code.store(value, code.add(out, code.mul(self.a.out_plane, j)), p * self.vector)
 
     def block(self, count, out, carried):
-        """Sum a block of channels by itself, and add that to the sum of the blocks before, which waits where it goes to.
+        """Sum a block of channels by itself, and add that to the sum of the blocks before, which waits where it goes
+        to.
 
-        Nothing but one block's sums has to stay in registers. Carried from block to block are the sums to start from, the
-        totals (only wanted after the last block), the block's number, its chunks, and where it lies.
+        Nothing but one block's sums has to stay in registers. Carried from block to block are the sums to start from,
+        the totals (only wanted after the last block), the block's number, its chunks, and where it lies.
         """
         code, a, size = self.code, self.a, count * len(self.kinds)
         sums, (index, chunks, *at) = carried[:size], carried[2 * size :]

@@ -6,7 +6,7 @@ from .kernel import FLOAT_BYTES, Kernel, Operand, activate
 
 
 def _each_row(code, a, row):
-    """Call `row` for each row of each plane; it gets the addresses of a row of input and output, and gives the next ones."""
+    """Call `row` for each row of each plane: it takes the addresses of a row of input and output, and gives the next."""
 
     def plane(carried):
         x, out = carried
