@@ -13,9 +13,11 @@ from npmnv3.network.variants import list_models
 from .engines import ENGINES, installed
 from .measure import build, cold_start, disagreement, take_turns
 from .networks import Network
+from .ours import print_engines
 
 BASE = "onnxruntime"
-FAST = [name for name in ENGINES if name != "npmnv3 numpy"]  # the slow one would empty everybody's caches
+#: The other two of ours, much slower, would empty everybody's caches; they have a table of their own.
+FAST = [name for name in ENGINES if name not in ("npmnv3 numba", "npmnv3 numpy")]
 DEFAULT_NETWORKS = ("torchvision/mobilenet_v3_large", "torchvision/mobilenet_v3_small")
 CHECKED = 8  # pictures on which the engines are compared with the float64 oracle
 
@@ -34,6 +36,7 @@ def main():
         for threads in options.threads:
             for batch in options.batches:
                 summary.append((name, batch, threads, _compare(names, network, batch, threads, options.seconds)))
+        print_engines(network)
         if options.layers:
             _layers(network)
     if options.cold:
@@ -50,7 +53,7 @@ def _options():
         "networks", nargs="*", default=DEFAULT_NETWORKS, help="source/variant; default torchvision's two"
     )
     parser.add_argument("--all", action="store_true", help="all networks")
-    parser.add_argument("--engines", nargs="+", help="only these; default all but npmnv3 numpy")
+    parser.add_argument("--engines", nargs="+", help="only these; default all but npmnv3's numba and numpy")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=4.0, help="for a line of the table; default 4")
@@ -107,10 +110,10 @@ def _cold(names, networks):
     print("\na new process that loads the weights and answers once: ms from start to end, and peak memory in MB")
     for network in map(Network, networks):
         rows = [(name, name, {}) for name in names]
-        rows.insert(1, ("npmnv3, empty cache", "npmnv3", {"NPMNV3_CACHE": os.devnull}))
+        rows.insert(1, ("npmnv3 llvm, no cache", "npmnv3 llvm", {"NPMNV3_CACHE": os.devnull}))
         for label, name, environment in rows:
             spent, peak = cold_start(name, network, environment)
-            print(f"  {network.name:42} {label:20} {spent:8.0f} {peak:8.0f}")
+            print(f"  {network.name:42} {label:22} {spent:8.0f} {peak:8.0f}")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,18 @@ import os
 import tempfile
 
 
-def npmnv3_fast(network, batch, threads):
+def npmnv3_llvm(network, batch, threads):
     from npmnv3.engines.llvm import LlvmEngine
 
     return LlvmEngine(network.plan_for, network.params, threads=threads).run
+
+
+def npmnv3_numba(network, batch, threads):
+    import numpy as np
+
+    from npmnv3.engines.plan_engine import PlanEngine
+
+    return PlanEngine(network.plan_for, network.params, np.float32, name="numba").run
 
 
 def npmnv3_numpy(network, batch, threads):
@@ -121,12 +129,13 @@ def ncnn_engine(network, batch, threads):
 
 #: name in the tables -> (engine, packages that it needs)
 ENGINES = {
-    "npmnv3": (npmnv3_fast, ("llvmlite",)),
+    "npmnv3 llvm": (npmnv3_llvm, ("llvmlite",)),
     "onnxruntime": (onnxruntime, ("onnxruntime", "onnx")),
     "openvino": (openvino, ("openvino", "onnx")),
     "litert": (litert, ("ai_edge_litert", "litert_torch", "torch")),
     "ncnn": (ncnn_engine, ("ncnn", "pnnx", "torch")),
     "torch": (torch_eager, ("torch",)),
+    "npmnv3 numba": (npmnv3_numba, ("numba",)),
     "npmnv3 numpy": (npmnv3_numpy, ()),
 }
 

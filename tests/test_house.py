@@ -1,6 +1,7 @@
 """The house's own rules: imports go down only, and nothing heavy is imported before it is used."""
 
 import ast
+import re
 import subprocess
 import sys
 
@@ -10,41 +11,85 @@ import pytest
 PACKAGE = goldens.ROOT / "npmnv3"
 
 # fmt: off
-LAYERS = (
-    ("errors", "progress", "ops", "data"),
+#: The rooms, from the ground up: a room may import from those below its line, never from its own line or above.
+STOREYS = (
+    ("errors", "progress", "data", "ops"),
     ("network",),
-    ("pictures",),
-    ("engines", "dumps"),
+    ("pictures", "engines"),
+    ("dumps",),
     ("conversion",),
     ("fetching",),
     ("model",),
-    ("export",),
-    ("verification", "testing", "evaluation", "freezing"),
-    ("cli", "__main__", "__init__"),
+    ("export", "freezing", "evaluation"),
+    ("verification",),
+    ("testing",),
+    ("cli",),
+    ("__main__",),
 )
 # fmt: on
-HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
+HEIGHT = {room: height for height, rooms in enumerate(STOREYS) for room in rooms}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+#: Methods of named tuples, which are public in spite of their names.
+OF_NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
 
 
 def room(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path):
-    """The package's own rooms that a file imports, by relative imports."""
-    depth = len(path.relative_to(PACKAGE).parts)
+def own_imports(path):
+    """(dotted module, name) of everything that a file imports from the package by a relative import."""
+    folder = path.relative_to(PACKAGE).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.level:
-            if node.level == depth:  # from the package's top
-                yield from [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+            full = [*folder[: len(folder) - node.level + 1], *(node.module.split(".") if node.module else ())]
+            for alias in node.names:
+                yield ".".join(full), alias.name
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_every_room_has_its_storey():
+    rooms = {room(path) for path in FILES} - {"__init__"}
+    assert rooms <= set(HEIGHT), f"without a place: {rooms - set(HEIGHT)}"
+    names = rooms | {path.name for path in PACKAGE.iterdir() if path.is_file()} - {"__init__.py", "__main__.py"}
+    assert len({name.removesuffix(".py") for name in names}) <= 18, f"{len(names)} names at the package's top level: {sorted(names)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down_only(path):
-    assert room(path) in HEIGHT, f"{room(path)} has no place in the layers"
-    for target in imported_rooms(path):
-        if target in HEIGHT:  # else a name of the package itself
-            assert HEIGHT[target] <= HEIGHT[room(path)], f"{room(path)} imports {target}, which is above it"
+    if room(path) == "__init__":  # which imports what it is asked for
+        return
+    for module, name in own_imports(path):
+        target = module.partition(".")[0] or name
+        if target != room(path) and target in HEIGHT:  # else a name of the package itself
+            assert HEIGHT[target] < HEIGHT[room(path)], f"{room(path)} imports {target}, which is not below it"
+            assert not name.startswith("_") or name == "__version__", f"{name} is private to {target}"
+
+
+@pytest.mark.parametrize("name", sorted({room(path) for path in FILES}))
+def test_no_room_reads_what_is_private_to_another(name):
+    trees = [ast.parse(path.read_text()) for path in FILES if room(path) == name]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    made = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
+    made |= {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    made |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    read = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    private = {attr for attr in read if attr.startswith("_") and not attr.endswith("__")} - made - OF_NAMED_TUPLES
+    assert not private, f"{name} reads {private}, which it does not make itself"
+
+
+def test_the_readmes_main_path_is_the_codes():
+    """Each file that the README's picture of the main path names is there, and imports the next one."""
+    text = (goldens.ROOT / "README.md").read_text("utf-8")
+    path = text.split("<!-- main-path -->", 1)[1].split("\n\n", 2)[1]
+    files = re.findall(r"[a-z_/]+\.py", path)
+    assert len(files) >= 6, files
+    for file in files:
+        assert (PACKAGE / file).is_file(), f"{file} of the README's main path is not there"
+    for arrow in re.findall(r"^ *([a-z_/]+\.py) +-> +([a-z_/.]+)", path, re.MULTILINE):
+        modules = {name for module, name in own_imports(PACKAGE / arrow[0]) for name in (module, f"{module}.{name}")}
+        wanted = arrow[1].removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        assert wanted in {name.strip(".") for name in modules}, arrow
 
 
 def test_import_is_light():
