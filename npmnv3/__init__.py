@@ -17,6 +17,7 @@ _HOME = {
     "param_shapes": "model",
     "list_models": "network.variants",
     "preprocess": "pictures.recipes",
+    "Preprocess": "network.spec",
     "write_dump": "dumps.dumps",
     "verify": "verification.run",
     "fetch": "fetching",

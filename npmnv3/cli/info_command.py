@@ -3,7 +3,6 @@
 import json
 import math
 
-from ..engines.memory import peak_bytes
 from ..network.counts import plan_counts, step_macs
 from ..network.plan import make_plan
 from ..network.variants import get_variant
@@ -22,6 +21,8 @@ def add_arguments(parser):
 
 
 def run(args):
+    from ..engines.memory import peak_bytes
+
     variant = get_variant(args.model)
     side = input_side(args.side, variant)
     plan = make_plan(variant, args.classes, side)
@@ -58,6 +59,7 @@ def run(args):
     print(
         f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32"
     )
+    print(f"engine numba: loops compiled for {_compiled()}")
     if llvm:
         print(
             f"engine llvm: {llvm[0]:,} bytes of packed weights, workspace {llvm[1]:,} for one picture, "
@@ -94,6 +96,13 @@ def _geometry(step):
     top, bottom, left, right = step["pad"]
     pad = "" if top == bottom and left == right else f" pad {top},{bottom}"
     return f"{step['kernel']}x{step['kernel']}" + (stride if max(strides) > 1 else "") + pad
+
+
+def _compiled():
+    """The dtypes for which Numba's loops are compiled already, in words."""
+    from ..ops.compiled import compiled
+
+    return " and ".join(d for d in ("float32", "float64") if compiled(d)) or "no dtype yet (npmnv3 warmup does it)"
 
 
 def _llvm_memory(variant, classes, side):

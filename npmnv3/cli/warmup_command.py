@@ -1,27 +1,56 @@
-"""`npmnv3 warmup`: compile the kernels, so that later processes start quickly."""
+"""`npmnv3 warmup`: compile what the engines need, so that later processes start quickly."""
 
+import importlib.util
 import os
 import sys
 
 from ..errors import require
+from ..progress import progress_bar
 
-HELP = "compile the llvm engine's kernels for this processor into the cache, for images and quick first calls"
+HELP = "compile the engines' kernels and loops for this processor into the cache, for images and quick first calls"
 
 
 def add_arguments(parser):
-    parser.add_argument("--cache", metavar="DIR", help="the cache folder (default: NPMNV3_CACHE, or the user's)")
+    parser.add_argument("--engine", choices=("llvm", "numba"), help="only this engine (default: both)")
+    parser.add_argument("--cache", metavar="DIR", help="folder for llvm's kernels (default: NPMNV3_CACHE, or the user's)")
 
 
 def run(args):
     if args.cache is not None:
         os.environ["NPMNV3_CACHE"] = args.cache
-    require("llvmlite", "jit", "the llvm engine")
+    if args.engine != "numba":
+        require("llvmlite", "jit", "the llvm engine")
+    if args.engine == "numba" or importlib.util.find_spec("numba") is None:
+        require("numba", "jit", "the numba engine")
+    jobs = [] if args.engine == "numba" else [_kernels]
+    jobs += [] if args.engine == "llvm" else [lambda: _loops("float32"), lambda: _loops("float64")]
+    answers = []
+    with progress_bar(len(jobs), title="compiling", unit="engine") as tell:
+        for done, job in enumerate(jobs, 1):
+            answers.append(job())
+            tell(done)
+    for text, error in answers:
+        print(f"npmnv3 warmup: {error}" if error else text, file=sys.stderr if error else sys.stdout)
+    return int(any(error for _, error in answers))
+
+
+def _kernels():
+    """(what was done, or None; what went wrong, or None), for the llvm engine."""
     from ..engines.llvm import warm_up
 
     folder, library = warm_up()
     if not library.kept:
-        print(f"npmnv3 warmup: {folder} cannot be written; name another with --cache or NPMNV3_CACHE", file=sys.stderr)
-        return 1
+        return None, f"{folder} cannot be written; name another with --cache or NPMNV3_CACHE"
     state = "were there already" if library.cached else "compiled"
-    print(f"{folder}: kernels for {library.processor}, {library.machine.width} floats a vector, {state}")
-    return 0
+    return f"{folder}: kernels for {library.processor}, {library.machine.width} floats a vector, {state}", None
+
+
+def _loops(dtype):
+    """The same for the numba engine's loops."""
+    from ..ops import compiled, loops
+
+    state = "were there already" if compiled.compiled(dtype) else "compiled"
+    folder = loops.compile_all(dtype)
+    if folder is None:
+        return None, "Numba finds no folder for the loops it compiled; name one with NUMBA_CACHE_DIR"
+    return f"{folder}: loops in {dtype}, {state}", None

@@ -48,7 +48,7 @@ def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
         start, stop = min(max(first, 0), h), max(min(last, h), 0)
         rows = pad2d(x[:, :, start:stop], (start - first, last - stop, *pad[2:]))
         windows = np.lib.stride_tricks.sliding_window_view(rows, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
-        columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kh * kw, -1)
+        columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kh * kw, part.shape[2] * ow)
         part[...] = np.matmul(weight.reshape(o, -1), columns).reshape(part.shape)
     return _add_bias(out, bias)
 
@@ -73,7 +73,7 @@ def pointwise_conv2d(x, weight, bias=None):
     (N, O, H, W)
     """
     n, c, h, w = x.shape
-    return _add_bias(np.matmul(weight, x.reshape(n, c, h * w)).reshape(n, -1, h, w), bias)
+    return _add_bias(np.matmul(weight, x.reshape(n, c, h * w)).reshape(n, len(weight), h, w), bias)
 
 
 def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
@@ -208,7 +208,7 @@ def hard_sigmoid(x, *, slope):
 
 def global_avg_pool(x):
     """Mean over the pixels: (N, C, H, W) -> (N, C)."""
-    return x.reshape(*x.shape[:2], -1).mean(axis=2)
+    return x.mean(axis=(2, 3))
 
 
 def max_pool2d(x, *, kernel):

@@ -1,5 +1,7 @@
 """Every published network against its own framework: state dict, counts, logits and every tap."""
 
+import importlib.util
+
 import goldens
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import BEYOND, TABLE, get_variant
 
 MODELS = goldens.models()
+NUMBA = importlib.util.find_spec("numba") is not None
 # timm's names for Keras's six networks, and PaddleOCR's classifier, which has goldens of another kind.
 ELSEWHERE = [v.full_name for v in BEYOND if v.name.startswith("tf_")] + ["ppocr/text_direction"]
 
@@ -83,10 +86,15 @@ def test_counts_are_the_frameworks(model):
     assert found == [golden[key] for key in keys]
 
 
+#: What walks the plan step by step, in both dtypes.
+STEPWISE = ["numpy", pytest.param("numba", marks=pytest.mark.skipif(not NUMBA, reason="Numba is not installed"))]
+
+
+@pytest.mark.parametrize("engine", STEPWISE)
 @pytest.mark.parametrize("model", MODELS)
-def test_float64(model, golden_inputs):
+def test_float64(model, engine, golden_inputs):
     golden = goldens.logits(model)
-    oracle = npmnv3.load(model, goldens.state(model), engine="numpy", dtype="float64")
+    oracle = npmnv3.load(model, goldens.state(model), engine=engine, dtype="float64")
     exact = golden.get("exact", golden["f64"])
     trace = oracle.trace(golden_inputs[:1])
     for role, shape, index, values in goldens.taps(model):
@@ -109,7 +117,7 @@ def test_rounded_constants_are_paddles(model, golden_inputs):
     worst(trace["logits"], goldens.logits(model)["f64"][:1], 1e-9, model)
 
 
-@pytest.mark.parametrize("engine", ["numpy", "llvm"])
+@pytest.mark.parametrize("engine", [*STEPWISE, "llvm"])
 @pytest.mark.parametrize("model", MODELS)
 def test_float32(model, engine, golden_inputs):
     if engine == "llvm":
