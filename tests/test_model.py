@@ -196,6 +196,19 @@ def test_trained_weights_classify_photographs(shared, weights, model, expected, 
         assert [index - offset for index, _, _ in predictions] == [int(i) for i in row["top5"].split()], row["file"]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("engine", ["numpy", "numba"])
+def test_text_lines_in_every_engine(engine, dtype):
+    """The network alone: a picture prepared, to logits."""
+    if engine == "numba":
+        pytest.importorskip("numba")
+    folder = goldens.CUT / "ppocr_cls"
+    network = npmnv3.load(DEFAULT, engine=engine, dtype=dtype)
+    for name, golden in json.loads((folder / "expected.json").read_text())["expected"].items():
+        error = np.abs(network(npmnv3.preprocess(folder / name, "ppocr")[None])[0] - golden["logits_f64"]).max()
+        assert error < (1e-5 if dtype == "float64" else 1e-3), f"{name}: logits {error:.3g} off"
+
+
 def test_text_lines(model):
     """Ten rendered lines of text, through the picture pipeline, against onnxruntime's answers."""
     folder = goldens.CUT / "ppocr_cls"
