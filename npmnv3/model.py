@@ -114,6 +114,10 @@ def param_shapes(name, num_classes=None):
     return plan_param_shapes(make_plan(get_variant(name), num_classes))
 
 
+def _plan(variant, num_classes, rounded_constants, side, folded):
+    return make_plan(variant, num_classes, side, folded=folded, rounded_constants=rounded_constants)
+
+
 class Model:
     """A network with its weights; made by `npmnv3.load`.
 
@@ -127,14 +131,16 @@ class Model:
     """
 
     def __init__(self, weights, engine="auto", dtype="float32", *, threads=None, rounded_constants=False):
+        self._made_from = (weights, engine, dtype), {"threads": threads, "rounded_constants": rounded_constants}
         self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
         self.attributes = dict(weights.attributes)
         self.preprocess = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
         self._label_source = weights.labels
-        self._rounded_constants = rounded_constants
         self._params = weights.arrays
+        # Not `self.make_plan`: an engine that knew its model would keep both in memory until the next collection.
+        self._plan_maker = functools.partial(_plan, self.variant, self.num_classes, rounded_constants)
         self._engine = make_engine(
-            engine, self.make_plan, weights.arrays, dtype, folded=weights.folded, threads=threads
+            engine, self._plan_maker, weights.arrays, dtype, folded=weights.folded, threads=threads
         )
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 
@@ -143,13 +149,13 @@ class Model:
 
     def make_plan(self, side=None, folded=None):
         """The steps for an input of (height, width) pixels, default the network's own; `folded` as its weights are."""
-        return make_plan(
-            self.variant,
-            self.num_classes,
-            side,
-            folded=self.folded if folded is None else folded,
-            rounded_constants=self._rounded_constants,
-        )
+        return self._plan_maker(side, self.folded if folded is None else folded)
+
+    def __reduce__(self):
+        """Pickled are the weights and how the model was loaded; compiled code and threads are made anew."""
+        arguments, options = self._made_from
+        state = {name: vars(self)[name] for name in ("attributes", "preprocess", "labels") if name in vars(self)}
+        return functools.partial(Model, **options), arguments, state
 
     @property
     def plan(self):
@@ -164,7 +170,7 @@ class Model:
         """The engine behind `trace`: the fast one does not keep every step's tensor."""
         if self.engine == "numpy":
             return self._engine
-        return make_engine("numpy", self.make_plan, self._params, self.dtype, folded=self.folded)
+        return make_engine("numpy", self._plan_maker, self._params, self.dtype, folded=self.folded)
 
     def __call__(self, x):
         """Logits.

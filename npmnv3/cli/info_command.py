@@ -34,7 +34,7 @@ def run(args):
             "peak_bytes": peak_bytes(plan),
         }
         if fast:
-            total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes"), fast))
+            total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes", "kernels"), fast))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
@@ -60,6 +60,7 @@ def run(args):
         print(
             f"engine numba: {fast[0]:,} bytes of packed weights, workspace {fast[1]:,} for one picture, {fast[2]:,} a thread for many"
         )
+        print(f"kernels: {fast[3]}")
     return 0
 
 
@@ -94,8 +95,10 @@ def _geometry(step):
 
 
 def _fast_memory(variant, classes, side):
-    """(bytes of packed weights, of workspace for one picture, for a batch) of the llvm engine; None where it cannot run."""
-    from ..engines.llvm import LlvmEngine, available
+    """(bytes of packed weights, of workspace for one picture, for a batch, where its kernels are kept) of the llvm engine;
+    None where it cannot run.
+    """
+    from ..engines.llvm import LlvmEngine, available, warm_up
 
     if not available():
         return None
@@ -106,4 +109,6 @@ def _fast_memory(variant, classes, side):
 
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
     engine = LlvmEngine(plan_of, params, threads=1)
-    return engine.weight_bytes, *engine.workspace_bytes(side)
+    folder, library = warm_up()
+    where = library.problem or f"kept in {folder}"
+    return engine.weight_bytes, *engine.workspace_bytes(side), where

@@ -13,14 +13,14 @@ def add_arguments(parser):
 
 
 def run(args):
-    if args.cache is not None:
+    if args.cache:
         os.environ["NPMNV3_CACHE"] = args.cache
     require("llvmlite", "jit", "the llvm engine")
     from ..engines.llvm import warm_up
 
     folder, library = warm_up()
-    if not library.kept:
-        print(f"npmnv3 warmup: {folder} cannot be written; name another with --cache or NPMNV3_CACHE", file=sys.stderr)
+    if library.problem:
+        print(f"npmnv3 warmup: {library.problem}; name another with --cache or NPMNV3_CACHE", file=sys.stderr)
         return 1
     state = "were there already" if library.cached else "compiled"
     print(f"{folder}: kernels for {library.processor}, {library.machine.width} floats a vector, {state}")

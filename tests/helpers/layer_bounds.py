@@ -8,6 +8,7 @@ function as the plan, the network is right.
 """
 
 import argparse
+import collections
 
 import numpy as np
 from random_networks import plan_maker, random_case, random_params
@@ -36,7 +37,7 @@ class Tensors:
         for index, layer in enumerate(layers, 1):
             for name in layer.makes:
                 program = schedule(layers[:index], weights, library(), picture=picture.shape, output=name)
-                bound = Bound(program, weights, library(), [])
+                bound = Bound(program, weights, library(), collections.deque())
                 bound.read_from(picture[None])
                 bound.run()
                 self.made[name] = _planar(bound.output, program.output.shape)

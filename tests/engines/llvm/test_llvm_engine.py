@@ -124,7 +124,7 @@ def test_pictures_that_go_together_in_debug_mode(name, width, debug, monkeypatch
     fast, _ = engines(variant, classes=7)
     x = picture(side, engine_module.TOGETHER + 1)
     together = fast.run(x)
-    assert any(key[0] == fast._body_program and key[-1] == engine_module.TOGETHER for key in fast._programs._entries)
+    assert any(key[0] == fast._schedules.body and key[-1] == engine_module.TOGETHER for key in fast._programs._entries)
     np.testing.assert_array_equal(together, np.concatenate([fast.run(x[i : i + 1]) for i in range(len(x))]))
 
 
@@ -269,7 +269,7 @@ def test_profile_names_every_layer_with_work():
     )
 
 
-@pytest.mark.parametrize("threads", (0, -1, "two", 1.5, True))
+@pytest.mark.parametrize("threads", (0, -1, "two", 1.5, True, 1025, 10**9))
 def test_threads_must_be_a_count(threads):
     with pytest.raises(UsageError, match="threads is"):
         engines(get_variant(SMALL), threads=threads)
@@ -278,6 +278,11 @@ def test_threads_must_be_a_count(threads):
 def test_threads_from_the_environment(monkeypatch):
     monkeypatch.setenv("NPMNV3_THREADS", "3")
     assert engines(get_variant(SMALL), threads=None)[0].threads == 3
+    monkeypatch.setenv("NPMNV3_THREADS", "")
+    assert engines(get_variant(SMALL), threads=None)[0].threads >= 1
+    monkeypatch.setenv("NPMNV3_THREADS", "1000000")
+    with pytest.raises(UsageError, match="NPMNV3_THREADS is '1000000', expected a whole number from 1 to 1024"):
+        engines(get_variant(SMALL), threads=None)
     monkeypatch.setenv("NPMNV3_THREADS", "many")
     with pytest.raises(UsageError, match="NPMNV3_THREADS is 'many'"):
         engines(get_variant(SMALL), threads=None)
