@@ -15,7 +15,7 @@ import os
 import pathlib
 import re
 
-from ..dumps.containers import replacing
+from ..dumps.writing import write_text
 from ..errors import UsageError, WeightsError, require
 
 
@@ -78,8 +78,7 @@ def read_record(folder, entry):
 def write_record(folder, entry, hashes):
     """Record {file name: sha256}."""
     text = "".join(f"{value}  {name}\n" for name, value in hashes.items())
-    with replacing(record_path(folder, entry)) as temporary:
-        pathlib.Path(temporary).write_text(text, "utf-8", newline="\n")
+    write_text(record_path(folder, entry), text)
 
 
 def file_hash(path, algorithm="sha256"):

@@ -13,7 +13,7 @@ from random_networks import random_params
 
 import npmnv3
 import npmnv3.network.spec
-from npmnv3.errors import UsageError, WeightsError
+from npmnv3.errors import UsageError, WeightsError, WriteError
 from npmnv3.freezing import accuracy_cost, freeze, standard_inputs
 from npmnv3.freezing.cost import open_frozen
 from npmnv3.freezing.freeze import folded_layers, pack
@@ -235,7 +235,7 @@ def test_refusals(model, tmp_path):
         freeze(model, tmp_path / "classifier.exe")
     with pytest.raises(UsageError, match="dtype is 'int4', expected one of float16"):
         freeze(model, tmp_path / "a.pyz", "int4")
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         freeze(model, tmp_path / "nowhere" / "a.pyz")
     layers = folded_layers(model)
     layers["last"] = layers["last"][0] * 1e9, layers["last"][1]
