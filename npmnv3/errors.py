@@ -25,6 +25,10 @@ class PictureError(Npmnv3Error):
     """A picture that cannot be read or used."""
 
 
+class WriteError(Npmnv3Error):
+    """A file that the system cannot write, and so is not there; the message names it and the reason."""
+
+
 class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names the extra that brings it."""
 

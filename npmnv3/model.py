@@ -118,6 +118,10 @@ def param_shapes(name, num_classes=None):
     return plan_param_shapes(make_plan(get_variant(name), num_classes))
 
 
+def _plan(variant, num_classes, rounded_constants, folded, side=None):
+    return make_plan(variant, num_classes, side, folded=folded, rounded_constants=rounded_constants)
+
+
 class Model:
     """A network with its weights; made by `npmnv3.load`.
 
@@ -133,13 +137,16 @@ class Model:
     """
 
     def __init__(self, weights, engine="auto", dtype="float32", *, threads=None, rounded_constants=False):
+        self._made_from = (weights, engine, dtype), {"threads": threads, "rounded_constants": rounded_constants}
         self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
         self.attributes = dict(weights.attributes)
         self.preprocess = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
         self._label_source = weights.labels
-        self._rounded_constants = rounded_constants
         self.params = weights.arrays
-        self._engine = make_engine(engine, self.plan_for, self.params, dtype, threads=threads)
+        self._network = self.variant, self.num_classes, rounded_constants
+        # Not `self.plan_for`: an engine that knew its model would keep both in memory until the next collection.
+        self._engine_plan = functools.partial(_plan, *self._network, self.folded)
+        self._engine = make_engine(engine, self._engine_plan, self.params, dtype, threads=threads)
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 
     def __repr__(self):
@@ -147,13 +154,13 @@ class Model:
 
     def plan_for(self, side=None, folded=None):
         """The steps for an input of (height, width) pixels, default the network's own; `folded` as its weights are."""
-        return make_plan(
-            self.variant,
-            self.num_classes,
-            side,
-            folded=self.folded if folded is None else folded,
-            rounded_constants=self._rounded_constants,
-        )
+        return _plan(*self._network, self.folded if folded is None else folded, side)
+
+    def __reduce__(self):
+        """Pickled are the weights and how the model was loaded; compiled code and threads are made anew."""
+        arguments, options = self._made_from
+        state = {name: vars(self)[name] for name in ("attributes", "preprocess", "labels") if name in vars(self)}
+        return functools.partial(Model, **options), arguments, state
 
     @property
     def plan(self):
@@ -186,7 +193,7 @@ class Model:
         """The engine behind `trace`: llvm does not keep every step's tensor."""
         if self.engine != "llvm":
             return self._engine
-        return make_engine(tracing_engine(self.dtype), self.plan_for, self.params, self.dtype)
+        return make_engine(tracing_engine(self.dtype), self._engine_plan, self.params, self.dtype)
 
     def __call__(self, x):
         """Logits.

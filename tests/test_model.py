@@ -1,7 +1,12 @@
 """The Python face: load, call, features, trace, predict."""
 
+import copy
 import csv
 import json
+import multiprocessing
+import pickle
+import threading
+import weakref
 
 import goldens
 import h5py
@@ -12,6 +17,8 @@ from states import random_state
 
 import npmnv3
 from npmnv3.dumps.dumps import write_dump
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 
 DEFAULT = "ppocr/text_direction"
 EXAMPLES = goldens.ROOT / "weights" / "examples"
@@ -239,3 +246,44 @@ def test_text_lines_within():
                 found = np.array([tensor.mean(), tensor.std(), tensor.min(), tensor.max()])
                 error = np.abs(found - stats).max()
                 assert error < 1e-4, f"{picture} {name}: {error:.3g} off: {found} for {stats}"
+
+
+@pytest.mark.parametrize("name", npmnv3.list_models())
+def test_every_variant_is_the_same_after_pickling(name):
+    variant = get_variant(name)
+    again = pickle.loads(pickle.dumps(variant))
+    assert again == variant and hash(again) == hash(variant) and make_plan(again) is make_plan(variant)
+
+
+def test_a_model_is_the_same_after_pickling():
+    model = npmnv3.load("ppocr/text_direction", engine="numpy", dtype="float64", rounded_constants=True)
+    model.attributes["note"] = "mine"
+    x = np.random.default_rng(0).standard_normal((2, 3, 48, 192))
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), copy.copy(model)):
+        assert repr(again) == repr(model) and again.attributes["note"] == "mine" and again.plan is model.plan
+        assert again.labels == model.labels and np.array_equal(again(x), model(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_model_goes_to_other_processes(method):
+    model = npmnv3.load("ppocr/text_direction", threads=2)
+    xs = [np.random.default_rng(i).standard_normal((1 + i, 3, 48, 192)).astype(np.float32) for i in range(3)]
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        for logits, x in zip(pool.map(model, xs), xs):
+            np.testing.assert_array_equal(logits, model(x))
+
+
+@pytest.mark.parametrize("engine", ("auto", "numpy"))
+def test_a_dropped_model_leaves_nothing(engine):
+    """Not with the next garbage collection but at once: a model is many megabytes, and few objects."""
+    x = np.zeros((3, 3, 48, 192), np.float32)
+    npmnv3.load("ppocr/text_direction", engine=engine)(x)
+    threads = threading.active_count()
+    for _ in range(20):
+        model = npmnv3.load("ppocr/text_direction", engine=engine)
+        model(x), model(x[:1])
+        gone = [weakref.ref(model), weakref.ref(model._engine)]
+        del model
+        assert [reference() for reference in gone] == [None, None]
+    assert threading.active_count() == threads

@@ -37,7 +37,8 @@ def run(args):
             "peak_bytes": peak_bytes(plan),
         }
         if llvm:
-            total |= dict(zip(("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes"), llvm))
+            keys = ("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes", "kernels")
+            total |= dict(zip(keys, llvm))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
@@ -65,6 +66,7 @@ def run(args):
             f"engine llvm: {llvm[0]:,} bytes of packed weights, workspace {llvm[1]:,} for one picture, "
             f"{llvm[2]:,} a thread for many"
         )
+        print(f"kernels: {llvm[3]}")
     return 0
 
 
@@ -106,8 +108,11 @@ def _compiled():
 
 
 def _llvm_memory(variant, classes, side):
-    """Bytes of the llvm engine's packed weights, workspace for a picture, for a batch; None where it cannot run."""
-    from ..engines.llvm import LlvmEngine, available
+    """Bytes of the llvm engine's packed weights, workspace for a picture, for a batch; where its kernels are kept.
+
+    None where it cannot run.
+    """
+    from ..engines.llvm import LlvmEngine, available, warm_up
 
     if not available():
         return None
@@ -118,4 +123,6 @@ def _llvm_memory(variant, classes, side):
 
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
     engine = LlvmEngine(plan_of, params, threads=1)
-    return engine.weight_bytes, *engine.workspace_bytes(side)
+    folder, library = warm_up()
+    where = library.problem or f"kept in {folder}"
+    return engine.weight_bytes, *engine.workspace_bytes(side), where

@@ -1,10 +1,9 @@
 """`npmnv3 verify`: a port's tensors against the reference."""
 
 import json
-import os
 import pathlib
 
-from ..dumps.containers import replacing
+from ..dumps.writing import write_text
 from ..errors import UsageError
 from .arguments import add_json, add_model
 
@@ -61,13 +60,13 @@ def run(args):
         explain=not args.no_explain,
     )
     if args.write_map:
-        _write(args.write_map, json.dumps(report.mapping(), indent=1, ensure_ascii=False) + "\n")
+        write_text(args.write_map, json.dumps(report.mapping(), indent=1, ensure_ascii=False) + "\n")
     if args.junit:
-        _write(args.junit, report.junit())
+        write_text(args.junit, report.junit())
     if args.html:
         from ..verification.page import page
 
-        _write(args.html, page(report))
+        write_text(args.html, page(report))
     print(json.dumps(report.as_json(), allow_nan=False) if args.json else report.text())
     return 0 if report.fine else 1
 
@@ -82,8 +81,3 @@ def _read_map(path):
     if not isinstance(mapping, dict) or not all(isinstance(step, (str, type(None))) for step in mapping.values()):
         raise UsageError(f'{path}: expected a JSON object {{"port\'s tensor": "step" or null, ...}}')
     return mapping
-
-
-def _write(path, text):
-    with replacing(os.fspath(path)) as temporary:
-        pathlib.Path(temporary).write_text(text, "utf-8")

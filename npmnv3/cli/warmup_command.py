@@ -12,11 +12,13 @@ HELP = "compile the engines' kernels and loops for this processor into the cache
 
 def add_arguments(parser):
     parser.add_argument("--engine", choices=("llvm", "numba"), help="only this engine (default: both)")
-    parser.add_argument("--cache", metavar="DIR", help="folder for llvm's kernels (default: NPMNV3_CACHE, or the user's)")
+    parser.add_argument(
+        "--cache", metavar="DIR", help="folder for llvm's kernels (default: NPMNV3_CACHE, or the user's)"
+    )
 
 
 def run(args):
-    if args.cache is not None:
+    if args.cache:
         os.environ["NPMNV3_CACHE"] = args.cache
     if args.engine != "numba":
         require("llvmlite", "jit", "the llvm engine")
@@ -39,8 +41,8 @@ def _kernels():
     from ..engines.llvm import warm_up
 
     folder, library = warm_up()
-    if not library.kept:
-        return None, f"{folder} cannot be written; name another with --cache or NPMNV3_CACHE"
+    if library.problem:
+        return None, f"{library.problem}; name another with --cache or NPMNV3_CACHE"
     state = "were there already" if library.cached else "compiled"
     return f"{folder}: kernels for {library.processor}, {library.machine.width} floats a vector, {state}", None
 

@@ -1,18 +1,16 @@
 """Files of named arrays, HDF5 and .npz: listed first, read only when their shapes were found right.
 
-Both are opened so that a hostile file can do no harm: links out of the file, virtual and external datasets, foreign
-filters, pickled objects, and sizes that the file cannot hold are refused before anything is allocated.
+Both are read by code of our own, so that a hostile file can do no harm: links out of the file, virtual and external
+datasets, foreign filters, pickled objects, and sizes that the file cannot hold are refused before anything is allocated.
 """
 
 import contextlib
+import functools
 import itertools
 import json
 import math
 import os
-import stat
 import struct
-import tempfile
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -21,16 +19,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import Npmnv3Error, WeightsError, require
-from .hdf5_texts import check_heaps, check_texts
+from .hdf5 import open_tree
+from .hdf5.storage import MAX_RATIO
+from .npy import as_array, read_header
+from .reader import Reader
+from .writing import archive_member, replacing
 
 MAX_ENTRIES = 20_000
 MAX_TEXT = 1 << 20  # bytes of attributes
-MAX_RATIO = 1100  # of deflate: no honest stream expands more
 NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes, as JSON
 
 _CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
 
-# What h5py, zipfile and NumPy's header reader raise on damaged bytes.
+# What zipfile and NumPy raise on damaged bytes.
 _DAMAGE = (
     OSError,
     EOFError,
@@ -46,7 +47,6 @@ _DAMAGE = (
     NotImplementedError,
     zipfile.BadZipFile,
     zlib.error,
-    tokenize.TokenError,
     struct.error,
 )
 
@@ -84,22 +84,19 @@ def open_container(path):
     WeightsError
         No such file, not of these formats, damaged or hostile.
     """
-    path = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            magic = file.read(8)
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have
-        raise WeightsError(f"{path}: cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-    if magic == b"\x89HDF\r\n\x1a\n":
-        opened = _open_hdf5
-    elif magic[:4] == b"PK\x03\x04":
-        opened = _open_npz
-    else:
-        raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}), so no weight dump{_CONVERT}")
-    with contextlib.ExitStack() as stack:
-        with _damage(path):
-            attributes, entries = stack.enter_context(opened(path))
-        yield attributes, entries
+    with Reader(os.fspath(path)) as file:
+        magic = file.read(8)
+        file.seek(0)
+        if magic == b"\x89HDF\r\n\x1a\n":
+            opened = _open_hdf5
+        elif magic[:4] == b"PK\x03\x04":
+            opened = _open_npz
+        else:
+            raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}), so no weight dump{_CONVERT}")
+        with contextlib.ExitStack() as stack:
+            with _damage(path):
+                attributes, entries = stack.enter_context(opened(file))
+            yield attributes, entries
 
 
 @contextlib.contextmanager
@@ -114,90 +111,45 @@ def _damage(what):
 
 
 @contextlib.contextmanager
-def _open_hdf5(path):
-    h5py = require("h5py", "", f"reading {path} (an .npz dump does without)")
-    check_heaps(path)
-    with h5py.File(path, "r") as file:
-        attributes = _hdf5_attributes(h5py, path, file)
-        entries = {}
-        _list_group(h5py, path, file, "", entries, set(), os.path.getsize(path))
-        yield attributes, entries
+def _open_hdf5(file):
+    try:
+        with open_tree(file) as tree:
+            entries = {}
+            _list_group(tree, file.name, "", entries, set())
+            yield tree.plain_attributes("", MAX_TEXT), entries
+    except WeightsError as error:
+        raise WeightsError(f"{file.name}: {str(error).removeprefix(f'{file.name}: ')}") from error
 
 
-def _hdf5_attributes(h5py, path, file):
-    plain = (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM, h5py.h5t.STRING)
-    attributes = {}
-    for name in file.attrs:
-        attribute = file.attrs.get_id(name)
-        kind = attribute.get_type()
-        if kind.get_class() not in plain or attribute.shape is None:
-            raise WeightsError(f"{path}: attribute {name!r} is neither numbers nor texts")
-        size = attribute.get_storage_size()
-        if size > MAX_TEXT:
-            raise WeightsError(f"{path}: attribute {name!r} has {size} bytes, more than {MAX_TEXT}")
-        if kind.get_class() == h5py.h5t.STRING and kind.is_variable_str():
-            check_texts(path, name, math.prod(attribute.shape), size, MAX_TEXT)
-        attributes[name] = _plain(file.attrs[name])
-    return attributes
-
-
-def _plain(value):
-    """An HDF5 attribute as plain Python: str, int, float or a list of them."""
-    if isinstance(value, np.ndarray):
-        return [_plain(item) for item in value.ravel().tolist()]
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _list_group(h5py, path, group, prefix, entries, seen, file_size):
-    """List a group's datasets by path, refusing whatever leads out of the file or round in circles."""
-    token = h5py.h5o.get_info(group.id).addr
-    if token in seen:
-        raise WeightsError(f"{path}: the group {prefix or '/'!r} contains itself")
-    seen.add(token)
-    for name in group:
-        full = f"{prefix}{name}"
+def _list_group(tree, path, group, entries, above):
+    """List a group's arrays by path, refusing whatever leads out of the file or round in circles."""
+    if tree.address(group) in above:
+        raise WeightsError(f"the group {group[1:] or '/'!r} contains itself")
+    above = above | {tree.address(group)}
+    for name, link in tree.links(group).items():
+        full = f"{group}/{name}"
         if len(entries) >= MAX_ENTRIES:
-            raise WeightsError(f"{path}: more than {MAX_ENTRIES} entries")
-        # Not group.get(name, getlink=True): that looks whether the target is there, and so follows the link.
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise WeightsError(f"{path}: {full} is a soft or external link; only plain datasets are read")
-        item = group[name]
-        if isinstance(item, h5py.Group):
-            _list_group(h5py, path, item, f"{full}/", entries, seen, file_size)
-        elif isinstance(item, h5py.Dataset):
-            shape, dtype = _check_dataset(h5py, path, full, item, file_size)
-            entries[full] = Entry(shape, dtype, lambda item=item: item[()], f"{path}: {full}")
+            raise WeightsError(f"more than {MAX_ENTRIES} entries")
+        if link.address is None:
+            raise WeightsError(f"{full[1:]} is a soft or external link; only plain datasets are read")
+        if tree.is_array(full):
+            shape, dtype, layout = tree.describe(full)
+            tree.source.charge(layout.bytes_in_file(shape, dtype), full[1:])  # many names for one array are not as many
+            entries[full[1:]] = Entry(shape, dtype, functools.partial(_read_array, tree, full), f"{path}: {full[1:]}")
+        elif tree.is_group(full):
+            _list_group(tree, path, full, entries, above)
         else:
-            raise WeightsError(f"{path}: {full} is a {type(item).__name__}, expected a dataset")
+            raise WeightsError(f"{full[1:]} is neither a group nor an array")
 
 
-def _check_dataset(h5py, path, name, dataset, file_size):
-    """Shape and dtype; refuse a dataset whose data do not lie, in believable size, in this very file."""
-    # Every property of a dataset asks the library anew, and there are hundreds of them: each is asked for once.
-    shape, dtype, plist = dataset.shape, dataset.dtype, dataset.id.get_create_plist()
-    if shape is None:
-        raise WeightsError(f"{path}: {name} is an empty dataset")
-    layout = plist.get_layout()
-    if layout == h5py.h5d.VIRTUAL or plist.get_external_count():
-        raise WeightsError(
-            f"{path}: {name} takes its data from elsewhere (virtual or external); only plain datasets are read"
-        )
-    filters = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
-    if set(filters) - {1, 2, 3}:  # deflate, shuffle, fletcher32: what every HDF5 library has
-        raise WeightsError(
-            f"{path}: {name} is stored with filters {filters}; only gzip, shuffle and fletcher32 are read"
-        )
-    size = math.prod(shape) * dtype.itemsize
-    chunk = math.prod(plist.get_chunk()) * dtype.itemsize if layout == h5py.h5d.CHUNKED else 0
-    if max(size, chunk) > file_size * (MAX_RATIO if 1 in filters else 1):
-        raise WeightsError(f"{path}: {name} claims {shape} {dtype}, more than a file of {file_size} bytes holds")
-    return shape, dtype
+def _read_array(tree, full):
+    tree.source.renew()
+    return tree.array(full)
 
 
 @contextlib.contextmanager
-def _open_npz(path):
+def _open_npz(file):
+    path = file.name
     with zipfile.ZipFile(path) as archive:
         entries = {}
         for info in archive.infolist():
@@ -219,21 +171,15 @@ def _npy_entry(path, archive, info, name):
     if info.file_size > max(info.compress_size, 1) * MAX_RATIO:
         raise WeightsError(f"{path}: {name} claims to expand from {info.compress_size} to {info.file_size} bytes")
     with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise WeightsError(f"{path}: {name} has .npy version {version}, expected (1, 0) or (2, 0)")
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(stream)
-        start = stream.tell()
+        shape, fortran, dtype, start = read_header(stream, f"{path}: {name}")
     size = math.prod(shape) * dtype.itemsize
-    if dtype.hasobject or start + size != info.file_size:
+    if start + size != info.file_size:
         raise WeightsError(f"{path}: {name} claims {shape} {dtype}, which is not what its {info.file_size} bytes hold")
 
     def read():
         with archive.open(info) as stream:
-            data = stream.read()
-        flat = np.frombuffer(data, dtype, offset=start)
-        return flat.reshape(shape, order="F" if fortran else "C").copy()
+            stream.read(start)
+            return as_array(stream.read(), shape, fortran, dtype)
 
     return Entry(tuple(shape), dtype, read, f"{path}: {name}")
 
@@ -260,38 +206,23 @@ def write_container(path, arrays, attributes):
         write(temporary, ((name, _little(array)) for name, array in pairs), attributes)
 
 
-@contextlib.contextmanager
-def replacing(path):
-    """A temporary file's path beside `path`, which becomes `path` if all went well and vanishes if not."""
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".npmnv3-", dir=folder)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from error
-    os.close(handle)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp made it private
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-
-
 def _little(array):
     array = np.asarray(array)
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
 
 
 def _write_hdf5(path, arrays, attributes):
+    """Made in memory, and written by our own hand: the HDF5 library does not survive a full disk."""
     h5py = require("h5py", "", "writing an HDF5 dump (an .npz one does without)")
-    with h5py.File(path, "w", track_order=True) as file:
+    with h5py.File("memory", "w", track_order=True, driver="core", backing_store=False) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
         for name, array in arrays:
             file.create_dataset(name, data=array, track_times=False)
+        file.flush()
+        image = file.id.get_file_image()
+    with open(path, "wb") as out:
+        out.write(image)
 
 
 def _write_npz(path, arrays, attributes):
@@ -302,10 +233,3 @@ def _write_npz(path, arrays, attributes):
             info.file_size = array.nbytes  # tells zipfile which of its two layouts is needed
             with archive.open(info, "w") as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)
-
-
-def archive_member(name):
-    """The head of a zip's member, the same on every system and at every hour."""
-    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-    info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # Unix, also where Windows writes it
-    return info

@@ -3,7 +3,7 @@
 import os
 import warnings
 
-from ..dumps.containers import replacing
+from ..dumps.writing import replacing
 from ..errors import UsageError, require
 from .files import shown
 

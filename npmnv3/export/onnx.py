@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 
 from .. import __version__
-from ..dumps.containers import replacing
+from ..dumps.writing import replacing
 from ..errors import UsageError, WeightsError, require
 from ..network.steps import INPUT
 

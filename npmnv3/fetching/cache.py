@@ -15,14 +15,14 @@ import os
 import pathlib
 import re
 
-from ..dumps.containers import replacing
+from ..dumps.writing import write_text
 from ..errors import UsageError, WeightsError, require
 
 
 def cache_folder(cache=None):
     """The cache's path: `cache`, else the environment variable NPMNV3_CACHE, else the user's cache folder."""
-    named = cache if cache is not None else os.environ.get("NPMNV3_CACHE")
-    if named is None:
+    named = cache or os.environ.get("NPMNV3_CACHE")
+    if not named:
         named = require("platformdirs", "fetch", "the cache of fetched weights").user_cache_dir(
             "npmnv3", appauthor=False
         )
@@ -44,7 +44,7 @@ def make_cache_folder(cache=None):
 
 def find_dump(entry, cache=None):
     """The dump of a published checkpoint in the cache, its hash as recorded; else None."""
-    if cache is None and "NPMNV3_CACHE" not in os.environ and importlib.util.find_spec("platformdirs") is None:
+    if not (cache or os.environ.get("NPMNV3_CACHE")) and importlib.util.find_spec("platformdirs") is None:
         return None  # nothing can have been fetched
     folder = cache_folder(cache)
     path = folder / entry.dump_name
@@ -78,8 +78,7 @@ def read_record(folder, entry):
 def write_record(folder, entry, hashes):
     """Record {file name: sha256}."""
     text = "".join(f"{value}  {name}\n" for name, value in hashes.items())
-    with replacing(record_path(folder, entry)) as temporary:
-        pathlib.Path(temporary).write_text(text, "utf-8", newline="\n")
+    write_text(record_path(folder, entry), text)
 
 
 def file_hash(path, algorithm="sha256"):

@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-from ..dumps.containers import archive_member, replacing
+from ..dumps.writing import archive_member, replacing
 from ..errors import UsageError, WeightsError
 from .compose import layer_shapes, module_source
 

@@ -5,7 +5,7 @@ a `Variant` one published network, a `Unit` one of its blocks with every number 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 RELU, HARD_SWISH = "relu", "hard_swish"
 
@@ -14,6 +14,11 @@ def round8(value, divisor=8):
     """Nearest multiple of `divisor`, halves up, never below 0.9 of the value: the "make divisible" of all sources."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def quarter(channels):
+    """A quarter, rounded down: the width of squeeze-and-excitation with most sources."""
+    return channels // 4
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,7 @@ class Source:
     gate_slope: float = 1 / 6  # the gate is clip(slope * x + 0.5, 0, 1)
     expand_from: str = "table"  # "table": round8(table * width); "ratio": round8(in * ratio)
     always_expand: bool = False  # an expand convolution even where it changes nothing
-    se_width: Callable[[int], int] = field(default=lambda expand: expand // 4)
+    se_width: Callable[[int], int] = quarter  # of the expanded channels; no lambda, which cannot be pickled
     se_stored_as: str = "conv"  # 1x1 convolutions or "linear" layers
     se_bias: bool = True
     se_norm: bool = False  # batch norm after the squeeze

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import UsageError
+from ..dumps.npy import read_npy
+from ..errors import UsageError, WeightsError
 from ..pictures import recipes
 
 
@@ -88,6 +89,6 @@ def check_array(array, name):
 
 def _load(path):
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path}: not a readable .npy file: {error}") from error
+        return read_npy(path)
+    except WeightsError as error:
+        raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error

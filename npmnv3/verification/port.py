@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..dumps.containers import open_container
+from ..dumps.npy import read_npy
 from ..errors import UsageError, WeightsError
 from .tensors import PortTensor
 
@@ -99,9 +100,9 @@ def _from_folder(folder):
 
 def _load_npy(path):
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"{path}: not a readable .npy file: {error}") from error
+        return read_npy(path)
+    except WeightsError as error:
+        raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _from_raw(folder, path):

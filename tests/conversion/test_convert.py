@@ -21,6 +21,7 @@ from npmnv3.conversion import convert, convert_state, identify, load_checkpoint
 from npmnv3.conversion.formats import Checkpoint, Layer, read_checkpoint
 from npmnv3.conversion.match.fit import layers_of, norms_of
 from npmnv3.dumps.dumps import load_weights
+from npmnv3.errors import WriteError
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
@@ -560,7 +561,7 @@ def test_default_name_and_what_is_never_overwritten(tmp_path, monkeypatch):
     for out in ("x.onnx", "x", tmp_path):
         with pytest.raises(npmnv3.UsageError, match="expected a name that ends in .h5"):
             convert(other, out)
-    with pytest.raises(npmnv3.WeightsError, match="nowhere.*cannot be written"):
+    with pytest.raises(WriteError, match="nowhere.*cannot be written"):
         convert(other, tmp_path / "nowhere" / "x.npz")
     with pytest.raises(npmnv3.UsageError, match="given as a path, not as a bytes"):
         convert(b"x")

@@ -9,6 +9,7 @@ from random_networks import random_params
 import npmnv3
 from npmnv3.cli import export_command
 from npmnv3.conversion import convert
+from npmnv3.errors import WriteError
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
 
@@ -175,7 +176,7 @@ def test_wrong_use_leaves_nothing(tmp_path):
     model = random_model(SMALL)
     with pytest.raises(npmnv3.UsageError, match="an input of 31 x 40 pixels is too small"):
         export_onnx(model, tmp_path / "x.onnx", side=(31, 40))
-    with pytest.raises(npmnv3.WeightsError, match="nowhere.*cannot be written"):
+    with pytest.raises(WriteError, match="nowhere.*cannot be written"):
         export_onnx(model, tmp_path / "nowhere" / "x.onnx")
     params = {name: array.astype(np.float64) for name, array in model.params.items()}
     params["features.0.0.weight"][0, 0, 0, 0] = 1e300

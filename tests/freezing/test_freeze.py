@@ -8,15 +8,17 @@ import zipfile
 import goldens
 import numpy as np
 import pytest
+import rounding
 from random_networks import random_params
 
 import npmnv3
 import npmnv3.network.spec
-from npmnv3.errors import UsageError, WeightsError
+from npmnv3.errors import UsageError, WeightsError, WriteError
 from npmnv3.freezing import accuracy_cost, freeze, standard_inputs
 from npmnv3.freezing.cost import open_frozen
 from npmnv3.freezing.freeze import folded_layers, pack
 from npmnv3.network.plan import make_plan
+from npmnv3.network.steps import OPS
 from npmnv3.network.variants import get_variant
 
 EXAMPLES = sorted((goldens.ROOT / "weights" / "examples").glob("*.png"))
@@ -59,14 +61,20 @@ def worst(found, expected):
 
 @pytest.mark.parametrize("name", npmnv3.list_models())
 def test_every_network_freezes_to_what_it_computes(name, tmp_path):
+    """The same function in float64, every operation within its rounding in float32, and the weights to the last bit."""
     model, path = random_model(name), tmp_path / "classifier.pyz"
     freeze(model, path, "float32")
-    x = np.random.default_rng(1).standard_normal((3, *model.variant.side)).astype(np.float32)
-    expected = npmnv3.load(name, model.params, 11, engine="numpy", dtype="float64")(x[None])[0]
-    rounding, _ = worst(model(x[None])[0], expected)
-    error, message = worst(open_frozen(path)["logits"](x), expected)
-    assert error <= 8 * rounding, f"{message}; the engine's own rounding is {rounding:.3g}"
-    assert error or not np.array_equal(expected, np.zeros_like(expected)), "the network says nothing"
+    frozen, layers = open_frozen(path), folded_layers(model)
+    for layer, arrays in layers.items():
+        for stored, exact in zip(frozen["W"][layer], arrays):
+            np.testing.assert_array_equal(stored, exact.astype(np.float32), layer)
+    x, seen = np.random.default_rng(1).standard_normal((3, *model.variant.side)).astype(np.float32), []
+    frozen.update({operation: rounding.checked(operation, seen) for operation in OPS if operation in frozen})
+    assert frozen["logits"](x).shape == (11,) and len(seen) > len(layers) and max(seen) > 1e-3
+    frozen = open_frozen(path)
+    frozen["W"].update(layers)
+    exact = npmnv3.load(name, model.params, 11, engine="numpy", dtype="float64")(x[None])
+    rounding.assert_same_function(frozen["network"](x[None].astype(np.float64)), exact, name)
 
 
 def test_storage_costs_what_its_rounding_does(model, frozen):
@@ -227,7 +235,7 @@ def test_refusals(model, tmp_path):
         freeze(model, tmp_path / "classifier.exe")
     with pytest.raises(UsageError, match="dtype is 'int4', expected one of float16"):
         freeze(model, tmp_path / "a.pyz", "int4")
-    with pytest.raises(WeightsError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         freeze(model, tmp_path / "nowhere" / "a.pyz")
     layers = folded_layers(model)
     layers["last"] = layers["last"][0] * 1e9, layers["last"][1]

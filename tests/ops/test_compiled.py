@@ -13,6 +13,19 @@ pytest.importorskip("numba")
 from npmnv3.ops import loops  # noqa: E402
 
 
+def test_the_warmup_command_compiles_both_dtypes(tmp_path):
+    import goldens
+
+    command = [sys.executable, "-m", "npmnv3", "warmup", "--engine", "numba"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "numba"), "NPMNV3_CACHE": str(tmp_path)}
+    for state in ("compiled", "were there already"):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=goldens.ROOT, env=environment)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+        lines = done.stdout.splitlines()
+        assert [line.endswith(f"loops in {d}, {state}") for line, d in zip(lines, ("float32", "float64"))] == [True] * 2
+        assert all(line.startswith(str(tmp_path / "numba")) for line in lines), lines
+
+
 RUN = """
 import numpy as np
 from npmnv3.ops import loops  # noqa: E402

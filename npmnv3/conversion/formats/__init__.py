@@ -9,9 +9,10 @@ import contextlib
 from dataclasses import replace
 
 from ...dumps.containers import Entry
+from ...dumps.hdf5 import MAGIC as HDF5_MAGIC
+from ...dumps.reader import Reader
 from ...errors import UsageError, WeightsError
-from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
-from .reader import Reader
+from . import keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
 from .record import Checkpoint, Layer
 from .states import choose
 from .torch_pickles import KNOWN
@@ -25,7 +26,7 @@ _KNOWN_FORMATS = (
 
 _PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
 _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and the reader
-    (lambda magic: magic.startswith(hdf5.MAGIC), keras.read),
+    (lambda magic: magic.startswith(HDF5_MAGIC), keras.read),
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
     (lambda magic: magic[4:9] == b"\0\0\0\0{", safetensors.read),
     (lambda magic: magic[:1] == onnx_graph.MAGIC, onnx_graph.read),

@@ -1,7 +1,7 @@
 """Keras's weight files: the legacy HDF5 that Keras 2 and 3 write, and Keras 3's .weights.h5."""
 
+from ...dumps.hdf5 import natural, open_tree
 from ...errors import WeightsError
-from .hdf5 import natural, open_tree
 from .record import Checkpoint
 
 # The variables of Keras 3's layers, which are only numbered: {class: {how many there are: their roles}}.

@@ -10,10 +10,10 @@ import math
 import os
 import struct
 
+from ...dumps.reader import Reader
 from ...errors import WeightsError
 from . import protobuf
 from .arrays import BFLOAT16, check_shape, itemsize, shaped
-from .reader import Reader
 from .record import Checkpoint
 
 MAGIC = bytes(16)  # version 0, no levels of detail, version 0

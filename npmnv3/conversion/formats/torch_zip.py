@@ -5,9 +5,9 @@ import struct
 import zipfile
 import zlib
 
+from ...dumps.reader import Reader
 from ...errors import WeightsError
 from . import pickles
-from .reader import Reader
 from .states import choose
 from .torch_pickles import KNOWN, Storages
 

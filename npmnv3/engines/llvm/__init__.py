@@ -10,7 +10,7 @@ The passes, a module each:
                     fetched ahead
     programs        commands are bound to memory, and run: a loop calls one kernel after another
 
-`engine` puts them together, `threads` has the team of helpers, `compiler` compiles, `profile` measures.
+`engine` puts them together, `threads` has the team of helpers, `compiler` compiles, `code_cache` keeps what it made, `profile` measures.
 
 The kernels (`kernels`) know no shapes, so one set of them, compiled once for a processor, serves all networks and
 sizes. They are written in LLVM's vector instructions, a function of the vector's width, since no compiler keeps a whole
@@ -23,7 +23,8 @@ Maps are planes of `width` channels, a vector for each pixel: the distance betwe
 
 import importlib.util
 
-from .compiler import cache_folder, warm_up
+from .code_cache import cache_folder
+from .compiler import warm_up
 from .engine import LlvmEngine
 
 

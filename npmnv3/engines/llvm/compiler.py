@@ -10,12 +10,10 @@ import functools
 import hashlib
 import os
 import platform
-import sys
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
 from ...errors import UsageError
+from . import code_cache
 from .kernels.kernel import Machine
 
 #: Features of the processor that are switched off where narrower vectors are asked for.
@@ -38,7 +36,7 @@ class Library:
     execute : callable (address of commands, count); other Python threads run meanwhile
     point : callable (address of addresses, address of offsets, count, start): writes `start` plus an offset to each
     cached : bool, the machine code came from the cache
-    kept : bool, it is in the cache now
+    problem : str, why the machine code is not in the cache now; "" if it is
     """
 
     def __init__(self, machine, processor, features):
@@ -52,13 +50,14 @@ class Library:
         llvm.initialize_native_asmprinter()
         target = llvm.Target.from_default_triple()
         compiler = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
-        key = _key(llvmlite.__version__, llvm.llvm_version_info, target.triple, processor, features, machine)
-        code = _read_cache(key)
-        self.cached, self.kept, self.machine = code is not None, True, machine
+        facts = llvmlite.__version__, llvm.llvm_version_info, target.triple, processor, features, machine
+        key, about = _key(*facts), repr(facts)
+        code, self.problem = code_cache.read_code(key, about)
+        self.cached, self.machine = code is not None, machine
         if code is None:
             code = _compile(llvm, compiler, machine)
-            self.kept = _write_cache(key, code)
-        names, _, machine_code = code.partition(b"\n")
+            self.problem = self.problem or code_cache.write_code(key, about, *code)
+        names, machine_code = code
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), compiler)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
         self._engine.finalize_object()
@@ -109,10 +108,10 @@ def warm_up():
 
     Returns
     -------
-    (Path of the cache's folder, Library: its `cached` says whether they were there already, `kept` whether they are
+    (Path of the cache's folder, Library: its `cached` says whether they were there already, `problem` why they are not
     now)
     """
-    return cache_folder(), library()
+    return code_cache.cache_folder(), library()
 
 
 def build_module(machine):
@@ -138,27 +137,11 @@ def build_module(machine):
 
 
 def _compile(llvm, compiler, machine):
-    """The functions' names, a newline, and an object file."""
+    """(the functions' names, an object file), bytes."""
     text, names = build_module(machine)
     module = llvm.parse_assembly(text)
     module.verify()
-    return " ".join(names).encode() + b"\n" + compiler.emit_object(module)
-
-
-# The cache
-
-
-def cache_folder():
-    """Where compiled kernels are kept: `kernels` in NPMNV3_CACHE, or in the place that the system has for caches."""
-    if folder := os.environ.get("NPMNV3_CACHE"):
-        return Path(folder).expanduser() / "kernels"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "npmnv3" / "kernels"
+    return " ".join(names).encode(), compiler.emit_object(module)
 
 
 def _key(*facts):
@@ -181,30 +164,3 @@ def _source(module):
     import pkgutil
 
     return pkgutil.get_data(__package__, module.replace(".", "/") + ".py") or b""
-
-
-def _read_cache(key):
-    """The code kept under a key, or None if there is none or it is damaged."""
-    try:
-        data = (cache_folder() / f"{key}.bin").read_bytes()
-    except OSError:
-        return None
-    digest, code = data[:32], data[32:]
-    return code if hashlib.sha256(code).digest() == digest else None
-
-
-def _write_cache(key, code):
-    """Keep code under a key; False where that cannot be: then the next process compiles again, nothing else is lost."""
-    with contextlib.suppress(OSError):
-        folder = cache_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(code).digest() + code)
-            os.replace(name, folder / f"{key}.bin")
-            return True
-        except OSError:
-            os.unlink(name)
-            raise
-    return False

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import math
 import os
 
@@ -16,7 +17,7 @@ from .memory import address_of
 from .pack import Weights
 from .programs import Bound, Programs
 from .schedule import schedule, split_head
-from .threads import Team, thread_count
+from .threads import TEAM, thread_count
 
 #: Pictures whose pooled channels go through the head together.
 HEAD_PICTURES = 56
@@ -47,7 +48,7 @@ class LlvmEngine:
 
     def __init__(self, plan_for, params, *, threads=None):
         self._plan_for, self.threads, self._library = plan_for, thread_count(threads), library()
-        self._debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
+        debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
         plan = plan_for(None)
         layers = fuse(plan)
         self._weights = Weights(layers, fold(plan, params), self._library.machine)
@@ -56,8 +57,9 @@ class LlvmEngine:
         self._classes, self._gain = plan[-1].shape[0], _gain(plan)
         # The first convolution halves both sides.
         self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
-        self._programs = Programs(lambda program, home: Bound(program, self._weights, self._library, home, self._debug))
-        self._team = Team(self.threads)
+        # Neither of these knows the engine: without cycles, memory goes with the last reference to it.
+        self._schedules = _Schedules(plan_for, self._weights, self._library, self._head, self._pooled, debug)
+        self._programs = Programs(functools.partial(_bind, self._weights, self._library, debug))
 
     def run(self, x):
         """Logits.
@@ -180,7 +182,7 @@ class LlvmEngine:
                     return
                 job(i)
 
-        if count < 2 or self.threads == 1 or not self._team.run(work, pending.clear):
+        if count < 2 or self.threads == 1 or not TEAM.run(work, pending.clear, self.threads):
             work(0)
 
     def _run_body(self, program):
@@ -189,19 +191,32 @@ class LlvmEngine:
             program.run()
             return True
         try:
-            return self._team.run(program.run, program.abandon)
+            return TEAM.run(program.run, program.abandon, program.threads)
         except BaseException:
             program.ready()
             raise
 
     def _borrow_body(self, side, head=(), threads=1, pictures=1):
         """The program for some pictures, with the layers of `head` after the body."""
-        return self._programs.borrow(self._body_program, side, len(head), threads, pictures)
+        return self._programs.borrow(self._schedules.body, side, len(head), threads, pictures)
 
     def _borrow_head(self, head, pictures):
-        return self._programs.borrow(self._head_program, len(head), pictures)
+        return self._programs.borrow(self._schedules.head, len(head), pictures)
 
-    def _body_program(self, side, of_head, threads, pictures):
+
+def _bind(weights, library, debug, program, home):
+    return Bound(program, weights, library, home, debug)
+
+
+class _Schedules:
+    """Makes an engine's programs: its methods, and their arguments, are the keys that programs are kept under."""
+
+    def __init__(self, plan_for, weights, library, head, pooled, debug):
+        self._plan_for, self._weights, self._library = plan_for, weights, library
+        self._head, self._pooled, self._debug = head, pooled, debug
+
+    def body(self, side, of_head, threads, pictures):
+        """Some pictures of one side, with the first layers of the head after the body, shared by some threads."""
         body, head = split_head(fuse(self._plan_for(side)))
         return schedule(
             (*body, *head[:of_head]),
@@ -213,7 +228,8 @@ class LlvmEngine:
             guard=self._debug,
         )
 
-    def _head_program(self, of_head, pictures):
+    def head(self, of_head, pictures):
+        """The first layers of the head, of some pictures' pooled channels."""
         head = self._head[:of_head]
         given = (head[0].inputs[0], self._pooled.shape[0])
         return schedule(head, self._weights, self._library, head_input=given, pictures=pictures, guard=self._debug)

@@ -9,17 +9,18 @@ from ...network.folding import norm_line, scale_outputs
 FOLDED = ("batch_norm", "scale", "identity")
 
 
-def fold(plan, params):
+def fold(plan, params, dtype=np.float32):
     """Weight and bias of every layer of a plan.
 
     Parameters
     ----------
     plan : tuple of Step, with batch norm or already without
     params : {source's name: array as the source stores it}
+    dtype : what the result is rounded to
 
     Returns
     -------
-    {step's name: (weight, bias)}, float32 in the operation's own layout: a norm that follows multiplies weight and bias
+    {step's name: (weight, bias)}, of `dtype` in the operation's own layout: a norm that follows multiplies weight and bias
     by gamma / sqrt(variance + eps), a factor on the layer's input multiplies the weight
     """
     consumers = {}
@@ -27,10 +28,10 @@ def fold(plan, params):
         for name in step.inputs:
             consumers.setdefault(name, []).append(step)
     factors = _factors(plan)
-    return {step.name: _fold_layer(step, params, consumers, factors) for step in plan if step.param("weight")}
+    return {step.name: _fold_layer(step, params, consumers, factors, dtype) for step in plan if step.param("weight")}
 
 
-def _fold_layer(step, params, consumers, factors):
+def _fold_layer(step, params, consumers, factors, dtype):
     after = consumers.get(step.name, [])
     norm = next((other for other in after if other.op == "batch_norm"), None)
     if norm and len(after) > 1:
@@ -39,7 +40,7 @@ def _fold_layer(step, params, consumers, factors):
         )
     factor = factors.get(step.inputs[0], 1.0)
     # Computed in float64 and rounded once; weights that stay as they are skip the conversion to float64 and back.
-    exact = np.float64 if norm or factor != 1 else np.float32
+    exact = np.float64 if norm or factor != 1 else dtype
     weight = _array(step, "weight", params, exact)
     bias = _array(step, "bias", params, exact) if step.param("bias") else np.zeros(len(weight))
     if factor != 1:
@@ -47,7 +48,7 @@ def _fold_layer(step, params, consumers, factors):
     if norm:
         scale, shift = norm_line(norm, params)
         weight, bias = scale_outputs(weight, scale), bias * scale + shift
-    return weight.astype(np.float32, copy=False), bias.astype(np.float32, copy=False)
+    return weight.astype(dtype, copy=False), bias.astype(dtype, copy=False)
 
 
 def _array(step, role, params, dtype):

@@ -1,7 +1,9 @@
 """Last pass: programs bound to memory, and run. Any number of threads may run at once, each in memory of its own."""
 
+import collections
 import threading
 import time
+import weakref
 
 import numpy as np
 
@@ -26,7 +28,7 @@ class Bound:
     program : Program
     weights : Weights
     library : compiler.Library
-    home : list that it is put into when it is given back
+    home : deque that it is put into when it is given back, if that is still there
     debug : bool, check every command, and look for stray writes after every run
 
     Attributes
@@ -38,7 +40,7 @@ class Bound:
 
     def __init__(self, program, weights, library, home, debug=False):
         self.program, self._weights, self._library, self._debug = program, weights, library, debug
-        self._home = home
+        self._home = weakref.ref(home)  # which holds it in turn: memory is to go when the engine does
         self._works = [aligned(program.work_bytes) for _ in range(program.pictures)]
         self._work, self._kept = self._works[0], aligned(program.kept_bytes)
         self._tables = aligned(program.tables.nbytes)
@@ -76,7 +78,9 @@ class Bound:
 
     def __exit__(self, *_):
         self._picture = None
-        self._home.append(self)
+        home = self._home()
+        if home is not None:
+            home.append(self)
 
     def read_from(self, x, first=0, start=None):
         """The pictures to work on: x (N, 3, H, W) float32, contiguous, from index `first` on.
@@ -199,7 +203,7 @@ class Programs:
 
     Parameters
     ----------
-    bind : callable (program, list that the copy goes back to) -> Bound
+    bind : callable (program, deque that the copy goes back to) -> Bound
     limit : int, programs that are kept
     """
 
@@ -213,13 +217,12 @@ class Programs:
         self._lock = threading.Lock()
 
     def _add(self, key):
-        """(program, list of free bound copies) under a new key; the oldest makes room."""
-        entry = key[0](*key[1:]), []
+        """(program, deque of free bound copies) under a new key; the oldest makes room."""
+        entry = key[0](*key[1:]), collections.deque()
         with self._lock:
             entry = self._entries.setdefault(key, entry)
             while len(self._entries) > self._limit:
-                _, free = self._entries.pop(next(iter(self._entries)))
-                free.clear()  # each refers to this list, so clearing it lets both be freed
+                del self._entries[next(iter(self._entries))]
         return entry
 
     def borrow(self, *key):

@@ -21,31 +21,35 @@ def _pause_address():
 PAUSE = _pause_address()
 
 
+#: More than any machine has cores; a larger number is a slip.
+MOST_THREADS = 1024
+
+
 def thread_count(wanted=None):
     """How many threads to use: as asked for, else NPMNV3_THREADS, else one for each core this process may use."""
     name, value = "threads", wanted
     if wanted is None:
         name, value = "the environment variable NPMNV3_THREADS", os.environ.get("NPMNV3_THREADS")
         if not value:
-            return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            return min(cores, MOST_THREADS)
     try:
         count = int(value)
     except (TypeError, ValueError):
         count = 0
-    if count < 1 or isinstance(value, (bool, float)):
-        raise UsageError(f"{name} is {value!r}, expected a whole number from 1 up")
+    if not 1 <= count <= MOST_THREADS or isinstance(value, (bool, float)):
+        raise UsageError(f"{name} is {value!r:.40}, expected a whole number from 1 to {MOST_THREADS}")
     return count
 
 
 class Team:
-    """Runs a job in several threads at once, the caller's among them.
+    """Runs a job in several threads at once, the caller's among them. One team serves all engines of a process.
 
-    One job at a time: if the team is at work, `run` says so and does nothing. The helpers are started by the first job,
-    and again in a process that was forked, where threads do not come along.
+    One job at a time: if the team is at work, `run` says so and does nothing. The helpers are started by the first job
+    that needs them, and again in a process that was forked, where threads do not come along.
     """
 
-    def __init__(self, size):
-        self.size = size
+    def __init__(self):
         self.renew()
         RENEWED_BY_FORK.add(self)
 
@@ -53,17 +57,18 @@ class Team:
         """Forget helpers and locks."""
         self._busy, self._helpers = threading.Lock(), []
 
-    def run(self, job, abandon):
+    def run(self, job, abandon, size):
         """Call job(0), ..., job(size - 1), side by side.
 
         Parameters
         ----------
         job : callable (number)
         abandon : callable (), called if the caller's own part fails or is interrupted: makes the others come to an end
+        size : int, threads
 
         Returns
         -------
-        bool, False if the team was at work for somebody else, and nothing was called
+        bool, False if the team was at work for somebody else, or has not so many threads, and nothing was called
 
         Raises
         ------
@@ -72,39 +77,45 @@ class Team:
         if not self._busy.acquire(blocking=False):
             return False
         try:
-            while len(self._helpers) < self.size - 1:
+            while len(self._helpers) < size - 1:
                 self._helpers.append(_Helper(len(self._helpers) + 1))
-            self._run(job, abandon)
+        except RuntimeError:  # the system has no more threads to give
+            self._busy.release()
+            return False
+        try:
+            _run(self._helpers[: size - 1], job, abandon)
         finally:
             self._busy.release()
         return True
 
-    def _run(self, job, abandon):
-        try:
-            for helper in self._helpers:
-                helper.calls.put(job)
-            job(0)
-            errors = [helper.answers.get() for helper in self._helpers]
-        except BaseException:
-            abandon()
-            self._calm()
-            raise
-        for error in errors:
-            if error is not None:
-                raise error
 
-    def _calm(self):
-        """Wait until every helper is idle, whatever it was called for: its memory is about to change hands."""
-        while True:
-            try:
-                for helper in self._helpers:
-                    last = object()
-                    helper.calls.put(last)
-                    while helper.answers.get() is not last:
-                        pass
-                return
-            except KeyboardInterrupt:  # one KeyboardInterrupt is being raised already
-                continue
+def _run(helpers, job, abandon):
+    try:
+        for helper in helpers:
+            helper.calls.put(job)
+        job(0)
+        errors = [helper.answers.get() for helper in helpers]
+    except BaseException:
+        abandon()
+        _calm(helpers)
+        raise
+    for error in errors:
+        if error is not None:
+            raise error
+
+
+def _calm(helpers):
+    """Wait until every helper is idle, whatever it was called for: its memory is about to change hands."""
+    while True:
+        try:
+            for helper in helpers:
+                last = object()
+                helper.calls.put(last)
+                while helper.answers.get() is not last:
+                    pass
+            return
+        except KeyboardInterrupt:  # one KeyboardInterrupt is being raised already
+            continue
 
 
 class _Helper:
@@ -126,12 +137,16 @@ class _Helper:
                     job(number)
             except BaseException as error:  # raised again in the thread that waits for the job
                 answer = error
-            del job
             self.answers.put(answer)
+            del job, answer  # they hold what the job works on, and the next may be long in coming
 
 
 #: Everything with a lock that another thread may have held when the process forked.
 RENEWED_BY_FORK = weakref.WeakSet()
+
+
+#: The one that engines use: threads of many models that all wait would be no use, and those of many at work would fight.
+TEAM = Team()
 
 
 def _after_fork():

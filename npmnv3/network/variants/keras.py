@@ -27,6 +27,10 @@ def _param_name(part, unit, role):
     return f"{layer}/{role}:0"
 
 
+def _se_width(expand):
+    return round8(0.25 * expand)
+
+
 KERAS = Source(
     name="keras",
     licence="Apache-2.0",
@@ -36,7 +40,7 @@ KERAS = Source(
     norm_eps=1e-3,
     padding="same",
     expand_from="ratio",
-    se_width=lambda expand: round8(0.25 * expand),
+    se_width=_se_width,
     classifier_stored_as="conv",
 )
 

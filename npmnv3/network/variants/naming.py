@@ -1,5 +1,8 @@
 """How a state dict's names are put together from a module's place and a parameter's role."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
 TORCH_NORM = {
     "gamma": "weight",
     "beta": "bias",
@@ -10,21 +13,17 @@ TORCH_NORM = {
 PADDLE_NORM = {"gamma": "weight", "beta": "bias", "mean": "_mean", "variance": "_variance"}
 
 
-def dotted(place, norm_roles):
-    """Names of the form MODULE.ENTRY.
+@dataclass(frozen=True)
+class DottedNames:
+    """Names of the form MODULE.ENTRY: a `Source.param_name` that can be compared, hashed and pickled.
 
-    Parameters
-    ----------
     place : callable (part, unit) -> (module of the layer, module of its batch norm)
     norm_roles : {role: entry} of a batch norm
-
-    Returns
-    -------
-    callable (part, unit, role) -> name, as `Source.param_name` wants it
     """
 
-    def param_name(part, unit, role):
-        layer, norm = place(part, unit)
-        return f"{norm}.{norm_roles[role]}" if role in norm_roles else f"{layer}.{role}"
+    place: Callable
+    norm_roles: dict[str, str] = field(hash=False)
 
-    return param_name
+    def __call__(self, part, unit, role):
+        layer, norm = self.place(part, unit)
+        return f"{norm}.{self.norm_roles[role]}" if role in self.norm_roles else f"{layer}.{role}"

@@ -1,7 +1,7 @@
 """PaddleClas's ten networks and three further sets of weights (legendary_models/mobilenet_v3.py)."""
 
 from ..spec import Checkpoint, Published, Source, Variant, round8
-from .naming import PADDLE_NORM, dotted
+from .naming import PADDLE_NORM, DottedNames
 from .paper import LARGE, SMALL
 
 
@@ -20,7 +20,7 @@ def _place(part, unit):
 PPCLS = Source(
     name="ppcls",
     licence="Apache-2.0",
-    param_name=dotted(_place, PADDLE_NORM),
+    param_name=DottedNames(_place, PADDLE_NORM),
     layout="paddle",
     has_count=False,
     gate_slope=0.2,

@@ -1,7 +1,7 @@
 """ShowLo's network (github.com/ShowLo/MobileNetV3, mobileNetV3.py at 667c7f6)."""
 
 from ..spec import Checkpoint, Published, Source, Variant
-from .naming import TORCH_NORM, dotted
+from .naming import TORCH_NORM, DottedNames
 from .paper import SMALL
 
 
@@ -32,7 +32,7 @@ def _place(part, unit):
 SHOWLO = Source(
     name="showlo",
     licence="none stated by its author",
-    param_name=dotted(_place, TORCH_NORM),
+    param_name=DottedNames(_place, TORCH_NORM),
     se_stored_as="linear",
     se_bias=False,
     se_before_act=True,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..spec import Checkpoint, Published, Source, Variant
-from .naming import TORCH_NORM, dotted
+from .naming import TORCH_NORM, DottedNames
 from .paper import LARGE, SMALL
 
 
@@ -25,12 +25,16 @@ def _place(part, unit):
     return f"bneck.{unit.index}.{layer}", f"bneck.{unit.index}.{norm}"
 
 
+def _se_width(expand):
+    return max(expand // 4, 8)
+
+
 SQLAI = Source(
     name="sqlai",
     licence="MIT",
-    param_name=dotted(_place, TORCH_NORM),
+    param_name=DottedNames(_place, TORCH_NORM),
     always_expand=True,
-    se_width=lambda expand: max(expand // 4, 8),
+    se_width=_se_width,
     se_bias=False,
     se_norm=True,
     skip_everywhere=True,

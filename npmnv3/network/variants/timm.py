@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..spec import RELU, Checkpoint, Published, Source, Variant, round8
-from .naming import TORCH_NORM, dotted
+from .naming import TORCH_NORM, DottedNames
 from .paper import LARGE, SMALL, minimalistic
 
 # Expanded over input channels, as timm's block strings print them.
@@ -26,24 +26,25 @@ def _place(part, unit):
     return module + layer, module + norm
 
 
+def _se_width(expand):
+    return round8(expand / 4)
+
+
+def _se_width_rw(expand):
+    return round(expand / 4)
+
+
 TIMM = Source(
     name="timm",
     licence="Apache-2.0",
-    param_name=dotted(_place, TORCH_NORM),
+    param_name=DottedNames(_place, TORCH_NORM),
     expand_from="ratio",
-    se_width=lambda expand: round8(expand / 4),
+    se_width=_se_width,
     counts_se_pool=False,
 )
 # TensorFlow's networks under timm's module names.
 TIMM_TF = replace(TIMM, norm_eps=1e-3, padding="same")
-TIMM_RW = replace(
-    TIMM,
-    norm_eps=1e-3,
-    se_width=lambda expand: round(expand / 4),
-    se_act=None,
-    residual_in_first=False,
-    head_bias=False,
-)
+TIMM_RW = replace(TIMM, norm_eps=1e-3, se_width=_se_width_rw, se_act=None, residual_in_first=False, head_bias=False)
 
 _URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 _PADDLE = "the MFLOPs are PaddleClas's figure for its network of the nearest width"

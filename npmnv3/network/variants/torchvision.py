@@ -1,7 +1,7 @@
 """torchvision's two networks (torchvision/models/mobilenetv3.py)."""
 
 from ..spec import Checkpoint, Published, Source, Variant, round8
-from .naming import TORCH_NORM, dotted
+from .naming import TORCH_NORM, DottedNames
 from .paper import LARGE, SMALL
 
 
@@ -23,12 +23,16 @@ def _place(part, unit):
     return f"{module}.0", f"{module}.1"
 
 
+def _se_width(expand):
+    return round8(expand // 4)
+
+
 TORCHVISION = Source(
     name="torchvision",
     licence="BSD-3-Clause",
-    param_name=dotted(_place, TORCH_NORM),
+    param_name=DottedNames(_place, TORCH_NORM),
     norm_eps=1e-3,
-    se_width=lambda expand: round8(expand // 4),
+    se_width=_se_width,
     head_stored_as="linear",
 )
 

@@ -113,33 +113,28 @@ def virtual(file):
 
 
 HOSTILE = (
-    ("external link", link(h5py.ExternalLink("/etc/passwd", "x")), "keeps its links or attributes in a newer way"),
-    ("soft link", link(h5py.SoftLink("/Conv/Conv/kernel:0")), "'/Logits/Logits/bias:0' is a link: refused"),
+    ("external link", link(h5py.ExternalLink("/etc/passwd", "x")), "bias:0' is a soft or external link: refused"),
+    (
+        "soft link",
+        link(h5py.SoftLink("/Conv/Conv/kernel:0")),
+        "'/Logits/Logits/bias:0' is a soft or external link: refused",
+    ),
     (
         "external data",
         replace(shape=(2,), dtype="f4", external=[("/etc/passwd", 0, 8)]),
-        "has its data in another file: refused",
+        "takes its data from elsewhere",
     ),
-    ("virtual data", virtual, "not stored in one piece"),
-    (
-        "huge, unwritten",
-        replace(shape=(1 << 20, 1 << 15), dtype="f4"),
-        "would be 137438953472 bytes from 18446744073709551615",
-    ),
+    ("virtual data", virtual, "takes its data from elsewhere"),
+    ("huge, unwritten", replace(shape=(1 << 20, 1 << 15), dtype="f4"), "claims .* more than a file of"),
     (
         "compressed",
         replace(shape=(1 << 14, 1 << 10), dtype="f4", chunks=(1 << 10, 1 << 10), compression="gzip"),
-        "not stored in one piece",
+        "claims .* more than a file of",
     ),
-    ("text", replace(data="hello"), "elements of class 9 and 16 bytes, expected numbers"),
+    ("text", replace(data="hello"), "elements of class 9 and 8 bytes, expected numbers"),
     ("complex", replace(data=np.zeros(2, np.complex64)), "elements of class 6 and 8 bytes, expected numbers"),
     ("empty", replace(data=h5py.Empty("f4")), "is an empty dataset"),
-    ("many dimensions", replace(data=np.zeros((1,) * 9, np.float32)), "not a list of up to 8 whole numbers"),
-    (
-        "a group",
-        lambda file: file["Logits"].attrs.__setitem__("weight_names", ["Logits"]),
-        "/Logits/Logits is no array",
-    ),
+    ("a group", lambda file: file["Logits"].attrs.__setitem__("weight_names", ["Logits"]), "Logits/Logits is no array"),
     ("missing", names("Logits/nothing"), "'/Logits/Logits/nothing' is listed, but not there"),
     ("upwards", names("../Conv/Conv/kernel:0"), "leads astray"),
     ("absolute", names("/Conv/Conv/kernel:0"), "leads astray"),
@@ -150,7 +145,7 @@ HOSTILE = (
     (
         "numbers as names",
         lambda file: file["Logits"].attrs.__setitem__("weight_names", [1, 2]),
-        "weight_names is of class 0, expected texts",
+        "'weight_names' is of class 0, expected texts",
     ),
     ("no Keras", lambda file: file.attrs.__delitem__("layer_names"), "without Keras's weights"),
 )
@@ -178,19 +173,14 @@ def test_many_layers_make_deep_trees():
         files.assert_same(found, {name: array for weights in layers.values() for name, array in weights.items()})
 
 
-def test_newer_layouts_get_advice():
-    stream = io.BytesIO()
-    with h5py.File(stream, "w", libver="latest") as file:
-        file["a"] = draw(2)
-    with pytest.raises(
-        WeightsError, match="superblock 3, expected 0 or 1; .* can be copied with h5py's default settings"
-    ):
-        read_checkpoint(stream.getvalue())
-    stream = io.BytesIO()
-    with h5py.File(stream, "w", track_order=True) as file:
-        file["a"] = draw(2)
-    with pytest.raises(WeightsError, match="npmnv3's own dumps need no conversion"):
-        read_checkpoint(stream.getvalue())
+@pytest.mark.parametrize("options", ({"libver": "latest"}, {"track_order": True}, {"libver": "earliest"}))
+def test_every_layout_of_the_file_is_read(options):
+    stream, expected = io.BytesIO(), draw(2)
+    with h5py.File(stream, "w", **options) as file:
+        file["a/b"] = expected
+        file.attrs["layer_names"] = ["a"]
+        file["a"].attrs["weight_names"] = ["b"]
+    files.assert_same(read_checkpoint(stream.getvalue()).arrays, {"b": expected})
 
 
 def test_groups_in_circles():

@@ -2,6 +2,7 @@
 
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -19,42 +20,42 @@ from npmnv3.network.variants import get_variant
 
 
 def test_every_thread_gets_its_number():
-    team, seen = Team(3), []
+    team, seen = Team(), []
     for _ in range(5):
-        assert team.run(seen.append, seen.clear)
+        assert team.run(seen.append, seen.clear, 3)
     assert sorted(seen) == [0] * 5 + [1] * 5 + [2] * 5
 
 
 @pytest.mark.parametrize("number", (0, 1))
 def test_what_a_job_raises_reaches_the_caller(number):
-    team = Team(2)
+    team = Team()
 
     def job(i):
         if i == number:
             raise ValueError(f"in thread {i}")
 
     with pytest.raises(ValueError, match=f"in thread {number}"):
-        team.run(job, lambda: None)
-    assert team.run(lambda i: None, lambda: None)
+        team.run(job, lambda: None, 2)
+    assert team.run(lambda i: None, lambda: None, 2)
 
 
 def test_a_team_at_work_says_so():
-    team, entered, leave = Team(2), threading.Event(), threading.Event()
+    team, entered, leave = Team(), threading.Event(), threading.Event()
 
     def job(i):
         entered.set()
         leave.wait(30)
 
-    caller = threading.Thread(target=team.run, args=(job, leave.set))
+    caller = threading.Thread(target=team.run, args=(job, leave.set, 2))
     caller.start()
     assert entered.wait(30)
-    assert team.run(job, leave.set) is False
+    assert team.run(job, leave.set, 2) is False
     leave.set()
     caller.join()
 
 
 def test_after_an_interrupt_no_helper_is_left_at_work():
-    team, stop, working = Team(2), threading.Event(), []
+    team, stop, working = Team(), threading.Event(), []
 
     def job(i):
         if i == 0:
@@ -65,9 +66,9 @@ def test_after_an_interrupt_no_helper_is_left_at_work():
         working.remove(i)
 
     with pytest.raises(KeyboardInterrupt):
-        team.run(job, stop.set)
+        team.run(job, stop.set, 2)
     assert not working
-    assert team.run(lambda i: None, lambda: None)
+    assert team.run(lambda i: None, lambda: None, 2)
 
 
 def test_an_interrupted_picture_does_not_spoil_the_next(monkeypatch):
@@ -106,3 +107,30 @@ def test_an_interrupt_while_commands_are_pointed_at_a_picture(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             engine.run(second)
     np.testing.assert_array_equal(engine.run(first), expected)
+
+
+def test_a_system_without_more_threads(monkeypatch):
+    team, called = Team(), []
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert team.run(called.append, called.clear, 3) is False and not called
+    monkeypatch.undo()
+    assert team.run(called.append, called.clear, 3) and sorted(called) == [0, 1, 2]
+
+
+def test_a_waiting_helper_holds_nothing():
+    team = Team()
+
+    def job(number):
+        assert number >= 0
+
+    gone = weakref.ref(job)
+    assert team.run(job, lambda: None, 3)
+    del job
+    deadline = time.monotonic() + 30
+    while gone() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert gone() is None

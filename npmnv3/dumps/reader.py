@@ -5,7 +5,7 @@ import io
 import os
 import stat
 
-from ...errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError
 
 MAX_LINE = 4096  # bytes
 

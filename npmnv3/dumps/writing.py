@@ -1,0 +1,95 @@
+"""How every file is written: beside its place, then renamed; or not at all, with an error that names it."""
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+
+from ..errors import WriteError
+
+PREFIX = ".npmnv3-"  # of files that are not finished
+
+
+@contextlib.contextmanager
+def writing(path):
+    """Turn what the system says, while a file is written, into our error."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """A temporary file's path, which becomes `path` if all went well and vanishes if not.
+
+    It lies in the same folder. What is no regular file, such as a pipe or /dev/stdout, cannot be replaced: it gets the bytes
+    at the end.
+
+    Raises
+    ------
+    WriteError
+        The system cannot write it: no space, no such folder, no permission, ...
+    """
+    path = os.fspath(path)
+    with writing(path), contextlib.ExitStack() as stack:
+        target = os.path.realpath(path)  # of a link, what it leads to
+        special = _is_special(path)
+        handle, temporary = tempfile.mkstemp(prefix=PREFIX, dir=None if special else os.path.dirname(target))
+        stack.callback(_remove, temporary)
+        os.close(handle)
+        yield temporary
+        if special:
+            with open(temporary, "rb") as source, open(path, "wb", buffering=0) as out:
+                shutil.copyfileobj(source, out)
+            return
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp made it private
+        os.replace(temporary, target)
+
+
+def _is_special(path):
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:  # the usual case: nothing is there
+        return False
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(0, "it is a folder")
+    return not stat.S_ISREG(mode)
+
+
+def _remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(path)
+
+
+@contextlib.contextmanager
+def replacing_folder(path):
+    """The same of a folder, which must be new or empty."""
+    path = os.path.abspath(os.fspath(path))
+    with writing(path):
+        temporary = tempfile.mkdtemp(prefix=PREFIX, dir=os.path.dirname(path))
+        try:
+            yield temporary
+            os.chmod(temporary, 0o755)
+            if os.path.isdir(path):
+                os.rmdir(path)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path, text):
+    """Write a file of text in UTF-8, with the same bytes on every system."""
+    with replacing(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def archive_member(name):
+    """The head of a zip's member, the same on every system and at every hour."""
+    info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+    info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # Unix, also where Windows writes it
+    return info

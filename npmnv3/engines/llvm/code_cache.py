@@ -1,0 +1,209 @@
+"""Machine code kept in the user's cache, so that only the first process on a processor compiles.
+
+What is loaded from there runs. So it is loaded only from a regular file that this user or root owns, in folders, up to
+the root, where nobody else can put one; everything else is as if it were not there. Damage is found by a digest before
+the linker sees the code; the digest is no protection from people, the owner is.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import secrets
+import stat
+import struct
+import sys
+from pathlib import Path
+
+#: The first bytes of an entry; another layout gets another number.
+MAGIC = b"npmnv3 kernels 2\n"
+#: Behind it: bytes of the description, of the names and of the machine code, and the digest of all three.
+SIZES = struct.Struct("<IIQ32s")
+MOST_BYTES = 1 << 24  # of an entry; a processor's kernels are a few hundred kilobytes
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_READ = os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+#: Folders on the way need not be readable.
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | _NO_LINK | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+#: Where files have owners and can be opened relative to a folder; elsewhere the user's own profile is private.
+_OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd
+
+
+class NotTrustedError(OSError):
+    """Somebody else could have written it."""
+
+
+def cache_folder():
+    """Where compiled kernels are kept: `kernels` in NPMNV3_CACHE, or in the place that the system has for caches."""
+    if folder := os.environ.get("NPMNV3_CACHE"):
+        return Path(folder).expanduser() / "kernels"
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.path.expanduser(base)) / "npmnv3" / "kernels"
+
+
+def read_code(key, about):
+    """What is kept under a key.
+
+    Parameters
+    ----------
+    key : str, a hash of what the code depends on
+    about : str, the processor and the compiler's version, which the entry has to name as well
+
+    Returns
+    -------
+    ((names, machine code) or None, problem) : bytes, and why the cache cannot be used: "" where it can, also if there is
+    no such entry yet or it is damaged
+    """
+    try:
+        with _open_folder(cache_folder(), make=False) as folder:
+            return _unpack(_read_file(folder, f"{key}.bin"), about), ""
+    except FileNotFoundError:
+        return None, ""
+    except NotTrustedError as error:
+        problem = f"{error}; kernels are compiled in memory, and that cache is not used"
+        _say_once(problem)
+        return None, problem
+    except OSError as error:
+        return None, f"{cache_folder()} cannot be read: {error.strerror or error}"
+
+
+def write_code(key, about, names, machine_code):
+    """Keep code under a key, readable by everybody.
+
+    Returns
+    -------
+    str, "" or why it is not kept: then the next process compiles again, nothing else is lost
+    """
+    try:
+        with _open_folder(cache_folder(), make=True) as folder:
+            _write_file(folder, f"{key}.bin", _pack(about, names, machine_code))
+    except NotTrustedError as error:
+        return str(error)
+    except OSError as error:
+        return f"{cache_folder()} cannot be written: {error.strerror or error}"
+    return ""
+
+
+@functools.lru_cache(maxsize=None)
+def _say_once(message):
+    logging.getLogger("npmnv3").warning("%s", message)
+
+
+# An entry's bytes
+
+
+def _pack(about, names, machine_code):
+    parts = about.encode(), names, machine_code
+    return MAGIC + SIZES.pack(*map(len, parts), hashlib.sha256(b"".join(parts)).digest()) + b"".join(parts)
+
+
+def _unpack(data, about):
+    """(names, machine code) of an entry for this processor and compiler, or None."""
+    start = len(MAGIC) + SIZES.size
+    if data[: len(MAGIC)] != MAGIC or len(data) < start:
+        return None
+    *sizes, digest = SIZES.unpack_from(data, len(MAGIC))
+    body = data[start:]
+    if sum(sizes) != len(body) or hashlib.sha256(body).digest() != digest:
+        return None
+    names = sizes[0] + sizes[1]
+    return (body[sizes[0] : names], body[names:]) if body[: sizes[0]] == about.encode() else None
+
+
+# Folders and files that nobody else can have written
+
+
+@contextlib.contextmanager
+def _open_folder(path, make):
+    """What files in a folder are opened relative to: a descriptor of it, or its path where there are no owners."""
+    path = os.path.realpath(path)
+    if not _OWNERS:
+        if make:
+            os.makedirs(path, exist_ok=True)
+        yield path
+        return
+    handle, way = os.open(os.sep, _FOLDER), [name for name in path.split(os.sep) if name]
+    try:
+        _check_folder(handle, path, last=not way)
+        while way:
+            handle = _enter(handle, way.pop(0), make)
+            _check_folder(handle, path, last=not way)
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _enter(parent, name, make):
+    """A descriptor of a folder's folder instead of its own; links, which `realpath` has resolved, are none any more."""
+    if make:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=parent)
+    child = os.open(name, _FOLDER, dir_fd=parent)
+    os.close(parent)
+    return child
+
+
+def _check_folder(handle, path, last):
+    """Nobody else may put or rename files in it: neither in the cache nor, but for the owner, on the way to it."""
+    found = os.fstat(handle)
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if others and not last and found.st_mode & stat.S_ISVTX:  # as /tmp: what is in it belongs to its owner
+        others = 0
+    if others or found.st_uid not in (0, os.geteuid()):
+        raise NotTrustedError(
+            f"{path} is not trusted: it, or a folder above it, {_blame(found, others)}; only folders that you or root "
+            "own, and nobody else can write, hold code that is run"
+        )
+
+
+def _blame(found, others):
+    return f"can be written by others (mode {stat.S_IMODE(found.st_mode):o})" if others else f"is user {found.st_uid}'s"
+
+
+def _read_file(folder, name):
+    relative = folder if _OWNERS else None
+    path = name if _OWNERS else os.path.join(folder, name)
+    handle = os.open(path, _READ, dir_fd=relative)
+    try:
+        _check_file(os.fstat(handle), cache_folder() / name)
+        with os.fdopen(os.dup(handle), "rb") as file:
+            return file.read(MOST_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _check_file(found, path):
+    if not stat.S_ISREG(found.st_mode):
+        raise NotTrustedError(f"{path} is not trusted: it is no regular file")
+    others = _OWNERS and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if others or (_OWNERS and found.st_uid not in (0, os.geteuid())):
+        raise NotTrustedError(f"{path} is not trusted: it {_blame(found, others)}")
+
+
+def _write_file(folder, name, data):
+    """Written whole beside its place, then renamed."""
+    relative = folder if _OWNERS else None
+    inside = (lambda name: name) if _OWNERS else functools.partial(os.path.join, folder)
+    temporary = inside(f".{secrets.token_hex(8)}.tmp")
+    handle = os.open(temporary, _NEW, 0o600, dir_fd=relative)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            if hasattr(os, "fchmod"):
+                os.fchmod(handle, 0o644)
+        if _OWNERS:
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            os.replace(temporary, inside(name))
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=relative)
+        raise
