@@ -54,7 +54,7 @@ def hold(variant, classes, x, what, *, seed=0, folded=False):
     """Every layer within the bound derived for it, and the whole the function that the plan is; `layer_bounds` says how."""
     plan = make_plan(variant, classes, x.shape[2:], folded=folded)
     params = random_params(plan, np.random.default_rng(seed))
-    layer_bounds.hold(plan, plan_maker(variant, classes, folded), params, x, what, folded=folded)
+    layer_bounds.hold(plan, plan_maker(variant, classes, folded), params, x, what)
 
 
 ONE_OF_EACH_KIND = (
