@@ -33,7 +33,7 @@ from ..ops.definitions import (
 )
 from ..pictures.decode import DAMAGE, FORMATS, from_array, to_rgb, turn
 from ..pictures.plain import check_size, read
-from ..pictures.recipes import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
+from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.resample import opencv_linear, pillow
 
 #: What the generated code may use beside this module's own functions.
@@ -41,6 +41,7 @@ __all__ = [
     "SimpleNamespace",
     "base64",
     "centre",
+    "luminance",
     "normalise",
     "opencv_linear",
     "pillow",
@@ -123,8 +124,9 @@ def prepare(picture):
         return preprocess(from_array(picture, name), name)
     if picture.shape[:1] == (1,):
         picture = picture[0]
-    if picture.shape != (3, *RECIPE.side):
-        raise PictureError(f"{name}: floats of shape {picture.shape}, expected {(3, *RECIPE.side)}; pictures are uint8")
+    expected = (len(RECIPE.channels), *RECIPE.side)
+    if picture.shape != expected:
+        raise PictureError(f"{name}: floats of shape {picture.shape}, expected {expected}; pictures are uint8")
     return np.ascontiguousarray(picture, np.float32)
 
 

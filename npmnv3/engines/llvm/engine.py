@@ -53,6 +53,7 @@ class LlvmEngine:
         body, self._head = split_head(layers)
         self._pooled = body[-1]
         self._classes, self._gain = plan[-1].shape[0], _gain(plan)
+        self._channels = plan[0].param("weight").canonical[1]
         # The first convolution halves both sides.
         self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
         self._programs = Programs(lambda program, home: Bound(program, self._weights, self._library, home, self._debug))
@@ -118,8 +119,8 @@ class LlvmEngine:
         return self._weights.block.nbytes
 
     def _all(self, x, head, channels):
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
+        if x.ndim != 4 or x.shape[1] != self._channels:
+            raise UsageError(f"x has the shape {x.shape}, expected (N, {self._channels}, H, W)")
         x = np.ascontiguousarray(x, np.float32)  # the kernels would believe any address
         if len(x) == 1:
             return self._one(x, head)
@@ -206,7 +207,7 @@ class LlvmEngine:
             (*body, *head[:of_head]),
             self._weights,
             self._library,
-            picture=(3, *side),
+            picture=(self._channels, *side),
             pictures=pictures,
             threads=threads,
             guard=self._debug,

@@ -131,7 +131,11 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     if x is None:
-        x = np.random.default_rng(0).standard_normal((1, 3, *model.variant.side)).astype(np.float32)
+        x = (
+            np.random.default_rng(0)
+            .standard_normal((1, model.variant.in_channels, *model.variant.side))
+            .astype(np.float32)
+        )
     plan = model.make_plan(x.shape[2:])
     wanted = select([step.name for step in plan], only)
     arrays = canonical_arrays(plan, model._params, np.float64)
