@@ -1,0 +1,101 @@
+"""Names in pickles that are none of the arrays': which of them may stand for a value that nobody needs.
+
+Nothing is imported, made or called for them: a foreign class's object becomes a `Foreign`, which holds what the pickle
+says of it. What is refused is a name that would run code: any function that the pickle calls, and all of Python's own
+modules but for the harmless values listed here.
+"""
+
+import sys
+
+from ...errors import WeightsError
+from .stand_ins import Known, Opaque
+
+# Functions and classes whose call makes a plain value: dates, paths, sets, dtypes, random states, settings.
+_HARMLESS = """
+builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict builtins.float builtins.frozenset builtins.int
+builtins.list builtins.object builtins.range builtins.set builtins.slice builtins.str
+collections.Counter collections.OrderedDict collections.defaultdict collections.deque
+argparse.Namespace types.SimpleNamespace types.NoneType types.MappingProxyType
+datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone zoneinfo.ZoneInfo
+decimal.Decimal fractions.Fraction uuid.UUID uuid.SafeUUID functools.partial re._compile
+pathlib.Path pathlib.PosixPath pathlib.PurePath pathlib.PurePosixPath pathlib.PureWindowsPath pathlib.WindowsPath
+pathlib._local.Path pathlib._local.PosixPath pathlib._local.PurePath pathlib._local.PurePosixPath
+pathlib._local.PureWindowsPath pathlib._local.WindowsPath
+copyreg._reconstructor copy_reg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__
+torch.Size torch.device torch.dtype torch.Generator torch.layout torch.memory_format torch.serialization._get_layout
+torch.finfo torch.iinfo torch.cuda.amp.grad_scaler._refresh_per_optimizer_state
+torchvision.transforms.functional.InterpolationMode torchvision.transforms.InterpolationMode
+torchvision.models._api.WeightsEnum torch.optim.lr_scheduler.OneCycleLR
+numpy.random._pickle.__randomstate_ctor numpy.random._pickle.__generator_ctor numpy.random._pickle.__bit_generator_ctor
+numpy.random.__RandomState_ctor numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64
+""".split()
+
+# Modules of Python and of common packages that can run code, read files or load libraries: never by any name.
+_NEVER = {
+    *sys.stdlib_module_names,
+    *"__builtin__ commands pip setuptools pkg_resources distutils numpy pandas scipy cloudpickle dill joblib tensorflow keras".split(),
+    *"requests aiohttp httplib urllib3 IPython jupyter_client matplotlib sklearn nltk pexpect sh plumbum fabric paramiko".split(),
+}
+# Of torch, which has functions that run code, only modules made of layers and their settings.
+_TORCH = ("torch.nn.", "torch.ao.nn.", "torch.optim.", "torch.nn.modules.")
+_NUMPY = {  # types, which settings name
+    f"numpy.{name}"
+    for name in "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ bool str_ bytes_".split()
+}
+_LAST_WORDS = ("hub", "jit", "package", "load", "multiprocessing")
+
+
+class Foreign(Opaque):
+    """Stands for an object of a class that is not looked up.
+
+    name : of the class
+    state : dict, what its attributes would be
+    items : dict, what it holds where its class is a kind of dict
+    """
+
+    def __init__(self, name):
+        self.name, self.state, self.items = name, {}, {}
+
+    def build(self, state):
+        for part in state if type(state) is tuple else (state,):  # a pair: the attributes, and those in slots
+            if type(part) is dict:
+                self.state |= part
+
+    @property
+    def fields(self):
+        """Attributes and items together."""
+        return self.state | self.items
+
+
+class ForeignName(Opaque):
+    """Stands for a class or function that is not looked up."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def build(self, state):
+        raise WeightsError(f"the pickle sets attributes of the class {self.name[:200]}: refused")
+
+
+def known_name(full):
+    """What stands for a foreign name in a pickle: a `Known` that may be called, a `ForeignName` that may not, or None
+    where the name is refused."""
+    if full in _HARMLESS:
+        return Known(full, lambda *arguments: _made(full, arguments), 0, 100)
+    root, *inner = full.split(".")
+    if root == "torch":
+        if full == "torch.Tensor":
+            return ForeignName(full)
+        plain = not inner[1:] and inner[0].islower() and inner[0] not in _LAST_WORDS  # torch.float32, torch.relu
+        return ForeignName(full) if plain or full.startswith(_TORCH) else None
+    if full in _NUMPY:
+        return ForeignName(full)
+    if root in _NEVER or not root.isidentifier() or not all(part.isidentifier() for part in inner):
+        return None
+    return ForeignName(full)
+
+
+def _made(full, arguments):
+    """What a harmless call gives: an object that remembers which class it would be of."""
+    named = arguments[0] if full.startswith(("copyreg.", "copy_reg.")) and arguments else None
+    return Foreign(named.name if isinstance(named, (ForeignName, Known)) else full)
