@@ -7,9 +7,11 @@ left out, a norm be written as sums and products.
 
 import collections
 import math
+from dataclasses import replace
 
 import numpy as np
 
+from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .graph_places import classifier_gain, eps_of, factor_of, find_places
@@ -41,6 +43,7 @@ def compare(checkpoint, variant):
     """How well the graph fits a network; parameters and result as in `by_name.compare`."""
     before, places = find_places(checkpoint.layers)
     num_classes = max(len(places[-1].weight), 1)
+    variant = _in_form(variant, places)
     plan = make_plan(variant, num_classes)
     steps, norms = layers_of(plan), norms_of(plan)
     if len(steps) != len(places):
@@ -62,8 +65,22 @@ def compare(checkpoint, variant):
         max(wrong, len(sentences)),
         _style(checkpoint.arrays, pairs, norms),
         1 - wrong / len(steps),
-        () if sentences else _notes(before, plan, pairs, norms, kept),
+        () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
     )
+
+
+def _in_form(variant, places):
+    """The variant with the input channels and the head of the graph, where it could be one of its forms."""
+    first, last = places[0].weight, places[-1].weight
+    if first.ndim == 4 and first.shape[1] in CHANNELS:
+        variant = replace(variant, in_channels=first.shape[1])
+    if not variant.source.head_stored_as:
+        return variant
+    count = len(layers_of(make_plan(variant)))
+    if len(places) == count - 1 and last.ndim == 2 and last.shape[1] == variant.last:
+        return replace(variant, head=0)
+    head = places[-2].weight if len(places) == count else last
+    return replace(variant, head=head.shape[0]) if head.ndim == 2 and head.shape[1] == variant.last else variant
 
 
 def state(checkpoint, fit):
@@ -225,6 +242,11 @@ def _style(names, pairs, norms):
         else:
             count += not all(_same_eps(layer, norm) for layer in place.norms)
     return count
+
+
+def _form(variant):
+    told = form_told(variant)
+    return (f"a form of its own: {told}",) if told else ()
 
 
 def _notes(before, plan, pairs, norms, kept):

@@ -4,8 +4,9 @@ module, one linear layer on the pooled channels."""
 from dataclasses import replace
 from typing import NamedTuple
 
+from ...network.counts import plan_param_shapes
 from ...network.forms import form_in
-from ...network.plan import classifier_part
+from ...network.plan import classifier_part, make_plan
 
 
 class Linear(NamedTuple):
@@ -38,7 +39,8 @@ def find_classifier(variant, inside, outside):
     head = name("head", None, "weight")
     if head not in inside:
         form = replace(form, head=0)
-    linear = [layer for layer in _linears(variant, inside) if layer.weight != head]
+    trunk = plan_param_shapes(make_plan(form))
+    linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
     linear = [layer for layer in linear if _may_follow(name, layer, head in inside)] + _linears(variant, outside)
     fitting = [layer for layer in linear if layer.takes == (form.head or form.last)]
     if len(fitting) != 1:
