@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...dumps.containers import Entry
 from ...errors import UsageError, WeightsError
-from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip, zips
+from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, shards, torch_legacy, torch_zip, zips
 from .card import read_card
 from .reader import Reader
 from .record import Checkpoint, Layer
@@ -22,7 +22,7 @@ __all__ = ["Checkpoint", "Layer", "open_checkpoint", "read_checkpoint"]
 
 _KNOWN_FORMATS = (
     "torch's .pth (zip or legacy), .safetensors, paddle's .pdparams or .pdiparams (with its .pdmodel or .json beside "
-    "it), Keras's .h5 or .weights.h5, ONNX"
+    "it), Keras's .keras, .h5 or .weights.h5, ONNX, TensorFlow Lite"
 )
 
 _PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
@@ -69,6 +69,8 @@ def open_checkpoint(path_or_bytes, key=None):
     """
     with Reader(path_or_bytes) as reader:
         with _named(reader.name):
+            if reader.path is not None:
+                shards.refuse_part(reader.path)
             checkpoint = _with_card(_read(reader, key), reader.path)
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
@@ -97,6 +99,10 @@ def _read(reader, key):
     reader.seek(0)
     if magic.startswith(zips.MAGIC):
         return _read_zip(reader, key)
+    if key is not None and magic[4:9] == b"\0\0\0\0{":
+        return _only(safetensors.read(reader), key)
+    if magic[:1] == b"{" and reader.path is not None:
+        return shards.read(reader, lambda part: _read(part, None))
     single = next((read for known, read in _SINGLE if known(magic)), None)
     if single is None and magic[:1] in _PICKLE_STARTS:
         return _read_pickle(reader, key)
@@ -104,6 +110,16 @@ def _read(reader, key):
         raise WeightsError(f"not a checkpoint (it begins with {magic!r}); known are: {_KNOWN_FORMATS}")
     _refuse_key(key)
     return single(reader)
+
+
+def _only(checkpoint, prefix):
+    """The entries under a prefix alone."""
+    start = prefix.rstrip(".") + "."
+    inside = {name.removeprefix(start): array for name, array in checkpoint.arrays.items() if name.startswith(start)}
+    if not inside:
+        first = sorted({name.partition(".")[0] for name in checkpoint.arrays})
+        raise UsageError(f"nothing to take under {prefix!r}; the names begin with {', '.join(first[:10])}")
+    return replace(checkpoint, arrays=inside, taken=prefix)
 
 
 def _read_zip(reader, key):
