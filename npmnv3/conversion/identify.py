@@ -13,7 +13,8 @@ from .match import by_graph, by_name, by_order
 from .match.fit import Fit
 from .match.namings import not_ours
 
-_MATCHERS = {"onnx": by_graph, "paddle-inference": by_order}  # the other formats have names
+_GRAPHS = ("onnx", "tflite")
+_MATCHERS = {"onnx": by_graph, "tflite": by_graph, "paddle-inference": by_order}  # the other formats have names
 _NEAR = 0.3  # share of a network's entries that must be there to call it the nearest
 
 
@@ -180,7 +181,7 @@ def _names_it(variant, text):
 def _what_fits(checkpoint, fit):
     variant, count = fit.variant, fit.num_classes
     classes = f"{count} class{'es' if count > 1 else ''} by the classifier's shape"
-    if checkpoint.format == "onnx":
+    if checkpoint.format in _GRAPHS:
         how = "the graph's layers fit in order, shape, stride, padding and activation"
     elif checkpoint.format == "paddle-inference":
         how = f"{len(checkpoint.arrays)} arrays fit in the program's order and in shape"
@@ -201,7 +202,7 @@ def _twins(checkpoint, taken, others):
     same, differ = [], []
     for fit in others:
         # What fits a graph computes what it does.
-        alike = checkpoint.format == "onnx" or _functions_agree(make_plan(fit.variant, fit.num_classes), plan)
+        alike = checkpoint.format in _GRAPHS or _functions_agree(make_plan(fit.variant, fit.num_classes), plan)
         (same if alike else differ).append(fit.variant.full_name)
     notes = (f"it could as well be called {', '.join(same)}: that computes the same",) if same else ()
     told = (

@@ -11,7 +11,19 @@ from dataclasses import replace
 
 from ...dumps.containers import Entry
 from ...errors import UsageError, WeightsError
-from . import hdf5, keras, onnx_graph, paddle_inference, pickles, safetensors, shards, torch_legacy, torch_zip, zips
+from . import (
+    hdf5,
+    keras,
+    onnx_graph,
+    paddle_inference,
+    pickles,
+    safetensors,
+    shards,
+    tflite,
+    torch_legacy,
+    torch_zip,
+    zips,
+)
 from .card import read_card
 from .reader import Reader
 from .record import Checkpoint, Layer
@@ -30,6 +42,7 @@ _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and t
     (lambda magic: magic.startswith(hdf5.MAGIC), keras.read),
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
     (lambda magic: magic[4:9] == b"\0\0\0\0{", safetensors.read),
+    (lambda magic: magic[4:8] == tflite.MAGIC, tflite.read),
     (lambda magic: magic[:1] == onnx_graph.MAGIC, onnx_graph.read),
 )
 
