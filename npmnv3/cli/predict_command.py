@@ -5,12 +5,12 @@ import os
 import sys
 
 from ..errors import PictureError
+from ..evaluation.files import counted, some
 from ..network.variants import DEFAULT_MODEL
+from ..pictures.decode import SUFFIXES, is_picture
 from ..progress import progress_bar
 
 HELP = "classify pictures"
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def add_arguments(parser):
@@ -56,17 +56,18 @@ def run(args):
 
 
 def _files(arguments):
-    """(path, None) for each picture asked for, or (path, PictureError) where there is none."""
+    """(path, None) for each picture asked for, or (path, PictureError) where there is none; what a folder holds besides
+    is named."""
     for argument in arguments:
         if not os.path.isdir(argument):
             yield argument, None
             continue
-        found = sorted(
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(argument)
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-        )
+        paths = sorted(os.path.join(folder, name) for folder, _, names in os.walk(argument) for name in names)
+        found = [path for path in paths if is_picture(path)]
+        others = [os.path.relpath(path, argument) for path in paths if not is_picture(path)]
+        if others:
+            left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
+            print(f"npmnv3 predict: {argument}: left out: {left}", file=sys.stderr)
         if not found:
             yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
         yield from ((path, None) for path in found)

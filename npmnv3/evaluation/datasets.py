@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .files import SUFFIXES, Picture, counted, is_picture, parent, some
+from ..pictures.decode import SUFFIXES, is_picture
+from .files import Picture, counted, parent, some
 from .labelfiles import ClassList, DevkitTruth, Table, read_label_file
 from .tars import find_shards, list_shards
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..errors import UsageError
-from .files import is_picture, parent
+from ..pictures.decode import is_picture
+from .files import parent
 
 #: Columns of a CSV that can say the class, the exact ones first: names of classes may have two meanings.
 LABEL_COLUMNS = ("synset", "class_index", "label")

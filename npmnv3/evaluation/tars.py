@@ -6,7 +6,8 @@ import os
 import tarfile
 
 from ..errors import UsageError
-from .files import Picture, counted, is_picture, parent, some
+from ..pictures.decode import is_picture
+from .files import Picture, counted, parent, some
 from .labelfiles import DevkitTruth
 
 STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts

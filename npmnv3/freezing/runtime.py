@@ -31,7 +31,7 @@ from ..ops.definitions import (
     relu,
     scale,
 )
-from ..pictures.decode import DAMAGE, FORMATS, from_array, to_rgb, turn
+from ..pictures.decode import DAMAGE, exif_of, from_array, kept_bits, open_image, to_rgb, turn
 from ..pictures.plain import check_size, read
 from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.resample import opencv_linear, pillow
@@ -162,10 +162,12 @@ def decode(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of transparency, which is dropped
-            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+            image = open_image(Image, io.BytesIO(data))
             check_size(image.height, image.width, path)
+            kept = kept_bits(image, RECIPE.decode)
             image.load()
-            return upright(to_rgb(image, RECIPE.decode), image.info.get("exif"))
+            rgb = to_rgb(image, RECIPE.decode)
+            return upright(rgb if kept is None else rgb & kept, exif_of(image))
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise PictureError(f"{path}: is not a picture that can be read ({type(error).__name__}: {error})") from error
 

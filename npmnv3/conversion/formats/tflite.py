@@ -198,5 +198,13 @@ class _Graph:
         group = len(weight) if depthwise else max(channels // max(weight.shape[1], 1), 1)
         attributes = {"strides": (options.number(2, "i"), options.number(1, "i")), "group": group}
         if options.number(0, "b") == _SAME:
-            attributes["auto_pad"] = "SAME_UPPER"
+            attributes |= _same(shape[1:3], weight.shape[2:], attributes["strides"])
         return attributes, fused
+
+
+def _same(sides, kernels, strides):
+    """The padding that makes ceil(side / stride) of each side: in pixels where the input's sides are known."""
+    if len(sides) != 2 or min(sides) < 1 or min(strides) < 1:
+        return {"auto_pad": "SAME_UPPER"}
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernels, strides)]
+    return {"pads": (*(total // 2 for total in totals), *(total - total // 2 for total in totals))}
