@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import WeightsError
 from . import protobuf
 from .onnx_folding import DEQUANTIZE, QUANTIZE, SAME_ELEMENTS, fold
-from .onnx_tensors import External, read_tensor
+from .onnx_tensors import External, is_external, read_tensor
 from .record import Checkpoint, Layer
 
 MAGIC = b"\x08"  # the field ir_version, which exporters write first
@@ -78,6 +78,8 @@ class _Graph:
     def __init__(self, graph, external):
         self.tensors, self.external, self.scales = {}, external, {}
         for tensor in map(protobuf.collect, graph.get(5, ())):
+            if is_external(tensor):
+                external.check(tensor, f"the tensor {protobuf.text(tensor, 8)[:100]!r}")
             self.tensors[protobuf.text(tensor, 8)] = tensor
         if 15 in graph or len(self.tensors) < len(graph.get(5, ())):
             raise WeightsError("the graph has sparse weights, or two of one name, which are not read")

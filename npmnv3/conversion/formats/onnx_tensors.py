@@ -34,19 +34,22 @@ class External:
     def __init__(self, path):
         self.path, self.sizes, self.taken = path, {}, 0
 
+    def check(self, tensor, what):
+        """(the other file's name, what else is said of it) of a tensor; WeightsError where it is not simply beside."""
+        pairs = map(protobuf.collect, tensor.get(13, ()))
+        entries = {protobuf.text(pair, 1): protobuf.text(pair, 2) for pair in pairs}
+        name = entries.get("location", "")
+        elsewhere = f"{what} has its data in another file (location={name[:200]})"
+        if name in ("", ".", "..") or set(name) & set("/\\:\0"):
+            raise WeightsError(f"{elsewhere}: refused, it does not lie beside the model")
+        if self.path is None:
+            raise WeightsError(f"{elsewhere}; give the model's path, not its bytes")
+        return name, entries
+
     def read(self, tensor, what, expected):
         """The bytes of a tensor whose data lie in another file."""
-        entries = {
-            protobuf.text(entry, 1): protobuf.text(entry, 2) for entry in map(protobuf.collect, tensor.get(13, ()))
-        }
-        name = entries.get("location", "")
+        name, entries = self.check(tensor, what)
         offset, length = (_number(entries, key, what) for key in ("offset", "length"))
-        if self.path is None:
-            raise WeightsError(f"{what} has its data in the file {name[:100]!r}; give the model's path, not its bytes")
-        if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name or ":" in name:
-            raise WeightsError(
-                f"{what} has its data in another file (location={name[:200]}), which does not lie beside it: refused"
-            )
         if length is not None and length != expected:
             raise WeightsError(f"{what} has {length} bytes in {name[:100]!r}, expected {expected}")
         beside = os.path.join(os.path.dirname(self.path), name)
@@ -58,6 +61,11 @@ class External:
             if self.taken > MAX_EXTERNAL * sum(self.sizes.values()):
                 raise WeightsError(f"the tensors in {name[:100]!r} would take more than {MAX_EXTERNAL} times its size")
             return reader.take(offset or 0, expected, f"{what}, in {name[:100]!r},")
+
+
+def is_external(tensor):
+    """Whether a TensorProto has its data in another file."""
+    return protobuf.integer(tensor, 14) == _EXTERNAL or 13 in tensor
 
 
 def read_tensor(tensor, external):
@@ -72,7 +80,7 @@ def read_tensor(tensor, external):
     if kind not in _TYPES:
         raise WeightsError(f"{what} has the element type {kind}, which is not read")
     (dtype, field), shape = _TYPES[kind], protobuf.integers(tensor, 1)
-    if protobuf.integer(tensor, 14) == _EXTERNAL or 13 in tensor:
+    if is_external(tensor):
         count = 1
         for n in shape:
             count *= max(n, 0)

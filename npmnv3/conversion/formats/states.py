@@ -29,6 +29,7 @@ NAMING = (
 )
 SETTINGS = {"args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "params", "model_args"}
 SETTINGS |= {"model_config", "model_kwargs", "pretrained_cfg", "default_cfg", "training_args", "model_cfg", "meta"}
+_SAVE = ": torch.save(model.state_dict(), 'weights.pth')"
 MAX_DEPTH = 4
 MAX_LIST = 1000  # items of a list that are looked into
 MAX_RATIO = 4  # arrays may share bytes of the file, but not without end
@@ -58,7 +59,7 @@ def choose(kind, top, key, file_size):
     """
     found, said = _search(top)
     if not found:
-        raise WeightsError(f"holds no dict of tensors, but {_describe(top)}; a state dict is expected")
+        raise WeightsError(f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE}")
     paths = sorted(found, key=lambda path: _rank(path, found[path]))
     taken, state = _taken(found, paths, key)
     stored = {name: value for name, value in state.items() if _is_array(value) and name not in COUNTERS}

@@ -165,12 +165,9 @@ class _Place:
         """Names of a profiler's buffers, and of counters that averaging and half precision turned into floats."""
         plan = make_plan(self.naming.variant)
         counters = {param.name for step in plan for param in step.params if param.role == "count"}
-        return [
-            name
-            for name, array in inside.items()
-            if name.rpartition(".")[2] in ("total_ops", "total_params")
-            or (name in counters and (array.dtype.kind not in "iu" or array.shape))
-        ]
+        useless = [name for name in inside if name.rpartition(".")[2] in ("total_ops", "total_params")]
+        there = [name for name in inside if name in counters]
+        return useless + [name for name in there if inside[name].dtype.kind not in "iu" or inside[name].shape]
 
     def _notes(self, form_is, beside, renames):
         notes = []
