@@ -205,9 +205,7 @@ def _twins(checkpoint, taken, others):
         alike = checkpoint.format in _GRAPHS or _functions_agree(make_plan(fit.variant, fit.num_classes), plan)
         (same if alike else differ).append(fit.variant.full_name)
     notes = (f"it could as well be called {', '.join(same)}: that computes the same",) if same else ()
-    told = (
-        f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon, and nothing says which; "
-    )
+    told = f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "
     told += f"taken for {taken.variant.full_name}; if it is the other, name it with --model (model=)"
     return notes, (told,) if differ else ()
 

@@ -101,7 +101,7 @@ def ranked(picture, top):
     """As `classify`, but of (index, probability)."""
     scores = logits(picture).astype(np.float64)
     weights = np.exp(scores - scores.max())
-    probabilities = weights / weights.sum()
+    probabilities = weights / weights.sum() if len(scores) > 1 else 1 / (1 + np.exp(-scores))
     return [(int(i), float(probabilities[i])) for i in np.argsort(-scores, kind="stable")[:top]]
 
 
@@ -122,7 +122,7 @@ def prepare(picture):
         picture = read_array(name) if name.endswith(".npy") else decode(name)
     if picture.dtype.kind != "f":
         return preprocess(from_array(picture, name), name)
-    if picture.shape[:1] == (1,):
+    if picture.ndim == 4 and len(picture) == 1:
         picture = picture[0]
     expected = (len(RECIPE.channels), *RECIPE.side)
     if picture.shape != expected:

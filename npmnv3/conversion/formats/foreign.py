@@ -34,15 +34,31 @@ numpy.random.__RandomState_ctor numpy.random._mt19937.MT19937 numpy.random._pcg6
 _NEVER = {
     *sys.stdlib_module_names,
     *"__builtin__ commands pip setuptools pkg_resources distutils numpy pandas scipy cloudpickle dill joblib tensorflow keras".split(),
+    *"test idlelib lib2to3 asyncore smtpd imp".split(),
     *"requests aiohttp httplib urllib3 IPython jupyter_client matplotlib sklearn nltk pexpect sh plumbum fabric paramiko".split(),
 }
-# Of torch, which has functions that run code, only modules made of layers and their settings.
-_TORCH = ("torch.nn.", "torch.ao.nn.", "torch.optim.", "torch.nn.modules.")
+# Of torch, which has functions that run code, only modules made of layers and their settings, and names of types.
+_TORCH = ("torch.nn.", "torch.ao.nn.", "torch.optim.")
+_TORCH_NAMES = {
+    f"torch.{name}"
+    for name in """Tensor float16 float32 float64 bfloat16 half float double int8 int16 int32 int64 uint8 uint16 uint32 uint64
+    short int long bool complex32 complex64 complex128 float8_e4m3fn float8_e5m2 qint8 quint8 qint32 strided sparse_coo
+    contiguous_format channels_last preserve_format per_tensor_affine per_channel_affine""".split()
+}
+# Last parts of names that run code, load it or touch files, in whatever module they stand.
+_ACTS = set(
+    """system popen Popen eval exec execfile compile open getattr setattr delattr hasattr __import__ import_module run call
+    check_call check_output getoutput getstatusoutput spawn spawnl spawnlp spawnv execl execv execve execvp fork kill remove
+    unlink rmtree rmdir mkdir makedirs rename move copy copyfile chmod chown load loads load_module run_path run_module
+    runcode runsource runstring urlopen urlretrieve request get post connect socket input breakpoint globals locals vars dir
+    attrgetter itemgetter methodcaller reduce apply apply_along_axis map filter main interact loadLibrary CDLL WinDLL PyDLL
+    FileHandler startfile exit quit install download load_state_dict_from_url __reduce__ __class__ __globals__ __dict__
+    __subclasses__ __builtins__ __getattribute__""".split()
+)
 _NUMPY = {  # types, which settings name
     f"numpy.{name}"
     for name in "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ bool str_ bytes_".split()
 }
-_LAST_WORDS = ("hub", "jit", "package", "load", "multiprocessing")
 
 
 class Foreign(Opaque):
@@ -83,13 +99,12 @@ def known_name(full):
     if full in _HARMLESS:
         return Known(full, lambda *arguments: _made(full, arguments), 0, 100)
     root, *inner = full.split(".")
-    if root == "torch":
-        if full == "torch.Tensor":
-            return ForeignName(full)
-        plain = not inner[1:] and inner[0].islower() and inner[0] not in _LAST_WORDS  # torch.float32, torch.relu
-        return ForeignName(full) if plain or full.startswith(_TORCH) else None
-    if full in _NUMPY:
+    if full in _NUMPY or full in _TORCH_NAMES:
         return ForeignName(full)
+    if not inner or inner[-1] in _ACTS:
+        return None
+    if root == "torch":
+        return ForeignName(full) if full.startswith(_TORCH) else None
     if root in _NEVER or not root.isidentifier() or not all(part.isidentifier() for part in inner):
         return None
     return ForeignName(full)

@@ -32,6 +32,7 @@ _KNOWN_OPS = _HARD_OPS | {
 }
 _TOLD = {"relu", "hard_swish", "hard_sigmoid", "max_pool2d"}
 _OF_ACTIVATIONS = (3, 6, 1 / 6, 0.2, 5, 0.5)  # constants of hard-swish and of the gates
+_OTHER_FORM = 1000  # of `Fit.style`: networks in their published form are likelier
 _DEFAULT_ALPHA = 0.2  # ONNX's, of HardSigmoid
 
 
@@ -64,7 +65,7 @@ def compare(checkpoint, variant):
         bool(norms) and not kept,
         tuple(sentences),
         max(wrong, len(sentences)),
-        _style(checkpoint, variant, pairs, norms),
+        _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
         1 - wrong / len(steps),
         () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
     )

@@ -14,7 +14,7 @@ from ...network.plan import classifier_part, make_plan
 from ...network.variants import get_variant
 from ...network.variants.timm import widths_with
 from .classifiers import find_classifier
-from .composed import compose, read_any
+from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, stored_width_differences
 from .keras_names import by_source_name
 from .leftovers import is_beside, is_secondary
@@ -156,6 +156,7 @@ class _Place:
             share=1 - len(missing) / (len(shapes) - len(counters)),
             notes=() if sentences else (*notes, *self._notes(form_is, beside, renames)),
             warnings=_warnings(variant, form_is),
+            style=int(bool(form_is)),
             prefix=self.prefix,
             secondary=is_secondary(self.prefix),
             arrays={} if sentences else self._source_arrays(found, form, variant, num_classes, folded),
@@ -195,7 +196,7 @@ class _Place:
             here = (param for param in here if param.role != "count")
             there = [param for param in there if param.role != "count"]
         return {
-            param.name: _stored(found[ours.name], ours, param)
+            param.name: as_stored(found[ours.name], ours, param)
             for ours, param in zip(here, there, strict=True)
             if ours.name in found
         }
@@ -222,10 +223,3 @@ def _in_shape(array, shape):
     if array.shape == shape or [n for n in array.shape if n != 1] != [n for n in shape if n != 1] or len(shape) < 2:
         return array
     return Entry(shape, array.dtype, lambda: read_any(array).reshape(shape))
-
-
-def _stored(array, ours, param):
-    """The array as the source stores it; the array itself where the naming has it so."""
-    if (ours.shape, ours.axes) == (param.shape, param.axes):
-        return array
-    return Entry(param.shape, array.dtype, lambda: param.from_canonical(ours.to_canonical(read_any(array))))

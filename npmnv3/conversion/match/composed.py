@@ -61,3 +61,10 @@ def _composed(how, first, second):
 def read_any(value):
     """The array of an array or an `Entry`."""
     return value.read() if isinstance(value, Entry) else value
+
+
+def as_stored(array, ours, param):
+    """An array that is stored as the parameter `ours` as the source stores `param`; itself where that is the same."""
+    if (ours.shape, ours.axes) == (param.shape, param.axes):
+        return array
+    return Entry(param.shape, array.dtype, lambda: param.from_canonical(ours.to_canonical(read_any(array))))

@@ -92,4 +92,6 @@ def test_there_is_nothing_to_choose():
     with pytest.raises(UsageError, match="nothing to take under 'model'; the names begin with a, b"):
         read_checkpoint(files.safetensors(ARRAYS), key="model")
     inner = {f"model.{name}": array for name, array in ARRAYS.items()}
-    files.assert_same(read_checkpoint(files.safetensors({"other.c": np.ones(2, np.float32), **inner}), key="model").arrays, ARRAYS)
+    files.assert_same(
+        read_checkpoint(files.safetensors({"other.c": np.ones(2, np.float32), **inner}), key="model").arrays, ARRAYS
+    )
