@@ -70,7 +70,9 @@ def test_entries_of_others_are_listed_as_left_out(tmp_path):
 )
 def test_what_would_change_the_function_is_not_left_out(extra, tmp_path):
     state = {f"model.{n}": a for n, a in random_state(SMALL, 3).items()} | extra
-    with pytest.raises(WeightsError, match=f"(?s)the nearest is {SMALL}:.*not of it: .*{list(extra)[0].split('.')[-2]}"):
+    with pytest.raises(
+        WeightsError, match=f"(?s)the nearest is {SMALL}:.*not of it: .*{list(extra)[0].split('.')[-2]}"
+    ):
         taken(state, tmp_path)
 
 
