@@ -279,7 +279,7 @@ def test_data_in_a_file_beside(tmp_path):
         ({"location": ""}, "refused, it does not lie beside"),
         ({"location": "nothing.data"}, "which is not beside it: put it there"),
         ({"offset": 1 << 40}, "damaged or cut off"),
-        ({"offset": -1}, "at offset -1, expected a whole number"),
+        ({"offset": -1}, "at offset '-1', expected a whole number"),
         ({"length": 3}, "has 3 bytes in 'm.onnx.data', expected"),
     ],
 )
