@@ -67,7 +67,7 @@ def _files(arguments):
         others = [os.path.relpath(path, argument) for path in paths if not is_picture(path)]
         if others:
             left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
-            print(f"npmnv3 predict: {argument}: left out: {left}", file=sys.stderr)
+            print(f"{argument}: left out: {left}", file=sys.stderr)
         if not found:
             yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
         yield from ((path, None) for path in found)

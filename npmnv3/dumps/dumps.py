@@ -17,8 +17,9 @@ from ..network.plan import make_plan
 from ..network.spec import Preprocess
 from ..network.variants import get_variant
 from ..pictures.recipes import RECIPES, find_recipe
-from .containers import Entry, open_container, write_container
+from .containers import open_container, write_container
 from .labels import LABEL_SETS
+from .mappings import mapping_entries
 
 FORMAT, VERSION = "npmnv3-dump", 1
 FORM = ("in_channels", "head")  # attributes that tell a network's form
@@ -57,7 +58,7 @@ def load_weights(weights, variant=None, num_classes=None, *, keep=True):
         One error lists every missing, extra, misshapen, wrongly typed and non-finite entry.
     """
     if isinstance(weights, Mapping):
-        return _check("the mapping", {}, _mapping_entries(weights), variant, num_classes, keep)
+        return _check("the mapping", {}, mapping_entries(weights), variant, num_classes, keep)
     if not isinstance(weights, (str, os.PathLike)):
         raise UsageError(f"weights is a {type(weights).__name__}, expected a dump's path or a mapping {{name: array}}")
     with open_container(weights) as (attributes, entries):
@@ -122,31 +123,6 @@ def _stored(name, array, dtype):
             f"{name} has values beyond {dtype}'s range (largest {np.abs(array).max():.4g}); use a wider dtype"
         )
     return stored
-
-
-def _mapping_entries(mapping):
-    entries = {}
-    for name, value in mapping.items():
-        if isinstance(value, Entry):
-            entries[name] = value
-            continue
-        array = _as_array(name, value)
-        entries[name] = Entry(array.shape, array.dtype, lambda array=array: array)
-    return entries
-
-
-def _as_array(name, value):
-    """A value of a mapping as an array: a framework's tensor without its gradient, bfloat16 widened."""
-    try:
-        if hasattr(value, "detach"):
-            value = value.detach().cpu()
-            value = value.float() if "bfloat16" in str(value.dtype) and hasattr(value, "float") else value
-            value = value.astype("float32") if "bfloat16" in str(value.dtype) else value
-        array = np.asarray(value)
-        return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        told = str(error).partition("\n")[0]
-        raise WeightsError(f"the mapping: {name} is a {type(value).__name__} that is no array: {told}") from error
 
 
 def _check(where, attributes, entries, variant, num_classes, keep):

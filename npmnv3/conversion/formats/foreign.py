@@ -11,7 +11,8 @@ from ...errors import WeightsError
 from .stand_ins import Known, Opaque
 
 # Functions and classes whose call makes a plain value: dates, paths, sets, dtypes, random states, settings.
-_HARMLESS = """
+_HARMLESS = frozenset(
+    """
 builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict builtins.float builtins.frozenset builtins.int
 builtins.list builtins.object builtins.range builtins.set builtins.slice builtins.str
 collections.Counter collections.OrderedDict collections.defaultdict collections.deque
@@ -25,10 +26,11 @@ copyreg._reconstructor copy_reg._reconstructor copyreg.__newobj__ copyreg.__newo
 torch.Size torch.device torch.dtype torch.Generator torch.layout torch.memory_format torch.serialization._get_layout
 torch.finfo torch.iinfo torch.cuda.amp.grad_scaler._refresh_per_optimizer_state
 torchvision.transforms.functional.InterpolationMode torchvision.transforms.InterpolationMode
-torchvision.models._api.WeightsEnum torch.optim.lr_scheduler.OneCycleLR
+torchvision.models._api.WeightsEnum
 numpy.random._pickle.__randomstate_ctor numpy.random._pickle.__generator_ctor numpy.random._pickle.__bit_generator_ctor
 numpy.random.__RandomState_ctor numpy.random._mt19937.MT19937 numpy.random._pcg64.PCG64
 """.split()
+)
 
 # Modules of Python and of common packages that can run code, read files or load libraries: never by any name.
 _NEVER = {

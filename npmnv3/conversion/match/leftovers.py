@@ -38,6 +38,8 @@ def is_beside(name, shape, *, outside):
         return True
     if not _BESIDE.isdisjoint(_words(module)):
         return True
+    if last.startswith("ema_") or module.startswith("ema_"):  # mmcv's averages, beside what they are of
+        return True
     if last in _OF_NORMS:
         return False
     if last in _NUMBERS and (not module or outside or not _BESIDE.isdisjoint(_words(module))):
