@@ -140,7 +140,8 @@ class Model:
         self._made_from = (weights, engine, dtype), {"threads": threads, "rounded_constants": rounded_constants}
         self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
         self.attributes = dict(weights.attributes)
-        self.preprocess = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
+        recipe = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
+        self.preprocess = recipes.for_planes(recipe, self.variant.in_channels)
         self._label_source = weights.labels
         self.params = weights.arrays
         self._network = self.variant, self.num_classes, rounded_constants
@@ -200,7 +201,7 @@ class Model:
 
         Parameters
         ----------
-        x : (N, 3, H, W) floating array, preprocessed pictures; H and W from 32 up
+        x : (N, 3, H, W) floating array, preprocessed pictures; H and W from 32 up; one plane where the network takes gray
 
         Returns
         -------
@@ -304,8 +305,9 @@ class Model:
 
     def _input(self, x):
         x = np.asarray(x)
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
+        planes = self.variant.in_channels
+        if x.ndim != 4 or x.shape[1] != planes:
+            raise UsageError(f"x has the shape {x.shape}, expected (N, {planes}, H, W)")
         if x.dtype.kind != "f":
             raise UsageError(f"x is {x.dtype}, expected floats; npmnv3.preprocess turns pictures into them")
         check_side(self.variant, x.shape[2:])

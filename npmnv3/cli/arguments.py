@@ -1,14 +1,12 @@
 """Arguments that several commands share, and what they ask for."""
 
 import os
+import sys
 
 from ..errors import PictureError, UsageError
 from ..network.variants import DEFAULT_MODEL
 
 ENGINES = ("auto", "llvm", "numba", "numpy")
-
-#: Endings of files that a folder of pictures is searched for.
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
 def add_model(parser):
@@ -63,17 +61,23 @@ def input_side(numbers, variant):
 
 
 def picture_files(arguments):
-    """(path, None) for each picture asked for, of a folder those in it, or (path, PictureError) where there is none."""
+    """(path, None) for each picture asked for, or (path, PictureError) where there is none.
+
+    A folder stands for the pictures in it; what it holds besides is named on standard error.
+    """
+    from ..evaluation.files import counted, some
+    from ..pictures.decode import SUFFIXES, is_picture
+
     for argument in arguments:
         if not os.path.isdir(argument):
             yield argument, None
             continue
-        found = sorted(
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(argument)
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-        )
+        paths = sorted(os.path.join(folder, name) for folder, _, names in os.walk(argument) for name in names)
+        found = [path for path in paths if is_picture(path)]
+        others = [os.path.relpath(path, argument) for path in paths if not is_picture(path)]
+        if others:
+            left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
+            print(f"{argument}: left out: {left}", file=sys.stderr)
         if not found:
             yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
         yield from ((path, None) for path in found)

@@ -1,5 +1,7 @@
 """`npmnv3 convert`: a checkpoint of any source as a dump."""
 
+import sys
+
 HELP = "turn a checkpoint file of any source into a weight dump, without its framework"
 
 
@@ -24,4 +26,6 @@ def run(args):
     for title, sentences in (("because", done.reasons), ("note", done.notes)):
         for sentence in sentences:
             print(f"  {title:7s}  {sentence}")
+    for sentence in done.warnings:
+        print(f"npmnv3 convert: warning: {args.file} {sentence}", file=sys.stderr)
     return 0

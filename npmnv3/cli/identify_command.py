@@ -38,6 +38,7 @@ def _describe(file, checkpoint, found):
         "reasons": list(found.reasons),
         "contradictions": list(found.contradictions),
         "notes": list(found.notes),
+        "warnings": list(found.warnings),
         "taken": checkpoint.taken,
         "others": list(checkpoint.others),
     }
@@ -50,6 +51,7 @@ def _print(file, checkpoint, found):
     else:
         nearest = f"; the nearest is {found.model}, with {found.num_classes} classes" if found.model else ""
         print(f"{file}: none of the known networks ({checkpoint.format}){nearest}")
-    for title, sentences in (("because", found.reasons), ("against", found.contradictions), ("note", found.notes)):
+    told = (("because", found.reasons), ("against", found.contradictions), ("also", found.also), ("note", found.notes))
+    for title, sentences in (*told, ("warning", found.warnings)):
         for sentence in sentences:
             print(f"  {title:7s}  {sentence}")

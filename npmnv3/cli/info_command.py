@@ -41,7 +41,7 @@ def run(args):
             total |= dict(zip(keys, llvm))
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
-    print(f"{variant.full_name}: input {_shape((3, *side))}, licence: {variant.source.licence}")
+    print(f"{variant.full_name}: input {_shape((variant.in_channels, *side))}, licence: {variant.source.licence}")
     print()
     rows = [
         (

@@ -27,7 +27,11 @@ def run(args):
     import numpy as np
 
     model = load_any(args)
-    x = np.random.default_rng(0).standard_normal((1, 3, *input_side(args.side, model.variant))).astype(np.float32)
+    x = (
+        np.random.default_rng(0)
+        .standard_normal((1, model.variant.in_channels, *input_side(args.side, model.variant)))
+        .astype(np.float32)
+    )
     rows = model.profile(x, args.rounds)
     if args.json:
         print(json.dumps([row._asdict() for row in rows], indent=1))

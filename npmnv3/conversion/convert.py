@@ -2,12 +2,14 @@
 
 import contextlib
 import hashlib
+import logging
 import os
 from dataclasses import dataclass, replace
 
 from ..dumps.dumps import load_weights, write_dump
 from ..errors import UsageError, WeightsError
 from ..network.variants import get_variant
+from .claims import read_claims
 from .dumpfiles import is_dump, read_dump_shapes
 from .formats import open_checkpoint
 from .identify import has_background, identify, matcher
@@ -15,11 +17,14 @@ from .identify import has_background, identify, matcher
 SUFFIXES = (".h5", ".hdf5", ".npz")
 _ENDINGS = (  # taken off for the dump's name, the first that fits
     ".weights.h5",
+    ".safetensors.index.json",
     ".safetensors",
     ".pdiparams",
     ".pdparams",
     ".pth.tar",
     ".hdf5",
+    ".tflite",
+    ".keras",
     ".onnx",
     ".ckpt",
     ".npz",
@@ -27,6 +32,7 @@ _ENDINGS = (  # taken off for the dump's name, the first that fits
     ".bin",
     ".tar",
     ".h5",
+    ".pt2",
     ".pt",
 )
 _HASHED = 1 << 20  # bytes at a time
@@ -41,7 +47,7 @@ class Converted:
     num_classes : int
     folded : bool, batch norm is folded into the layers
     origin : str, as the dump has it: the input's name and hash
-    reasons, notes : sentences, as in `Identification`
+    reasons, notes, warnings : sentences, as in `Identification`
     """
 
     path: str
@@ -51,6 +57,7 @@ class Converted:
     origin: str
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def convert_state(checkpoint, variant, num_classes=None):
@@ -106,10 +113,10 @@ def convert(path, out=None, model=None, key=None, dtype=None):
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
     with open_checkpoint(path, key) as (name, checkpoint), _named(name):
-        fit, reasons, notes = _find(checkpoint, path, variant)
+        fit, told = _find(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
-        about = {"origin": _origin(path), "licence": fit.variant.source.licence, "labels": _labels(fit)}
-        return _write(out, arrays, fit, dtype, reasons, notes, **about)
+        about = {"origin": _origin(path), "licence": fit.variant.source.licence, **_card(checkpoint, fit)}
+        return _write(out, arrays, fit, dtype, told, **about)
 
 
 def load_checkpoint(path, variant=None, num_classes=None, key=None):
@@ -131,26 +138,36 @@ def load_checkpoint(path, variant=None, num_classes=None, key=None):
     WeightsError, UsageError
     """
     with open_checkpoint(path, key) as (name, checkpoint), _named(name):
-        fit, _, _ = _find(checkpoint, path, variant)
+        fit, told = _find(checkpoint, path, variant)
         if num_classes not in (None, fit.num_classes):
             raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
         weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
+        card = _card(checkpoint, fit)
+    for sentence in told["warnings"]:
+        logging.getLogger("npmnv3").warning("%s %s", path, sentence)
     about = {"origin": _origin(path), "licence": fit.variant.source.licence}
-    return replace(weights, labels=_labels(fit) or weights.labels, attributes=about)
+    return replace(weights, attributes=about, **{name: value for name, value in card.items() if value})
 
 
 def _find(checkpoint, path, variant):
-    """(Fit, reasons, notes): to this network, or, where it is None, to the one that the checkpoint is found to be."""
+    """(Fit, its sentences): to this network, or, where it is None, to the one that the checkpoint is found to be."""
     if variant:
         fit = _fit(checkpoint, variant)
-        return fit, (), (*checkpoint.notes, *fit.notes)
+        said = [f"{claim}" for claim in read_claims(checkpoint.says) if not claim.allows(variant)]
+        denied = (f"{'; '.join(said)}; taken for {variant.full_name}, as was asked for",) if said else ()
+        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": (*fit.warnings, *denied)}
     found = identify(checkpoint, path)
-    return _identified(found), found.reasons, found.notes
+    fit = _identified(found)
+    return fit, {"reasons": found.reasons, "notes": found.notes, "warnings": found.warnings}
 
 
-def _labels(fit):
-    """What a checkpoint's classes are called where that is not the network's usual."""
-    return "imagenet-background" if has_background(fit) else None
+def _card(checkpoint, fit):
+    """What the dump says of pictures and classes where that is not the network's usual."""
+    labels = checkpoint.card.get("labels")
+    if labels is not None and len(labels) != fit.num_classes:
+        raise WeightsError(f"config.json beside it has {len(labels)} label_names for {fit.num_classes} classes")
+    labels = labels or ("imagenet-background" if has_background(fit) else None)
+    return {"labels": labels, "preprocess": checkpoint.card.get("preprocess")}
 
 
 @contextlib.contextmanager
@@ -164,10 +181,10 @@ def _named(name):
 
 def _convert_dump(path, out, variant, key, dtype):
     """Write a dump in the other format, or in another dtype, with what it says of itself."""
-    checkpoint, reasons, notes = read_dump_shapes(path, key), (), ()
+    checkpoint, told = read_dump_shapes(path, key), {}
     if variant is None and not {"source", "variant"} <= checkpoint.metadata.keys():
         with _named(os.fspath(path)):
-            fit, reasons, notes = _find(checkpoint, path, None)
+            fit, told = _find(checkpoint, path, None)
         variant = fit.variant
     weights = load_weights(path, variant)
     about = weights.attributes
@@ -176,8 +193,7 @@ def _convert_dump(path, out, variant, key, dtype):
         weights.arrays,
         weights,
         dtype,
-        reasons,
-        notes,
+        told,
         origin=about.get("origin") or _origin(path),
         labels=weights.labels,
         licence=about.get("licence") or weights.variant.source.licence,
@@ -185,11 +201,11 @@ def _convert_dump(path, out, variant, key, dtype):
     )
 
 
-def _write(out, arrays, network, dtype, reasons, notes, **about):
+def _write(out, arrays, network, dtype, told, **about):
     """Write the dump of a network: anything with its variant, num_classes and folded."""
     model = network.variant.full_name
     write_dump(out, arrays, model=model, dtype=dtype, **about)
-    return Converted(out, model, network.num_classes, network.folded, about["origin"], reasons, notes)
+    return Converted(out, model, network.num_classes, network.folded, about["origin"], **told)
 
 
 def _fit(checkpoint, variant):

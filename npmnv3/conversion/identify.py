@@ -1,4 +1,4 @@
-"""Which network a checkpoint is, from its names and shapes alone, with reasons."""
+"""Which network a checkpoint is: what it says itself, and its names and shapes, with reasons."""
 
 import os
 import re
@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
+from .claims import read_claims
 from .dumpfiles import is_dump, read_dump_shapes
 from .formats import read_checkpoint
 from .match import by_graph, by_name, by_order
 from .match.fit import Fit
+from .match.namings import not_ours
 
-_MATCHERS = {"onnx": by_graph, "paddle-inference": by_order}  # the other formats have names
+_GRAPHS = ("onnx", "tflite")
+_MATCHERS = {"onnx": by_graph, "tflite": by_graph, "paddle-inference": by_order}  # the other formats have names
 _NEAR = 0.3  # share of a network's entries that must be there to call it the nearest
 
 
@@ -26,6 +29,7 @@ class Identification:
     reasons : sentences on why it is `variant` and not the next one
     contradictions : sentences on why it is not `variant`, none where it fits
     notes : what a user should know of the file and its conversion
+    warnings : what may be otherwise, and is not said in the file: which of several networks it is
     """
 
     variant: object  # Variant or None
@@ -36,6 +40,7 @@ class Identification:
     contradictions: tuple[str, ...]
     notes: tuple[str, ...]
     fit: Fit | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def fits(self):
@@ -80,38 +85,78 @@ def identify(checkpoint, path=""):
     -------
     Identification
     """
+    fits = _all_fits(checkpoint)
+    exact = [fit for fit in fits if not fit.differences]
+    claims = read_claims(checkpoint.says)
+    if not exact:
+        return _nearest(checkpoint, fits, claims)
+    exact = [fit for fit in exact if not fit.secondary] or exact
+    places = sorted({fit.prefix for fit in exact})
+    if len(places) > 1:
+        told = "; ".join(f"{place!r} is {_at(exact, place).variant.full_name}" for place in places)
+        return _refused(checkpoint, exact[0], f"the file holds several networks: {told}; say which with --key (key=)")
+    allowed = [fit for fit in exact if all(claim.allows(fit.variant) for claim in claims)]
+    if not allowed:
+        claim = next(claim for claim in claims if not any(claim.allows(fit.variant) for fit in exact))
+        told = f"{claim}, but names and shapes are {exact[0].variant.full_name}'s; --model (model=) decides"
+        return _refused(checkpoint, exact[0], told)
+    return _found(checkpoint, fits, allowed, exact, claims, os.fspath(path))
+
+
+def _all_fits(checkpoint):
+    """How every network fits that may; timm's of other widths are only looked at where none of the named ones is it."""
     match = matcher(checkpoint)
     variants = [get_variant(name) for name in list_models()]
     fits = [match.compare(checkpoint, variant) for variant in variants if match.plausible(checkpoint, variant)]
-    exact = [fit for fit in fits if not fit.differences]
-    if not exact:
-        return _nearest(checkpoint, fits)
-    least = min(fit.style for fit in exact)
-    best = [fit for fit in exact if fit.style == least]
-    path = os.fspath(path)
+    if all(fit.differences for fit in fits) and match is by_name:
+        known = {variant.name for variant in variants}
+        fits += [match.compare(checkpoint, variant) for variant in by_name.of_other_widths(checkpoint, known)]
+    return fits
+
+
+def _at(fits, place):
+    return next(fit for fit in fits if fit.prefix == place)
+
+
+def _found(checkpoint, fits, allowed, exact, claims, path):
+    """The Identification of the network to take among those that fit and that the file may mean."""
+    least = min(fit.style for fit in allowed)
+    best = sorted((fit for fit in allowed if fit.style == least), key=lambda fit: fit.variant.name.startswith("tf_"))
     said = checkpoint.metadata.get("variant") if checkpoint.format == "dump" else None
     taken, why = _between(best, (said or "", os.path.basename(path), os.path.dirname(path)))
     others = [fit for fit in best if fit is not taken]
+    denied = [fit for fit in exact if fit not in allowed]
+    why = [f"{claims[0]}: not {denied[0].variant.full_name}, which has the same names and shapes"] if denied else why
     reasons = [_what_fits(checkpoint, taken), *why, *_why_not([fit for fit in fits if fit.differences])]
-    also = tuple(fit.variant.full_name for fit in others)
+    same, differ = _twins(checkpoint, taken, others)
     return Identification(
         taken.variant,
         taken.num_classes,
         taken.folded,
-        also,
+        tuple(fit.variant.full_name for fit in others),
         tuple(reasons),
         (),
-        (*checkpoint.notes, *taken.notes, *_twins(checkpoint, taken, others), *_background(taken)),
+        (*checkpoint.notes, *taken.notes, *same, *(() if not why else differ), *_background(taken)),
         taken,
+        (*taken.warnings, *(() if why else differ)),
     )
 
 
-def _nearest(checkpoint, fits):
-    fit = min(fits, key=lambda fit: fit.distance, default=None)
+def _refused(checkpoint, fit, sentence):
+    return Identification(fit.variant, fit.num_classes, fit.folded, (), (), (sentence,), checkpoint.notes, fit)
+
+
+def _nearest(checkpoint, fits, claims):
+    meant = [fit for fit in fits if claims and all(claim.allows(fit.variant) for claim in claims)]
+    fit = min(meant or fits, key=lambda fit: fit.distance, default=None)
+    foreign = not_ours(checkpoint.arrays)
+    if foreign:
+        return Identification(None, 0, False, (), (), (foreign,), checkpoint.notes)
     if fit is None or fit.share < _NEAR:
         shown = ", ".join(list(checkpoint.arrays)[:3])
         told = f"{len(checkpoint.arrays)} arrays ({shown}, ...): no known network has these names and shapes"
-        return Identification(None, 0, False, (), (), (told,), checkpoint.notes)
+        said = tuple(f"{claim}, which is not known here" for claim in claims if claim.other)
+        return Identification(None, 0, False, (), (), (told, *said), checkpoint.notes)
     return Identification(fit.variant, fit.num_classes, fit.folded, (), (), fit.differences, checkpoint.notes, fit)
 
 
@@ -136,7 +181,7 @@ def _names_it(variant, text):
 def _what_fits(checkpoint, fit):
     variant, count = fit.variant, fit.num_classes
     classes = f"{count} class{'es' if count > 1 else ''} by the classifier's shape"
-    if checkpoint.format == "onnx":
+    if checkpoint.format in _GRAPHS:
         how = "the graph's layers fit in order, shape, stride, padding and activation"
     elif checkpoint.format == "paddle-inference":
         how = f"{len(checkpoint.arrays)} arrays fit in the program's order and in shape"
@@ -152,20 +197,17 @@ def _why_not(others):
 
 
 def _twins(checkpoint, taken, others):
-    """Notes on the other networks that fit as well."""
+    """(notes on the other networks that are the same, and on those that differ), of the ones that fit as well."""
     plan = make_plan(taken.variant, taken.num_classes)
     same, differ = [], []
     for fit in others:
         # What fits a graph computes what it does.
-        alike = checkpoint.format == "onnx" or _functions_agree(make_plan(fit.variant, fit.num_classes), plan)
+        alike = checkpoint.format in _GRAPHS or _functions_agree(make_plan(fit.variant, fit.num_classes), plan)
         (same if alike else differ).append(fit.variant.full_name)
-    notes = [f"it could as well be called {', '.join(same)}: that computes the same"] if same else []
-    if differ:
-        notes.append(
-            f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "
-            f"taken for {taken.variant.full_name}; if it is the other, name it with --model"
-        )
-    return tuple(notes)
+    notes = (f"it could as well be called {', '.join(same)}: that computes the same",) if same else ()
+    told = f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "
+    told += f"taken for {taken.variant.full_name}; if it is the other, name it with --model (model=)"
+    return notes, (told,) if differ else ()
 
 
 def _functions_agree(a, b):

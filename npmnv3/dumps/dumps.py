@@ -7,19 +7,22 @@ is the entry's name, its array stored byte for byte as the source has it; attrib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
 from ..errors import UsageError, WeightsError
+from ..network.forms import form_in, form_of
 from ..network.plan import make_plan
 from ..network.spec import Preprocess
 from ..network.variants import get_variant
 from ..pictures.recipes import RECIPES, find_recipe
-from .containers import Entry, open_container, write_container
+from .containers import open_container, write_container
 from .labels import LABEL_SETS
+from .mappings import mapping_entries
 
 FORMAT, VERSION = "npmnv3-dump", 1
+FORM = ("in_channels", "head")  # attributes that tell a network's form
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def load_weights(weights, variant=None, num_classes=None, *, keep=True):
         One error lists every missing, extra, misshapen, wrongly typed and non-finite entry.
     """
     if isinstance(weights, Mapping):
-        return _check("the mapping", {}, _mapping_entries(weights), variant, num_classes, keep)
+        return _check("the mapping", {}, mapping_entries(weights), variant, num_classes, keep)
     if not isinstance(weights, (str, os.PathLike)):
         raise UsageError(f"weights is a {type(weights).__name__}, expected a dump's path or a mapping {{name: array}}")
     with open_container(weights) as (attributes, entries):
@@ -79,8 +82,8 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
     ------
     WeightsError, UsageError
     """
-    variant = get_variant(model)
-    checked = load_weights(arrays, variant, keep=False)
+    checked = load_weights(arrays, get_variant(model), keep=False)
+    variant = checked.variant
     attributes = {
         "format": FORMAT,
         "version": VERSION,
@@ -92,6 +95,7 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
         else preprocess or variant.preprocess,
         "origin": origin,
         "licence": licence,
+        **_form(variant),
     }
     if labels:
         attributes["labels"] = labels if isinstance(labels, str) else [str(label) for label in labels]
@@ -99,6 +103,12 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
     _preprocess("preprocess", attributes)
     stored = ((name, _stored(name, entry.read(), dtype)) for name, entry in checked.arrays.items())
     write_container(path, stored, attributes)
+
+
+def _form(variant):
+    """The attributes that set a network's form apart from the published one's."""
+    own = get_variant(variant.full_name)
+    return {name: getattr(variant, name) for name in FORM if getattr(variant, name) != getattr(own, name)}
 
 
 def _stored(name, array, dtype):
@@ -115,19 +125,8 @@ def _stored(name, array, dtype):
     return stored
 
 
-def _mapping_entries(mapping):
-    entries = {}
-    for name, value in mapping.items():
-        if isinstance(value, Entry):
-            entries[name] = value
-            continue
-        array = np.asarray(value)
-        entries[name] = Entry(array.shape, array.dtype, lambda array=array: array)
-    return entries
-
-
 def _check(where, attributes, entries, variant, num_classes, keep):
-    variant = _variant(where, attributes, variant, num_classes)
+    variant = _in_form(where, attributes, entries, _variant(where, attributes, variant, num_classes))
     num_classes = _num_classes(where, attributes, entries, variant, num_classes)
     plan, folded = make_plan(variant, num_classes), False
     if is_folded(plan, entries):
@@ -177,6 +176,17 @@ def _variant(where, attributes, variant, num_classes):
             f"{where}: says it is {name}, but {variant.full_name} was asked for, which is another network"
         )
     return variant or said
+
+
+def _in_form(where, attributes, entries, variant):
+    """The variant in the form that the dump says, or that its arrays' shapes tell."""
+    said = {name: attributes[name] for name in FORM if name in attributes}
+    try:
+        variant = form_of(variant, **said)
+    except ValueError as error:
+        raise WeightsError(f"{where}: {error}") from error
+    told = form_in(variant, {name: entry.shape for name, entry in entries.items()})
+    return replace(told, **{name: getattr(variant, name) for name in said})
 
 
 def _num_classes(where, attributes, entries, variant, num_classes):

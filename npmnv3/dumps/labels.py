@@ -104,8 +104,14 @@ def softmax(logits, axis=-1):
     return weights / weights.sum(axis=axis, keepdims=True)
 
 
+def sigmoid(logits):
+    """Probabilities of yes from single logits, as networks with one class are trained: 1 / (1 + exp(-x)), in float64."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-_as_logits(logits)))
+
+
 def top_k(logits, k=5, labels=None):
-    """The k most probable classes, best first.
+    """The k most probable classes, best first. The probability of a single class is the sigmoid of its logit.
 
     Parameters
     ----------
@@ -128,7 +134,7 @@ def top_k(logits, k=5, labels=None):
         raise UsageError(f"logits: expected shape (N, classes) or (classes,), found {logits.shape}")
     names, k = class_names(labels, logits.shape[-1]), _as_count(k)
     rows = np.atleast_2d(logits)
-    probabilities = softmax(rows)
+    probabilities = sigmoid(rows) if rows.shape[-1] == 1 else softmax(rows)
     order = np.argsort(-rows, axis=-1, kind="stable")[:, :k]
     best = [[(i, names[i], float(p[i])) for i in indices.tolist()] for indices, p in zip(order, probabilities)]
     return best[0] if logits.ndim == 1 else best

@@ -64,10 +64,30 @@ class Reader:
         return data
 
 
+_IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of it
+    (
+        "saved_model.pb",
+        "TensorFlow's SavedModel, whose graph is not read; save the weights, model.save_weights('m.weights.h5')",
+    ),
+    ("model.safetensors.index.json", "give the file model.safetensors.index.json in it"),
+    ("model.safetensors", "give the file model.safetensors in it"),
+    ("pytorch_model.bin", "give the file pytorch_model.bin in it"),
+    ("inference.pdiparams", "give the file inference.pdiparams in it"),
+    ("data.pkl", "an unpacked torch file; give the .pth itself"),
+)
+
+
+def _advice(path):
+    return next((f": {told}" for name, told in _IN_FOLDERS if os.path.exists(os.path.join(path, name))), "")
+
+
 def _open(path):
     """The opened file and its size; pipes and devices, which have none and may block, are refused unopened."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise WeightsError(f"{path}: a folder, not a file{_advice(path)}")
+        if not stat.S_ISREG(mode):
             raise WeightsError(f"{path}: not a regular file")
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(open(path, "rb"))

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+from ..network.counts import picture_channels
 from ..network.folding import activations_of_norms
 from ..network.steps import INPUT
 from ..network.walk import walk
@@ -36,7 +37,7 @@ def peak_bytes(plan, itemsize=4):
     def run(step, inputs):
         return inputs[0] if step.name in in_place else _Tensor(step.shape)
 
-    picture = _Tensor((3, *(side * 2 for side in plan[0].shape[1:])))
+    picture = _Tensor((picture_channels(plan), *(side * 2 for side in plan[0].shape[1:])))
     peak, tensors, shapes = 0, {INPUT: picture}, {INPUT: picture.shape} | {step.name: step.shape for step in plan}
     for step in walk(plan, tensors, run):
         held = sum(tensor.size for tensor in set(tensors.values()) - {picture})

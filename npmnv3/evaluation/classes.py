@@ -1,8 +1,11 @@
 """From what the data call a class to a network's own class index, and back to the index that is shown."""
 
 import collections
+import re
 
 from ..dumps.labels import LABEL_SETS, class_names, label_set
+
+_WHOLE = re.compile(r"[0-9]+\.0*", re.ASCII)
 
 
 class Classes:
@@ -30,6 +33,8 @@ class Classes:
     def find(self, label):
         """The shown index of the class that the data call `label` (name, synset or index), or None if there is none."""
         found = self._texts.get(label, self._texts.get(_plain(label)))
+        if found is None and _WHOLE.fullmatch(label):  # 3.0, as tables of floats have it
+            label = label.partition(".")[0]
         if found is None and label.isascii() and label.isdigit() and int(label) < len(self.names):
             return int(label)
         return found

@@ -6,7 +6,8 @@ import os
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .files import SUFFIXES, Picture, counted, is_picture, parent, some
+from ..pictures.decode import SUFFIXES, is_picture
+from .files import Picture, counted, parent, some
 from .labelfiles import ClassList, DevkitTruth, Table, read_label_file
 from .tars import find_shards, list_shards
 
@@ -122,8 +123,8 @@ def _by_folder(files, names):
 
 def _list_table(folder, table):
     """(pictures, notes) of a folder by a table of pictures, or of whole folders."""
-    pictures = []
-    for name, label in table.labels.items():
+    pictures, there = [], _walk(folder)[0]
+    for name, label in table.resolved(there).items():
         if os.path.isdir(os.path.join(folder, name)):
             pictures += [Picture(f"{name}/{file}", label) for file in _walk(os.path.join(folder, name))[0]]
         else:
@@ -132,7 +133,7 @@ def _list_table(folder, table):
     if len(named) < len(pictures):
         twice = next(file for file, count in collections.Counter(p.file for p in pictures).items() if count > 1)
         raise UsageError(f"{table.path}: {twice} is named twice, by itself and by its folder")
-    left = [file for file in _walk(folder)[0] if file not in named]
+    left = [file for file in there if file not in named]
     notes = [f"left out: {counted(len(left), 'picture')} that {table.path} does not name: {some(left)}"] if left else []
     return pictures, notes
 

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 from ..errors import PictureError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
 MAX_BYTES = 1 << 29  # of a picture's file: 8 for each pixel of the largest picture that is decoded
 
 
@@ -24,11 +22,6 @@ class Picture(NamedTuple):
     file: str
     label: str
     place: tuple[str, int, int] | None = None
-
-
-def is_picture(name):
-    """Does the file's name say so? Whether it is one shows when it is decoded."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def parent(path):

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import posixpath
 import re
@@ -9,11 +10,24 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..errors import UsageError
-from .files import is_picture, parent
+from ..pictures.decode import is_picture
+from .files import parent
 
-#: Columns of a CSV that can say the class, the exact ones first: names of classes may have two meanings.
-LABEL_COLUMNS = ("synset", "class_index", "label")
+#: Columns of a table that can say which picture.
+# fmt: off
+FILE_COLUMNS = (
+    "file", "file_name", "filename", "file_path", "filepath", "path", "image", "image_path", "image_name", "image_file",
+    "image_id", "img", "img_path", "img_name", "picture", "id", "name",
+)
+#: Columns that can say the class, the exact ones first: names of classes may have two meanings.
+LABEL_COLUMNS = (
+    "synset", "wnid", "class_index", "label", "labels", "label_id", "class_id", "cls", "target", "category_id", "class",
+    "class_name", "classname", "label_name", "category", "y",
+)
+# fmt: on
+SEPARATORS = "\t;,"
 
+_SYNSET = re.compile(r"n\d{8}")
 _VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.JPEG
 
 
@@ -25,9 +39,44 @@ class Table:
     labels: dict[str, str]
 
     def label_of(self, file):
-        """The label of a file by its path, its name or its folder, or ""."""
-        names = (file, file.rpartition("/")[2], file.rpartition("/")[0])
+        """The label of a file by its path, its name, with or without its ending, or its folder, or ""."""
+        names = (
+            file,
+            file.rpartition("/")[2],
+            *map(without_ending, (file, file.rpartition("/")[2])),
+            file.rpartition("/")[0],
+        )
         return next((self.labels[name] for name in names if name in self.labels), "")
+
+    def resolved(self, files):
+        """{file: label} with names as the folder has them: they may lack their ending.
+
+        Parameters
+        ----------
+        files : collection of str, the folder's pictures
+
+        Raises
+        ------
+        UsageError
+            A name without ending fits two pictures.
+        """
+        there, by_stem = set(files), {}
+        if all(name in there for name in self.labels):
+            return self.labels
+        for file in files:
+            by_stem.setdefault(without_ending(file), []).append(file)
+        labels = {}
+        for name, label in self.labels.items():
+            fitting = [name] if name in there else by_stem.get(name, [name])
+            if len(fitting) > 1:
+                raise UsageError(f"{self.path}: {name} may be {' or '.join(fitting[:3])}: write its ending")
+            labels[fitting[0]] = label
+        return labels
+
+
+def without_ending(file):
+    """A picture's path without the ending that tells its format."""
+    return file.rpartition(".")[0] if is_picture(file) else file
 
 
 @dataclass(frozen=True)
@@ -103,17 +152,94 @@ def read_label_file(path):
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UsageError(f"{path}: an empty labels file")
-    if path.lower().endswith(".csv") or "file" in lines[0].split(","):
-        return Table(path, _read_table(path, text))
-    pairs = [line.rsplit(None, 1) for line in lines]
+    if text.lstrip()[:1] in ("{", "["):
+        return _json(path, text, lines)
+    separator = _separator(lines[0])
+    header = (
+        [name.strip().strip('"').lower() for name in lines[0].split(separator)] if separator else [lines[0].lower()]
+    )
+    named = any(name in FILE_COLUMNS for name in header) and any(name in LABEL_COLUMNS for name in header)
+    if named or (path.lower().endswith((".csv", ".tsv")) and not is_picture(header[0])):
+        return Table(path, _read_table(path, text, separator or ","))
+    pairs = [_pair(line, separator) for line in lines]
     if all(len(pair) == 2 and is_picture(pair[0]) for pair in pairs):  # as PaddleClas and Caffe have it
         return Table(path, _table(path, enumerate(pairs, 1)))
     if all(line.isascii() and line.isdigit() for line in lines):
         return _devkit(path, lines)
+    return _class_list(path, lines)
+
+
+def _separator(line):
+    """What parts the fields of a line: a tab, a semicolon or a comma; "" for none of them."""
+    return next((mark for mark in SEPARATORS if mark in line), "")
+
+
+def _pair(line, separator):
+    """(file, label) of a line without header, parted by the separator or by white space."""
+    if separator and separator in line:
+        return [part.strip().strip('"') for part in line.split(separator)]
+    return line.rsplit(None, 1)
+
+
+def _class_list(path, lines):
+    """Class folders in order, or each with its index."""
+    pairs = [line.replace(",", " ").replace(":", " ").split() for line in lines]
+    for index, name in ((0, 1), (1, 0)):
+        if all(len(pair) == 2 and pair[index].isascii() and pair[index].isdigit() for pair in pairs):
+            if sorted(int(pair[index]) for pair in pairs) == list(range(len(pairs))):
+                return ClassList(path, {pair[name]: str(int(pair[index])) for pair in pairs})
+    if all(_SYNSET.fullmatch(line.split()[0]) for line in lines):  # n01440764 tench, Tinca tinca
+        lines = [line.split()[0] for line in lines]
     if len(set(lines)) < len(lines):
         twice = next(line for i, line in enumerate(lines) if line in lines[:i])
         raise UsageError(f"{path}: the class {twice!r} stands there twice; a list of class folders names each once")
     return ClassList(path, {name: str(index) for index, name in enumerate(lines)})
+
+
+def _json(path, text, lines):
+    """The kinds of JSON: {class: index}, {index: class}, {file: label}, a list of classes, rows of a table."""
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        content = _json_lines(path, lines)
+    if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
+        return Table(path, _table(path, _json_rows(path, content)))
+    if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
+        return _class_list(path, content)
+    if isinstance(content, dict) and content:
+        if all(is_picture(name) and isinstance(label, (str, int)) for name, label in content.items()):
+            return Table(path, {posixpath.normpath(name): str(label) for name, label in content.items()})
+        if all(type(index) is int for index in content.values()):
+            return ClassList(path, {name: str(index) for name, index in content.items()})
+        firsts = {index: name[0] if isinstance(name, list) and name else name for index, name in content.items()}
+        if all(index.isdigit() and isinstance(name, str) for index, name in firsts.items()):
+            return ClassList(path, {name: index for index, name in firsts.items()})
+    raise UsageError(
+        f"{path}: JSON, expected {{class: index}}, {{file: label}}, a list of classes, or rows with file and label"
+    )
+
+
+def _json_lines(path, lines):
+    try:
+        return [json.loads(line) for line in lines]
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: neither JSON nor a JSON value a line ({error})") from error
+
+
+def _json_rows(path, rows):
+    for number, row in enumerate(rows, 1):
+        file = next((row[name] for name in FILE_COLUMNS if isinstance(row.get(name), str)), None)
+        label = label_in(row)
+        if file is None or label is None:
+            raise UsageError(f"{path}: row {number} has {', '.join(map(str, row))[:100]}; expected file and label")
+        yield number, (file, label)
+
+
+def label_in(row):
+    """The class that a JSON object states, or None."""
+    found = (row.get(name) for name in ("label", *LABEL_COLUMNS))
+    label = next((value for value in found if isinstance(value, (int, str)) and not isinstance(value, bool)), None)
+    return None if label is None else str(label)
 
 
 def _devkit(path, lines):
@@ -124,18 +250,21 @@ def _devkit(path, lines):
     return DevkitTruth(path, ids)
 
 
-def _read_table(path, text):
-    """{file: label} of a CSV."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns = [name for name in LABEL_COLUMNS if name in (reader.fieldnames or ())]
-    if "file" not in (reader.fieldnames or ()) or not columns:
+def _read_table(path, text, separator):
+    """{file: label} of a table with a header."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True)
+    header = {name.strip().lower(): name for name in reader.fieldnames or () if name}
+    files = [header[name] for name in FILE_COLUMNS if name in header]
+    columns = [header[name] for name in LABEL_COLUMNS if name in header and header[name] not in files[:1]]
+    if not files or not columns:
         raise UsageError(f"{path}: the columns are {', '.join(reader.fieldnames or ())}; expected file and label")
 
     def entries():
         for row in reader:
-            if not row["file"] or None in row:
+            if not row[files[0]] or None in row:
                 raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
-            yield reader.line_num, (row["file"], next((row[name] for name in columns if row[name]), ""))
+            label = next((row[name] for name in columns if row[name]), "")
+            yield reader.line_num, (row[files[0]].strip(), label.strip())
 
     try:
         return _table(path, entries())

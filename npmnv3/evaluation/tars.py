@@ -6,8 +6,9 @@ import os
 import tarfile
 
 from ..errors import UsageError
-from .files import Picture, counted, is_picture, parent, some
-from .labelfiles import DevkitTruth
+from ..pictures.decode import is_picture
+from .files import Picture, counted, parent, some
+from .labelfiles import DevkitTruth, label_in
 
 STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
 MAX_LABEL = 1 << 16  # bytes of such a member
@@ -30,7 +31,7 @@ def list_shards(shards, truth=None):
     """The pictures of shards.
 
     A picture's class is what the labels file says or, without one, the content of the file `KEY.cls` beside it, the
-    entry "label" of `KEY.json`, the content of `KEY.txt`, or the name of its folder; KEY is its own path up to the first
+    entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the content of `KEY.txt`, or the name of its folder; KEY is its own path up to the first
     dot of its name.
 
     Parameters
@@ -106,5 +107,5 @@ def _label(extension, data):
         content = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    label = content.get("label") if isinstance(content, dict) else None
-    return str(label).encode("utf-8", "replace").decode("utf-8") if isinstance(label, (int, str)) else None
+    label = label_in(content) if isinstance(content, dict) else None
+    return None if label is None else label.encode("utf-8", "replace").decode("utf-8")

@@ -179,7 +179,7 @@ def _answers(networks, root, pictures, told):
     answers = [[None] * len(models) for _ in pictures]
     for recipe in dict.fromkeys(model.preprocess for model in models):
         sharing = [number for number, model in enumerate(models) if model.preprocess == recipe]
-        batch, readable = np.empty((len(pictures), 3, *recipe.side), np.float32), []
+        batch, readable = np.empty((len(pictures), len(recipe.channels), *recipe.side), np.float32), []
         for i, picture in enumerate(pictures):
             try:
                 batch[len(readable)] = preprocess(read_picture(root, picture), recipe)

@@ -114,7 +114,7 @@ def plan_to_onnx(plan, arrays, side, *, batch=1, softmax=False):
     if softmax:
         graph.node("Softmax", [plan[-1].name], PROBABILITIES, plan[-1].shape, axis=1)
     output = graph.tensors.pop()
-    tensors = (graph.tensor(INPUT, (3, *side)), output)
+    tensors = (graph.tensor(INPUT, (plan[0].param("weight").canonical[1], *side)), output)
     return helper.make_model(
         helper.make_graph(graph.nodes, "npmnv3", tensors[:1], tensors[1:], graph.weights, value_info=graph.tensors),
         opset_imports=[helper.make_opsetid("", OPSET)],

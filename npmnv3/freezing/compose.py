@@ -109,7 +109,8 @@ def _pictures(recipe):
     """The functions by which this recipe differs from others."""
     lines = [
         "def preprocess(rgb, name):",
-        f'    """The network\'s input, {(3, *recipe.side)} float32, of a picture, (H, W, 3) uint8."""',
+        f'    """The network\'s input, {(len(recipe.channels), *recipe.side)} float32, of a picture, (H, W, 3) uint8."""',
+        *["    rgb = luminance(rgb)"] * (recipe.channels == "L"),
         f"    size = {size_rule(recipe).__name__}(*rgb.shape[:2], RECIPE)",
         '    check_size(*size, f"{name}, resized for {RECIPE.name}")',
         f"    rgb = {RESIZE[recipe.interpolation]}",
@@ -137,7 +138,7 @@ def _network(plan, recipe):
         doc = f'    """An inverted residual: {before.shape} to {steps[-1].shape}."""'
         functions.append([f"def {name}(x):", doc, *_returning(_lines(steps, before.name))])
         before = steps[-1]
-    shapes = f"Logits (1, {plan[-1].shape[0]}) of x {(1, 3, *recipe.side)}, preprocessed"
+    shapes = f"Logits (1, {plan[-1].shape[0]}) of x {(1, len(recipe.channels), *recipe.side)}, preprocessed"
     doc = f'    """{shapes}. Comments give shapes, less the first axis."""'
     stem, tail = _lines(plan[: at[0]], INPUT), _lines(plan[at[-1] + 1 :], before.name)
     loop = ["    for block in BLOCKS:", "        x = block(x)"]

@@ -31,9 +31,9 @@ from ..ops.definitions import (
     relu,
     scale,
 )
-from ..pictures.decode import DAMAGE, FORMATS, from_array, to_rgb, turn
+from ..pictures.decode import DAMAGE, exif_of, from_array, kept_bits, open_image, to_rgb, turn
 from ..pictures.plain import check_size, read
-from ..pictures.recipes import centre, line_of_text, normalise, short_side, short_side_opencv, squashed
+from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.resample import opencv_linear, pillow
 
 #: What the generated code may use beside this module's own functions.
@@ -41,6 +41,7 @@ __all__ = [
     "SimpleNamespace",
     "base64",
     "centre",
+    "luminance",
     "normalise",
     "opencv_linear",
     "pillow",
@@ -100,7 +101,7 @@ def ranked(picture, top):
     """As `classify`, but of (index, probability)."""
     scores = logits(picture).astype(np.float64)
     weights = np.exp(scores - scores.max())
-    probabilities = weights / weights.sum()
+    probabilities = weights / weights.sum() if len(scores) > 1 else 1 / (1 + np.exp(-scores))
     return [(int(i), float(probabilities[i])) for i in np.argsort(-scores, kind="stable")[:top]]
 
 
@@ -121,10 +122,11 @@ def prepare(picture):
         picture = read_array(name) if name.endswith(".npy") else decode(name)
     if picture.dtype.kind != "f":
         return preprocess(from_array(picture, name), name)
-    if picture.shape[:1] == (1,):
+    if picture.ndim == 4 and len(picture) == 1:
         picture = picture[0]
-    if picture.shape != (3, *RECIPE.side):
-        raise PictureError(f"{name}: floats of shape {picture.shape}, expected {(3, *RECIPE.side)}; pictures are uint8")
+    expected = (len(RECIPE.channels), *RECIPE.side)
+    if picture.shape != expected:
+        raise PictureError(f"{name}: floats of shape {picture.shape}, expected {expected}; pictures are uint8")
     return np.ascontiguousarray(picture, np.float32)
 
 
@@ -160,10 +162,12 @@ def decode(path):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of transparency, which is dropped
-            image = Image.open(io.BytesIO(data), formats=tuple(FORMATS))
+            image = open_image(Image, io.BytesIO(data))
             check_size(image.height, image.width, path)
+            kept = kept_bits(image, RECIPE.decode)
             image.load()
-            return upright(to_rgb(image, RECIPE.decode), image.info.get("exif"))
+            rgb = to_rgb(image, RECIPE.decode)
+            return upright(rgb if kept is None else rgb & kept, exif_of(image))
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise PictureError(f"{path}: is not a picture that can be read ({type(error).__name__}: {error})") from error
 

@@ -13,6 +13,11 @@ def plan_param_shapes(plan):
     return {param.name: param.shape for step in plan for param in step.params}
 
 
+def picture_channels(plan):
+    """Channels of the picture that a plan takes: 3, or 1 for a network of gray pictures."""
+    return plan[0].param("weight").canonical[1]
+
+
 def step_macs(step):
     """Multiply-accumulates of one step, for one picture. Only convolutions and linear layers count."""
     weight = step.param("weight")

@@ -103,13 +103,17 @@ def _whole(name, value):
 def _make_plan(variant, num_classes, side, folded, rounded_constants):
     build = _Builder(variant.source, folded, rounded_constants)
     source = variant.source
-    x = build.conv("stem", INPUT, (3, *side), variant.stem, kernel=3, stride=(2, 2), act=variant.stem_act)
+    x = build.conv(
+        "stem", INPUT, (variant.in_channels, *side), variant.stem, kernel=3, stride=(2, 2), act=variant.stem_act
+    )
     blocks = units(variant)
     for unit in blocks:
         x = _block(build, unit, x)
     # The last convolution counts as the first block of one more stage: some sources name it so.
-    tail = Unit(len(blocks), blocks[-1].stage + 1, 0, 1, blocks[-1].out, 0, 0, 0, "", (1, 1), False, "")
-    x = build.conv("last", x, build.shape(x), variant.last, unit=tail, act=variant.stem_act)
+    for index in range(variant.last_convs):
+        tail = Unit(len(blocks), blocks[-1].stage + 1, index, 1, blocks[-1].out, 0, 0, 0, "", (1, 1), False, "")
+        name = "last" if index == variant.last_convs - 1 else f"last.{index}"
+        x = build.conv(name, x, build.shape(x), variant.last, part="last", unit=tail, act=variant.stem_act)
     if source.pool_before:
         x = build.pool("max_pool", x, source.pool_before)
     x = build.add("pool", "global_avg_pool", x)
@@ -125,8 +129,14 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
         )
         if source.head_gain != 1:
             x = build.add("head.gain", "scale", x, factor=build.constant(source.head_gain))
-    build.fc("logits", x, num_classes, part="classifier", stored_as=source.classifier_stored_as)
+    part = classifier_part(variant)
+    build.fc("logits", x, num_classes, part=part, stored_as=source.classifier_stored_as)
     return tuple(build.steps)
+
+
+def classifier_part(variant):
+    """What the classifier is called among a source's parts: another name where it stands on the pooled channels."""
+    return "classifier" if variant.head or not variant.source.head_stored_as else "classifier.only"
 
 
 def _block(build, unit, x):

@@ -62,10 +62,11 @@ class Preprocess:
     resize : pixels the short side gets (ignored by "line")
     side : (height, width) of the result, pixels
     interpolation : "bilinear", "bicubic" (both antialiased, Pillow's) or "cv2_linear" (two taps, OpenCV's)
-    mean, std : per channel, on values in 0..1, in the order of `channels`
+    mean, std : per plane, on values in 0..1, in the order of `channels`
     arithmetic : "divide" (byte / 255, minus mean, over std) or "multiply" (byte * float32(1 / 255), ...): they differ
         in the last bit
-    channels : "RGB" or "BGR", the order of the planes that the network gets
+    channels : "RGB", "BGR" or "L", the planes that the network gets; "L" is one plane of luminance,
+        (299 R + 587 G + 114 B) / 1000 as Pillow computes it, with one mean and one deviation
     """
 
     name: str
@@ -74,8 +75,8 @@ class Preprocess:
     resize: int = 256
     side: tuple[int, int] = (224, 224)
     interpolation: str = "bilinear"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
     arithmetic: str = "divide"
     channels: str = "RGB"
 
@@ -145,8 +146,10 @@ class Variant:
     table: tuple[Block, ...]
     stem: int  # channels, resolved
     last: int
-    head: int  # 0: none
+    head: int  # width of the hidden layer before the classifier, 0: none
     width: float = 1.0
+    in_channels: int = 3  # of the picture: 3, or 1 for gray
+    last_convs: int = 1  # how many convolutions follow the blocks
     ratios: tuple[float, ...] = ()  # expand / in, for sources with expand_from="ratio"
     stem_act: str = HARD_SWISH  # of the stem, the last convolution and the head
     num_classes: int = 1000

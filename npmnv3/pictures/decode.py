@@ -1,13 +1,13 @@
 """Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
 
-Files may be JPEG, PNG, BMP, GIF, PPM, WebP and TIFF; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha
-and transparency are dropped, not blended; palettes are looked up; of an animation the first frame is taken. Beyond
+Files may be JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000, TGA and some others (`MORE_FORMATS`) where Pillow
+has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not blended; palettes are looked up; of an animation the first frame is taken. Beyond
 that there are two ways:
 
 * "pil" is Pillow's convert("RGB"): EXIF rotation is ignored; gray with 16 bits is clipped at 255, as Pillow and so
   torchvision do, which makes most such pictures white.
 * "cv2" is OpenCV's imread: EXIF rotation is applied; gray with 16 bits keeps its upper 8; CMYK goes through OpenCV's
-  own formula. That makes the same bytes for JPEG, PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since
+  own formula; bitmaps with 16 bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG, PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since
   4.11). What else OpenCV does to transparency and colours in GIF and TIFF is not followed.
 """
 
@@ -30,6 +30,17 @@ from .plain import MAX_PIXELS, check_size
 WAYS = ("pil", "cv2")
 # Formats that are opened, and the pixels they may have: WebP's decoder takes twice the memory of the others.
 FORMATS = dict.fromkeys(("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF"), MAX_PIXELS) | {"WEBP": MAX_PIXELS // 2}
+# Formats that are tried where none of these fits, as far as this Pillow has them; the last has no mark of its own.
+MORE_FORMATS = dict.fromkeys(
+    ("AVIF", "JPEG2000", "QOI", "PSD", "SGI", "PCX", "SUN", "DDS", "ICO", "XPM", "XBM", "TGA"), MAX_PIXELS
+) | {"AVIF": MAX_PIXELS // 2, "JPEG2000": MAX_PIXELS // 4}
+#: Endings of the files that are taken for pictures in folders.
+# fmt: off
+SUFFIXES = (
+    ".avif", ".bmp", ".dds", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pcx",
+    ".pgm", ".png", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff", ".webp", ".xbm", ".xpm",
+)
+# fmt: on
 BAND = 1 << 22  # pixels converted at a time, so that a large picture is not held twice
 # fmt: off
 DAMAGE = (  # what Pillow's readers raise when a file is not as they expect
@@ -84,8 +95,23 @@ def decode(picture, how="pil"):
             return turn(rgb, exif) if how == "cv2" else rgb
         with _damage_is_ours(name):
             with _QUIET:
-                image = image_module.open(file, formats=tuple(FORMATS))
-            return _from_pil(image, how, name, FORMATS.get(image.format, MAX_PIXELS))
+                image = open_image(image_module, file)
+            return _from_pil(image, how, name, (FORMATS | MORE_FORMATS).get(image.format, MAX_PIXELS))
+
+
+def open_image(image_module, file):
+    """A PIL image of a file in one of the formats that are read here."""
+    try:
+        return image_module.open(file, formats=tuple(FORMATS))
+    except image_module.UnidentifiedImageError:
+        image_module.init()  # loads the plugins of all formats, which takes a while
+        file.seek(0)
+        return image_module.open(file, formats=tuple(name for name in MORE_FORMATS if name in image_module.OPEN))
+
+
+def is_picture(name):
+    """Does the file's name say so? Whether it is one shows when it is decoded."""
+    return name.lower().endswith(SUFFIXES)
 
 
 def describe(picture):
@@ -156,7 +182,7 @@ def _damage_is_ours(name):
     except image_module.DecompressionBombError as error:
         raise PictureError(f"{name}: is too large; at most {MAX_PIXELS:,} pixels are taken ({error})") from error
     except image_module.UnidentifiedImageError as error:
-        known = ", ".join(FORMATS)
+        known = ", ".join((*FORMATS, *MORE_FORMATS))
         raise PictureError(f"{name}: is not a picture in a format that is read here ({known}), or damaged") from error
     except DAMAGE as error:
         raise PictureError(f"{name}: cannot be decoded ({type(error).__name__}: {error})") from error
@@ -168,9 +194,11 @@ def _from_pil(image, how, name, most):
     check_size(tags.get(TILE_LENGTH, 1), tags.get(TILE_WIDTH, 1), f"{name}: its tile", most)
     # JPEG's decoder has no warnings, and is left to run in parallel.
     with contextlib.nullcontext() if image.format in ("JPEG", "MPO") else _QUIET:
+        kept = kept_bits(image, how)
         image.load()
         rgb = to_rgb(image, how) if image.width * image.height <= BAND else _to_rgb_in_bands(image, how)
-    return turn(rgb, image.info.get("exif")) if how == "cv2" else rgb
+        rgb = rgb if kept is None else rgb & kept
+    return turn(rgb, exif_of(image)) if how == "cv2" else rgb
 
 
 class _Quiet:
@@ -209,8 +237,29 @@ def _to_rgb_in_bands(image, how):
     return rgb
 
 
+def kept_bits(image, how):
+    """(3,) uint8 masks of what OpenCV has of a bitmap with 16 bits a pixel, None for other pictures; before it is loaded.
+
+    OpenCV shifts 5 and 6 bits up, Pillow scales them to 255: the upper bits are the same.
+    """
+    raw = image.tile[0][3] if how == "cv2" and image.format == "BMP" and image.tile else ""
+    raw = raw[0] if isinstance(raw, tuple) else raw
+    masks = {"BGR;15": (0xF8, 0xF8, 0xF8), "BGR;16": (0xF8, 0xFC, 0xF8)}.get(raw)
+    return None if masks is None else np.array(masks, np.uint8)
+
+
+def exif_of(image):
+    """The EXIF block that OpenCV goes by; in WebP it has none of the mark that JPEG's begins with, or is not understood."""
+    exif = image.info.get("exif")
+    return None if image.format == "WEBP" and bytes(exif or b"").startswith(b"Exif\0\0") else exif
+
+
 def to_rgb(image, how):
     """(H, W, 3) uint8 of a PIL image that is loaded, as `how` has it."""
+    if image.mode == "F":
+        low, high = image.getextrema()
+        if 0 <= low < high <= 1:  # it would be black
+            raise ValueError(f"floats from {low:.3g} to {high:.3g}, which are no bytes: multiply them by 255")
     if how == "cv2" and image.mode == "CMYK":
         inks = np.asarray(image).astype(np.uint16)
         light = 255 - inks[..., 3:]

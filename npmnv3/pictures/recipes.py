@@ -9,6 +9,7 @@ the two others as torchvision does; `side` the third; the rest the last.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ RECIPES = {
         Preprocess("timm", interpolation="bicubic"),  # sqlai's too
         Preprocess("ppcls", decode="cv2", interpolation="cv2_linear", arithmetic="multiply"),
         Preprocess("keras", mean=HALF, std=HALF),
+        Preprocess("timm150d", resize=269, side=(256, 256), mean=HALF, std=HALF),
         Preprocess("ppocr", decode="cv2", fit="line", side=(48, 192), interpolation="cv2_linear",
                    mean=HALF, std=HALF, channels="BGR"),
     )
@@ -36,7 +38,7 @@ CHOICES = {
     "fit": ("short", "squash", "line"),
     "interpolation": ("bilinear", "bicubic", "cv2_linear"),
     "arithmetic": ("divide", "multiply"),
-    "channels": ("RGB", "BGR"),
+    "channels": ("RGB", "BGR", "L"),
 }
 # fmt: on
 MAX_SIDE = 4096  # pixels of `resize` and `side`
@@ -53,7 +55,7 @@ def preprocess(picture, recipe):
 
     Returns
     -------
-    (3, H, W) float32, C-contiguous; (H, W) is the recipe's `side`
+    (3, H, W) float32, or (1, H, W) where the recipe's channels are "L", C-contiguous; (H, W) is its `side`
 
     Raises
     ------
@@ -92,6 +94,8 @@ def _walk(picture, recipe):
     name = describe(picture)
     picture = decode(picture, recipe.decode)
     yield "decoded", picture
+    if recipe.channels == "L":
+        picture = luminance(picture)
     size = resized_size(*picture.shape[:2], recipe)
     check_size(*size, f"{name}, resized for {recipe.name}")
     picture = _resize(picture, size, recipe.interpolation)
@@ -129,10 +133,11 @@ def find_recipe(recipe):
         raise _impossible(recipe, "resize", f"a whole number of pixels, 1 to {MAX_SIDE}")
     if not _are(_is_side, recipe.side, 2):
         raise _impossible(recipe, "side", f"(height, width), whole numbers of pixels, 1 to {MAX_SIDE}")
-    if not _are(_is_moderate, recipe.mean, 3):
-        raise _impossible(recipe, "mean", "three numbers, -1e6 to 1e6")
-    if not _are(_is_moderate, recipe.std, 3) or min(recipe.std) < 1e-6:
-        raise _impossible(recipe, "std", "three numbers, 1e-6 to 1e6")
+    planes = len(recipe.channels)
+    if not _are(_is_moderate, recipe.mean, planes):
+        raise _impossible(recipe, "mean", f"{planes} numbers, -1e6 to 1e6")
+    if not _are(_is_moderate, recipe.std, planes) or min(recipe.std) < 1e-6:
+        raise _impossible(recipe, "std", f"{planes} numbers, 1e-6 to 1e6")
     return recipe
 
 
@@ -151,6 +156,22 @@ def _is_moderate(value):
 
 def _impossible(recipe, field, expected):
     return UsageError(f"recipe {recipe.name!r}: {field} is {getattr(recipe, field)!r}; expected {expected}")
+
+
+def for_planes(recipe, planes):
+    """The recipe for a network that takes so many planes: 1 is luminance, with the averages of the means and deviations.
+
+    Raises
+    ------
+    UsageError
+        A recipe of luminance for a network that takes colours.
+    """
+    if planes == len(recipe.channels):
+        return recipe
+    if planes != 1:
+        raise UsageError(f"recipe {recipe.name!r} makes {len(recipe.channels)} plane, the network takes {planes}")
+    mean, std = ((round(sum(values) / len(values), 6),) for values in (recipe.mean, recipe.std))
+    return replace(recipe, name=f"{recipe.name}, gray", channels="L", mean=mean, std=std)
 
 
 def resized_size(height, width, recipe):
@@ -225,7 +246,7 @@ def lookup_table(recipe):
 
     Returns
     -------
-    (3, 256) float32, planes in the order of `recipe.channels`
+    (planes, 256) float32, in the order of `recipe.channels`
 
     Source: torchvision 0.29 ToTensor and Normalize; PaddleClas 2.6 NormalizeImage: every step rounds to float32.
     """
@@ -235,11 +256,18 @@ def lookup_table(recipe):
     return (unit - mean) / std
 
 
+def luminance(picture):
+    """(H, W, 3) uint8, three equal planes, of RGB. Source: Pillow 12, Convert.c, L24: ITU-R 601-2 in 16 bits."""
+    red, green, blue = (picture[..., plane].astype(np.uint32) for plane in range(3))
+    gray = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
+    return np.repeat(gray.astype(np.uint8)[..., None], 3, axis=2)
+
+
 def normalise(picture, recipe):
-    """The network's input, (3, *side) float32, from (H, W, 3) uint8: of the recipe's `side`, or a line less wide."""
+    """The network's input, (planes, *side) float32, from (H, W, 3) uint8: of the recipe's `side`, or a line less wide."""
     height, width, _ = picture.shape
-    tensor = np.zeros((3, *recipe.side), np.float32)  # what a line leaves free at its right stays 0
+    tensor = np.zeros((len(recipe.channels), *recipe.side), np.float32)  # what a line leaves free at its right stays 0
     for plane, table, channel in zip(tensor, lookup_table(recipe), recipe.channels):
         # "clip" has nothing to clip: it spares the copy that guards against indices out of range.
-        table.take(picture[..., "RGB".index(channel)], out=plane[:height, :width], mode="clip")
+        table.take(picture[..., max("RGB".find(channel), 0)], out=plane[:height, :width], mode="clip")
     return tensor

@@ -23,19 +23,20 @@ class Input:
     pictures: list | None = None
     note: str = ""
     side: tuple = (224, 224)
+    planes: int = 3
 
     def from_port(self, tensors):
         """The input that a port's own tensors have."""
         likely = [t for t in tensors if t.name.lower().rsplit("/", 1)[-1] in ("input", "x", "data", "image", "images")]
         for tensor in (*likely, *tensors):
             n = tensor.array.shape[0] if tensor.array.ndim == 4 else 1
-            views = tensor.views((3, *self.side), n) if tensor.array.dtype.kind == "f" else []
+            views = tensor.views((self.planes, *self.side), n) if tensor.array.dtype.kind == "f" else []
             if views:
                 note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
                 return replace(self, x=views[0].data, note=note)
         raise UsageError(
-            f"the port has no input tensor of the shape (N, 3, {self.side[0]}, {self.side[1]}), so what it was given is not "
-            "known; give it: --input PICTURE or --input FILE.npy"
+            f"the port has no input tensor of the shape (N, {self.planes}, {self.side[0]}, {self.side[1]}), so what it was given "
+            "is not known; give it: --input PICTURE or --input FILE.npy"
         )
 
 
@@ -46,11 +47,11 @@ def pick_input(model, given, port):
     ------
     UsageError, PictureError
     """
-    side = tuple(model.variant.side)
+    side, planes = tuple(model.variant.side), model.variant.in_channels
     if given is None:
         if port is not None:
-            return Input(None, side=side)
-        x = np.random.default_rng(0).standard_normal((1, 3, *side)).astype(np.float32)
+            return Input(None, side=side, planes=planes)
+        x = np.random.default_rng(0).standard_normal((1, planes, *side)).astype(np.float32)
         return Input(
             x, note="no input was given: the port was run on made-up numbers, and its preprocessing was not checked"
         )
@@ -60,9 +61,9 @@ def pick_input(model, given, port):
     arrays, pictures = [], []
     for one in many:
         if isinstance(one, (str, os.PathLike)) and str(one).lower().endswith(".npy"):
-            arrays.append(check_array(_load(one), os.fspath(one)))
+            arrays.append(check_array(_load(one), os.fspath(one), planes))
         elif isinstance(one, np.ndarray) and one.dtype.kind == "f":
-            arrays.append(check_array(one, "input"))
+            arrays.append(check_array(one, "input", planes))
         else:
             arrays.append(recipes.preprocess(one, model.preprocess)[None])
             pictures.append(one)
@@ -70,18 +71,18 @@ def pick_input(model, given, port):
         raise UsageError(f"the inputs have different sizes: {sorted({array.shape[1:] for array in arrays})}")
     x = np.concatenate(arrays)
     model.plan_for(x.shape[2:])  # refuses a size that is too small
-    return Input(x, pictures if len(pictures) == len(x) else None, side=side)
+    return Input(x, pictures if len(pictures) == len(x) else None, side=side, planes=planes)
 
 
-def check_array(array, name):
-    """(N, 3, H, W) float32 of an array given as input."""
+def check_array(array, name, planes=3):
+    """(N, planes, H, W) float32 of an array given as input."""
     if array.dtype.kind != "f":
         raise UsageError(
             f"{name} is {array.dtype}, expected floats, preprocessed; give a picture's file to have it prepared"
         )
     array = array[None] if array.ndim == 3 else array
-    if array.ndim != 4 or array.shape[1] != 3 or not len(array):
-        raise UsageError(f"{name} has the shape {array.shape}, expected (N, 3, H, W) or (3, H, W)")
+    if array.ndim != 4 or array.shape[1] != planes or not len(array):
+        raise UsageError(f"{name} has the shape {array.shape}, expected (N, {planes}, H, W) or ({planes}, H, W)")
     if not np.isfinite(array).all():
         raise UsageError(f"{name} has NaN or infinite values")
     return np.ascontiguousarray(array, np.float32)

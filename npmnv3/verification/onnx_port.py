@@ -28,7 +28,7 @@ def run_onnx(path, x):
     """
     onnx = require("onnx", "onnx", f"running {path}")
     try:
-        model = onnx.load(os.fspath(path))
+        model = _with_shapes(onnx, onnx.load(os.fspath(path)))
         onnx.checker.check_model(model)
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise UsageError(f"{path}: not a readable ONNX file: {error}") from error
@@ -52,6 +52,17 @@ def run_onnx(path, x):
         name: x,
         **{key: np.concatenate([part[key] for part in parts]) for key, value in first.items() if value.ndim},
     }
+
+
+def _with_shapes(onnx, model):
+    """The model with what the checker wants and nothing here needs: shapes of all values that it tells of."""
+    for value in [v for v in model.graph.value_info if not v.type.tensor_type.HasField("shape")]:
+        model.graph.value_info.remove(value)
+    bare = [v for v in model.graph.output if not v.type.tensor_type.HasField("shape")]
+    inferred = {v.name: v.type for v in onnx.shape_inference.infer_shapes(model).graph.output} if bare else {}
+    for value in bare:
+        value.type.CopyFrom(inferred[value.name])
+    return model
 
 
 def _fixed_batch(value, path, x):

@@ -193,7 +193,7 @@ print(refused)
 
 def dumps():
     arrays = {
-        name: np.asarray(array) for name, array in npmnv3.load("ppocr/text_direction", engine="numpy")._params.items()
+        name: np.asarray(array) for name, array in npmnv3.load("ppocr/text_direction", engine="numpy").params.items()
     }
     said = {"source": "ppocr", "variant": "text_direction", "labels": ["0", "180"]}
     yield "shipped", DUMP.read_bytes()

@@ -1,6 +1,7 @@
 """Where labelled pictures come from, what their labels mean, and the statistics."""
 
 import os
+import re
 import tarfile
 
 import pytest
@@ -145,7 +146,7 @@ def test_a_list_of_class_folders_gives_their_indices(tmp_path):
         ("dog/000.JPEG", "0"),
         ("emu/000.JPEG", "emu"),
     ]
-    (tmp_path / "names.txt").write_text('{"dog": 0,\n "cat": 1}\n')
+    (tmp_path / "names.txt").write_text("hound\nfeline\n")
     with pytest.raises(UsageError, match=r"names.txt: taken as a list .* none of which is there .*cat, dog, emu"):
         open_dataset(tmp_path / "data", tmp_path / "names.txt")
 
@@ -183,7 +184,12 @@ def test_the_devkits_order_has_every_class_once():
 @pytest.mark.parametrize(
     "name, text, match",
     [
-        ("l.csv", "name,label\na.jpg,1\n", "the columns are name, label; expected file and label"),
+        ("l.csv", "who,label\na.jpg,1\n", "the columns are who, label; expected file and label"),
+        ("l.tsv", "file\tsize\na.jpg\t1\n", "the columns are file, size; expected file and label"),
+        ("l.csv", "file,label\na,1\n", "a may be a.jpg or a.png: write its ending"),
+        ("l.json", '{"a.jpg": [1, 2]}', "JSON, expected {class: index}"),
+        ("l.json", '{"a.jpg": 1', "neither JSON nor a JSON value a line"),
+        ("l.jsonl", '{"file_name": "a.jpg"}\n{"file_name": "b.jpg"}\n', "row 1 has file_name; expected file and label"),
         ("l.csv", "file,label\na.jpg,1\na.jpg,2\n", "line 3: a.jpg is '2' here and '1' above"),
         ("l.csv", "file,label\n,1\n", "line 2 has no file"),
         ("l.csv", 'file,label\n"a.jpg,1\n', "unexpected end of data"),
@@ -195,9 +201,67 @@ def test_the_devkits_order_has_every_class_once():
 def test_bad_label_files_are_refused(tmp_path, name, text, match):
     (tmp_path / "data").mkdir()
     (tmp_path / "data/a.jpg").write_bytes(picture(1))
+    (tmp_path / "data/a.png").write_bytes(picture(2))
     (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=match):
+    with pytest.raises(UsageError, match=re.escape(match)):
         open_dataset(tmp_path / "data", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("l.csv", "file;label\nx/a.jpg;1\nb.jpg;0\n"),
+        ("l.tsv", "file\tlabel\nx/a.jpg\t1\nb.jpg\t0\n"),
+        ("l.csv", "image, label\nx/a.jpg, 1\nb.jpg, 0\n"),
+        ("l.csv", '"file_name","label"\n"x/a.jpg","1"\n"b.jpg","0"\n'),
+        ("l.csv", "id,label\nx/a,1\nb,0\n"),
+        ("l.csv", "Filename,Class\nx/a.jpg,1\nb.jpg,0\n"),
+        ("l.csv", "x/a.jpg,1\nb.jpg,0\n"),
+        ("l.txt", "x/a.jpg,1\nb.jpg,0\n"),
+        ("l.txt", "x/a.jpg\t1\nb.jpg\t0\n"),
+        ("l.txt", "x/a.jpg 1\nb.jpg 0\n"),
+        ("metadata.jsonl", '{"file_name": "x/a.jpg", "label": 1}\n{"file_name": "b.jpg", "label": 0}\n'),
+        ("l.json", '[{"image": "x/a.jpg", "label": "1"}, {"image": "b.jpg", "label": "0"}]'),
+        ("l.json", '{"x/a.jpg": 1, "b.jpg": 0}'),
+    ],
+)
+def test_tables_as_people_write_them(name, text, tmp_path):
+    (tmp_path / "data/x").mkdir(parents=True)
+    for file in ("x/a.jpg", "b.jpg"):
+        (tmp_path / "data" / file).write_bytes(picture(1))
+    (tmp_path / name).write_text(text)
+    dataset = open_dataset(tmp_path / "data", tmp_path / name)
+    assert (pairs(dataset), dataset.notes) == ([("x/a.jpg", "1"), ("b.jpg", "0")], ())
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("c.json", '{"dog": 0, "cat": 1}'),
+        ("c.json", '{"0": "dog", "1": ["cat", "a cat"]}'),
+        ("c.json", '["dog", "cat"]'),
+        ("c.txt", "0 dog\n1 cat\n"),
+        ("c.txt", "cat,1\ndog,0\n"),
+        ("c.txt", "cat: 1\ndog: 0\n"),
+    ],
+)
+def test_class_folders_as_people_number_them(name, text, tmp_path):
+    class_folders(tmp_path / "data", 1, ("cat", "dog"))
+    (tmp_path / name).write_text(text)
+    dataset = open_dataset(tmp_path / "data", tmp_path / name)
+    assert pairs(dataset) == [("cat/000.JPEG", "1"), ("dog/000.JPEG", "0")]
+
+
+def test_indices_written_as_floats_are_classes():
+    classes = Classes(("upright", "upside down"))
+    assert [classes.find(text) for text in ("0.0", "1.", "1.5", "2.0", "-1.0", "1.0.0")] == [
+        0,
+        1,
+        None,
+        None,
+        None,
+        None,
+    ]
 
 
 def test_data_that_cannot_be_used_are_refused(tmp_path):

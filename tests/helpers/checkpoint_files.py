@@ -365,3 +365,19 @@ def keras3_names(state, numbered):
             layer = layer.replace("/BatchNorm", "_bn").replace("/", "_").lower()
         renamed[f"{layer}/{weight[:-2].replace('depthwise_', '')}"] = array
     return dict(sorted(renamed.items()))
+
+
+def torch_file(state, wrap=None, **more):
+    """A state dict as torch's zip file; `wrap` puts it into what a training program saves: callable (dict of tensors)."""
+    kinds = {"f": "Float", "i": "Long"}
+    arrays = {name: np.array(array, order="C") for name, array in state.items()}
+    top = Ordered({n: tensor(str(i), a, kind=kinds[a.dtype.kind]) for i, (n, a) in enumerate(arrays.items())})
+    storages = {str(i): array for i, array in enumerate(arrays.values())}
+    return torch_zip(wrap(top) if wrap else top, storages, **more)
+
+
+def module(arrays, inner=(), *, name="mine.Net", more=()):
+    """A module of torch as it pickles itself: arrays are tensors by name, inner are modules by name."""
+    parts = {"_parameters": dict(arrays), "_buffers": {}, "_modules": dict(inner)}
+    hooks = {"_forward_hooks": Call("collections.OrderedDict"), "_non_persistent_buffers_set": Call("builtins.set", [])}
+    return Call(name, opcode=b"\x81", state={"training": False, **parts, **hooks, **dict(more)})

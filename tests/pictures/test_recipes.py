@@ -122,7 +122,7 @@ def test_stages_and_preprocess_are_one_way():
 
 
 def test_recipes():
-    assert list(RECIPES) == ["torchvision", "timm", "ppcls", "keras", "ppocr"]
+    assert list(RECIPES) == ["torchvision", "timm", "ppcls", "keras", "timm150d", "ppocr"]
     assert all(recipe.name == name and find_recipe(recipe) is recipe for name, recipe in RECIPES.items())
     assert RECIPES["torchvision"] == Preprocess("torchvision")
     assert lookup_table(RECIPES["keras"])[:, [0, 255]].tolist() == 3 * [[-1, 1]]
@@ -207,7 +207,7 @@ def test_a_small_picture_is_padded_before_the_crop():
         ({"side": 224}, r"side is 224; expected \(height, width\)"),
         ({"side": (224, -1)}, r"side is \(224, -1\)"),
         ({"side": (224, 224, 3)}, "side is"),
-        ({"mean": (0.5, 0.5)}, r"mean is \(0.5, 0.5\); expected three numbers"),
+        ({"mean": (0.5, 0.5)}, r"mean is \(0.5, 0.5\); expected 3 numbers"),
         ({"mean": (0.5, 0.5, float("nan"))}, "mean is"),
         ({"mean": "0.5"}, "mean is '0.5'"),
         ({"std": (0.5, 0, 0.5)}, "std is"),
@@ -223,7 +223,9 @@ def test_impossible_recipes(change, complaint):
 
 @pytest.mark.parametrize("recipe", ("resnet", None, 3, {}, "", b"timm", Preprocess))
 def test_unknown_recipes(recipe):
-    with pytest.raises(UsageError, match="is unknown; expected one of torchvision, timm, ppcls, keras, ppocr"):
+    with pytest.raises(
+        UsageError, match="is unknown; expected one of torchvision, timm, ppcls, keras, timm150d, ppocr"
+    ):
         preprocess(np.zeros((4, 4, 3), np.uint8), recipe)
 
 

@@ -309,6 +309,18 @@ def test_onnx_files_of_other_makers_are_fine(tmp_path):
     assert found == 5
 
 
+def test_onnx_files_whose_values_have_no_shape(model, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from npmnv3.export.onnx import export_onnx
+
+    proto = export_onnx(model, tmp_path / "a.onnx")
+    for value in (*proto.graph.output, *proto.graph.value_info):
+        value.type.tensor_type.ClearField("shape")
+    onnx.save(proto, tmp_path / "a.onnx")
+    x = np.random.default_rng(0).standard_normal((1, 3, *model.variant.side)).astype(np.float32)
+    assert verify(model, tmp_path / "a.onnx", x).fine
+
+
 def test_preprocessing_is_compared_stage_by_stage(model, tmp_path):
     from npmnv3.pictures import recipes
 

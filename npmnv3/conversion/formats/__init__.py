@@ -6,13 +6,15 @@ do not hold.
 """
 
 import contextlib
+import os
 from dataclasses import replace
 
 from ...dumps.containers import Entry
 from ...dumps.hdf5 import MAGIC as HDF5_MAGIC
 from ...dumps.reader import Reader
 from ...errors import UsageError, WeightsError
-from . import keras, onnx_graph, paddle_inference, pickles, safetensors, torch_legacy, torch_zip
+from . import keras, onnx_graph, paddle_inference, pickles, safetensors, shards, tflite, torch_legacy, torch_zip, zips
+from .card import read_card
 from .record import Checkpoint, Layer
 from .states import choose
 from .torch_pickles import KNOWN
@@ -21,7 +23,7 @@ __all__ = ["Checkpoint", "Layer", "open_checkpoint", "read_checkpoint"]
 
 _KNOWN_FORMATS = (
     "torch's .pth (zip or legacy), .safetensors, paddle's .pdparams or .pdiparams (with its .pdmodel or .json beside "
-    "it), Keras's .h5 or .weights.h5, ONNX"
+    "it), Keras's .keras, .h5 or .weights.h5, ONNX, TensorFlow Lite"
 )
 
 _PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
@@ -29,6 +31,7 @@ _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and t
     (lambda magic: magic.startswith(HDF5_MAGIC), keras.read),
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
     (lambda magic: magic[4:9] == b"\0\0\0\0{", safetensors.read),
+    (lambda magic: magic[4:8] == tflite.MAGIC, tflite.read),
     (lambda magic: magic[:1] == onnx_graph.MAGIC, onnx_graph.read),
 )
 
@@ -68,7 +71,9 @@ def open_checkpoint(path_or_bytes, key=None):
     """
     with Reader(path_or_bytes) as reader:
         with _named(reader.name):
-            checkpoint = _read(reader, key)
+            if reader.path is not None:
+                shards.refuse_part(reader.path)
+            checkpoint = _with_card(_read(reader, key), reader.path)
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
 
@@ -82,19 +87,66 @@ def _named(name):
         raise type(error)(f"{name}: {error}") from error
 
 
+def _with_card(checkpoint, path):
+    """With what a config.json beside the file says, where hubs lay one."""
+    name = os.path.basename(path or "")
+    if checkpoint.format != "safetensors" and not name.startswith(("pytorch_model", "model.safetensors")):
+        return checkpoint
+    says, card = read_card(path) if path else ((), {})
+    return replace(checkpoint, says=(*says, *checkpoint.says), card=card)
+
+
 def _read(reader, key):
     magic = reader.read(16)
     reader.seek(0)
-    if magic.startswith(torch_zip.MAGIC):
-        return torch_zip.read(reader, key)
+    if magic.startswith(zips.MAGIC):
+        return _read_zip(reader, key)
+    if key is not None and magic[4:9] == b"\0\0\0\0{":
+        return _only(safetensors.read(reader), key)
+    if magic[:1] == b"{" and reader.path is not None:
+        return shards.read(reader, lambda part: _read(part, None))
     single = next((read for known, read in _SINGLE if known(magic)), None)
     if single is None and magic[:1] in _PICKLE_STARTS:
         return _read_pickle(reader, key)
     if single is None:
         raise WeightsError(f"not a checkpoint (it begins with {magic!r}); known are: {_KNOWN_FORMATS}")
+    _refuse_key(key)
+    return single(reader)
+
+
+def _only(checkpoint, prefix):
+    """The entries under a prefix alone."""
+    start = prefix.rstrip(".") + "."
+    inside = {name.removeprefix(start): array for name, array in checkpoint.arrays.items() if name.startswith(start)}
+    if not inside:
+        first = sorted({name.partition(".")[0] for name in checkpoint.arrays})
+        raise UsageError(f"nothing to take under {prefix!r}; the names begin with {', '.join(first[:10])}")
+    return replace(checkpoint, arrays=inside, taken=prefix)
+
+
+def _read_zip(reader, key):
+    """torch's files and Keras's .keras are zips; what is in them tells."""
+    entries = zips.read_entries(reader)
+    if any(name.endswith(torch_zip.EXPORTED) for name in entries):
+        return torch_zip.read_exported(reader, entries, key)
+    if keras.WEIGHTS in entries:
+        _refuse_key(key)
+        return keras.read_archive(reader, entries)
+    if any(name.endswith(torch_zip.PICKLE) for name in entries):
+        return torch_zip.read(reader, entries, key)
+    raise WeightsError(f"a zip file with no entry NAME{torch_zip.PICKLE}, as torch's have{_hint(entries)}")
+
+
+def _hint(entries):
+    if any(name.endswith(".npy") for name in entries):
+        return "; this is an .npz, which npmnv3 loads as it is"
+    inside = next((name for name in entries if name.endswith((".h5", ".pth", ".pt", ".pdparams", ".onnx"))), None)
+    return f"; unpack it and give {inside[:200]}" if inside else ""
+
+
+def _refuse_key(key):
     if key is not None:
         raise UsageError(f"key={key!r} is for training checkpoints that hold several state dicts; this file holds one")
-    return single(reader)
 
 
 def _read_pickle(reader, key):

@@ -1,8 +1,13 @@
 """Keras's weight files: the legacy HDF5 that Keras 2 and 3 write, and Keras 3's .weights.h5."""
 
+import json
+from dataclasses import replace
+
 from ...dumps.hdf5 import natural, open_tree
+from ...dumps.reader import Reader
 from ...errors import WeightsError
 from .record import Checkpoint
+from .zips import read_entry
 
 # The variables of Keras 3's layers, which are only numbered: {class: {how many there are: their roles}}.
 _KERNEL = {1: ("kernel",), 2: ("kernel", "bias")}
@@ -12,6 +17,29 @@ _ROLES = {
     "dense": _KERNEL,
     "batch_normalization": {4: ("gamma", "beta", "moving_mean", "moving_variance")},
 }
+
+
+WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # entries of a .keras file
+MAX_CONFIG = 4 << 20  # bytes
+
+
+def read_archive(reader, entries):
+    """Read a .keras file, a zip of the weights and of what the model is."""
+    with Reader(read_entry(reader, entries[WEIGHTS])) as inner:
+        checkpoint = read(inner)
+    says = _model_name(read_entry(reader, entries[CONFIG], MAX_CONFIG)) if CONFIG in entries else ()
+    return replace(checkpoint, says=says)
+
+
+def _model_name(text):
+    """What a configuration calls the model, and the models in it."""
+    try:
+        config = json.loads(text)
+        layers = [config, *config.get("config", {}).get("layers", ())]
+        names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
+        return ()  # the weights are what counts
+    return tuple(("config.json", name[:100]) for name in names if isinstance(name, str))
 
 
 def read(reader):

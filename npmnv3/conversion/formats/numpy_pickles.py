@@ -2,7 +2,8 @@
 
 from ...errors import WeightsError
 from .arrays import check_shape, numpy_dtype, shaped
-from .pickles import BASIC, Opaque, Stored, opaque, table
+from .pickles import BASIC, opaque, table
+from .stand_ins import Opaque, Stored
 
 _KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
@@ -34,15 +35,16 @@ class Array(Stored):
     nbytes = 0
 
     def __init__(self, *_):
-        self.data = None
+        self.data, self.is_numbers = None, True
 
     def build(self, state):
         if type(state) is not tuple or len(state) != 5 or not isinstance(state[2], Dtype):
             raise WeightsError("the pickle describes a NumPy array that is none")
         _, shape, self.stored_as, self.fortran, data = state
         kind = self.stored_as.kind
-        if type(kind) is not str or kind not in _KINDS:
-            raise WeightsError(f"the pickle has an array of {str(kind)[:50]}, expected numbers")
+        self.is_numbers = type(kind) is str and kind in _KINDS
+        if not self.is_numbers:  # texts, dates, objects: nobody's weights
+            return
         self.dtype = numpy_dtype(kind)
         self.shape = check_shape(shape, "an array of the pickle")
         self.data = data.text if isinstance(data, Latin1) else data
@@ -73,6 +75,17 @@ def _product(shape):
     return total
 
 
+def _from_buffer(data, dtype, shape, order):
+    """An array as protocol 5 keeps it."""
+    array = Array()
+    if not isinstance(dtype, Dtype) or order not in ("C", "F"):
+        raise WeightsError("the pickle describes a NumPy array that is none")
+    array.build((1, shape, dtype, order == "F", bytes(data) if type(data) in (bytes, bytearray) else None))
+    return array
+
+
 KNOWN = BASIC | table(("numpy.dtype", Dtype, 1, 3), ("_codecs.encode", Latin1, 2, 2)) | {"numpy.ndarray": Opaque()}
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):  # NumPy 1 and 2
     KNOWN |= table((f"{_module}._reconstruct", Array, 3, 3), (f"{_module}.scalar", opaque, 2, 2))
+for _module in ("numpy.core.numeric", "numpy._core.numeric"):
+    KNOWN |= table((f"{_module}._frombuffer", _from_buffer, 4, 4))

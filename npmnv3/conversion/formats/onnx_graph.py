@@ -13,31 +13,17 @@ import numpy as np
 
 from ...errors import WeightsError
 from . import protobuf
-from .arrays import BFLOAT16, shaped
+from .onnx_folding import DEQUANTIZE, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_tensors import External, is_external, read_tensor
 from .record import Checkpoint, Layer
 
 MAGIC = b"\x08"  # the field ir_version, which exporters write first
 MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 
-# Elements by TensorProto.DataType: NumPy's name, and the field that holds them where raw_data does not.
-_FLOATS, _INT32S, _INT64S, _DOUBLES = 4, 5, 7, 10
-_TYPES = {
-    1: ("f4", _FLOATS),
-    2: ("u1", _INT32S),
-    3: ("i1", _INT32S),
-    5: ("i2", _INT32S),
-    6: ("i4", _INT32S),
-    7: ("i8", _INT64S),
-    9: ("b1", _INT32S),
-    10: ("f2", _INT32S),
-    11: ("f8", _DOUBLES),
-    16: (BFLOAT16, _INT32S),
-}
 _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-_SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze")  # what went in comes out
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape")
 
 
@@ -59,23 +45,41 @@ def read(reader):
         model = protobuf.collect(reader.take(0, reader.size, "the model"))
         if 25 in model:
             raise WeightsError("the model has functions of its own; inline them (onnx.inliner.inline_local_functions)")
-        graph = _Graph(protobuf.collect(protobuf.message(model, 7)))
+        graph = _Graph(protobuf.collect(protobuf.message(model, 7)), External(reader.path))
     except WeightsError as error:
         raise WeightsError(f"ONNX: {error}") from error
     if not graph.weights:
         raise WeightsError("an ONNX model in which no layer has weights, or no ONNX model")
     notes = ("the graph ends in softmax: its output are probabilities",) if graph.ends_in("Softmax") else ()
+    if graph.scales:
+        notes += (f"quantized, {len(graph.scales)} scales: its weights are taken as what they stand for, in float32",)
     about = {"producer": f"{protobuf.text(model, 2)} {protobuf.text(model, 3)}".strip()}
-    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers))
+    if graph.scales:
+        about["quantization"] = graph.scales
+    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers), says=_says(model))
+
+
+def _says(model):
+    """The network's name in the metadata, as npmnv3's own exports have it."""
+    entries = map(protobuf.collect, model.get(14, ()))
+    metadata = {protobuf.text(entry, 1): protobuf.text(entry, 2) for entry in entries}
+    if {"source", "variant"} <= metadata.keys():
+        return (("the metadata", f"{metadata['source']}/{metadata['variant']}"[:100]),)
+    named = next((metadata[key] for key in ("architecture", "model_name", "arch") if key in metadata), None)
+    return (("the metadata", named[:100]),) if named else ()
 
 
 class _Graph:
-    """The layers of a graph, and which value came from where."""
+    """The layers of a graph, and which value came from where.
 
-    def __init__(self, graph):
-        self.tensors = {}
+    scales : {name of a quantized tensor or of what it becomes: (scale, zero point or None, axis)}
+    """
+
+    def __init__(self, graph, external):
+        self.tensors, self.external, self.scales = {}, external, {}
         for tensor in map(protobuf.collect, graph.get(5, ())):
-            _refuse_external(tensor)
+            if is_external(tensor):
+                external.check(tensor, f"the tensor {protobuf.text(tensor, 8)[:100]!r}")
             self.tensors[protobuf.text(tensor, 8)] = tensor
         if 15 in graph or len(self.tensors) < len(graph.get(5, ())):
             raise WeightsError("the graph has sparse weights, or two of one name, which are not read")
@@ -92,26 +96,49 @@ class _Graph:
     def constant(self, name):
         """The array of a constant's name, None if it is none."""
         if name not in self.constants and name in self.tensors:
-            self.constants[name] = _tensor(self.tensors[name])
+            self.constants[name] = read_tensor(self.tensors[name], self.external)
         return self.constants.get(name)
 
     def _add(self, node):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
-        if node.op == "Constant":
-            self.constants[node.outputs[0]] = _constant(node)
-        elif inputs and all(value is not None for value in inputs):
-            self.constants[node.outputs[0]] = _fold(node, inputs)
-            self.origin[node.outputs[0]] = self.origin.get(node.inputs[0], node.inputs[0])
+        if node.op in (QUANTIZE, DEQUANTIZE) and len(inputs) > 1 and inputs[1] is not None:
+            self._quantized(node, inputs)
+        elif node.op == "Constant":
+            self.constants[node.outputs[0]] = _constant(node, self.external)
+        elif inputs and (all(value is not None for value in inputs) or node.op == "CastLike" and inputs[0] is not None):
+            self.constants[node.outputs[0]] = made = fold(node, inputs)
+            if made is not None and made.size == inputs[0].size:
+                self.origin[node.outputs[0]] = self.origin.get(node.inputs[0], node.inputs[0])
         elif node.op in _WEIGHTED:
             self._append(node, self._weighted(node, inputs))
         elif node.op == "BatchNormalization":
             self._append(node, self._norm(node, inputs))
-        elif node.op in _SAME_ELEMENTS:
+        elif node.op in SAME_ELEMENTS:
             self._pass_on(node, node.inputs[0] if node.inputs else "")
         elif node.op not in _ABOUT_SHAPES and not (node.op == "Add" and self._bias(node, inputs)):
             constant = next((value for value in inputs if value is not None), None) if node.op in _ARITHMETIC else None
             self._append(node, {} if constant is None else {"constant": constant})
+
+    def _quantized(self, node, inputs):
+        """Keep a quantization's numbers; its values are taken as what they stand for."""
+        zero = inputs[2] if len(inputs) > 2 else None
+        self.scales[node.outputs[0]] = inputs[1], zero, node.attributes.get("axis", 1)
+        if inputs[0] is None and node.op == QUANTIZE and self._is_relu(node.inputs[0], zero):
+            self.made_by[node.outputs[0]] = len(self.layers)
+            self.layers.append(Layer("Relu", node.outputs[0]))
+        elif inputs[0] is None:
+            self._pass_on(node, node.inputs[0])
+        elif node.op == DEQUANTIZE:
+            self.constants[node.outputs[0]] = fold(node, inputs)
+        else:
+            raise WeightsError(f"{node} quantizes a constant, which is done before a model is saved")
+
+    def _is_relu(self, source, zero):
+        """Whether quantizing clips a layer's output at zero, which stands for a relu that was there."""
+        place = self.made_by.get(source)
+        lowest = 0 if zero is None else np.iinfo(zero.dtype).min if zero.dtype.kind in "iu" else None
+        return place is not None and self.layers[place].op in _WEIGHTED and (zero is None or (zero == lowest).all())
 
     def _append(self, node, params):
         self.made_by |= dict.fromkeys(node.outputs, len(self.layers))
@@ -135,9 +162,14 @@ class _Graph:
         self._take(node.inputs[1])
         inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not attributes.get("transB"))
         params = {"weight": weight.T if inputs_first else weight}
-        if len(inputs) > 2 and node.inputs[2]:
+        if len(inputs) > 2 and node.inputs[2] and not self._is_filled_zero(node.inputs[2]):
             params["bias"] = self._vector(node, node.inputs[2], len(params["weight"]))
         return params
+
+    def _is_filled_zero(self, name):
+        """Whether a bias is a single zero repeated, which stands for none."""
+        value = self.constants.get(name)
+        return value is not None and name not in self.origin and name not in self.tensors and not value.any()
 
     def _norm(self, node, inputs):
         if len(inputs) != 5 or any(value is None for value in inputs[1:]):
@@ -177,7 +209,8 @@ class _Graph:
 def _node(fields):
     domain, op = protobuf.text(fields, 7), protobuf.text(fields, 4)
     node = _Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
-    if not node.outputs or domain not in ("", "ai.onnx"):
+    known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in (QUANTIZE, DEQUANTIZE))
+    if not node.outputs or not known:
         raise WeightsError(
             f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
         )
@@ -204,7 +237,7 @@ def _attribute(node, fields):
     return _DEFAULTS.get(protobuf.integer(fields, 20))  # some writers leave zeros out
 
 
-def _constant(node):
+def _constant(node, external):
     """A Constant node's array."""
     for name, kind, dtype in (("value_float", float, "f4"), ("value_int", int, "i8")):
         numbers = node.attributes.get(name + "s", node.attributes.get(name))
@@ -212,43 +245,4 @@ def _constant(node):
             return np.array(numbers, dtype)
     if not isinstance(node.attributes.get("value"), dict):
         raise WeightsError(f"{node} has no value")
-    return _tensor(node.attributes["value"])
-
-
-def _fold(node, inputs):
-    """What a node makes of constants: their elements in another shape; None for anything that computes."""
-    value = inputs[0]
-    try:
-        if node.op == "Transpose":
-            return value.transpose(node.attributes.get("perm"))
-        if node.op == "Reshape":
-            return value.reshape([value.shape[i] if n == 0 else int(n) for i, n in enumerate(inputs[1].ravel()[:8])])
-    except (ValueError, IndexError, TypeError, OverflowError) as error:
-        raise WeightsError(f"{node} cannot be done: {error}") from error
-    return value if node.op in _SAME_ELEMENTS else None
-
-
-def _refuse_external(tensor):
-    if protobuf.integer(tensor, 14) or 13 in tensor:
-        entries = map(protobuf.collect, tensor.get(13, ()))
-        place = ", ".join(f"{protobuf.text(entry, 1)}={protobuf.text(entry, 2)}" for entry in entries)
-        raise WeightsError(
-            f"the tensor {protobuf.text(tensor, 8)[:100]!r} has its data in another file ({place[:200]}): refused"
-        )
-
-
-def _tensor(tensor):
-    """A TensorProto's array, read-only."""
-    _refuse_external(tensor)
-    what, kind = f"the tensor {protobuf.text(tensor, 8)[:100]!r}", protobuf.integer(tensor, 2)
-    if kind not in _TYPES:
-        raise WeightsError(f"{what} has the element type {kind}, which is not read")
-    dtype, field = _TYPES[kind]
-    if 9 in tensor:
-        data = bytes(protobuf.message(tensor, 9))
-    elif field in (_FLOATS, _DOUBLES):
-        data = protobuf.fixed(tensor, field)
-    else:  # 16 bits and fewer lie in 32
-        stored = "u2" if dtype in ("f2", BFLOAT16) else dtype
-        data = np.array(protobuf.integers(tensor, field), "i8").astype("<" + stored).tobytes()
-    return shaped(data, dtype, protobuf.integers(tensor, 1), what)
+    return read_tensor(node.attributes["value"], external)

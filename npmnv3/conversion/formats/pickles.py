@@ -1,64 +1,30 @@
 """Pickles read as data.
 
 The standard library's disassembler (`pickletools.genops`) cuts a pickle into opcodes; the machine here gives meaning to
-the ones that state dicts need. It makes only lists, tuples, dicts, strings, numbers, bytes and the stand-ins below, and
-calls nothing but the functions of a given table; every other name is refused, by name, before anything happens. It does
-not recurse, so nesting costs nothing, and its memory is bounded by the file's size and the opcodes it allows.
+the ones that state dicts need. It makes only lists, tuples, dicts, strings, numbers, bytes and stand-ins (`stand_ins`),
+and calls nothing but the functions of a given table. Foreign classes' objects are passed over (`foreign`); any other
+name is refused, by name, before anything happens. It does not recurse, so nesting costs nothing, and its memory is
+bounded by the file's size and the opcodes it allows.
 """
 
 import pickletools
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import numpy as np
 
 from ...errors import WeightsError
+from .foreign import Foreign, ForeignName, known_name
+from .stand_ins import Known, Opaque
 
 MAX_OPCODES = 500_000  # a training state of the largest network has a fifth of that
 MAX_DEPTH = 10_000  # of the stack; picklers write lists and dicts in batches of 1000
 MAX_INT_BITS = 128
 
+_REFUSED = (
+    "which has no place in a state dict: refused, nothing was run; if you trust the file, load it where it was made and "
+    "save its state_dict() alone: torch.save(model.state_dict(), 'weights.pth')"
+)
 _ARGUMENT_IS_VALUE = frozenset(
     "BININT BININT1 BININT2 LONG1 LONG4 INT LONG FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
-    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8".split()
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
 )
-
-
-@dataclass(frozen=True)
-class Known:
-    """A function or class that pickles may name, and what is called in its place."""
-
-    name: str
-    call: Callable
-    least: int  # arguments
-    most: int
-
-
-class Opaque:
-    """Stands for an object that nobody looks into: options, devices, counters."""
-
-    def build(self, state):
-        """Take what the pickle says the object consists of; here it is forgotten."""
-
-
-class Stored(Opaque):
-    """An array that was found and not yet read.
-
-    shape, dtype : of the array
-    nbytes : int, what it takes once it is read
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    nbytes: int
-
-    def check(self):
-        """WeightsError if something of it is missing; before that shape and dtype may be, too."""
-        raise NotImplementedError
-
-    def read(self):
-        """The array, read-only, a view of shared bytes where that can be."""
-        raise NotImplementedError
 
 
 def _ordered_dict(pairs=None):
@@ -80,11 +46,11 @@ def opaque(*arguments):
     return Opaque()
 
 
-BASIC = table(
-    ("collections.OrderedDict", _ordered_dict, 0, 1),
-    ("collections.Counter", opaque, 0, 1),  # in learning rate schedules
-    ("argparse.Namespace", opaque, 0, 0),  # the options of a training run
-)
+def _tuple(items=()):
+    return tuple(items) if type(items) in (list, tuple) else ()
+
+
+BASIC = table(("builtins.tuple", _tuple, 0, 1), ("collections.OrderedDict", _ordered_dict, 0, 1))
 
 
 def load(stream, known=BASIC, persistent=None):
@@ -98,7 +64,8 @@ def load(stream, known=BASIC, persistent=None):
 
     Returns
     -------
-    The object: dict, list, tuple, str, bytes, int, float, bool, None, Opaque or what the functions of `known` return.
+    The object: dict, list, tuple, str, bytes, int, float, bool, None, Opaque (of a foreign class: `Foreign`) or what the
+    functions of `known` return.
 
     Raises
     ------
@@ -157,7 +124,7 @@ class _Machine:
         return items
 
     def top(self, kind):
-        if not self.stack or type(self.stack[-1]) is not kind:
+        if not self.stack or type(self.stack[-1]) not in (kind, Foreign):
             raise WeightsError(f"the pickle is damaged: it adds to something that is no {kind.__name__}")
         return self.stack[-1]
 
@@ -170,12 +137,15 @@ class _Machine:
         self.push(tuple(reversed(items)))
 
     def append(self, items):
-        self.top(list).extend(items)
+        target = self.top(list)
+        if type(target) is list:
+            target.extend(items)
 
     def set_items(self, items):
         if len(items) % 2:
             raise WeightsError("the pickle is damaged: a dict's key has no value")
         target = self.top(dict)
+        target = target.items if type(target) is Foreign else target
         for key, value in zip(items[::2], items[1::2], strict=True):
             _put(target, key, value)
 
@@ -200,12 +170,10 @@ class _Machine:
 
     def push_name(self, module, name):
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        if full not in self.known:
-            raise WeightsError(
-                f"the pickle asks for {full[:200]}, which has no place in a state dict: refused, nothing was run; "
-                "if you trust the file, load it where it was made and save its state_dict() alone"
-            )
-        self.push(self.known[full])
+        found = self.known.get(full) or known_name(full)
+        if found is None:
+            raise WeightsError(f"the pickle asks for {full[:200]}, {_REFUSED}")
+        self.push(found)
 
     def stack_global(self, _):
         name, module = self.pop(), self.pop()
@@ -215,11 +183,35 @@ class _Machine:
 
     def reduce(self, _):
         arguments, function = self.pop(), self.pop()
+        if isinstance(function, ForeignName):
+            raise WeightsError(f"the pickle asks for {function.name[:200]}, to call it, {_REFUSED}")
         if not isinstance(function, Known) or type(arguments) is not tuple:
             raise WeightsError(f"the pickle calls a {type(function).__name__}, which is no function: refused")
         if not function.least <= len(arguments) <= function.most:
             raise WeightsError(f"the pickle calls {function.name} with {len(arguments)} arguments")
         self.push(function.call(*arguments))
+
+    def new_object(self, _):
+        """An object of a class, whose constructor is not asked."""
+        if len(self.stack) > 1 and isinstance(self.stack[-2], ForeignName):
+            self.pop()
+            self.push(Foreign(self.pop().name))
+        else:
+            self.reduce(None)
+
+    def new_object_with_names(self, _):
+        self.pop()  # the arguments that have names
+        self.new_object(None)
+
+    def push_set(self, _):
+        self.pop_to_mark()
+        self.push(Foreign("builtins.set"))
+
+    def add_items(self, _):
+        self.pop_to_mark()
+        if type(self.pop()) is not Foreign:
+            raise WeightsError("the pickle is damaged: it adds to something that is no set")
+        self.push(Foreign("builtins.set"))
 
     def instantiate(self, names):
         arguments = tuple(self.pop_to_mark())
@@ -275,7 +267,11 @@ _MEANING = {
     "STACK_GLOBAL": _Machine.stack_global,
     "INST": _Machine.instantiate,
     "REDUCE": _Machine.reduce,
-    "NEWOBJ": _Machine.reduce,
+    "NEWOBJ": _Machine.new_object,
+    "NEWOBJ_EX": _Machine.new_object_with_names,
+    "EMPTY_SET": lambda machine, _: machine.push(Foreign("builtins.set")),
+    "FROZENSET": _Machine.push_set,
+    "ADDITEMS": _Machine.add_items,
     "BUILD": _Machine.build,
     "BINPERSID": _Machine.persistent_id,
 }

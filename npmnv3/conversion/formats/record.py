@@ -37,7 +37,10 @@ class Checkpoint:
     others : further state dicts of the file; `key` takes one of them instead
     notes : what a user should know: prefixes taken off, entries left out, ...
     metadata : what the file says about itself
-    layers : onnx only, the graph in its order; names are no help there
+    layers : onnx and tflite only, the graph in its order; names are no help there
+    says : (where, name) of each place where the file says which network it is
+    card : what is written beside the arrays of how pictures are prepared and what the classes are called: some of
+        "preprocess" (Preprocess) and "labels" (tuple of str)
     """
 
     format: str
@@ -47,3 +50,5 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     metadata: dict = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
+    says: tuple[tuple[str, str], ...] = ()
+    card: dict = field(default_factory=dict)

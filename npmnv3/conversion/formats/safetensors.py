@@ -10,6 +10,7 @@ from ...errors import WeightsError
 from .arrays import BFLOAT16, shaped
 from .record import Checkpoint
 
+_NAMING = ("architecture", "arch", "model_name", "model")  # entries of the metadata that may name the network
 MAX_HEADER = 16 << 20  # bytes; a network's is some tens of thousands
 _DTYPES = {
     "F64": "f8",
@@ -40,7 +41,9 @@ def read(reader):
         arrays[name] = _tensor(name, header[name], reader.take(start + begin, end - begin, name[:100]))
     if reader.tell() != reader.size:
         raise WeightsError(f"{reader.size - reader.tell()} bytes after the last tensor belong to none")
-    return Checkpoint("safetensors", arrays, metadata=metadata if isinstance(metadata, dict) else {})
+    metadata = metadata if isinstance(metadata, dict) else {}
+    says = [("the metadata", metadata[key][:100]) for key in _NAMING if isinstance(metadata.get(key), str)]
+    return Checkpoint("safetensors", arrays, metadata=metadata, says=tuple(says))
 
 
 def _parse(text):

@@ -1,18 +1,39 @@
-"""Which of a pickle's dicts is the network's state."""
+"""Which of the dicts in a checkpoint is the network's state, and what the file says which network that is."""
 
 from ...dumps.containers import Entry
 from ...errors import UsageError, WeightsError
-from .pickles import Stored
+from .foreign import Foreign
+from .modules import fields, is_module, module_state
 from .record import Checkpoint
+from .stand_ins import Stored
 
 # Where training programs put the network, the likeliest first.
 WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of wrapping modules: data parallel, compiled, lightning
 COUNTERS = ("n_averaged",)  # of averaging wrappers
-SECONDARY = {"ema", "optimizer", "optim"}  # parts of the names of what is not the network as trained
+# Parts of the names of what is not the network as trained: averages, teachers, and what optimisers keep.
+SECONDARY = {"ema", "optimizer", "optim", "optimizers", "teacher", "swa", "averaged", "momentum", "shadow", "target"}
 STRUCTURED = "StructuredToParameterName@@"  # paddle's: from these names to its internal ones
-MAX_DEPTH = 3
+# Under which names programs say which network it is, and in which dicts beside the outermost one.
+NAMING = (
+    "arch",
+    "architecture",
+    "model_name",
+    "model",
+    "backbone",
+    "net",
+    "network",
+    "variant",
+    "encoder",
+    "base_model",
+)
+SETTINGS = {"args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "params", "model_args"}
+SETTINGS |= {"model_config", "model_kwargs", "pretrained_cfg", "default_cfg", "training_args", "model_cfg", "meta"}
+_SAVE = ": torch.save(model.state_dict(), 'weights.pth')"
+MAX_DEPTH = 4
+MAX_LIST = 1000  # items of a list that are looked into
 MAX_RATIO = 4  # arrays may share bytes of the file, but not without end
+MAX_NAME = 100  # characters of what a file says of itself
 
 
 def choose(kind, top, key, file_size):
@@ -22,7 +43,7 @@ def choose(kind, top, key, file_size):
     ----------
     kind : str, the format
     top : the object
-    key : dotted path of the dict to take, or None for the likeliest
+    key : dotted path of the dict to take, or the prefix of its names within one; None for the likeliest
     file_size : int, bytes
 
     Returns
@@ -32,53 +53,116 @@ def choose(kind, top, key, file_size):
     Raises
     ------
     WeightsError
-        No dict of tensors anywhere.
+        No dict of tensors anywhere, or several of which none is likelier.
     UsageError
         None under `key`.
     """
-    found = _candidates(top)
+    found, said = _search(top)
     if not found:
-        raise WeightsError(f"holds no dict of tensors, but {_describe(top)}; a state dict is expected")
+        raise WeightsError(f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE}")
     paths = sorted(found, key=lambda path: _rank(path, found[path]))
-    if key is not None and key not in found:
-        raise UsageError(f"nothing to take under {key!r}; there are: {_listed(paths)}")
-    taken = paths[0] if key is None else key
-    stored = {name: value for name, value in found[taken].items() if isinstance(value, Stored) and name not in COUNTERS}
+    taken, state = _taken(found, paths, key)
+    stored = {name: value for name, value in state.items() if _is_array(value) and name not in COUNTERS}
     others = tuple(path for path in paths if path != taken)
     notes = [f"took {taken!r}" if taken else "took the outermost dict"] if taken or others else []
     if others:
         notes[0] += f"; the file also holds {_listed(others)}"
-    left_out = [name for name in found[taken] if name not in stored and name != STRUCTURED]
+    left_out = [name for name in state if name not in stored and name != STRUCTURED]
     if left_out:
         notes.append(f"left out, being no parameters: {_listed(left_out)}")
     stored, prefix = _strip(stored)
     if prefix:
         notes.append(f"took {prefix!r} off every name")
-    structured = found[taken].get(STRUCTURED)
+    structured = state.get(STRUCTURED)
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
-    return Checkpoint(kind, _entries(stored, file_size), taken, others, tuple(notes), metadata)
+    says = () if _is_secondary(taken) else tuple(said)
+    return Checkpoint(kind, _entries(stored, file_size), taken, others, tuple(notes), metadata, says=says)
 
 
-def _candidates(top):
-    """{dotted path: dict} of all dicts that hold tensors under names; each dict is looked into once."""
-    found, queue, seen = {}, [("", top, 0)], set()
+def _search(top):
+    """({dotted path: state dict}, [(where, name)]): each dict is looked into once, a module as the state it holds."""
+    found, said, queue, seen = {}, [], [("", top, 0)], set()
     for path, value, depth in queue:
-        if type(value) is not dict or id(value) in seen or depth > MAX_DEPTH:
+        if id(value) in seen or depth > MAX_DEPTH or not isinstance(value, (dict, list, tuple, Foreign)):
             continue
         seen.add(id(value))
-        named = {name: item for name, item in value.items() if name and isinstance(name, str)}
-        if any(isinstance(item, Stored) for item in named.values()):
+        inner = fields(value, MAX_LIST)
+        if is_module(value):
+            found[path] = module_state(value)
+            queue += [(_join(path, name), inner[name], depth) for name in SETTINGS & inner.keys()]
+            continue
+        named = {name: _unwrapped(item) for name, item in inner.items() if name and isinstance(name, str)}
+        if not isinstance(value, (list, tuple)) and any(_is_array(item) for item in named.values()):
             found[path] = named
-        queue += [(f"{path}.{name}" if path else name, item, depth + 1) for name, item in named.items()]
-    return found
+        if not path or path.rpartition(".")[2] in SETTINGS:
+            said += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]
+        queue += [(_join(path, name), item, depth + 1) for name, item in named.items()]
+    return {path: state for path, state in found.items() if state}, said
+
+
+def _join(path, name):
+    return f"{path}.{name}" if path else name
+
+
+def _is_name(value):
+    return isinstance(value, str) and 4 <= len(value) and value.isprintable()
+
+
+def _is_array(item):
+    return isinstance(item, Stored) and item.is_numbers
+
+
+def _unwrapped(item):
+    """Paddle pickles a tensor in a dict within a dict as (its internal name, array)."""
+    pair = isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str) and _is_array(item[1])
+    return item[1] if pair else item
+
+
+def _taken(found, paths, key):
+    """(path, state) of the dict that is asked for or, failing that, the likeliest."""
+    if key is None:
+        return _likeliest(found, paths)
+    if key in found:
+        return key, found[key]
+    for path in paths:
+        inside = {
+            name.removeprefix(f"{key}."): item for name, item in found[path].items() if name.startswith(f"{key}.")
+        }
+        if any(_is_array(item) for item in inside.values()):
+            return key, inside
+    raise UsageError(f"nothing to take under {key!r}; there are: {_listed(paths)}")
+
+
+def _likeliest(found, paths):
+    """The first in order, unless others are as likely: then the only one that begins as a network for pictures does."""
+    alike = [path for path in paths if _rank(path, found[path])[:2] == _rank(paths[0], found[paths[0]])[:2]]
+    begins = [path for path in alike if _takes_pictures(found[path])]
+    if len(begins) > 1:
+        raise WeightsError(
+            f"holds several state dicts, of which none is likelier: {_listed(begins)}; say which with --key (key=)"
+        )
+    taken = begins[0] if begins else paths[0]
+    return taken, found[taken]
+
+
+def _takes_pictures(state):
+    """Whether there is a 3x3 convolution of a picture."""
+    for item in state.values():
+        shape = getattr(item, "shape", ()) if _is_array(item) else ()
+        if len(shape) == 4 and (shape[1:] in ((3, 3, 3), (1, 3, 3)) and shape[0] <= 64):
+            return True
+    return False
 
 
 def _rank(path, state):
     """Likelihood as a sort key: plain before averaged weights, known wrappers first, then the largest."""
     name = path.rpartition(".")[2].lower()
     known = WRAPPERS.index(name) if name in WRAPPERS else len(WRAPPERS)
-    secondary = not SECONDARY.isdisjoint(path.lower().replace(".", "_").split("_"))
-    return secondary, known, -sum(isinstance(item, Stored) for item in state.values())
+    return _is_secondary(path), known, -sum(_is_array(item) for item in state.values())
+
+
+def _is_secondary(path):
+    return not SECONDARY.isdisjoint(path.lower().replace(".", "_").split("_"))
 
 
 def _strip(stored):
@@ -105,6 +189,8 @@ def _listed(names):
 
 
 def _describe(top):
+    if isinstance(top, Foreign):
+        return f"an object of {top.name[:100]}"
     if type(top) is not dict:
         return f"a {type(top).__name__}"
     keys = [str(name) for name in top]

@@ -7,7 +7,8 @@ import numpy as np
 from ...errors import WeightsError
 from .arrays import BFLOAT16, check_shape, from_bytes, itemsize, numpy_dtype
 from .numpy_pickles import KNOWN as NUMPY
-from .pickles import Opaque, Stored, opaque, table
+from .pickles import opaque, table
+from .stand_ins import Known, Opaque, Stored
 
 _STORAGES = {
     "Float": "f4",
@@ -20,6 +21,12 @@ _STORAGES = {
     "Char": "i1",
     "Byte": "u1",
     "Bool": "b1",
+    "ComplexFloat": "c8",
+    "ComplexDouble": "c16",
+    "QInt8": "i1",
+    "QUInt8": "u1",
+    "QInt32": "i4",
+    "Untyped": "u1",
 }
 
 
@@ -95,20 +102,38 @@ class Tensor(Stored):
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 
 
-def _parameter(tensor, *_):
+def _first(tensor, *_):
     return tensor
 
+
+def _subclass(function, kind, arguments, state):
+    """A tensor of a class of somebody's own, as the plain tensor that it is."""
+    known = isinstance(function, Known) and type(arguments) is tuple
+    return function.call(*arguments) if known and function.least <= len(arguments) <= function.most else Opaque()
+
+
+# Tensors that no network here has: sparse, quantized, without data, of eight bits.
+_OTHER_TENSORS = (
+    "_rebuild_tensor_v3 _rebuild_qtensor _rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_nested_tensor "
+    "_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass"
+).split()
+_LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")  # of scripted modules
 
 KNOWN = (
     NUMPY
     | table(
         ("torch._utils._rebuild_tensor", Tensor, 4, 4),
         ("torch._utils._rebuild_tensor_v2", Tensor, 6, 7),
-        ("torch._utils._rebuild_parameter", _parameter, 3, 3),
-        ("torch.Size", opaque, 0, 1),
-        ("torch.device", opaque, 1, 2),
+        ("torch._utils._rebuild_parameter", _first, 3, 3),
+        ("torch._utils._rebuild_parameter_with_state", _first, 4, 4),
+        ("torch._utils._rebuild_device_tensor_from_numpy", _first, 4, 4),
+        ("torch._tensor._rebuild_from_type_v2", _subclass, 4, 4),
+        ("torch.jit._pickle.restore_type_tag", _first, 2, 2),
+        *((f"torch._utils.{name}", opaque, 0, 20) for name in _OTHER_TENSORS),
+        *((f"torch.jit._pickle.{name}", opaque, 1, 1) for name in _LISTS),
     )
     | {f"torch.{name}Storage": StorageType(f"{name}Storage", dtype) for name, dtype in _STORAGES.items()}
+    | {"torch.storage.UntypedStorage": StorageType("UntypedStorage", _STORAGES["Untyped"])}
 )
 
 

@@ -7,10 +7,13 @@ left out, a norm be written as sums and products.
 
 import collections
 import math
+from dataclasses import replace
 
 import numpy as np
 
+from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
+from ..formats.tflite import GATE
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .graph_places import classifier_gain, eps_of, factor_of, find_places
 
@@ -29,6 +32,7 @@ _KNOWN_OPS = _HARD_OPS | {
 }
 _TOLD = {"relu", "hard_swish", "hard_sigmoid", "max_pool2d"}
 _OF_ACTIVATIONS = (3, 6, 1 / 6, 0.2, 5, 0.5)  # constants of hard-swish and of the gates
+_OTHER_FORM = 1000  # of `Fit.style`: networks in their published form are likelier
 _DEFAULT_ALPHA = 0.2  # ONNX's, of HardSigmoid
 
 
@@ -41,6 +45,7 @@ def compare(checkpoint, variant):
     """How well the graph fits a network; parameters and result as in `by_name.compare`."""
     before, places = find_places(checkpoint.layers)
     num_classes = max(len(places[-1].weight), 1)
+    variant = _in_form(variant, places)
     plan = make_plan(variant, num_classes)
     steps, norms = layers_of(plan), norms_of(plan)
     if len(steps) != len(places):
@@ -60,19 +65,35 @@ def compare(checkpoint, variant):
         bool(norms) and not kept,
         tuple(sentences),
         max(wrong, len(sentences)),
-        _style(checkpoint.arrays, pairs, norms),
+        _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
         1 - wrong / len(steps),
-        () if sentences else _notes(before, plan, pairs, norms, kept),
+        () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
     )
+
+
+def _in_form(variant, places):
+    """The variant with the input channels and the head of the graph, where it could be one of its forms."""
+    first, last = places[0].weight, places[-1].weight
+    if first.ndim == 4 and first.shape[1] in CHANNELS:
+        variant = replace(variant, in_channels=first.shape[1])
+    if not variant.source.head_stored_as:
+        return variant
+    count = len(layers_of(make_plan(variant)))
+    if len(places) == count - 1 and last.ndim == 2 and last.shape[1] == variant.last:
+        return replace(variant, head=0)
+    head = places[-2].weight if len(places) == count else last
+    return replace(variant, head=head.shape[0]) if head.ndim == 2 and head.shape[1] == variant.last else variant
 
 
 def state(checkpoint, fit):
     """The arrays of a graph that fits, under the source's names; folded in float64 where norms are gone."""
     _, places = find_places(checkpoint.layers)
     plan = make_plan(fit.variant, fit.num_classes, folded=fit.folded)
-    arrays, norms = {}, norms_of(plan)
+    arrays, norms, gates = {}, norms_of(plan), _folded_gates(plan, places)
     for step, place in zip(layers_of(plan), places):
         weight, bias = place.folded() if fit.folded else (place.weight, place.bias)
+        if step.name in gates:
+            weight, bias = (_regained(part, gates[step.name]) for part in (weight, bias))
         if step.name == "logits":
             weight = _regained(weight, classifier_gain(places) / _plan_gain(plan))
         _store(arrays, step, {"weight": weight, "bias": bias})
@@ -145,13 +166,23 @@ def _allowed(padding, step, before, after):
     return (before, after) in ((side - 1, side), (side, side))
 
 
+def _folded_gates(plan, places):
+    """{name of the layer before a gate: what its weights are multiplied by}, where the graph has another slope's share in
+    them: TensorFlow Lite's gates all have 1/6."""
+    gates = [step for step in plan if step.op == "hard_sigmoid"]
+    factors = {gate.inputs[0]: 1 / 6 / gate.slope for gate in gates}
+    layers = {step.name: place.layer for step, place in zip(layers_of(plan), places)}
+    return {name: factor for name, factor in factors.items() if GATE in layers[name].attributes}
+
+
 def _slopes(plan, layers):
     """A sentence on the gates' slope where it differs; 0.2 shows as HardSigmoid's alpha or as a product."""
     expected = next((step.slope for step in plan if step.op == "hard_sigmoid"), None)
     found = {layer.attributes.get("alpha", _DEFAULT_ALPHA) for layer in layers if layer.op == "HardSigmoid"}
     found |= {factor_of(layer) for layer in layers}
     steep = any(math.isclose(slope, 0.2, rel_tol=1e-4) for slope in found)
-    if expected is None or steep == math.isclose(expected, 0.2):
+    folded = any(GATE in layer.attributes for layer in layers)  # a slope is in the weights then
+    if expected is None or folded or steep == math.isclose(expected, 0.2):
         return []
     return [f"the gates' slope is {'0.2' if steep else '1/6'}, expected {expected:.4g}"]
 
@@ -195,7 +226,7 @@ def _odd_constants(place, scaled):
     for layer in place.after:
         constant = layer.params.get("constant", np.float32(3))
         value = float(constant.ravel()[0]) if constant.size == 1 else math.nan
-        known = any(math.isclose(value, of_activation, rel_tol=1e-4) for of_activation in _OF_ACTIVATIONS)
+        known = any(math.isclose(value, of_activation, rel_tol=5e-4) for of_activation in _OF_ACTIVATIONS)
         if not known and not (scaled and constant.size == 1 and layer.op in ("Mul", "Div")):
             return True
     return False
@@ -213,9 +244,11 @@ def _same_eps(layer, norm):
     return math.isclose(eps_of(layer), norm.eps, rel_tol=1e-5)
 
 
-def _style(names, pairs, norms):
+def _style(checkpoint, variant, pairs, norms):
     """How many layers have another name, kind (on pooled channels), bias or epsilon than the source would write."""
-    count = 0
+    if checkpoint.format == "tflite":  # where every layer is as the converter has it, and most models are Keras's
+        return int(variant.source.layout != "keras")
+    count, names = 0, checkpoint.arrays
     for step, place in pairs:
         weight, norm = step.param("weight"), norms.get(step.name)
         count += weight.name not in names
@@ -225,6 +258,11 @@ def _style(names, pairs, norms):
         else:
             count += not all(_same_eps(layer, norm) for layer in place.norms)
     return count
+
+
+def _form(variant):
+    told = form_told(variant)
+    return (f"a form of its own: {told}",) if told else ()
 
 
 def _notes(before, plan, pairs, norms, kept):

@@ -1,31 +1,34 @@
-"""Checkpoints whose entries have names: torch's, safetensors, paddle's .pdparams, Keras's, and dumps."""
+"""Checkpoints whose entries have names: torch's, safetensors, paddle's .pdparams, Keras's, and dumps.
 
-import re
+The network may be anywhere in a file: under any prefix, with entries of others beside it, with another repository's
+names for the same parameters. What is looked for is the one place where all of a network's entries are.
+"""
 
+from dataclasses import replace
+
+from ...dumps.containers import Entry
 from ...dumps.dumps import is_folded
 from ...network.counts import plan_param_shapes
-from ...network.plan import make_plan
+from ...network.forms import form_told
+from ...network.plan import classifier_part, make_plan
+from ...network.variants import get_variant
+from ...network.variants.timm import widths_with
+from .classifiers import find_classifier
+from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, stored_width_differences
+from .keras_names import by_source_name
+from .leftovers import is_beside, is_secondary
+from .namings import namings_of
 
-# Buffers that a profiler leaves in every module of a model it has counted.
-_PROFILER = ("total_ops", "total_params")
-# Keras 3's .weights.h5 without the layers' own names: class and count, in the model's order.
-_NUMBERED = re.compile(r"(conv2d|depthwise_conv2d|batch_normalization)(?:_(\d+))?/(\w+)")
-_KERAS_ROLES = {
-    "kernel": "weight",
-    "bias": "bias",
-    "gamma": "gamma",
-    "beta": "beta",
-    "moving_mean": "mean",
-    "moving_variance": "variance",
-}
+MAX_PREFIXES = 8  # of one naming that are tried
 
 
 def plausible(checkpoint, variant):
-    """Whether the first or the last layer of this network is there under its name: the others need no closer look."""
-    names = _by_source_name(checkpoint, variant)
-    param_name = variant.source.param_name
-    return any(param_name(part, None, "weight") in names for part in ("stem", "classifier"))
+    """Whether the first or the last layer of this network is there under some name: the others need no closer look."""
+    names = _names(checkpoint, variant)
+    if any(_prefixes(names, naming) for naming in namings_of(variant)):
+        return True
+    return variant.source.param_name("classifier", None, "weight") in names
 
 
 def compare(checkpoint, variant):
@@ -38,100 +41,185 @@ def compare(checkpoint, variant):
 
     Returns
     -------
-    Fit
+    Fit, with the arrays under the source's names
     """
-    arrays, notes = _renamed(checkpoint, variant)
-    bias = arrays.get(variant.source.param_name("classifier", None, "bias"))
-    num_classes = bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else variant.num_classes
-    plan = make_plan(variant, num_classes)
-    folded = is_folded(plan, arrays)
-    if folded:
-        plan = make_plan(variant, num_classes, folded=True)
-    shapes = plan_param_shapes(plan)
-    counters = {param.name for step in plan for param in step.params if param.role == "count"}
-    missing = [name for name in shapes if name not in arrays and name not in counters]
-    extra = [name for name in arrays if name not in shapes]
-    misshapen = [name for name in shapes if name in arrays and arrays[name].shape != shapes[name]]
-    sentences = stored_width_differences(plan, {name: array.shape for name, array in arrays.items()})
-    if misshapen and not sentences:
-        told = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
-        sentences.append(f"misshapen: {listed(told)}")
-    sentences += [f"missing: {listed(missing)}"] * bool(missing) + [f"not of it: {listed(extra)}"] * bool(extra)
-    share = 1 - len(missing) / (len(shapes) - len(counters))
-    return Fit(
-        variant,
-        num_classes,
-        folded,
-        tuple(sentences),
-        len(missing) + len(extra) + len(misshapen),
-        share=share,
-        notes=notes,
-    )
+    arrays, notes = compose(checkpoint.arrays)
+    arrays = by_source_name(checkpoint.format, arrays, variant)
+    fits = []
+    for naming in namings_of(variant):
+        places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
+        fits += [_Place(arrays, naming, variant, prefix, root, places).fit(notes) for prefix, root in places]
+    whole = [fit for fit in fits if not fit.differences]
+    first = [fit for fit in whole if not fit.secondary] or whole
+    if len(first) > 1 and len({fit.prefix for fit in first}) > 1:
+        told = ", ".join(repr(fit.prefix) for fit in first)
+        return _several(first[0], told)
+    return min(fits, key=lambda fit: (bool(fit.differences), fit.secondary, fit.distance))
 
 
 def state(checkpoint, fit):
     """The arrays of a checkpoint that fits, under the source's names."""
-    arrays, _ = _renamed(checkpoint, fit.variant)
-    shapes = plan_param_shapes(make_plan(fit.variant, fit.num_classes, folded=fit.folded))
-    return {name: arrays[name] for name in shapes if name in arrays}
+    return fit.arrays
 
 
-def _renamed(checkpoint, variant):
-    """({source's name: array}, notes); names that the source does not have are kept."""
-    renamed = _by_source_name(checkpoint, variant)
-    left_out = [name for name in renamed if name.rpartition(".")[2] in _PROFILER]
-    # Averaging and half precision have turned some counters into floats; nothing uses them.
-    plan = make_plan(variant, variant.num_classes)
-    counters = (param.name for step in plan for param in step.params if param.role == "count")
-    left_out += [
-        name for name in counters if name in renamed and (renamed[name].dtype.kind not in "iu" or renamed[name].shape)
-    ]
-    for name in left_out:
-        del renamed[name]
-    return renamed, (f"left out, used by nothing: {listed(left_out)}",) if left_out else ()
-
-
-def _by_source_name(checkpoint, variant):
-    if not checkpoint.format.startswith("keras") or variant.source.layout != "keras":
-        return dict(checkpoint.arrays)
-    plan = make_plan(variant)
-    if all(_NUMBERED.fullmatch(name) for name in checkpoint.arrays):
-        return _numbered(checkpoint.arrays, plan)
-    names = {_plain(param.name): param.name for step in plan for param in step.params}
-    renamed = {}
+def of_other_widths(checkpoint, known):
+    """timm's networks of widths that have no name of their own in `known`, by their first and last convolutions."""
+    widths = {}
     for name, array in checkpoint.arrays.items():
-        known = names.get(_plain(name), name)
-        renamed[name if known in renamed else known] = array
-    return renamed
+        for ending, axis in (("conv_stem.weight", 0), ("conv_head.weight", 1)):
+            if name.endswith(ending) and len(array.shape) == 4:
+                widths[ending] = array.shape[axis]
+    names = widths_with(widths["conv_stem.weight"], widths["conv_head.weight"]) if len(widths) == 2 else []
+    return [get_variant(f"timm/{name}") for name in names if name not in known]
 
 
-def _plain(name):
-    """Keras 2's `expanded_conv_1/expand/BatchNorm/gamma:0` as Keras 3 spells it: `expanded_conv_1_expand_bn/gamma`."""
-    layer, _, weight = name.rpartition("/")
-    layer = layer.replace("BatchNorm", "bn").replace("/", "_").lower()
-    return f"{layer}/{weight.partition(':')[0].removeprefix('depthwise_')}"
+def _several(fit, told):
+    sentence = f"the file holds the network several times, under {told}; say which with --key (key=)"
+    return Fit(fit.variant, fit.num_classes, fit.folded, (sentence,), share=fit.share, prefix=fit.prefix)
 
 
-def _numbered(arrays, plan):
-    """Go by each class's own count, which runs in the model's order."""
-    order = {"conv2d": [], "depthwise_conv2d": [], "batch_normalization": []}
-    for step in plan:
-        if step.op == "batch_norm":
-            order["batch_normalization"].append(step)
-        elif step.params:
-            order["depthwise_conv2d" if step.op == "depthwise_conv2d" else "conv2d"].append(step)
-    renamed = {}
-    places = {
-        kind: sorted({_place(name) for name in arrays if name.startswith((f"{kind}/", f"{kind}_"))}) for kind in order
-    }
-    for name, array in arrays.items():
-        kind, _, entry = _NUMBERED.fullmatch(name).groups()
-        index = places[kind].index(_place(name))
-        param = order[kind][index].param(_KERAS_ROLES.get(entry, "")) if index < len(order[kind]) else None
-        renamed[param.name if param else name] = array
-    return renamed
+def _names(checkpoint, variant):
+    return by_source_name(checkpoint.format, checkpoint.arrays, variant)
 
 
-def _place(name):
-    """A layer's count within its class: the first has none."""
-    return int(_NUMBERED.fullmatch(name).group(2) or 0)
+def _prefixes(names, naming):
+    """[(prefix, root)] of the places where the stem of a network is: ("net.", "") where the source's names follow
+    "net.", and ("backbone.", "features.") where "backbone." stands for the source's own "features."."""
+    stem = naming.variant.source.param_name("stem", None, "weight")
+    found = [(name.removesuffix(stem), "") for name in names if name == stem or name.endswith(f".{stem}")]
+    if not found:
+        first, dot, rest = stem.partition(".")
+        inner = rest if "." in rest else ""  # conv_stem.weight has no root
+        ending = [name for name in names if inner and (name == inner or name.endswith(f".{inner}"))]
+        found = [(name.removesuffix(inner), first + dot) for name in ending if len(names[name].shape) == 4]
+    return found[:MAX_PREFIXES]
+
+
+class _Place:
+    """A place in a file where a network may be."""
+
+    def __init__(self, arrays, naming, variant, prefix, root, places):
+        self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
+        self.here = {  # name within the place: name in the file
+            root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)
+        }
+        self.arrays = arrays
+        others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
+        self.outside = {
+            name: array
+            for name, array in arrays.items()
+            if not name.startswith(prefix) and not any(other and name.startswith(other) for other in others)
+        }
+        self.of_others = [n for n in arrays if not n.startswith(prefix) and n not in self.outside]
+
+    def fit(self, notes):
+        """The Fit of this place."""
+        inside = {name: self.arrays[full] for name, full in self.here.items()}
+        left_out = self._useless(inside)
+        for name in left_out:
+            del inside[name]
+        form, renames = find_classifier(self.naming.variant, inside, self.outside)
+        found = {renames.get(name, name): array for name, array in inside.items()}
+        found |= {renames[name]: array for name, array in self.outside.items() if name in renames}
+        outside = {name: array for name, array in self.outside.items() if name not in renames}
+        num_classes = _num_classes(form, found)
+        folded = is_folded(make_plan(form, num_classes), found)
+        shapes = plan_param_shapes(make_plan(form, num_classes, folded=folded))
+        found = {n: _in_shape(array, shapes[n]) if n in shapes else array for n, array in found.items()}
+        extra = {name: array for name, array in found.items() if name not in shapes}
+        beside = [name for name, array in extra.items() if is_beside(name, array.shape, outside=False)]
+        strange = [name for name in extra if name not in beside]
+        beside = [self.here[name] for name in (*left_out, *beside)]
+        beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
+        strange += [name for name in outside if name not in beside]
+        variant = _with_form(self.variant, form)
+        return self._judge(form, variant, num_classes, folded, found, strange, beside, renames, notes)
+
+    def _judge(self, form, variant, num_classes, folded, found, strange, beside, renames, notes):
+        plan = make_plan(form, num_classes, folded=folded)
+        shapes = plan_param_shapes(plan)
+        counters = {param.name for step in plan for param in step.params if param.role == "count"}
+        missing = [name for name in shapes if name not in found and name not in counters]
+        misshapen = [name for name in shapes if name in found and found[name].shape != shapes[name]]
+        sentences = stored_width_differences(plan, {name: array.shape for name, array in found.items()})
+        if misshapen and not sentences:
+            told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
+            sentences.append(f"misshapen: {listed(told)}")
+        sentences += [f"missing: {listed(missing)}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(strange)
+        form_is = form_told(variant)
+        return Fit(
+            variant,
+            num_classes,
+            folded,
+            tuple(sentences),
+            len(missing) + len(strange) + len(misshapen),
+            share=1 - len(missing) / (len(shapes) - len(counters)),
+            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames)),
+            warnings=_warnings(variant, form_is),
+            style=int(bool(form_is)),
+            prefix=self.prefix,
+            secondary=is_secondary(self.prefix),
+            arrays={} if sentences else self._source_arrays(found, form, variant, num_classes, folded),
+        )
+
+    def _useless(self, inside):
+        """Names of a profiler's buffers, and of counters that averaging and half precision turned into floats."""
+        plan = make_plan(self.naming.variant)
+        counters = {param.name for step in plan for param in step.params if param.role == "count"}
+        useless = [name for name in inside if name.rpartition(".")[2] in ("total_ops", "total_params")]
+        there = [name for name in inside if name in counters]
+        return useless + [name for name in there if inside[name].dtype.kind not in "iu" or inside[name].shape]
+
+    def _notes(self, form_is, beside, renames):
+        notes = []
+        if self.naming.title:
+            notes.append(f"named as {self.naming.title} names them")
+        if self.prefix and self.root:
+            notes.append(f"{self.prefix!r} stands for {self.root!r}")
+        elif self.prefix:
+            notes.append(f"took {self.prefix!r} off the names")
+        if renames:
+            notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
+        if form_is:
+            notes.append(f"a form of its own: {form_is}")
+        if beside:
+            notes.append(f"left out, used by nothing: {listed(beside)}")
+        if self.of_others:
+            notes.append(f"left out, of another network: {listed(self.of_others)}")
+        return notes
+
+    def _source_arrays(self, found, form, variant, num_classes, folded):
+        """{source's name: array or Entry} in the plan's order."""
+        here = (param for step in make_plan(form, num_classes, folded=folded) for param in step.params)
+        there = [param for step in make_plan(variant, num_classes, folded=folded) for param in step.params]
+        if form.source.has_count != variant.source.has_count:
+            here = (param for param in here if param.role != "count")
+            there = [param for param in there if param.role != "count"]
+        return {
+            param.name: as_stored(found[ours.name], ours, param)
+            for ours, param in zip(here, there, strict=True)
+            if ours.name in found
+        }
+
+
+def _with_form(variant, form):
+    return replace(variant, in_channels=form.in_channels, head=form.head)
+
+
+def _warnings(variant, form_is):
+    if form_is and variant.head and "hidden layer" in form_is:
+        return ("what lies behind the hidden layer is not in the file: taken for the network's own activation",)
+    return ()
+
+
+def _num_classes(form, found):
+    """By the classifier's bias or, failing that, its weight's other side than what it takes."""
+    bias = found.get(form.source.param_name(classifier_part(form), None, "bias"))
+    return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else form.num_classes
+
+
+def _in_shape(array, shape):
+    """A layer's array in the shape that is wanted, where they differ in axes of length 1 alone."""
+    if array.shape == shape or [n for n in array.shape if n != 1] != [n for n in shape if n != 1] or len(shape) < 2:
+        return array
+    return Entry(shape, array.dtype, lambda: read_any(array).reshape(shape))

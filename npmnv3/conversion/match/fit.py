@@ -1,6 +1,6 @@
 """How well a checkpoint fits a network, and, where it does not, what contradicts it in plain sentences."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 LISTED = 6  # names in one sentence
 
@@ -27,6 +27,9 @@ class Fit:
     style : how many layers are of another kind or epsilon than the source's own export would have; no contradiction
     share : of the network's entries that are there, 0 to 1
     notes : what conversion does beyond copying
+    warnings : what may be otherwise than it was taken
+    prefix, secondary : where in the file the network is, and whether that is an average's or a teacher's place
+    arrays : {source's name: array or Entry}, of fits by name
     """
 
     variant: object  # Variant
@@ -37,6 +40,10 @@ class Fit:
     style: int = 0
     share: float = 1.0
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    prefix: str = ""
+    secondary: bool = False
+    arrays: dict = field(default_factory=dict, repr=False, compare=False)
 
 
 def layers_of(plan):

@@ -9,7 +9,7 @@ import os
 import numpy as np
 
 from ...errors import UsageError
-from ...network.counts import step_macs
+from ...network.counts import picture_channels, step_macs
 from .compiler import library
 from .fold_constants import fold
 from .fuse import fuse
@@ -55,6 +55,7 @@ class LlvmEngine:
         body, self._head = split_head(layers)
         self._pooled = body[-1]
         self._classes, self._gain = plan[-1].shape[0], _gain(plan)
+        self._channels = picture_channels(plan)
         # The first convolution halves both sides.
         self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
         # Neither of these knows the engine: without cycles, memory goes with the last reference to it.
@@ -121,8 +122,8 @@ class LlvmEngine:
         return self._weights.block.nbytes
 
     def _all(self, x, head, channels):
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise UsageError(f"x has the shape {x.shape}, expected (N, 3, H, W)")
+        if x.ndim != 4 or x.shape[1] != self._channels:
+            raise UsageError(f"x has the shape {x.shape}, expected (N, {self._channels}, H, W)")
         x = np.ascontiguousarray(x, np.float32)  # kernels read by address alone, so the layout must be right
         if len(x) == 1:
             return self._one(x, head)
@@ -217,12 +218,13 @@ class _Schedules:
 
     def body(self, side, of_head, threads, pictures):
         """Some pictures of one side, with the first layers of the head after the body, shared by some threads."""
-        body, head = split_head(fuse(self._plan_for(side)))
+        plan = self._plan_for(side)
+        body, head = split_head(fuse(plan))
         return schedule(
             (*body, *head[:of_head]),
             self._weights,
             self._library,
-            picture=(3, *side),
+            picture=(picture_channels(plan), *side),
             pictures=pictures,
             threads=threads,
             guard=self._debug,

@@ -131,7 +131,8 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     if x is None:
-        x = np.random.default_rng(0).standard_normal((1, 3, *model.variant.side)).astype(np.float32)
+        shape = (1, model.variant.in_channels, *model.variant.side)
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     plan = model.plan_for(x.shape[2:])
     wanted = select([step.name for step in plan], only)
     arrays = model.arrays()

@@ -8,8 +8,8 @@ from . import keras, ppcls, ppocr, showlo, sqlai, timm, torchvision
 
 #: The 23 published rows, in the table's order.
 TABLE = ppcls.VARIANTS + torchvision.VARIANTS + timm.VARIANTS + showlo.VARIANTS + sqlai.VARIANTS
-#: Beyond the table: Keras's six, the same six under timm's names, and the text-direction classifier.
-BEYOND = keras.VARIANTS + timm.TF_VARIANTS + ppocr.VARIANTS
+#: Beyond the table: Keras's six, the same six under timm's names, the text-direction classifier, and two that timm names.
+BEYOND = keras.VARIANTS + timm.TF_VARIANTS + ppocr.VARIANTS + timm.MORE_VARIANTS
 
 _BY_NAME = {variant.full_name: variant for variant in TABLE + BEYOND}
 
@@ -31,7 +31,7 @@ def list_models(pattern="*"):
 
 
 def get_variant(name):
-    """The variant of this name.
+    """The variant of this name; of timm's networks those of any width, `timm/mobilenetv3_small_035`.
 
     Raises
     ------
@@ -40,6 +40,8 @@ def get_variant(name):
     """
     if isinstance(name, str) and name in _BY_NAME:
         return _BY_NAME[name]
+    if isinstance(name, str) and name.startswith("timm/") and (variant := timm.of_width(name.removeprefix("timm/"))):
+        return variant
     near = difflib.get_close_matches(str(name), _BY_NAME, n=4, cutoff=0.4)
     hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 list` prints them all"
     raise UnknownModelError(f"no model is called {name!r}; {hint}")

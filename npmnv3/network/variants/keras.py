@@ -11,7 +11,7 @@ _NORM = {"gamma": "gamma", "beta": "beta", "mean": "moving_mean", "variance": "m
 
 def _layer(part, unit):
     if unit is None:
-        return {"stem": "Conv", "head": "Conv_2", "classifier": "Logits"}[part]
+        return {"stem": "Conv", "head": "Conv_2"}.get(part, "Logits")
     if part == "last":
         return "Conv_1"
     module = "expanded_conv" + (f"_{unit.index}" if unit.index else "")

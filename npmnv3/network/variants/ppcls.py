@@ -7,7 +7,7 @@ from .paper import LARGE, SMALL
 
 def _place(part, unit):
     if unit is None:
-        return {"stem": ("conv.conv", "conv.bn"), "head": ("last_conv", ""), "classifier": ("fc", "")}[part]
+        return {"stem": ("conv.conv", "conv.bn"), "head": ("last_conv", "")}.get(part, ("fc", ""))
     if part == "last":
         return "last_second_conv.conv", "last_second_conv.bn"
     module = f"blocks.{unit.index}."

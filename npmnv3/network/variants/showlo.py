@@ -11,6 +11,7 @@ def _place(part, unit):
             "stem": ("featureList.0.0", "featureList.0.1"),
             "head": ("last_stage_layers.1", ""),
             "classifier": ("classifier.1", ""),
+            "classifier.only": ("classifier", ""),
         }[part]
     module = f"featureList.{unit.index + 1}."
     if part == "last":

@@ -9,7 +9,7 @@ from .paper import LARGE, SMALL
 
 def _place(part, unit):
     if unit is None:
-        return {"stem": ("conv1", "bn1"), "head": ("linear3", "bn3"), "classifier": ("linear4", "")}[part]
+        return {"stem": ("conv1", "bn1"), "head": ("linear3", "bn3")}.get(part, ("linear4", ""))
     if part == "last":
         return "conv2", "bn2"
     after_depthwise = unit.stride != (1, 1)

@@ -1,5 +1,6 @@
-"""timm's networks (timm/models/mobilenetv3.py): five of the table, and TensorFlow's six under timm's names."""
+"""timm's networks (timm/models/mobilenetv3.py): five of the table, TensorFlow's six under timm's names, and others."""
 
+import re
 from dataclasses import replace
 
 from ..spec import RELU, Checkpoint, Published, Source, Variant, round8
@@ -13,7 +14,7 @@ RATIOS_LARGE = (1, 4, 3, 3, 3, 3, 6, 2.5, 2.3, 2.3, 6, 6, 6, 6, 6)
 
 def _place(part, unit):
     if unit is None:
-        return {"stem": ("conv_stem", "bn1"), "head": ("conv_head", ""), "classifier": ("classifier", "")}[part]
+        return {"stem": ("conv_stem", "bn1"), "head": ("conv_head", "")}.get(part, ("classifier", ""))
     module = f"blocks.{unit.stage}.{unit.position}."
     layer, norm = {
         "expand": ("conv_pw", "bn1"),
@@ -48,7 +49,11 @@ TIMM_RW = replace(TIMM, norm_eps=1e-3, se_width=_se_width_rw, se_act=None, resid
 
 _URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 _PADDLE = "the MFLOPs are PaddleClas's figure for its network of the nearest width"
+NOT_PUBLISHED = Published()
 _CHANCE = "46.02 is also this network's count by an old rule (norms and pooling included), by chance: " + _PADDLE
+_NAME = re.compile(r"(tf_)?mobilenetv3_(small|large)(_minimal)?_(\d{3})")
+_LEAST_PERCENT, _PERCENTS = 5, range(5, 305, 5)
+_DEFAULT = "torchvision"  # what timm prepares pictures with where a network says nothing: bilinear, ImageNet's mean
 _WRONG = "100.66 MFLOPs is wrong by every rule of counting; this is a large network"
 
 
@@ -56,62 +61,82 @@ def _checkpoint(file):
     return Checkpoint(_URL + file, file.rpartition("-")[2].removesuffix(".pth"))
 
 
-def _small(name, width, published, file):
-    return Variant(
-        TIMM,
-        name,
-        SMALL,
-        stem=16 if width < 0.75 else round8(16 * width),
-        last=round8(6 * round8(96 * width)),
-        head=1024,
-        width=width,
-        ratios=RATIOS_SMALL,
-        preprocess="timm",
-        published=published,
-        checkpoint=_checkpoint(file),
-    )
+def _size(table):
+    """Of the networks of a table: (ratios, width of the hidden layer)."""
+    return (RATIOS_LARGE, 1280) if table is LARGE else (RATIOS_SMALL, 1024)
 
 
-def _large(source, name, published, file):
+def _network(source, name, table, width, published=NOT_PUBLISHED, file="", preprocess="timm", minimal=False):
+    ratios, head = _size(table)
     return Variant(
         source,
         name,
-        LARGE,
-        stem=16,
-        last=960,
-        head=1280,
-        ratios=RATIOS_LARGE,
-        preprocess="timm",
-        published=published,
-        checkpoint=_checkpoint(file),
-    )
-
-
-def _tf(name, table, width, published, file, minimal=False):
-    large = table is LARGE
-    return Variant(
-        TIMM_TF,
-        name,
         minimalistic(table) if minimal else table,
-        stem=16,
-        last=round8(6 * round8(table[-1].out * width)),
-        head=1280 if large else 1024,
+        stem=16 if width < 0.75 else round8(16 * width),
+        last=round8((576 if table is SMALL else 960) * width),
+        head=head,
         width=width,
-        ratios=RATIOS_LARGE if large else RATIOS_SMALL,
-        preprocess="keras",
+        ratios=ratios,
+        preprocess=preprocess,
         published=published,
-        checkpoint=_checkpoint(file),
+        checkpoint=_checkpoint(file) if file else None,
         **({"stem_act": RELU} if minimal else {}),
     )
 
 
+def _rw(name, published, file):
+    return _network(TIMM_RW, name, LARGE, 1.0, published, file)
+
+
+def _own(name, table, width, published, file):
+    return _network(TIMM, name, table, width, published, file)
+
+
+def _tf(name, table, width, published, file, minimal=False):
+    return _network(TIMM_TF, name, table, width, published, file, "keras", minimal)
+
+
+def of_width(name):
+    """The network of a name such as mobilenetv3_small_035 or tf_mobilenetv3_large_050, None if it is none: any width can
+    be built with timm, none of these is published."""
+    found = _NAME.fullmatch(name)
+    if not found:
+        return None
+    tf, size, minimal, percent = found.groups()
+    if int(percent) < _LEAST_PERCENT or (minimal and not tf):
+        return None
+    table, source = LARGE if size == "large" else SMALL, TIMM_TF if tf else TIMM
+    return _network(
+        source, name, table, int(percent) / 100, preprocess="keras" if tf else _DEFAULT, minimal=bool(minimal)
+    )
+
+
+def widths_with(stem, last):
+    """Names of the networks, of widths in steps of 5 %, whose first and last convolutions have so many channels."""
+    names = (
+        f"{tf}mobilenetv3_{size}_{percent:03d}"
+        for tf in ("", "tf_")
+        for size in ("small", "large")
+        for percent in _PERCENTS
+    )
+    return [name for name in names if (of_width(name).stem, of_width(name).last) == (stem, last)]
+
+
+def _deeper(table, ratios, repeats):
+    """A table and its ratios with blocks repeated, each so many times."""
+    index = [i for i, count in enumerate(repeats) for _ in range(count)]
+    # What is repeated keeps the channels: it has no stride.
+    blocks = [replace(table[i], stride=1) if k and i == index[k - 1] else table[i] for k, i in enumerate(index)]
+    return tuple(blocks), tuple(ratios[i] for i in index)
+
+
 # fmt: off
 VARIANTS = (
-    _large(TIMM_RW, "mobilenetv3_rw", Published(75.632, 92.708, 100.66, 5.48, _WRONG), "mobilenetv3_100-35495452.pth"),
-    _large(TIMM, "mobilenetv3_large_100", Published(75.766, 92.544, 229.66, 5.48, _PADDLE), "mobilenetv3_large_100_ra-f55367f5.pth"),
-    _small("mobilenetv3_small_050", 0.5, Published(57.890, 80.194, 22.6, 1.59, _PADDLE), "mobilenetv3_small_050_lambc-4b7bbe87.pth"),
-    _small("mobilenetv3_small_075", 0.75, Published(65.242, 85.438, 46.02, 2.04, _CHANCE), "mobilenetv3_small_075_lambc-384766db.pth"),
-    _small("mobilenetv3_small_100", 1.0, Published(67.656, 87.634, 63.67, 2.54, _PADDLE), "mobilenetv3_small_100_lamb-266a294c.pth"),
+    _rw("mobilenetv3_rw", Published(75.632, 92.708, 100.66, 5.48, _WRONG), "mobilenetv3_100-35495452.pth"),
+    _own("mobilenetv3_large_100", LARGE, 1.0, Published(75.766, 92.544, 229.66, 5.48, _PADDLE), "mobilenetv3_large_100_ra-f55367f5.pth"),
+    _own("mobilenetv3_small_050", SMALL, 0.5, Published(57.890, 80.194, 22.6, 1.59, _PADDLE), "mobilenetv3_small_050_lambc-4b7bbe87.pth"),
+    _own("mobilenetv3_small_075", SMALL, 0.75, Published(65.242, 85.438, 46.02, 2.04, _CHANCE), "mobilenetv3_small_075_lambc-384766db.pth"),
+    _own("mobilenetv3_small_100", SMALL, 1.0, Published(67.656, 87.634, 63.67, 2.54, _PADDLE), "mobilenetv3_small_100_lamb-266a294c.pth"),
 )
 TF_VARIANTS = (
     _tf("tf_mobilenetv3_small_100", SMALL, 1.0, Published(67.924, 87.664), "tf_mobilenetv3_small_100-37f49e2b.pth"),
@@ -122,3 +147,16 @@ TF_VARIANTS = (
     _tf("tf_mobilenetv3_large_minimal_100", LARGE, 1.0, Published(72.250, 90.630), "tf_mobilenetv3_large_minimal_100-8596ae28.pth", True),
 )
 # fmt: on
+
+# Blocks repeated 1.2 times, rounded up, as timm's depth_multiplier does.
+_TABLE_150D, _RATIOS_150D = _deeper(LARGE, RATIOS_LARGE, (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 2, 1))
+MORE_VARIANTS = (
+    of_width("mobilenetv3_large_075"),
+    replace(
+        _network(TIMM, "mobilenetv3_large_150d", LARGE, 1.5, preprocess="timm150d"),
+        table=_TABLE_150D,
+        ratios=_RATIOS_150D,
+        last_convs=2,
+        side=(256, 256),
+    ),
+)

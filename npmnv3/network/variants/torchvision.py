@@ -11,6 +11,7 @@ def _place(part, unit):
             "stem": ("features.0.0", "features.0.1"),
             "head": ("classifier.0", ""),
             "classifier": ("classifier.3", ""),
+            "classifier.only": ("classifier", ""),
         }[part]
     if part == "last":
         module = f"features.{unit.index + 1}"

@@ -242,3 +242,89 @@ def test_empty_messages_without_end(place):
     graph = files.field(7, place * 1_000_000)
     with pytest.raises(WeightsError, match="a message of more than 100000 fields: refused"):
         read_checkpoint(files.field(1, 8) + graph)
+
+
+# Data in another file
+
+
+def beside(path, location="m.onnx.data", offset=0, length=None, values=None):
+    """A model whose convolution's weight lies in the file m.onnx.data beside it."""
+    values = CONV if values is None else values
+    tensor = TensorProto(name="w", data_type=1, dims=values.shape, data_location=TensorProto.EXTERNAL)
+    told = {"location": location, "offset": str(offset), "length": None if length is None else str(length)}
+    for key, value in told.items():
+        if value is not None:
+            tensor.external_data.add(key=key, value=value)
+    node = helper.make_node("Conv", ["x", "w"], ["c"])
+    graph = helper.make_graph([node], "g", [], [], [tensor])
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    return path
+
+
+def test_data_in_a_file_beside(tmp_path):
+    values = CONV
+    (tmp_path / "m.onnx.data").write_bytes(b"12345678" + values.tobytes())
+    found = read_checkpoint(beside(tmp_path / "m.onnx", offset=8, length=values.nbytes))
+    np.testing.assert_array_equal(found.arrays["w"], values)
+    with pytest.raises(WeightsError, match="give the model's path, not its bytes"):
+        read_checkpoint((tmp_path / "m.onnx").read_bytes())
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"location": "/etc/passwd"}, "refused, it does not lie beside"),
+        ({"location": "../m.onnx.data"}, "refused, it does not lie beside"),
+        ({"location": "a\\b"}, "refused, it does not lie beside"),
+        ({"location": ""}, "refused, it does not lie beside"),
+        ({"location": "nothing.data"}, "which is not beside it: put it there"),
+        ({"offset": 1 << 40}, "damaged or cut off"),
+        ({"offset": -1}, "at offset '-1', expected a whole number"),
+        ({"length": 3}, "has 3 bytes in 'm.onnx.data', expected"),
+    ],
+)
+def test_data_that_are_not_simply_beside(change, message, tmp_path):
+    (tmp_path / "m.onnx.data").write_bytes(CONV.tobytes())
+    with pytest.raises(WeightsError, match=message):
+        read_checkpoint(beside(tmp_path / "m.onnx", **change))
+
+
+def model_of(nodes, constants):
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [], [], weights)
+    return read_checkpoint(helper.make_model(graph).SerializeToString())
+
+
+def test_quantized_weights_stand_for_floats():
+    """A model of QuantizeLinear and DequantizeLinear pairs: what the weights stand for, and the scales beside."""
+    q = np.array([[[[3]]], [[[-5]]]], np.int8)
+    constants = {"q": q, "s": np.float32([0.5, 0.25]), "z": np.int8([0, 0]), "xs": np.float32(0.1), "xz": np.uint8(0)}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["w"], axis=0),
+        helper.make_node("Conv", ["xd", "w"], ["y"]),
+        helper.make_node("QuantizeLinear", ["y", "xs", "xz"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "xs", "xz"], ["yd"]),
+    ]
+    found = model_of(nodes, constants)
+    assert found.layers[0].params["weight"].ravel().tolist() == [1.5, -1.25]
+    assert [layer.op for layer in found.layers] == ["Conv", "Relu"], "clipping at zero is a relu"
+    assert set(found.metadata["quantization"]) == {"xq", "xd", "w", "yq", "yd"}
+    with pytest.raises(WeightsError, match="cannot be done"):
+        model_of(nodes, {**constants, "s": np.float32([1, 2, 3])})
+
+
+def test_biases_through_shape_and_expand():
+    weight = CONV
+    nodes = [
+        helper.make_node("Constant", [], ["zero"], value_float=0.0),
+        helper.make_node("CastLike", ["zero", "x"], ["like"]),
+        helper.make_node("Constant", [], ["size"], value_ints=[len(weight)]),
+        helper.make_node("Expand", ["like", "size"], ["b"]),
+        helper.make_node("Conv", ["x", "w", "b"], ["y"]),
+    ]
+    assert list(model_of(nodes, {"w": weight}).layers[0].params) == ["weight"]
+    nodes[2] = helper.make_node("Constant", [], ["size"], value_ints=[1 << 40])
+    with pytest.raises(WeightsError, match="cannot be done"):
+        model_of(nodes, {"w": weight})

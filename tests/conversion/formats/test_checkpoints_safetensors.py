@@ -89,5 +89,9 @@ def test_broken_files(data, message):
 
 
 def test_there_is_nothing_to_choose():
-    with pytest.raises(UsageError, match="key='model' is for training checkpoints"):
+    with pytest.raises(UsageError, match="nothing to take under 'model'; the names begin with a, b"):
         read_checkpoint(files.safetensors(ARRAYS), key="model")
+    inner = {f"model.{name}": array for name, array in ARRAYS.items()}
+    files.assert_same(
+        read_checkpoint(files.safetensors({"other.c": np.ones(2, np.float32), **inner}), key="model").arrays, ARRAYS
+    )

@@ -1,0 +1,78 @@
+"""config.json beside a checkpoint, as timm's models on Hugging Face have it: the network, its pictures, its classes."""
+
+import json
+import os
+
+from ...dumps.reader import Reader
+from ...errors import WeightsError
+from ...network.spec import Preprocess
+
+NAME = "config.json"
+MAX_BYTES = 4 << 20
+_FITS = {"center": "short", "squash": "squash"}
+
+
+def read_card(path):
+    """What is written beside a file.
+
+    Parameters
+    ----------
+    path : str, of the checkpoint
+
+    Returns
+    -------
+    (says, card) as `Checkpoint` has them; both empty where there is no such file, or it is another program's
+
+    Raises
+    ------
+    WeightsError
+        It says how pictures are prepared, but in a way that cannot be followed.
+    """
+    beside = os.path.join(os.path.dirname(path), NAME)
+    if not os.path.isfile(beside):
+        return (), {}
+    with Reader(beside) as reader:
+        if reader.size > MAX_BYTES:
+            return (), {}
+        try:
+            config = json.loads(reader.read())
+        except (ValueError, RecursionError):
+            return (), {}
+    named = config.get("architecture") if isinstance(config, dict) else None
+    if not isinstance(named, str):
+        return (), {}
+    card, cfg = {}, config.get("pretrained_cfg")
+    try:
+        if isinstance(cfg, dict) and {"mean", "std", "input_size"} <= cfg.keys():
+            card["preprocess"] = _preprocess(named, cfg)
+        labels = config.get("label_names") or (isinstance(cfg, dict) and cfg.get("label_names"))
+        if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+            card["labels"] = tuple(labels)
+    except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
+        raise WeightsError(
+            f"{NAME} beside it has a pretrained_cfg that is none ({type(error).__name__}: {error})"
+        ) from error
+    return ((f"{NAME} beside it", named[:100]),), card
+
+
+def _preprocess(name, cfg):
+    """timm's settings as a recipe. Source: timm 1.0, data/transforms_factory.py, transforms_imagenet_eval."""
+    planes, *side = (int(n) for n in cfg["input_size"])
+    fit = _FITS.get(cfg.get("crop_mode") or "center")
+    interpolation = cfg.get("interpolation") or "bilinear"
+    if fit is None or interpolation not in ("bilinear", "bicubic") or len(side) != 2 or side[0] != side[1]:
+        raise WeightsError(
+            f"{NAME} beside it prepares pictures as is not done here: interpolation {interpolation!r}, crop_mode "
+            f"{cfg.get('crop_mode')!r}, input_size {cfg['input_size']}"
+        )
+    mean, std = (tuple(float(n) for n in cfg[key])[:planes] for key in ("mean", "std"))
+    return Preprocess(
+        name[:100],
+        fit=fit,
+        resize=int(side[0] / float(cfg.get("crop_pct") or 0.875)),
+        side=tuple(side),
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+        channels="RGB" if planes == 3 else "L",
+    )

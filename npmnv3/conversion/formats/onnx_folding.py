@@ -1,0 +1,56 @@
+"""What ONNX nodes make of constants: elements in another shape, repeated, or taken out of their quantized form."""
+
+import math
+
+import numpy as np
+
+from ...errors import WeightsError
+
+SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+MAX_ELEMENTS = 1 << 24  # of what is repeated
+
+
+def fold(node, inputs):
+    """The array that a node gives for constant inputs; None for anything that computes.
+
+    Raises
+    ------
+    WeightsError
+        It cannot be done.
+    """
+    value = inputs[0]
+    try:
+        if node.op == "Transpose":
+            return value.transpose(node.attributes.get("perm"))
+        if node.op == "Reshape":
+            return value.reshape([value.shape[i] if n == 0 else int(n) for i, n in enumerate(inputs[1].ravel()[:8])])
+        if node.op == "Shape":
+            return np.array(value.shape, np.int64)
+        if node.op == "Expand":
+            return _expanded(value, [int(n) for n in inputs[1].ravel()[:8]])
+        if node.op == DEQUANTIZE:
+            return dequantized(value, inputs[1], inputs[2] if len(inputs) > 2 else None, node.attributes.get("axis", 1))
+    except (ValueError, IndexError, TypeError, OverflowError) as error:
+        raise WeightsError(f"{node} cannot be done: {error}") from error
+    return value if node.op in SAME_ELEMENTS else None
+
+
+def _expanded(value, shape):
+    if len(shape) == 1 and shape[0] > 1 and value.size == 1:
+        shape = [shape[0]]
+    if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
+        raise ValueError(f"it would have more than {MAX_ELEMENTS} elements")
+    return np.broadcast_to(value, np.broadcast_shapes(value.shape, tuple(shape)))
+
+
+def dequantized(value, scale, zero_point=None, axis=1):
+    """(value - zero point) * scale in float32; scale and zero point single numbers or one an index of `axis`."""
+    if value.dtype.kind not in "iu" or scale.dtype.kind != "f":
+        raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not quantized")
+    along = [1] * value.ndim
+    if scale.size > 1:
+        along[axis] = scale.size
+    zero = 0 if zero_point is None else zero_point.astype(np.int64).reshape(along if zero_point.size > 1 else ())
+    scale = scale.astype(np.float32).reshape(along if scale.size > 1 else ())
+    return (value.astype(np.int64) - zero).astype(np.float32) * scale

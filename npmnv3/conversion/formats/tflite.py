@@ -1,0 +1,210 @@
+"""TensorFlow Lite models as a list of layers with their constants, as `onnx_graph` gives them.
+
+The converter fuses activations into layers, puts the + 3 of a hard sigmoid into the bias before it, and has channels
+last; all of that is undone here, so that a graph of it is matched as any other.
+
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
+"""
+
+import math
+
+import numpy as np
+
+from ...errors import WeightsError
+from .arrays import check_shape, from_bytes, itemsize
+from .flatbuffers import Buffer
+from .onnx_folding import dequantized
+from .record import Checkpoint, Layer
+
+MAGIC = b"TFL3"  # from the fifth byte on
+MAX_BYTES = 512 << 20
+MAX_EXPANSION = 16  # of all constants that are read, against the file
+
+_DTYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 6: "b1", 7: "i2", 9: "i1", 10: "f8"}
+_CONV, _DEPTHWISE, _DENSE, _DEQUANTIZE, _QUANTIZE = 3, 4, 9, 6, 114
+_PADS = (34, 60)  # with zeros, with a number of the model's
+_ARITHMETIC = {0: "Add", 18: "Mul", 41: "Sub", 42: "Div"}
+_PLAIN = {  # operations by number, as ONNX calls them
+    1: "AveragePool",
+    14: "Sigmoid",
+    17: "MaxPool",
+    19: "Relu",
+    21: "Clip",
+    25: "Softmax",
+    40: "ReduceMean",
+    55: "Max",
+    57: "Min",
+    117: "HardSwish",
+}
+_SAME_ELEMENTS = {22, 39, 43, 53, 70, 130, _DEQUANTIZE, _QUANTIZE}  # reshape, transpose, squeeze, cast, ...
+_ABOUT_SHAPES = {2, 36, 45, 65, 77, 83, 94}  # concatenation, gather, slices, shape, pack, fill
+_RELU, _RELU6 = 1, 3  # fused activations
+_SAME = 0  # padding
+GATE = "folded_gate"  # attribute of a layer whose bias had a hard sigmoid's 3 in it
+
+
+def read(reader):
+    if reader.size > MAX_BYTES:
+        raise WeightsError(f"a TensorFlow Lite file of {reader.size} bytes, more than {MAX_BYTES}")
+    try:
+        model = Buffer(reader.take(0, reader.size, "the model")).root()
+        graphs = model.tables(2)
+        if len(graphs) != 1:
+            raise WeightsError(f"{len(graphs)} graphs, expected one")
+        graph = _Graph(model, graphs[0], reader.size)
+    except WeightsError as error:
+        raise WeightsError(f"TensorFlow Lite: {error}") from error
+    if not graph.weights:
+        raise WeightsError("a TensorFlow Lite model in which no layer has weights")
+    notes = ("quantized: its weights are taken as what they stand for, in float32",) if graph.scales else ()
+    about = {"quantization": graph.scales} if graph.scales else {}
+    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers))
+
+
+class _Graph:
+    """The layers of a graph; scales is {name of a quantized tensor: (scale, zero point, axis)}."""
+
+    def __init__(self, model, graph, size):
+        self.tensors, self.buffers, self.left = graph.tables(0), model.tables(4), MAX_EXPANSION * size
+        codes = [max(code.number(3, "i"), code.number(0, "b")) for code in model.tables(1)]
+        self.layers, self.weights, self.scales, self.made = [], {}, {}, {}
+        for operator in graph.tables(3):
+            index = operator.number(0, "I")
+            if index >= len(codes):
+                raise WeightsError(f"an operator of kind {index}, of which there are {len(codes)}: damaged")
+            inputs, outputs = operator.numbers(1, "i"), operator.numbers(2, "i")
+            if outputs:
+                self._add(codes[index], inputs, outputs[0], operator.table(4))
+
+    def _tensor(self, index):
+        if not 0 <= index < len(self.tensors):
+            raise WeightsError(f"the tensor {index}, of which there are {len(self.tensors)}: damaged")
+        return self.tensors[index]
+
+    def name(self, index):
+        return self._tensor(index).text(3) or f"tensor {index}"
+
+    def constant(self, index):
+        """The array of a constant, floats where it is quantized; None if it is computed."""
+        if index in self.made:
+            return self.made[index]
+        if index < 0:
+            return None
+        tensor = self._tensor(index)
+        place = tensor.number(2, "I")
+        if place >= len(self.buffers):
+            raise WeightsError(f"the tensor {self.name(index)[:100]!r} has the buffer {place}, which is not there")
+        data = self.buffers[place].raw(0)
+        if not len(data):
+            return None
+        self.made[index] = self._array(tensor, data, self.name(index))
+        return self.made[index]
+
+    def _array(self, tensor, data, name):
+        dtype, what = _DTYPES.get(tensor.number(1, "b")), f"the tensor {name[:100]!r}"
+        shape = check_shape(tensor.numbers(0, "i"), what)
+        if dtype is None or tensor.table(6) is not None:
+            raise WeightsError(f"{what} has elements of type {tensor.number(1, 'b')}, or is sparse: not read")
+        if len(data) != math.prod(shape) * itemsize(dtype):
+            raise WeightsError(f"{what} is {dtype} {shape}, but {len(data)} bytes are there")
+        self.left -= max(4, itemsize(dtype)) * math.prod(shape)
+        if self.left < 0:
+            raise WeightsError(f"the constants would take more than {MAX_EXPANSION} times the file's size: refused")
+        array = from_bytes(bytes(data), dtype, what).reshape(shape)
+        scale = self._scale(tensor, name)
+        if scale is None or array.dtype.kind not in "iu":
+            return array.astype(np.float32) if array.dtype == np.float16 else array
+        try:
+            return dequantized(array, *scale)
+        except (ValueError, IndexError) as error:
+            raise WeightsError(f"{what} is quantized by what does not fit it: {error}") from error
+
+    def _scale(self, tensor, name):
+        """(scale, zero point, axis) of a quantized tensor, None for others."""
+        told = tensor.table(4)
+        scale = np.array(told.numbers(2, "f") if told else (), np.float32)
+        if not scale.size:
+            return None
+        zero = np.array(told.numbers(3, "q") or (0,), np.int64)
+        self.scales[name] = scale, zero, told.number(6, "i")
+        return self.scales[name]
+
+    def _add(self, code, inputs, output, options):
+        if code in (_CONV, _DEPTHWISE, _DENSE):
+            self._weighted(code, inputs, output, options)
+        elif code in _SAME_ELEMENTS:
+            value = self.constant(inputs[0]) if inputs else None
+            if value is not None:
+                self.made[output] = value
+        elif code in _ARITHMETIC:
+            values = [self.constant(index) for index in inputs]
+            constant = next((value for value in values if value is not None), None)
+            params = {} if constant is None else {"constant": constant}
+            self._append(_ARITHMETIC[code], output, params, {})
+            self._activate(output, options.number(0, "b") if options else 0)
+        elif code in _PADS:
+            pads = self.constant(inputs[1]) if len(inputs) > 1 else None
+            told = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
+            self._append("Pad", output, {}, told)
+        elif code not in _ABOUT_SHAPES:
+            self._append(_PLAIN.get(code, f"operation {code}"), output, {}, {})
+
+    def _append(self, op, output, params, attributes):
+        self.layers.append(Layer(op, self.name(output), params, attributes))
+
+    def _activate(self, output, fused):
+        if fused in (_RELU, _RELU6):
+            self._append("Relu" if fused == _RELU else "Clip", output, {}, {})
+        elif fused:
+            raise WeightsError(f"{self.name(output)[:100]!r} has the activation {fused}, which no network here has")
+
+    def _weighted(self, code, inputs, output, options):
+        """A convolution or a dense layer, its channels first; an activation that is fused becomes a layer."""
+        weight = self.constant(inputs[1]) if len(inputs) > 1 else None
+        if weight is None or weight.ndim != (2 if code == _DENSE else 4) or weight.dtype.kind != "f" or options is None:
+            raise WeightsError(f"{self.name(output)[:100]!r} has weights that are no constants, or no floats")
+        bias = self.constant(inputs[2]) if len(inputs) > 2 else None
+        count = weight.shape[3] if code == _DEPTHWISE else weight.shape[0]
+        if bias is not None and (bias.shape != (count,) or bias.dtype.kind != "f"):
+            raise WeightsError(
+                f"{self.name(output)[:100]!r} has a bias {bias.dtype} {bias.shape}, expected {count} floats"
+            )
+        for index, value in ((inputs[1], weight), (inputs[2] if bias is not None else -1, bias)):
+            if value is not None:
+                self.weights[self.name(index)] = value
+        if code == _DENSE:
+            attributes, fused = {}, options.number(0, "b")
+        else:
+            weight = weight.transpose(3, 0, 1, 2) if code == _DEPTHWISE else weight.transpose(0, 3, 1, 2)
+            attributes, fused = self._spatial(code, inputs[0], weight, options)
+        params = {"weight": weight} if bias is None or not bias.any() else {"weight": weight, "bias": bias}
+        if fused == _RELU6:  # relu6(x + 3), whose 3 went into the bias
+            params["bias"] = (np.zeros(count, np.float32) if bias is None else bias) - np.float32(3)
+            self._append("Gemm" if code == _DENSE else "Conv", output, params, attributes | {GATE: 1})
+            self._append("Add", output, {"constant": np.array(3, np.float32)}, {})
+        else:
+            self._append("Gemm" if code == _DENSE else "Conv", output, params, attributes)
+        self._activate(output, fused)
+
+    def _spatial(self, code, source, weight, options):
+        """(attributes, fused activation) of a convolution."""
+        depthwise = code == _DEPTHWISE
+        fused, *dilation = (options.number(n + depthwise, kind) for n, kind in ((3, "b"), (4, "i"), (5, "i")))
+        multiplier = options.number(3, "i") if depthwise else 1
+        if any(n > 1 for n in dilation) or multiplier > 1:
+            raise WeightsError("a convolution with dilation or a depth multiplier, which no network here has")
+        shape = self._tensor(source).numbers(0, "i")
+        channels = shape[3] if len(shape) == 4 else 0
+        group = len(weight) if depthwise else max(channels // max(weight.shape[1], 1), 1)
+        attributes = {"strides": (options.number(2, "i"), options.number(1, "i")), "group": group}
+        if options.number(0, "b") == _SAME:
+            attributes |= _same(shape[1:3], weight.shape[2:], attributes["strides"])
+        return attributes, fused
+
+
+def _same(sides, kernels, strides):
+    """The padding that makes ceil(side / stride) of each side: in pixels where the input's sides are known."""
+    if len(sides) != 2 or min(sides) < 1 or min(strides) < 1:
+        return {"auto_pad": "SAME_UPPER"}
+    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernels, strides)]
+    return {"pads": (*(total // 2 for total in totals), *(total - total // 2 for total in totals))}

@@ -1,0 +1,83 @@
+"""The classifier in other places than the source's: a sequence in place of the last layer, a layer of somebody's own
+module, one linear layer on the pooled channels."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from ...network.counts import plan_param_shapes
+from ...network.forms import form_in
+from ...network.plan import classifier_part, make_plan
+
+
+class Linear(NamedTuple):
+    """A linear layer in a file: its entries' names, and how many numbers it takes and gives."""
+
+    module: str
+    weight: str
+    bias: str
+    takes: int
+    gives: int
+
+
+def find_classifier(variant, inside, outside):
+    """The form of a network that these entries are of, and what its classifier is called here.
+
+    Parameters
+    ----------
+    variant : Variant, with the names and layout of the naming that is tried
+    inside : {name: array}, of the module that the network is in, under the names within it
+    outside : {name: array}, of the rest of the file
+
+    Returns
+    -------
+    (Variant, {name here: name in the plan}); the names are full ones where they are outside
+    """
+    form = form_in(variant, {name: array.shape for name, array in inside.items()})
+    name = variant.source.param_name
+    if name(classifier_part(form), None, "weight") in inside or not variant.source.head_stored_as:
+        return form, {}
+    head = name("head", None, "weight")
+    if head not in inside:
+        form = replace(form, head=0)
+    trunk = plan_param_shapes(make_plan(form))
+    linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
+    linear = [layer for layer in linear if _may_follow(name, layer, head in inside)] + _linears(variant, outside)
+    fitting = [layer for layer in linear if layer.takes == (form.head or form.last)]
+    if len(fitting) != 1:
+        return form_in(variant, {n: array.shape for n, array in inside.items()}), {}
+    part = classifier_part(form)
+    renames = {fitting[0].weight: name(part, None, "weight"), fitting[0].bias: name(part, None, "bias")}
+    return form, {here: there for here, there in renames.items() if here}
+
+
+def _may_follow(name, layer, has_head):
+    """Whether nothing unknown lies between the hidden layer and this one: not where both are in one sequence of others."""
+    own, sequence = (
+        name("classifier", None, "weight").rpartition(".")[0],
+        name("head", None, "weight").partition(".")[0],
+    )
+    if not has_head or not own.startswith(f"{sequence}."):
+        return True
+    return layer.module.startswith(f"{own}.") or not layer.module.startswith(f"{sequence}.")
+
+
+def _linears(variant, arrays):
+    """The linear layers among entries: weights of two axes, or of 1x1 convolutions."""
+    found = []
+    for name, array in arrays.items():
+        module, slash, last = name.rpartition("/" if "/" in name else ".")
+        role = last.partition(":")[0]
+        shape = array.shape
+        if role not in ("weight", "kernel") or len(shape) not in (2, 4):
+            continue
+        if len(shape) == 4:
+            one, shape = (shape[:2], shape[2:]) if variant.source.layout == "keras" else (shape[2:], shape[:2])
+            if one != (1, 1):
+                continue
+        torch = variant.source.layout == "torch" or (variant.source.layout == "paddle" and len(array.shape) == 4)
+        gives, takes = shape if torch else shape[::-1]
+        bias = name.replace(role, "bias") if role == last else f"{module}{slash}bias{last[len(role) :]}"
+        bias = f"{module}{slash}bias{last[len(role) :]}" if bias not in arrays else bias
+        has_bias = bias in arrays and arrays[bias].shape == (gives,)
+        found.append(Linear(module, name, bias if has_bias else "", takes, gives))
+    return found

@@ -1,0 +1,70 @@
+"""Weights that a file keeps in parts: torch's pruning (weight times mask) and weight norm (a length, a direction)."""
+
+import numpy as np
+
+from ...dumps.containers import Entry
+
+# Endings of the two parts' names, what takes their place, and how the weight is made of them.
+_PARTS = (("_orig", "_mask", "{}", "product"), ("_g", "_v", "{}", "norm"))
+_PARAMETRIZED = (".parametrizations.weight.original0", ".parametrizations.weight.original1", "{}.weight", "norm")
+
+
+def compose(arrays):
+    """Put weights together.
+
+    Parameters
+    ----------
+    arrays : {name: array or Entry}
+
+    Returns
+    -------
+    ({name: array or Entry}, notes)
+    """
+    made, parts, told = {}, set(), {"product": [], "norm": []}
+    for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
+        for name in arrays:
+            stem = name.removesuffix(first)
+            other = stem + second
+            if stem == name or other not in arrays or len(arrays[other].shape) < 2:
+                continue
+            if how == "product" and arrays[name].shape != arrays[other].shape:
+                continue
+            made[name] = whole.format(stem), _composed(how, arrays[name], arrays[other])
+            parts |= {name, other}
+            told[how].append(whole.format(stem))
+    if not made:
+        return arrays, ()
+    composed = {}
+    for name, array in arrays.items():
+        if name in made:
+            composed[made[name][0]] = made[name][1]
+        elif name not in parts:
+            composed[name] = array
+    sentences = {"product": "pruned, weight times mask", "norm": "weight norm, length times direction"}
+    return composed, tuple(f"{sentences[how]}: {', '.join(names[:6])}" for how, names in told.items() if names)
+
+
+def _composed(how, first, second):
+    whole = first if how == "product" else second
+
+    def read():
+        a, b = read_any(first), read_any(second)
+        if how == "product":
+            return a * b.astype(a.dtype)
+        length = np.sqrt(np.sum(np.square(b, dtype=np.float64), axis=tuple(range(1, b.ndim)), keepdims=True))
+        with np.errstate(all="ignore"):  # what is not finite is named when the arrays are checked
+            return (b * (a.reshape(length.shape) / length)).astype(b.dtype)
+
+    return Entry(whole.shape, whole.dtype, read)
+
+
+def read_any(value):
+    """The array of an array or an `Entry`."""
+    return value.read() if isinstance(value, Entry) else value
+
+
+def as_stored(array, ours, param):
+    """An array that is stored as the parameter `ours` as the source stores `param`; itself where that is the same."""
+    if (ours.shape, ours.axes) == (param.shape, param.axes):
+        return array
+    return Entry(param.shape, array.dtype, lambda: param.from_canonical(ours.to_canonical(read_any(array))))

@@ -1,0 +1,57 @@
+"""Entries beside the network: which of them are other modules' own affairs, and which would change the function."""
+
+import re
+
+# Parts of names of what stands beside a network while it is trained.
+_BESIDE = set(
+    "criterion criterions criteria loss losses lossfn metric metrics acc accuracy auroc f1 f1score precision recall "
+    "confmat confusion normalize normalizer normalization preprocess preprocessing optimizer optimizers optim scheduler "
+    "ema teacher swa queue centers center temperature augment augmentation augmentations total".split()
+)
+_NUMBERS = {
+    "mean",
+    "std",
+    "pixel_mean",
+    "pixel_std",
+    "img_mean",
+    "img_std",
+    "class_weights",
+    "class_weight",
+    "pos_weight",
+}
+_PROFILER = ("total_ops", "total_params")  # buffers that a profiler leaves in every module
+_SECONDARY = {"ema", "teacher", "swa", "averaged", "momentum", "shadow", "target", "k", "key", "old"}
+_OF_NORMS = ("running_mean", "running_var", "_mean", "_variance", "moving_mean", "moving_variance")
+
+
+def is_beside(name, shape, *, outside):
+    """Whether an entry may be left out.
+
+    Parameters
+    ----------
+    name : str
+    shape : tuple
+    outside : bool, it stands outside of the module that the network is in
+    """
+    module, _, last = name.replace("/", ".").rpartition(".")
+    if last in _PROFILER or last.startswith("num_batches_tracked"):
+        return True
+    if not _BESIDE.isdisjoint(_words(module)):
+        return True
+    if last.startswith("ema_") or module.startswith("ema_"):  # mmcv's averages, beside what they are of
+        return True
+    if last in _OF_NORMS:
+        return False
+    if last in _NUMBERS and (not module or outside or not _BESIDE.isdisjoint(_words(module))):
+        return True
+    return outside and len(shape) <= 1 and last not in ("weight", "bias", "gamma", "beta", "kernel")
+
+
+def is_secondary(prefix):
+    """Whether a prefix is that of an average or a teacher, of which the network itself stands beside."""
+    return not _SECONDARY.isdisjoint(_words(prefix))
+
+
+def _words(text):
+    """`teacher_model.net2` -> teacher, model, net2, lossFn -> lossfn"""
+    return {word.lower() for word in re.split(r"[._/]", text) if word}

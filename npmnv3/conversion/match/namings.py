@@ -1,0 +1,142 @@
+"""What other repositories call the parameters of the same networks.
+
+A naming is a source's rules with other names and, for paddle's, another layout: the plan is the same, so its parameters
+are too, one by one. Each was compared with the repository's own network, built and run. Networks that look alike and
+are none of ours stand below, by what their names show.
+"""
+
+import functools
+from dataclasses import dataclass, replace
+
+from ...network.plan import make_plan
+from ...network.variants.naming import PADDLE_NORM, TORCH_NORM, DottedNames
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names of a variant's parameters.
+
+    title : str, of whose names they are; "" for the source's own
+    variant : Variant, with the names and the layout of that naming
+    """
+
+    title: str
+    variant: object
+
+    def params(self, num_classes, folded):
+        """Pairs (parameter as here named and stored, as the source does), in the plan's order."""
+        return _pairs(self.variant, num_classes, folded)
+
+
+@functools.lru_cache(maxsize=64)
+def _pairs(variant, num_classes, folded):
+    plan = make_plan(variant, num_classes, folded=folded)
+    return tuple(param for step in plan for param in step.params)
+
+
+def _mmpretrain(part, unit):
+    if unit is None:
+        return {
+            "stem": ("backbone.layer0.conv", "backbone.layer0.bn"),
+            "head": ("head.layers.0.fc", ""),
+            "classifier": ("head.layers.1.fc", ""),
+        }.get(part, ("head.fc", ""))
+    module = f"backbone.layer{unit.index + 1}."
+    if part == "last":
+        return module + "conv", module + "bn"
+    if part.startswith("se."):
+        return module + {"se.squeeze": "se.conv1.conv", "se.excite": "se.conv2.conv"}[part], ""
+    module += {"expand": "expand_conv", "depthwise": "depthwise_conv", "project": "linear_conv"}[part]
+    return module + ".conv", module + ".bn"
+
+
+def _paddle_vision(part, unit):
+    if unit is None:
+        heads = {"stem": ("conv.0", "conv.1"), "head": ("classifier.0", ""), "classifier": ("classifier.3", "")}
+        return heads.get(part, ("classifier", ""))
+    if part == "last":
+        return "lastconv.0", "lastconv.1"
+    module = f"blocks.{unit.index}."
+    if part.startswith("se."):
+        return module + {"se.squeeze": "mid_se.fc1", "se.excite": "mid_se.fc2"}[part], ""
+    module += {"expand": "expand_conv", "depthwise": "bottleneck_conv", "project": "linear_conv"}[part]
+    return module + ".0", module + ".1"
+
+
+def _paddleocr(part, unit):
+    if unit is None:
+        return {"stem": ("backbone.conv1.conv", "backbone.conv1.bn")}.get(part, ("head.fc", ""))
+    if part == "last":
+        return "backbone.conv2.conv", "backbone.conv2.bn"
+    module = f"backbone.blocks.{unit.index}."
+    if part.startswith("se."):
+        return module + {"se.squeeze": "mid_se.conv1", "se.excite": "mid_se.conv2"}[part], ""
+    module += {"expand": "expand_conv", "depthwise": "bottleneck_conv", "project": "linear_conv"}[part]
+    return module + ".conv", module + ".bn"
+
+
+# (title, names of the variants, place, names of a norm's entries, layout, counters)
+_OTHERS = (
+    (
+        "mmpretrain",
+        (
+            "torchvision/mobilenet_v3_small",
+            "torchvision/mobilenet_v3_large",
+            "timm/mobilenetv3_small_050",
+            "timm/mobilenetv3_small_075",
+        ),
+        _mmpretrain,
+        TORCH_NORM,
+        "torch",
+    ),
+    (
+        "paddle.vision",
+        ("torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large"),
+        _paddle_vision,
+        PADDLE_NORM,
+        "paddle",
+    ),
+    ("PaddleOCR", ("ppocr/text_direction",), _paddleocr, PADDLE_NORM, "paddle"),
+    ("PaddleOCR2Pytorch", ("ppocr/text_direction",), _paddleocr, TORCH_NORM, "torch"),
+)
+
+
+@functools.lru_cache(maxsize=None)
+def namings_of(variant):
+    """The namings that a variant's parameters may have, the source's own first."""
+    found = [Naming("", variant)]
+    for title, names, place, norm, layout in _OTHERS:
+        if variant.full_name in names:
+            changes = {"has_count": norm is TORCH_NORM, "layout": layout}
+            if title == "mmpretrain":  # whose head is made of linear layers
+                changes["head_stored_as"] = "linear"
+            source = replace(variant.source, param_name=DottedNames(place, norm), **changes)
+            found.append(Naming(title, replace(variant, source=source)))
+    return tuple(found)
+
+
+# Networks of the same paper that compute otherwise: (the repository, names that must be there, what is different).
+_NOT_OURS = (
+    (
+        "kuan-wang/pytorch-mobilenet-v3",
+        ("features.1.conv.0.weight", "features.4.se.fc.0.weight"),
+        "its squeeze-and-excitation follows the projection and ends in a plain sigmoid",
+    ),
+    (
+        "d-li14/mobilenetv3.pytorch",
+        ("features.1.conv.0.weight", "conv.0.weight", "classifier.0.weight"),
+        "its squeeze-and-excitation stands before the activation in blocks with an expand convolution alone, or its "
+        "strides are others, as the version has it",
+    ),
+)
+
+
+def not_ours(names):
+    """A sentence on whose network it is instead, "" where that is not known."""
+    names = set(names)
+    for title, marks, difference in _NOT_OURS:
+        stem = next((name for name in names if name.endswith(marks[0])), "")
+        prefix = stem.removesuffix(marks[0])
+        if stem and all(prefix + mark in names for mark in marks):
+            return f"this is {title}'s network by its names, which is none of npmnv3's: {difference}"
+    return ""

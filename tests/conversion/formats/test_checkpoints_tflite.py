@@ -1,0 +1,181 @@
+"""TensorFlow Lite models: a whole network written by hand as the converter writes it, and damaged ones."""
+
+import random
+
+import numpy as np
+import pytest
+from flatbuffer_files import Graph, Numbers, encode
+from states import random_state
+
+import npmnv3
+from npmnv3.conversion import convert, identify_file
+from npmnv3.conversion.formats import read_checkpoint
+from npmnv3.errors import WeightsError
+from npmnv3.network.folding import canonical_arrays, fold_norms
+
+CONV, DEPTHWISE, DENSE, MEAN, MUL, ADD, HARD_SWISH, DEQUANTIZE = 3, 4, 9, 40, 18, 0, 117, 6
+NONE, RELU, RELU6 = 0, 1, 3
+SAME = 0
+
+
+def write(model, weights="f4"):
+    """A model as TensorFlow Lite has it: activations fused, the gate's 3 in its layer's bias, channels last."""
+    stored, plan = model.plan_for(), model.plan_for(folded=True)
+    arrays = fold_norms(stored, plan, canonical_arrays(stored, model.params, np.float64))
+    graph, at, after = Graph(), {}, {step.inputs[0]: step for step in plan}
+    shape = (1, *model.variant.side, 3)
+    at["input"] = graph.tensor("input", shape)
+    for step in plan:
+        if step.name in at:  # fused into the layer before
+            continue
+        x = [at[name] for name in step.inputs]
+        shape = (1, *step.shape[1:], step.shape[0]) if len(step.shape) == 3 else (1, 1, 1, step.shape[0])
+        if step.param("weight"):
+            at[step.name] = _layer(graph, step, after.get(step.name), arrays, x, shape, at, weights)
+        elif step.op == "hard_swish":
+            at[step.name] = graph.operator(HARD_SWISH, x, shape)
+        elif step.op == "hard_sigmoid":
+            sixth = graph.constant("sixth", np.array(1 / 6, np.float32))
+            at[step.name] = graph.operator(MUL, [*x, sixth], shape, {0: ("b", NONE)})
+        elif step.op == "global_avg_pool":
+            axes = graph.constant("axes", np.array([1, 2], np.int32))
+            at[step.name] = graph.operator(MEAN, [*x, axes], shape, {0: ("b", 1)})
+        elif step.op == "identity":
+            at[step.name] = x[0]
+        else:
+            at[step.name] = graph.operator({"mul": MUL, "add": ADD}[step.op], x, shape, {0: ("b", NONE)})
+    return graph.bytes()
+
+
+def _layer(graph, step, following, arrays, x, shape, at, weights):
+    weight = arrays[step.param("weight").name].astype(np.float32)
+    bias = arrays[step.param("bias").name].astype(np.float32)
+    fused = NONE
+    if following and following.op == "relu":
+        fused = RELU
+    if following and following.op == "hard_sigmoid":
+        fused, bias = RELU6, bias + np.float32(3)
+    depthwise = step.op == "depthwise_conv2d"
+    if depthwise:
+        weight = weight.transpose(1, 2, 0)[None]
+    else:
+        weight = weight.reshape(*weight.shape, *(1,) * (4 - weight.ndim)).transpose(0, 2, 3, 1)
+    name = f"{step.name};weight"
+    if weights == "i1":
+        scale = np.abs(weight).max() / 127
+        w = graph.constant(name, np.rint(weight / scale).astype(np.int8), scale=[scale])
+    elif weights == "f2":
+        w = graph.constant(name, weight.astype(np.float16))
+        w = graph.operator(DEQUANTIZE, [w], weight.shape)
+    else:
+        w = graph.constant(name, weight)
+    height, width = step.stride
+    options = {0: ("b", SAME), 1: ("i", width), 2: ("i", height), 3 + depthwise: ("b", fused)}
+    if depthwise:
+        options[3] = ("i", 1)
+    out = graph.operator(
+        DEPTHWISE if depthwise else CONV, [*x, w, graph.constant("b", bias)], shape, options, step.name
+    )
+    if fused == RELU:
+        at[following.name] = out
+    return out
+
+
+@pytest.fixture(scope="module")
+def keras():
+    return npmnv3.load(
+        "keras/MobileNetV3Small", random_state("keras/MobileNetV3Small", 3), engine="numpy", dtype="float64"
+    )
+
+
+@pytest.mark.parametrize("weights, worst", [("f4", 1e-4), ("f2", 1e-2), ("i1", 0.2)])
+def test_a_network(weights, worst, keras, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(write(keras, weights))
+    done = convert(tmp_path / "a.tflite", tmp_path / "a.npz")
+    assert (done.model, done.num_classes, done.folded) == ("keras/MobileNetV3Small", 3, True)
+    assert any("quantized" in note for note in done.notes) == (weights == "i1")
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224))
+    found, expected = npmnv3.load(done.path, engine="numpy", dtype="float64")(x), keras(x)
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert error < worst, error
+
+
+def test_of_two_names_for_one_function_it_is_kerass(tmp_path):
+    name = "timm/tf_mobilenetv3_small_100"
+    (tmp_path / "a.tflite").write_bytes(write(npmnv3.load(name, random_state(name, 3), engine="numpy")))
+    _, found = identify_file(tmp_path / "a.tflite")
+    assert found.fits and found.model == "keras/MobileNetV3Small"
+
+
+def small(**changes):
+    graph = Graph()
+    x = graph.tensor("x", (1, 8, 8, 3))
+    weight = changes.get("weight", np.ones((4, 3, 3, 3), np.float32))
+    w = graph.constant("w", weight, **changes.get("how", {}))
+    b = graph.constant("b", changes.get("bias", np.ones(4, np.float32)))
+    options = changes.get("options", {0: ("b", SAME), 1: ("i", 2), 2: ("i", 2), 3: ("b", NONE)})
+    graph.operator(CONV, changes.get("inputs", [x, w, b]), (1, 4, 4, 4), options, "y")
+    return graph.bytes()
+
+
+def test_layers_as_they_are():
+    found = read_checkpoint(small())
+    (layer,) = found.layers
+    assert layer.op == "Conv" and layer.params["weight"].shape == (4, 3, 3, 3)
+    assert layer.attributes == {"strides": (2, 2), "group": 1, "pads": (0, 0, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"bias": np.ones(5, np.float32)}, r"a bias float32 \(5,\), expected \(4,\)|expected 4 floats"),
+        ({"weight": np.ones((4, 3), np.float32)}, "weights that are no constants"),
+        ({"inputs": [0, 9, 1]}, "the tensor 9, of which there are"),
+        ({"inputs": [0]}, "weights that are no constants"),
+        ({"options": {3: ("b", 7), 0: ("b", 1)}}, "the activation 7"),
+        ({"options": {4: ("i", 2), 5: ("i", 2)}}, "dilation"),
+        (
+            {"weight": np.ones((4, 3, 3, 3), np.int8), "how": {"scale": [1.0, 2.0, 3.0]}},
+            "quantized by what does not fit",
+        ),
+    ],
+)
+def test_what_is_refused(changes, message):
+    with pytest.raises(WeightsError, match=message):
+        read_checkpoint(small(**changes))
+
+
+def test_graphs_without_weights_or_several():
+    for root, message in (({2: []}, "0 graphs"), ({2: [{}]}, "no layer has weights"), ({2: [{}, {}]}, "2 graphs")):
+        with pytest.raises(WeightsError, match=message):
+            read_checkpoint(encode(root))
+
+
+def test_one_buffer_for_all_does_not_multiply():
+    graph = Graph()
+    x, w = graph.tensor("x", (1, 8, 8, 3)), graph.constant("w", np.ones((64, 3, 3, 64), np.float32))
+    for _ in range(200):
+        graph.tensors.append(dict(graph.tensors[w]))
+        graph.operator(CONV, [x, len(graph.tensors) - 1], (1, 8, 8, 64), {0: ("b", SAME), 1: ("i", 1), 2: ("i", 1)})
+    with pytest.raises(WeightsError, match="more than 16 times the file's size"):
+        read_checkpoint(graph.bytes())
+
+
+def test_damage_is_our_error():
+    good, rng, errors = small(), random.Random(0), 0
+    for _ in range(2000):
+        data = bytearray(good)
+        for _ in range(rng.randrange(1, 4)):
+            data[rng.randrange(8, len(data))] = rng.randrange(256)
+        try:
+            read_checkpoint(bytes(data[: rng.randrange(8, len(data) + 1)] if rng.random() < 0.3 else data))
+        except WeightsError:
+            errors += 1
+    assert errors > 400
+
+
+def test_numbers_beyond_the_data():
+    data = bytearray(encode({3: Numbers("B", 1, 2)}))
+    data[0:4] = (1 << 31).to_bytes(4, "little")
+    with pytest.raises(WeightsError, match="damaged or cut off"):
+        read_checkpoint(bytes(data))
