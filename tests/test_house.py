@@ -20,7 +20,7 @@ LAYERS = (
     ("model",),
     ("export",),
     ("verification", "testing", "evaluation", "freezing"),
-    ("cli", "__main__", "__init__"),
+    ("cli", "__main__", "__init__", "pyinstaller"),
 )
 # fmt: on
 HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}

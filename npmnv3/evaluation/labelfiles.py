@@ -1,6 +1,7 @@
 """Files that say which class a picture is of: a table, the ILSVRC2012 devkit's ground truth, a list of class folders."""
 
 import csv
+import importlib.resources
 import io
 import os
 import posixpath
@@ -76,8 +77,8 @@ def ilsvrc2012_synsets():
 
     Source: ILSVRC2012_devkit_t12, data/meta.mat, the 1000 leaves
     """
-    path = os.path.join(os.path.dirname(__file__), "ilsvrc2012_ids.csv")
-    with open(path, encoding="ascii", newline="") as file:
+    table = importlib.resources.files(__package__) / "ilsvrc2012_ids.csv"
+    with table.open(encoding="ascii", newline="") as file:
         return tuple(row["synset"] for row in csv.DictReader(file))
 
 

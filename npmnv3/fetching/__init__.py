@@ -15,7 +15,7 @@ from ..conversion import convert_state
 from ..conversion.formats import read_checkpoint
 from ..dumps.dumps import write_dump
 from ..dumps.registry import find_published, shipped_dump
-from ..errors import MissingWeightsError, UsageError, WeightsError, require
+from ..errors import MissingWeightsError, UsageError, WeightsError, WriteError, require
 from ..network.variants import get_variant
 from ..progress import progress_bar
 from .cache import cache_folder, file_hash, find_dump, make_cache_folder, read_record, record_path, write_record
@@ -84,7 +84,7 @@ def fetch(name, *, base_url=None, cache=None, progress=None):
             hashes = _check(entry, url, folder, file)
             return _keep(entry, url, folder, file, hashes)
     except OSError as error:
-        raise WeightsError(f"the cache folder {folder} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"the cache folder {folder} cannot be written: {error.strerror or error}") from error
 
 
 def _url(entry, base_url):

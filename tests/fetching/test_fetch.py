@@ -16,7 +16,14 @@ from random_networks import random_params
 import npmnv3
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.dumps.registry import REGISTRY
-from npmnv3.errors import MissingExtraError, MissingWeightsError, UnknownModelError, UsageError, WeightsError
+from npmnv3.errors import (
+    MissingExtraError,
+    MissingWeightsError,
+    UnknownModelError,
+    UsageError,
+    WeightsError,
+    WriteError,
+)
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
@@ -370,7 +377,7 @@ def test_wrong_use(server, cache, tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="base URL is .*, expected http"):
             fetch(NO_HASH, base_url=url)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cache folder .* cannot be made.*--cache or NPMNV3_CACHE"):
+    with pytest.raises(WriteError, match="cache folder .* cannot be made.*--cache or NPMNV3_CACHE"):
         fetch(NO_HASH, base_url=server.url, cache=tmp_path / "file" / "cache")
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(MissingExtraError, match=r"npmnv3\[fetch\]"):
