@@ -118,11 +118,10 @@ def read_label_file(path):
 
 
 def _devkit(path, lines):
-    ids = tuple(map(int, lines))
-    wrong = next((number for number, value in enumerate(ids, 1) if not 1 <= value <= 1000), None)
+    wrong = next((number for number, line in enumerate(lines, 1) if len(line) > 9 or not 1 <= int(line) <= 1000), None)
     if wrong:
-        raise UsageError(f"{path}: line {wrong} is {lines[wrong - 1]}, expected an ILSVRC2012_ID, 1 to 1000")
-    return DevkitTruth(path, ids)
+        raise UsageError(f"{path}: line {wrong} is {lines[wrong - 1][:50]}, expected an ILSVRC2012_ID, 1 to 1000")
+    return DevkitTruth(path, tuple(map(int, lines)))
 
 
 def _read_table(path, text):
@@ -148,6 +147,8 @@ def _table(path, entries):
     """{file: label} of (number of a line, (file, label))."""
     labels = {}
     for number, (file, label) in entries:
+        if "\0" in file:
+            raise UsageError(f"{path}: line {number} has a null character, which no file's name can have")
         file = posixpath.normpath(file)  # ./a.jpg is a.jpg, and cats/ is cats
         if labels.setdefault(file, label) != label:
             raise UsageError(f"{path}: line {number}: {file} is {label!r} here and {labels[file]!r} above")

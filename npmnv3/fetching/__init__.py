@@ -53,7 +53,7 @@ def fetch(name, *, base_url=None, cache=None, progress=None):
     base_url : str, http or https: fetch base_url/FILE instead, from a mirror; default the environment variable
         NPMNV3_BASE_URL, else the publisher
     cache : folder; default the environment variable NPMNV3_CACHE, else the user's cache folder
-    progress : bool, show a bar; default whether standard error is a terminal
+    progress : bool, show a bar; default whether standard error is a terminal, and without one a line every 10 seconds
 
     Returns
     -------
@@ -102,7 +102,7 @@ def _download(entry, url, folder, workplace, progress):
 
     try:
         with (
-            progress_bar(title=entry.file, unit="B", shown=progress, unit_scale=True) as tell,
+            progress_bar(title=entry.file, unit="B", shown=progress, lines=True, unit_scale=True) as tell,
             _quiet(pooch.get_logger()),
         ):
             downloader = Downloader(folder, lambda done, total: tell(done, total=total))
