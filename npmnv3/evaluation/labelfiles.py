@@ -127,20 +127,21 @@ def _devkit(path, lines):
 def _read_table(path, text):
     """{file: label} of a CSV."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    columns = [name for name in LABEL_COLUMNS if name in (reader.fieldnames or ())]
-    if "file" not in (reader.fieldnames or ()) or not columns:
-        raise UsageError(f"{path}: the columns are {', '.join(reader.fieldnames or ())}; expected file and label")
-
-    def entries():
-        for row in reader:
-            if not row["file"] or None in row:
-                raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
-            yield reader.line_num, (row["file"], next((row[name] for name in columns if row[name]), ""))
-
     try:
-        return _table(path, entries())
+        names = reader.fieldnames or ()
+        columns = [name for name in LABEL_COLUMNS if name in names]
+        if "file" not in names or not columns:
+            raise UsageError(f"{path}: the columns are {', '.join(names)}; expected file and label")
+        return _table(path, _table_rows(path, reader, columns))
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _table_rows(path, reader, columns):
+    for row in reader:
+        if not row["file"] or None in row:
+            raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
+        yield reader.line_num, (row["file"], next((row[name] for name in columns if row[name]), ""))
 
 
 def _table(path, entries):
