@@ -1,13 +1,16 @@
-"""Progress bars: tqdm's on a terminal; nothing in a pipe, or where there is no tqdm."""
+"""Progress bars: tqdm's on a terminal; in a pipe nothing, or a line now and then."""
 
 import contextlib
 import os
 import shutil
 import sys
+import time
+
+SECONDS = 10.0  # between the lines where there is no terminal
 
 
 @contextlib.contextmanager
-def progress_bar(total=None, *, title=None, unit="picture", shown=None, **options):
+def progress_bar(total=None, *, title=None, unit="picture", shown=None, lines=False, **options):
     """A bar for work that is told of as it comes.
 
     Parameters
@@ -16,6 +19,7 @@ def progress_bar(total=None, *, title=None, unit="picture", shown=None, **option
     title : str or None, what stands before the bar
     unit : str, what is counted
     shown : bool; default whether standard error is a terminal
+    lines : bool, where that is none, say how far it is in a line every 10 seconds
     options : further ones of tqdm
 
     Yields
@@ -23,7 +27,11 @@ def progress_bar(total=None, *, title=None, unit="picture", shown=None, **option
     callable (done, text="", total=None): how much is done by now, what to say beside it, how much there is to do. What
     is done at the first call, if anything, was done before, and does not count for the rate.
     """
-    bar = _make(total, title, unit, sys.stderr.isatty() if shown is None else shown, options)
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    bar = _make(total, title, unit, terminal if shown is None else shown, options)
+    if bar is None and lines and shown is None and not terminal:
+        yield _Lines(title, unit)
+        return
     if bar is None:
         yield lambda done, text="", total=None: None
         return
@@ -41,6 +49,20 @@ def progress_bar(total=None, *, title=None, unit="picture", shown=None, **option
             bar.update(done - bar.n)
 
         yield tell
+
+
+class _Lines:
+    """A line on standard error every few seconds."""
+
+    def __init__(self, title, unit):
+        self.title, self.unit, self.said = title, unit, time.monotonic()
+
+    def __call__(self, done, text="", total=None):
+        now = time.monotonic()
+        if now - self.said >= SECONDS:
+            self.said = now
+            of = f" of {total:,}" if total else ""
+            print(f"{self.title}: {done:,}{of} {self.unit} {text}".rstrip(), file=sys.stderr, flush=True)
 
 
 def _make(total, title, unit, shown, options):

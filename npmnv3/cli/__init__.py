@@ -1,15 +1,17 @@
 """The command line. A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 
-Exit codes: 0 all well; 1 some input failed, the others are done; 2 the command cannot be done as it was given.
+Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written; 2 the command cannot be
+done as it was given.
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
 
 from .. import __version__
-from ..errors import Npmnv3Error
+from ..errors import Npmnv3Error, WriteError
 
 # fmt: off
 COMMANDS = (
@@ -22,6 +24,28 @@ COMMANDS = (
 
 def main(argv=None):
     """Run `npmnv3 ARGV...` and return the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    command = f"npmnv3 {words[0]}" if words and words[0] in COMMANDS else "npmnv3"
+    try:
+        try:
+            return _run(words)
+        except WriteError as error:
+            print(f"{command}: {error}", file=sys.stderr)
+            return 1
+        except Npmnv3Error as error:
+            print(f"{command}: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:  # what reads and writes files has errors of its own: this is a printed line
+        return _failed_output(command, error)
+
+
+def _run(words):
     parser = argparse.ArgumentParser(
         prog="npmnv3", description="MobileNetV3 of five sources, and Keras's, in plain NumPy."
     )
@@ -30,20 +54,19 @@ def main(argv=None):
     modules = {name: importlib.import_module(f".{name}_command", __name__) for name in COMMANDS}
     for name, module in modules.items():
         module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
-    args = parser.parse_args(argv)
+    args = parser.parse_args(words)
     _print_any_name()
-    try:
-        return modules[args.command].run(args)
-    except Npmnv3Error as error:
-        print(f"npmnv3 {args.command}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep Python from complaining when it closes the stream.
+    return modules[args.command].run(args)
+
+
+def _failed_output(command, error):
+    """Say in one line that standard output, or a file that is named, cannot be written or read; exit code 1."""
+    with contextlib.suppress(OSError, ValueError):
+        # What is left in the buffer would fail once more when Python closes the stream, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    with contextlib.suppress(OSError):  # standard error may be as full
+        print(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+    return 1
 
 
 def _print_any_name():

@@ -35,9 +35,16 @@ def run(args):
     model = load(args.model, args.weights, engine="numpy")
     pictures = list(picture_files(args.pictures or ()))
     inputs = [preprocess(_sound(*picture), model) for picture in pictures] or list(standard_inputs(model))
-    freeze(model, args.output, args.dtype, names=args.labels)
-    cost = accuracy_cost(model, args.output, inputs)
-    print(f"{args.output}: {os.path.getsize(args.output):,} bytes, {model.variant.full_name}, weights in {args.dtype}")
+    found = []  # measured before the file is there: an interrupt leaves nothing
+    freeze(
+        model,
+        args.output,
+        args.dtype,
+        names=args.labels,
+        check=lambda path: found.extend([accuracy_cost(model, path, inputs), os.path.getsize(path)]),
+    )
+    cost, size = found
+    print(f"{args.output}: {size:,} bytes, {model.variant.full_name}, weights in {args.dtype}")
     which = "pictures" if pictures else "made-up pictures (--pictures takes real ones)"
     print(f"beside the model in float32, on {cost.pictures} {which}:")
     print(f"  first answers the same {cost.same_first} of {cost.pictures}")

@@ -76,7 +76,7 @@ def _read_map(path):
         return None
     try:
         mapping = json.loads(pathlib.Path(path).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(step, (str, type(None))) for step in mapping.values()):
         raise UsageError(f'{path}: expected a JSON object {{"port\'s tensor": "step" or null, ...}}')

@@ -31,6 +31,8 @@ NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes,
 
 _CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
 
+_NUMBERS = itertools.count()
+
 # What zipfile and NumPy raise on damaged bytes.
 _DAMAGE = (
     OSError,
@@ -214,7 +216,8 @@ def _little(array):
 def _write_hdf5(path, arrays, attributes):
     """Made in memory, and written by our own hand: the HDF5 library does not survive a full disk."""
     h5py = require("h5py", "", "writing an HDF5 dump (an .npz one does without)")
-    with h5py.File("memory", "w", track_order=True, driver="core", backing_store=False) as file:
+    name = f"in memory {next(_NUMBERS)}"  # the library opens no two files of one name
+    with h5py.File(name, "w", track_order=True, driver="core", backing_store=False) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
         for name, array in arrays:

@@ -6,13 +6,17 @@ other programs, written by
     python -m npmnv3.registry > weights/registry.csv
 """
 
+import atexit
+import contextlib
 import csv
 import difflib
 import fnmatch
+import functools
 import io
 import json
 import pathlib
 from dataclasses import asdict, dataclass
+from importlib import resources
 
 from ..errors import UnknownModelError
 from ..network.spec import Preprocess
@@ -155,9 +159,24 @@ def find_published(name):
 
 def shipped_dump(entry):
     """The path of the dump that came with npmnv3, or None."""
-    package = pathlib.Path(__file__).parent.parent
-    places = (package / "weights", package.parent / "weights")  # installed, or in a clone
-    return next((path for place in places if (path := place / entry.dump_name).is_file()), None)
+    package = resources.files("npmnv3")
+    for place in (package / "weights", _beside(package) / "weights"):  # installed, or in a clone
+        if (found := place / entry.dump_name).is_file():
+            return found if isinstance(found, pathlib.Path) else _unpacked(found)
+    return None
+
+
+def _beside(package):
+    """The folder that the package is in; of one in a zip, which has no such view of itself, the package itself."""
+    return package.parent if isinstance(package, pathlib.Path) else package
+
+
+@functools.lru_cache(maxsize=None)
+def _unpacked(found):
+    """A file of a package in a zip as one on the disk, until the process ends."""
+    keep = contextlib.ExitStack()
+    atexit.register(keep.close)
+    return keep.enter_context(resources.as_file(found))
 
 
 def table():

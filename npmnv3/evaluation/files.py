@@ -58,5 +58,5 @@ def read_picture(root, picture):
         with open(path, "rb") as file:
             file.seek(offset)
             return file.read(size)
-    except OSError as error:
-        raise PictureError(f"cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a null character
+        raise PictureError(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -1,6 +1,7 @@
 """Files that say which class a picture is of: a table, the ILSVRC2012 devkit's ground truth, a list of class folders."""
 
 import csv
+import importlib.resources
 import io
 import json
 import os
@@ -125,8 +126,8 @@ def ilsvrc2012_synsets():
 
     Source: ILSVRC2012_devkit_t12, data/meta.mat, the 1000 leaves
     """
-    path = os.path.join(os.path.dirname(__file__), "ilsvrc2012_ids.csv")
-    with open(path, encoding="ascii", newline="") as file:
+    table = importlib.resources.files(__package__) / "ilsvrc2012_ids.csv"
+    with table.open(encoding="ascii", newline="") as file:
         return tuple(row["synset"] for row in csv.DictReader(file))
 
 
@@ -243,39 +244,40 @@ def label_in(row):
 
 
 def _devkit(path, lines):
-    ids = tuple(map(int, lines))
-    wrong = next((number for number, value in enumerate(ids, 1) if not 1 <= value <= 1000), None)
+    wrong = next((number for number, line in enumerate(lines, 1) if len(line) > 9 or not 1 <= int(line) <= 1000), None)
     if wrong:
-        raise UsageError(f"{path}: line {wrong} is {lines[wrong - 1]}, expected an ILSVRC2012_ID, 1 to 1000")
-    return DevkitTruth(path, ids)
+        raise UsageError(f"{path}: line {wrong} is {lines[wrong - 1][:50]}, expected an ILSVRC2012_ID, 1 to 1000")
+    return DevkitTruth(path, tuple(map(int, lines)))
 
 
 def _read_table(path, text, separator):
     """{file: label} of a table with a header."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True)
-    header = {name.strip().lower(): name for name in reader.fieldnames or () if name}
-    files = [header[name] for name in FILE_COLUMNS if name in header]
-    columns = [header[name] for name in LABEL_COLUMNS if name in header and header[name] not in files[:1]]
-    if not files or not columns:
-        raise UsageError(f"{path}: the columns are {', '.join(reader.fieldnames or ())}; expected file and label")
-
-    def entries():
-        for row in reader:
-            if not row[files[0]] or None in row:
-                raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
-            label = next((row[name] for name in columns if row[name]), "")
-            yield reader.line_num, (row[files[0]].strip(), label.strip())
-
     try:
-        return _table(path, entries())
+        header = {name.strip().lower(): name for name in reader.fieldnames or () if name}
+        files = [header[name] for name in FILE_COLUMNS if name in header]
+        columns = [header[name] for name in LABEL_COLUMNS if name in header and header[name] not in files[:1]]
+        if not files or not columns:
+            raise UsageError(f"{path}: the columns are {', '.join(reader.fieldnames or ())}; expected file and label")
+        return _table(path, _table_rows(path, reader, files[0], columns))
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: {error}") from error
+
+
+def _table_rows(path, reader, file, columns):
+    for row in reader:
+        if not row[file] or None in row:
+            raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
+        label = next((row[name] for name in columns if row[name]), "")
+        yield reader.line_num, (row[file].strip(), label.strip())
 
 
 def _table(path, entries):
     """{file: label} of (number of a line, (file, label))."""
     labels = {}
     for number, (file, label) in entries:
+        if "\0" in file:
+            raise UsageError(f"{path}: line {number} has a null character, which no file's name can have")
         file = posixpath.normpath(file)  # ./a.jpg is a.jpg, and cats/ is cats
         if labels.setdefault(file, label) != label:
             raise UsageError(f"{path}: line {number}: {file} is {label!r} here and {labels[file]!r} above")

@@ -8,7 +8,8 @@ import csv
 import os
 from typing import NamedTuple
 
-from ..errors import UsageError
+from ..dumps.writing import writing
+from ..errors import UsageError, WriteError
 
 
 class Row(NamedTuple):
@@ -60,12 +61,21 @@ class Writer:
         self._path, self._file = path, None
         if path is None:
             return
+        with writing(path):
+            self._file = open(path, "wb" if fresh else "ab", buffering=0)
+            begun = self._file.seekable() and self._file.tell() > 0
+        if not begun:
+            self._begin()
+
+    def _begin(self):
+        """Write the header; where there is no room even for that, there is no file."""
         try:
-            self._file = open(path, "wb" if fresh else "ab")
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written: {error.strerror or error}") from error
-        if self._file.tell() == 0:
             self.write(HEADER)
+        except BaseException:
+            self._file.close()
+            if os.path.isfile(self._path):
+                os.remove(self._path)
+            raise
 
     def __enter__(self):
         return self
@@ -79,12 +89,12 @@ class Writer:
         if self._file is None:
             return
         try:
-            self._file.write(data)
-            self._file.flush()
-        except OSError as error:
-            raise UsageError(
-                f"{self._path}: cannot be written: {error.strerror or error}; --resume goes on from it"
-            ) from error
+            with writing(self._path):
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except WriteError as error:
+            raise WriteError(f"{error}; --resume goes on from it") from error
 
 
 def resume(path, pictures, jobs, on_row):

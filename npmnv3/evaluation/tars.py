@@ -5,9 +5,10 @@ import json
 import os
 import tarfile
 
-from ..errors import UsageError
+from ..dumps.reader import Reader
+from ..errors import UsageError, WeightsError
 from ..pictures.decode import is_picture
-from .files import Picture, counted, parent, some
+from .files import Picture, counted, parent, shown, some
 from .labelfiles import DevkitTruth, label_in
 
 STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
@@ -66,8 +67,10 @@ def _list_shard(root, shard, truth):
     where = os.path.relpath(os.path.abspath(shard), root).replace(os.sep, "/")
     found, labels, others = [], {extension: {} for extension in STATING}, []
     try:
-        with tarfile.open(shard, "r:") as tar:
+        # The reader gives no more bytes than there are, whatever a header claims that `tarfile` then asks for.
+        with Reader(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             while (member := tar.next()) is not None:
+                _check_place(shard, member, file.size)
                 tar.members.clear()  # it would keep a record of every member
                 name = member.name.removeprefix("./")
                 key, extension = _split(name)
@@ -77,10 +80,13 @@ def _list_shard(root, shard, truth):
                     labels[extension][key] = _label(extension, tar.extractfile(member).read())
                 elif not member.isdir():
                     others.append(name)
-    except (tarfile.TarError, EOFError) as error:
+    except WeightsError as error:  # the reader's: it cannot be opened
+        raise UsageError(str(error)) from error
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, LookupError) as error:
+        # `tarfile` lets through what seeking to an absurd place, or making sense of a damaged header, raises.
+        if isinstance(error, UsageError):
+            raise
         raise UsageError(f"{shard}: not a plain tar, or damaged ({error}); shards must not be compressed") from error
-    except OSError as error:
-        raise UsageError(f"{shard}: cannot be read: {error.strerror or error}") from error
 
     def label_of(name):
         if truth and not isinstance(truth, DevkitTruth):  # which goes by the order of all shards
@@ -89,6 +95,19 @@ def _list_shard(root, shard, truth):
         return next((of[key] for of in labels.values() if of.get(key)), None) or parent(name)
 
     return [Picture(f"{where}/{name}", label_of(name), place) for name, place in found], others
+
+
+def _check_place(shard, member, size):
+    """Refuse a member that lies anywhere but in one piece in the archive."""
+    if member.issparse():
+        raise UsageError(
+            f"{shard}: damaged, or made otherwise than shards are: {shown(member.name[:100])} is a sparse file"
+        )
+    if member.size < 0 or member.offset_data + (member.size if member.isfile() else 0) > size:
+        raise UsageError(
+            f"{shard}: damaged: {shown(member.name[:100])} claims {member.size:,} bytes from {member.offset_data:,}, but the "
+            f"archive has {size:,}"
+        )
 
 
 def _split(name):

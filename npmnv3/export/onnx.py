@@ -52,7 +52,9 @@ def export_onnx(model, path, *, side=None, folded=None, dynamic_batch=False, sof
     UsageError
         Norms to be kept where the weights have none, or an input too small.
     WeightsError
-        The file cannot be written, or a weight is beyond float32's range.
+        A weight is beyond float32's range.
+    WriteError
+        The file cannot be written.
     MissingExtraError
         Without the package onnx.
     """

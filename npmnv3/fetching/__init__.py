@@ -15,7 +15,7 @@ from ..conversion import convert_state
 from ..conversion.formats import read_checkpoint
 from ..dumps.dumps import write_dump
 from ..dumps.registry import find_published, shipped_dump
-from ..errors import MissingWeightsError, UsageError, WeightsError, require
+from ..errors import MissingWeightsError, UsageError, WeightsError, WriteError, require
 from ..network.variants import get_variant
 from ..progress import progress_bar
 from .cache import cache_folder, file_hash, find_dump, make_cache_folder, read_record, record_path, write_record
@@ -53,7 +53,7 @@ def fetch(name, *, base_url=None, cache=None, progress=None):
     base_url : str, http or https: fetch base_url/FILE instead, from a mirror; default the environment variable
         NPMNV3_BASE_URL, else the publisher
     cache : folder; default the environment variable NPMNV3_CACHE, else the user's cache folder
-    progress : bool, show a bar; default whether standard error is a terminal
+    progress : bool, show a bar; default whether standard error is a terminal, and without one a line every 10 seconds
 
     Returns
     -------
@@ -84,7 +84,7 @@ def fetch(name, *, base_url=None, cache=None, progress=None):
             hashes = _check(entry, url, folder, file)
             return _keep(entry, url, folder, file, hashes)
     except OSError as error:
-        raise WeightsError(f"the cache folder {folder} cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"the cache folder {folder} cannot be written: {error.strerror or error}") from error
 
 
 def _url(entry, base_url):
@@ -102,7 +102,7 @@ def _download(entry, url, folder, workplace, progress):
 
     try:
         with (
-            progress_bar(title=entry.file, unit="B", shown=progress, unit_scale=True) as tell,
+            progress_bar(title=entry.file, unit="B", shown=progress, lines=True, unit_scale=True) as tell,
             _quiet(pooch.get_logger()),
         ):
             downloader = Downloader(folder, lambda done, total: tell(done, total=total))

@@ -16,7 +16,7 @@ import pathlib
 import re
 
 from ..dumps.writing import write_text
-from ..errors import UsageError, WeightsError, require
+from ..errors import WeightsError, WriteError, require
 
 
 def cache_folder(cache=None):
@@ -35,7 +35,7 @@ def make_cache_folder(cache=None):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
+        raise WriteError(
             f"the cache folder {folder} cannot be made: {error.strerror or error}; "
             "name another with --cache or NPMNV3_CACHE"
         ) from error

@@ -7,6 +7,7 @@ import re
 import ssl
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from .. import __version__
@@ -16,6 +17,9 @@ TIMEOUT = 30.0  # seconds without a byte
 PAUSES = (0.5, 1.0, 2.0, 4.0)  # seconds before each further try, as long as no new byte comes
 MAX_SIZE = 1 << 28  # bytes: no published file of these networks is near it
 CHUNK = 1 << 16  # bytes
+DEADLINE = 120.0  # seconds that any download may take,
+SLOWEST = 16_384  # bytes a second: and one more for so many of them, be it as lively as it may
+SPAN = 30.0  # seconds after which the speed over such a span is looked at: slower is as good as a broken connection
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # what a server answers that may answer otherwise a moment later
 
 
@@ -31,11 +35,23 @@ class Downloader:
     ----------
     parts : folder of the .part files
     tell : callable (bytes so far, bytes in all or None), called as they come
-    timeout, pauses : seconds, see `TIMEOUT` and `PAUSES`
+    timeout, pauses, deadline, span : seconds, see `TIMEOUT`, `PAUSES`, `DEADLINE` and `SPAN`
+    slowest : bytes a second, see `SLOWEST`
     """
 
-    def __init__(self, parts, tell=lambda done, total: None, *, timeout=TIMEOUT, pauses=PAUSES):
+    def __init__(
+        self,
+        parts,
+        tell=lambda done, total: None,
+        *,
+        timeout=TIMEOUT,
+        pauses=PAUSES,
+        deadline=DEADLINE,
+        slowest=SLOWEST,
+        span=SPAN,
+    ):
         self.parts, self.tell, self.timeout, self.pauses = os.fspath(parts), tell, timeout, pauses
+        self.deadline, self.slowest, self.span = deadline, slowest, span
 
     def __call__(self, url, output_file, pooch):
         """Download `url` to the path `output_file`.
@@ -43,7 +59,7 @@ class Downloader:
         Raises
         ------
         MissingWeightsError
-            The server cannot be reached, does not have the file, or breaks off again and again.
+            The server cannot be reached, does not have the file, breaks off again and again, or is too slow.
         WeightsError
             The file is larger than any checkpoint.
         """
@@ -78,6 +94,7 @@ class _Transfer:
     def __init__(self, url, path, settings):
         self.url, self.path, self.settings = url, path, settings
         self.done, self.total, self.version, self.answered = 0, None, "", False
+        self.begun = time.monotonic()
         self._opener = _opener()
 
     def go_on(self):
@@ -159,15 +176,34 @@ class _Transfer:
         with open(self.path, "r+b") as out:
             out.seek(self.done)
             out.truncate()
+            pace = time.monotonic(), self.done
             while chunk := self._read(response):
-                self.done += len(chunk)
-                self._check_size(self.done)
+                self._check_size(self.done + len(chunk))
                 out.write(chunk)
+                self.done += len(chunk)
                 self.settings.tell(self.done, self.total)
+                pace = self._check_pace(*pace)
         if self.total is not None and self.done != self.total:
             message = f"the connection ended after {self.done} of {self.total} bytes"
             self.done = self.done if self.done < self.total else 0
             raise _BrokenError(message)
+
+    def _check_pace(self, since, had):
+        """Give up on a server that sends just enough to be waited for; (time, bytes) that the speed is measured from."""
+        settings, now = self.settings, time.monotonic()
+        deadline = settings.deadline + (self.total or self.done) / settings.slowest
+        if now - self.begun > deadline and self.done != self.total:
+            raise MissingWeightsError(
+                f"{self.url} cannot be fetched: {self.done:,} of {self.total or 'unknown'} bytes in {deadline:.0f} s, which is "
+                "as long as is waited for a file of this size"
+            )
+        if now - since < settings.span:
+            return since, had
+        if self.done - had < settings.slowest * (now - since) and self.done != self.total:
+            raise _BrokenError(
+                f"{(self.done - had) / (now - since):,.0f} bytes a second, less than {settings.slowest:,}"
+            )
+        return now, self.done
 
     def _read(self, response):
         try:
@@ -185,4 +221,20 @@ def _opener():
     """An opener that trusts the system's certificates and certifi's: some Pythons come without the first."""
     context = ssl.create_default_context()
     context.load_verify_locations(require("certifi", "fetch", "fetching over https").where())
-    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), _HttpAlone())
+
+
+class _HttpAlone(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https only, and none from https to http."""
+
+    def redirect_request(self, request, file, code, message, headers, url):
+        found, before = (
+            urllib.parse.urlsplit(url).scheme.lower(),
+            urllib.parse.urlsplit(request.full_url).scheme.lower(),
+        )
+        if found not in ("http", "https") or (before == "https" and found == "http"):
+            raise MissingWeightsError(
+                f"{request.full_url} cannot be fetched: it leads to {url[:200]}; only http and https are followed, and none "
+                "from https to http"
+            )
+        return super().redirect_request(request, file, code, message, headers, url)

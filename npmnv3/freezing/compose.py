@@ -5,7 +5,7 @@ from dataclasses import fields
 from .. import __version__
 from ..network.steps import INPUT
 from ..pictures.recipes import size_rule
-from .excerpt import excerpt
+from .excerpt import NUMPY, excerpt
 
 WIDTH = 120  # characters of a line
 RUNTIME = f"{__package__}.runtime"
@@ -16,6 +16,17 @@ RESIZE = {
 }
 UNPACK = {"float32": 'unpack_float("<f4", {})', "float16": 'unpack_float("<f2", {})', "int8-weights": "unpack_int8({})"}
 IMPORT = {"pyz": "with the file classifier.pyz on sys.path", "py": "with the folder of classifier.py on sys.path"}
+CHECK = """\
+NEEDED: "Python 3.9 or later and NumPy 1.22 or later"  # a Python 2 stops here, and shows this line
+try:
+    import numpy as np
+
+    if sys.version_info < (3, 9) or tuple(map(int, np.__version__.split(".")[:2])) < (1, 22):
+        raise ImportError("NumPy " + np.__version__)
+except ImportError as error:
+    found = "this is Python %d.%d: %s" % (*sys.version_info[:2], error)
+    message = "this needs Python 3.9 or later and NumPy 1.22 or later; " + found
+    raise (SystemExit if __name__ == "__main__" else ImportError)(message) from None"""
 #: Where the weights are: beside the module in its archive, or in the module itself.
 FROM_ARCHIVE = '__loader__.get_data(os.path.join(os.path.dirname(__file__), "weights.bin"))'
 FROM_MODULE = 'base64.b85decode(WEIGHTS.replace("\\n", ""))'
@@ -48,8 +59,14 @@ def module_source(plan, recipe, labels, dtype, about, weights=None):
     text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
     end = "\n\n".join([_labels(plan, labels), *text, unpack, 'if __name__ == "__main__":\n    sys.exit(main())'])
     imports, sections = excerpt("\n".join([*own, end, "classify"]), RUNTIME)
-    head = "\n\n".join([_docstring(plan, dtype, about, "pyz" if weights is None else "py"), imports])
+    head = "\n\n".join([_docstring(plan, dtype, about, "pyz" if weights is None else "py"), _checked(imports)])
     return "\n\n".join([head, "\n\n\n".join([*own, *sections, end])]) + "\n"
+
+
+def _checked(imports):
+    """The import statements, NumPy's in a piece of code that says what is needed where that is not there."""
+    lines = [line for line in imports.split("\n") if line != NUMPY]
+    return "\n".join([*lines, *[""] * bool(lines[-1]), CHECK])
 
 
 def _docstring(plan, dtype, about, suffix):

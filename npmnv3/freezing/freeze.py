@@ -12,18 +12,24 @@ from ..errors import UsageError, WeightsError
 from .compose import layer_shapes, module_source
 
 STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
+#: What any Python can read, to say what is missing.
 MAIN = '''"""`python THIS_FILE picture.png` and runpy.run_path; to import, put this file on sys.path: `import classifier`."""
 
 import sys
 
-from classifier import classify, logits, main
+if sys.version_info < (3, 9):
+    sys.exit("this needs Python 3.9 or later and NumPy 1.22 or later; this is Python %d.%d" % sys.version_info[:2])
+try:
+    from classifier import classify, logits, main
+except ImportError as error:
+    sys.exit(str(error))
 
 if __name__ == "__main__":
     sys.exit(main())
 '''
 
 
-def freeze(model, path, dtype="float16", *, names=False):
+def freeze(model, path, dtype="float16", *, names=False, check=None):
     """Write a model as one file that classifies pictures with NumPy alone.
 
     Parameters
@@ -33,10 +39,11 @@ def freeze(model, path, dtype="float16", *, names=False):
     dtype : "float16", "float32" or "int8-weights" (a scale for each output channel), how the weights are stored;
         computed is in float32
     names : bool, put the names of a label set such as ImageNet's in; names that the dump itself has are always in
+    check : callable (path of the file while it is not there yet); what it raises keeps the file from coming to be
 
     Raises
     ------
-    UsageError, WeightsError
+    UsageError, WeightsError, WriteError
     """
     path = os.fspath(path)
     if dtype not in STORED:
@@ -55,6 +62,8 @@ def freeze(model, path, dtype="float16", *, names=False):
         else:
             source = module_source(plan, model.preprocess, labels, dtype, _about(model))
             _write_archive(temporary, {"__main__.py": MAIN, "classifier.py": source, "weights.bin": weights})
+        if check is not None:
+            check(temporary)
 
 
 def folded_layers(model):

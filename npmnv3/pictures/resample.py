@@ -66,7 +66,7 @@ def _two_taps(old, new):
     fraction = place - low
     low = low.astype(np.intp)
     weights = [np.rint(part * OPENCV_ONE).astype(np.int32) for part in (1 - fraction, fraction)]
-    return np.clip(low, 0, old - 1), np.clip(low + 1, 0, old - 1), *weights
+    return (np.clip(low, 0, old - 1), np.clip(low + 1, 0, old - 1), *weights)  # Pythons before 3.8 read it, too
 
 
 def _bilinear(x):

@@ -53,7 +53,7 @@ class Trial:
     def believed(self):
         if self.gain < max(EXPLAINS, RISES * len(self.touched)):
             return False
-        return float(np.median([self.errors[name] for name in self.touched])) < GOOD
+        return bool(self.touched) and float(np.median([self.errors[name] for name in self.touched])) < GOOD
 
 
 class Explainer:

@@ -109,10 +109,10 @@ def _from_raw(folder, path):
     """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
     try:
         listed = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error
     listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed
-    if isinstance(listed, list) and all(isinstance(row, dict) and "name" in row for row in listed):
+    if isinstance(listed, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in listed):
         listed = {row["name"]: row for row in listed}
     if not isinstance(listed, dict) or not all(isinstance(row, dict) for row in listed.values()):
         raise UsageError(f'{path}: expected {{"NAME": {{"shape": [...], "dtype": "float32"}}, ...}}')
@@ -121,8 +121,16 @@ def _from_raw(folder, path):
         arrays[name] = _load_raw(folder, path, name, row)
         for companion in COMPANIONS:
             if companion[1:] in row:
-                arrays[name + companion] = np.asarray(row[companion[1:]])
+                arrays[name + companion] = _listed(path, name + companion, row[companion[1:]])
     return _tensors(str(folder), arrays)
+
+
+def _listed(path, name, value):
+    """A number, or a list of them, as an array."""
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"{path}: {name} is {str(value)[:100]}, expected a number or a list of them") from error
 
 
 def _load_raw(folder, path, name, row):
@@ -131,12 +139,15 @@ def _load_raw(folder, path, name, row):
         raise UsageError(f"{path}: {name} has the dtype {dtype!r}, expected one of {', '.join(DTYPES)}")
     if not isinstance(shape, list) or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
         raise UsageError(f"{path}: {name} has the shape {shape!r}, expected a list of whole numbers from 1")
-    file = folder / row.get("file", f"{name}.bin")
+    file = row.get("file", f"{name}.bin")
+    if not isinstance(file, str) or "\0" in file or len(file) > 1000:
+        raise UsageError(f"{path}: {name} names the file {str(file)[:100]!r}, which is no file's name")
+    file = folder / file
     if folder.resolve() not in file.resolve().parents:
         raise UsageError(f"{path}: {name} names the file {file}, which lies outside the folder")
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     _check_size(path, expected)
-    if not file.is_file():
+    if not os.path.isfile(file):  # also where the system refuses the name
         raise UsageError(f"{path}: {name} names {file.name}, which is not there")
     if file.stat().st_size != expected:
         raise UsageError(f"{file}: has {file.stat().st_size} bytes, expected {expected} for {dtype} {tuple(shape)}")
@@ -145,9 +156,7 @@ def _load_raw(folder, path, name, row):
 
 def _check_size(path, size):
     if size > MAX_BYTES:
-        raise UsageError(
-            f"{path}: {size / 1e9:.1f} GB of tensors, more than {MAX_BYTES / 1e9:.1f}; give fewer pictures or tensors"
-        )
+        raise UsageError(f"{path}: {size:,} bytes of tensors, more than {MAX_BYTES:,}; give fewer pictures or tensors")
 
 
 def _tensors(where, arrays):
@@ -184,6 +193,10 @@ def _array(where, name, value):
 
 def _dequantized(where, name, array, scale, zero):
     """(scale * (array - zero), scale), per tensor or along the one axis whose length fits."""
+    if not scale.size or not zero.size:
+        raise UsageError(
+            f"{where}: {name} has {scale.size} scales and {zero.size} zero points, expected one of each or more"
+        )
     if scale.size == 1:
         return (np.float32(scale.reshape(())) * (array.astype(np.float32) - np.float32(zero.reshape(-1)[0]))), float(
             scale.reshape(())

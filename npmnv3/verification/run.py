@@ -62,10 +62,11 @@ def verify(
         raise UsageError(f"factor is {factor!r}, expected a number from 1")
     model = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
     given = pick_input(model, input, None if runs(port) else port)
-    tensors = load_port(port, given.x)
-    if given.x is None:
-        given = given.from_port(tensors)
-    with one_thread():
+    # A port may hold anything, also NaN and numbers whose squares overflow: what comes of them is measured, not warned of.
+    with one_thread(), np.errstate(all="ignore"):
+        tensors = load_port(port, given.x)
+        if given.x is None:
+            given = given.from_port(tensors)
         bench = _Bench(model, given, tensors, map)
         return judge(bench, _name(port), precision, float(factor), explain)
 

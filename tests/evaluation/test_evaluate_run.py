@@ -11,7 +11,7 @@ from evaluation_material import CLASSES, MODEL, class_folders, picture, write_ne
 from PIL import Image
 
 import npmnv3
-from npmnv3.errors import PictureError, UsageError, WeightsError
+from npmnv3.errors import PictureError, UsageError, WeightsError, WriteError
 from npmnv3.evaluation import Network, agree, evaluate, open_dataset, work
 from npmnv3.evaluation.results import HEADER, Row
 
@@ -144,7 +144,7 @@ def test_another_jobs_csv_is_refused_and_left_as_it_is(network, folder, whole, t
 
 
 def test_a_csv_that_cannot_be_written_is_told(network, folder, tmp_path):
-    with pytest.raises(UsageError, match="nowhere.o.csv: cannot be written"):
+    with pytest.raises(WriteError, match="nowhere.o.csv: cannot be written"):
         evaluate([network], open_dataset(folder), csv=tmp_path / "nowhere" / "o.csv")
 
 

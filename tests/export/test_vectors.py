@@ -10,7 +10,7 @@ import pytest
 
 import npmnv3
 from npmnv3.cli import vectors_command
-from npmnv3.errors import UsageError
+from npmnv3.errors import UsageError, WriteError
 from npmnv3.export.vectors import make_kit, write_kit
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
@@ -109,6 +109,6 @@ def test_bad_requests_are_refused(model, tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="not an empty folder"):
         write_kit(kit, tmp_path / "full", "bin")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         write_kit(kit, tmp_path / "gone" / "kit", "bin")
     assert [p.name for p in tmp_path.iterdir()] == ["full"]

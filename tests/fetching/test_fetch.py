@@ -4,6 +4,8 @@ import functools
 import hashlib
 import os
 import threading
+import time
+import urllib.request
 from dataclasses import replace
 
 import checkpoint_files
@@ -16,7 +18,14 @@ from random_networks import random_params
 import npmnv3
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.dumps.registry import REGISTRY
-from npmnv3.errors import MissingExtraError, MissingWeightsError, UnknownModelError, UsageError, WeightsError
+from npmnv3.errors import (
+    MissingExtraError,
+    MissingWeightsError,
+    UnknownModelError,
+    UsageError,
+    WeightsError,
+    WriteError,
+)
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
@@ -370,7 +379,7 @@ def test_wrong_use(server, cache, tmp_path, monkeypatch):
         with pytest.raises(UsageError, match="base URL is .*, expected http"):
             fetch(NO_HASH, base_url=url)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cache folder .* cannot be made.*--cache or NPMNV3_CACHE"):
+    with pytest.raises(WriteError, match="cache folder .* cannot be made.*--cache or NPMNV3_CACHE"):
         fetch(NO_HASH, base_url=server.url, cache=tmp_path / "file" / "cache")
     monkeypatch.setitem(__import__("sys").modules, "pooch", None)
     with pytest.raises(MissingExtraError, match=r"npmnv3\[fetch\]"):
@@ -439,3 +448,68 @@ def test_command(server, tmp_path, capsys, monkeypatch):
 def test_a_bar_on_a_terminal(server, cache, capsys):
     fetch(NO_HASH, base_url=server.url, progress=True)
     assert "best_model_wts-67.52.pth: 100%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x", "FTP://127.0.0.1:1/x"])
+def test_only_http_is_followed(target, server, cache):
+    server.redirects = {f"/{REGISTRY[NO_HASH].file}": target}
+    refuse(server, NO_HASH, cache, "cannot be fetched: (it leads to ftp|it leads to FTP|the server answers 302)")
+    assert len(server.log) == 1
+
+
+def test_from_https_to_http_is_not_followed():
+    request = urllib.request.Request("https://example.org/a")
+    with pytest.raises(MissingWeightsError, match="it leads to http://example.org/b; only http and https"):
+        download._HttpAlone().redirect_request(request, None, 302, "Found", {}, "http://example.org/b")
+
+
+def impatient(monkeypatch, **settings):
+    monkeypatch.setattr(
+        fetching, "Downloader", functools.partial(download.Downloader, pauses=PAUSES, timeout=TIMEOUT, **settings)
+    )
+
+
+def test_a_deadline_that_grows_with_the_size(server, cache, monkeypatch):
+    """A server that is never silent for long, and never done."""
+    server.pause = 0.05  # for each 64 KB
+    impatient(monkeypatch, deadline=0.0, slowest=100_000_000)
+    with pytest.raises(
+        MissingWeightsError, match="bytes in 0 s, which is as long as is waited for a file of this size"
+    ):
+        fetch(NO_HASH, base_url=server.url)
+    impatient(monkeypatch, deadline=0.0, slowest=10_000)
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+
+
+def test_too_slow_is_as_good_as_broken(server, cache, monkeypatch):
+    """Another connection may be quicker, and goes on where this one was."""
+    path = f"/{REGISTRY[NO_HASH].file}"
+    server.files[path] = checkpoint(NO_HASH)[1]
+    impatient(monkeypatch, slowest=1_000_000, span=0.05, deadline=600.0)
+    server.pause, log = 0.2, server.log
+
+    def quicker():
+        while len(log) < 2:
+            time.sleep(0.01)
+        server.pause = 0.0
+
+    helper = threading.Thread(target=quicker)
+    helper.start()
+    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
+    helper.join()
+    assert len(log) >= 2 and log[1][1].startswith("bytes=")
+
+
+def test_lines_of_progress_where_there_is_no_terminal(server, cache, monkeypatch, capsys):
+    monkeypatch.setattr("npmnv3.progress.SECONDS", 0.0)
+    fetch(NO_HASH, base_url=server.url)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{REGISTRY[NO_HASH].file}: ")]
+    size = len(checkpoint(NO_HASH)[1])
+    assert len(lines) > 3 and lines[-1].endswith(f": {size:,} of {size:,} B")
+
+
+def test_an_empty_variable_names_no_cache(monkeypatch):
+    monkeypatch.setenv("NPMNV3_CACHE", "")
+    named = fetching.cache_folder()
+    monkeypatch.delenv("NPMNV3_CACHE")
+    assert fetching.cache_folder() == named == fetching.cache_folder("") and named.is_absolute()

@@ -1,6 +1,8 @@
 """Frozen classifiers: one file, beside the model that it was made from."""
 
+import ast
 import json
+import pathlib
 import subprocess
 import sys
 import zipfile
@@ -256,3 +258,38 @@ def test_standard_inputs_are_pictures():
         len(inputs) == 16 and {x.shape for x in inputs} == {(3, 48, 192)} and len({x.tobytes() for x in inputs}) == 16
     )
     assert all(np.array_equal(a, b) for a, b in zip(inputs, standard_inputs("ppocr")))
+
+
+NEEDS = "this needs Python 3.9 or later and NumPy 1.22 or later; this is Python "
+OLD = sorted(pathlib.Path.home().glob(".pyenv/versions/*/bin/python")) + [pathlib.Path(sys.executable)]
+
+
+@pytest.mark.parametrize("python", OLD, ids=lambda path: path.parent.parent.name)
+def test_a_python_without_what_it_needs_is_told_so_in_one_line(python, frozen):
+    """Any other Python that is here, old or new, none of which has NumPy when it looks nowhere but in its own library."""
+    path, _ = frozen
+    done = subprocess.run([python, "-S", path, "x.png"], capture_output=True, text=True, env={})
+    version = subprocess.run(
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True
+    ).stdout.strip()
+    assert done.returncode == 1 and not done.stdout
+    if (
+        version == "2.7" and path.suffix == ".py"
+    ):  # of a single module it reads only up to the first line it cannot read
+        assert 'NEEDED: "Python 3.9 or later and NumPy 1.22 or later"' in done.stderr
+    else:
+        assert done.stderr.startswith(NEEDS + version) and done.stderr.count("\n") == 1
+
+
+def test_every_frozen_source_can_be_read_by_old_pythons(tmp_path):
+    for name in npmnv3.list_models():
+        freeze(random_model(name, 3), tmp_path / "classifier.pyz")
+        source = zipfile.ZipFile(tmp_path / "classifier.pyz").read("classifier.py").decode()
+        tree = ast.parse(source, feature_version=(3, 6))
+        starred = [
+            node for node in ast.walk(tree) if isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple)
+        ]
+        for node in starred:  # which `feature_version` does not know to be new
+            line = source.splitlines()[node.lineno - 1].strip()
+            bare = any(isinstance(part, ast.Starred) for part in node.value.elts) and not line.startswith("return (")
+            assert not bare, f"{name}: {line}"

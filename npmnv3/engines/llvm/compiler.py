@@ -161,6 +161,12 @@ def _kernel_modules():
 
 
 def _source(module):
+    """A module's source; the package's version where it is installed without."""
     import pkgutil
 
-    return pkgutil.get_data(__package__, module.replace(".", "/") + ".py") or b""
+    from ... import __version__
+
+    try:
+        return pkgutil.get_data(__package__, module.replace(".", "/") + ".py") or __version__.encode()
+    except OSError:
+        return __version__.encode()

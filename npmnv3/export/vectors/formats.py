@@ -1,15 +1,14 @@
 """The forms in which test vectors are written: .npy, raw .bin, C with a checker, and hexadecimal for $readmemh."""
 
+import importlib.resources
+import io
 import math
-import pathlib
 import re
-import shutil
 from dataclasses import dataclass
 
 import numpy as np
 
 INLINE = 500_000  # numbers in all that C headers hold; above that the checker reads .bin files
-CHECKER = pathlib.Path(__file__).with_name("check.c")
 _C_TYPES = {"float32": ("float", "F32"), "float16": ("uint16_t", "F16"), "int8": ("int8_t", "I8")}
 
 
@@ -48,7 +47,9 @@ class Format:
 
 def _write_npy(kit, folder):
     for key, vector in kit.vectors.items():
-        np.save(folder / f"{_file_name(key)}.npy", _little(vector.array), allow_pickle=False)
+        stream = io.BytesIO()  # NumPy itself does not say why a file cannot be written
+        np.save(stream, _little(vector.array), allow_pickle=False)
+        (folder / f"{_file_name(key)}.npy").write_bytes(stream.getvalue())
 
 
 def _write_bin(kit, folder):
@@ -89,7 +90,8 @@ def _write_c(kit, folder):
     lines += [_c_step(step, index, kit.tolerances[step.name]) for step in kit.steps]
     lines += ["};", "", "#endif"]
     (folder / "vectors.h").write_text("\n".join(lines) + "\n", "ascii")
-    shutil.copyfile(CHECKER, folder / "check.c")
+    checker = importlib.resources.files(__package__) / "check.c"
+    (folder / "check.c").write_bytes(checker.read_bytes())
 
 
 def _c_array(key, vector):

@@ -2,14 +2,12 @@
 
 import fnmatch
 import json
-import os
 import pathlib
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ...dumps.writing import replacing_folder
 from ...errors import UsageError
 from ...network.steps import INPUT
 from ...network.walk import apply
@@ -210,17 +208,7 @@ def write_kit(kit, folder, format):
     folder = pathlib.Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: is there already and not an empty folder; give a new one")
-    try:
-        temporary = tempfile.mkdtemp(prefix=".npmnv3-", dir=folder.absolute().parent)
-    except OSError as error:
-        raise UsageError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    try:
+    with replacing_folder(folder) as temporary:
         place = pathlib.Path(temporary)
         pick_format(format, kit.vectors.values()).write(kit, place)
         (place / "manifest.json").write_text(json.dumps(kit.manifest(format), indent=1) + "\n", "utf-8")
-        os.chmod(temporary, 0o755)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

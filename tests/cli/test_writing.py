@@ -1,0 +1,224 @@
+"""Every command that writes, where it cannot: one line that names the file and the reason, exit code 1, nothing left behind."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import goldens
+import numpy as np
+import pytest
+from command_line import run
+
+import npmnv3
+
+EXAMPLES = goldens.ROOT / "weights" / "examples"
+PICTURE = str(EXAMPLES / "hello_upright.png")
+MODEL = "ppocr/text_direction"
+MEGABYTE = 1 << 20
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's ways of failing")
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory):
+    """A dump, a port, and labels."""
+    folder = tmp_path_factory.mktemp("material")
+    model = npmnv3.load(MODEL, engine="numpy")
+    x = npmnv3.preprocess(PICTURE, model)[None]
+    npmnv3.write_dump(folder / "dump.npz", model._params, model=MODEL, labels=["0", "180"])
+    np.savez(folder / "port.npz", input=x, logits=model(x))
+    labels = [f"{path.name},{180 if 'down' in path.name else 0}" for path in sorted(EXAMPLES.glob("*.png"))]
+    (folder / "labels.csv").write_text("\n".join(["file,label", *labels]) + "\n")
+    return folder
+
+
+#: name -> (words of the command, of which OUT is the file; the suffix of that)
+WRITERS = {
+    "convert to HDF5": ("convert MATERIAL/dump.npz -o OUT --dtype float64", ".h5"),
+    "convert to npz": ("convert MATERIAL/dump.npz -o OUT", ".npz"),
+    "export": (f"export {MODEL} -o OUT", ".onnx"),
+    "freeze": (f"freeze {MODEL} -o OUT --pictures {PICTURE}", ".pyz"),
+    "freeze as a module": (f"freeze {MODEL} -o OUT --pictures {PICTURE}", ".py"),
+    "trace to HDF5": (f"trace {MODEL} --input {PICTURE} -o OUT", ".h5"),
+    "trace to npz": (f"trace {MODEL} --input {PICTURE} -o OUT", ".npz"),
+    "vectors as npy": (f"vectors {MODEL} -o OUT --format npy", ""),
+    "vectors as bin": (f"vectors {MODEL} -o OUT --format bin", ""),
+    "vectors as hex": (f"vectors {MODEL} -o OUT --format hex", ""),
+    "vectors as C": (f"vectors {MODEL} -o OUT --format c", ""),
+    "verify's page": (f"verify {MODEL} MATERIAL/port.npz --no-explain --html OUT", ".html"),
+    "verify's JUnit": (f"verify {MODEL} MATERIAL/port.npz --no-explain --junit OUT", ".xml"),
+    "verify's map": (f"verify {MODEL} MATERIAL/port.npz --no-explain --write-map OUT", ".json"),
+    "evaluate's CSV": (f"evaluate {MODEL} {EXAMPLES} --labels MATERIAL/labels.csv --engine numpy --csv OUT", ".csv"),
+    "evaluate's plot": (
+        f"evaluate {MODEL} {EXAMPLES} --labels MATERIAL/labels.csv --engine numpy --confusion OUT",
+        ".png",
+    ),
+}
+NEEDS = {"export": "onnx", "verify's page": "matplotlib", "evaluate's plot": "matplotlib"}
+
+
+def words(name, material, out):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return [word.replace("MATERIAL", str(material)).replace("OUT", str(out)) for word in WRITERS[name][0].split()]
+
+
+def command(*arguments, limit=None, **options):
+    """(exit code, standard output, standard error) of a process, no file of which may be larger than `limit` bytes."""
+
+    def limited():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    options = {"stdout": subprocess.PIPE, **options}
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}  # argparse then hides errors
+    done = subprocess.run(
+        [sys.executable, "-m", "npmnv3", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=goldens.ROOT,
+        env=env,
+        preexec_fn=limited if limit else None,
+        **options,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def assert_one_line(code, err, *parts):
+    assert code == 1, err
+    assert err.startswith("npmnv3") and err.count("\n") == 1 and all(part in err for part in parts), err
+
+
+@linux
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk(name, material, tmp_path):
+    out = tmp_path / f"out{WRITERS[name][1]}"
+    limit = {"verify's map": 20, "verify's JUnit": 60, "evaluate's CSV": 100}.get(name, 3000)
+    code, _, err = command(*words(name, material, out), limit=limit)
+    assert_one_line(code, err, str(out), "File too large")
+    left = list(tmp_path.iterdir())
+    assert left == ([out] if name == "evaluate's CSV" else []), left  # a CSV is gone on with
+
+
+@linux
+def test_no_room_for_the_first_line_of_a_csv(material, tmp_path):
+    code, _, err = command(*words("evaluate's CSV", material, tmp_path / "out.csv"), limit=10)
+    assert_one_line(code, err, "out.csv: cannot be written: File too large")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 100 KB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(place)], capture_output=True)
+    if made.returncode:
+        pytest.skip("needs root, to mount a small disk")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@linux
+@pytest.mark.parametrize("name", ["convert to HDF5", "convert to npz", "trace to HDF5", "freeze", "vectors as npy"])
+def test_a_disk_that_is_really_full(name, material, small_disk):
+    out = small_disk / f"out{WRITERS[name][1]}"
+    code, _, err = command(*words(name, material, out))
+    assert_one_line(code, err, str(out), "No space left on device")
+    assert not list(small_disk.iterdir())
+
+
+@linux
+@pytest.mark.parametrize("name", [name for name in WRITERS if not name.startswith("vectors")])
+def test_a_folder_that_cannot_be_written(name, material):
+    out = pathlib.Path("/proc") / f"out{WRITERS[name][1]}"  # not even by root
+    code, _, err = command(*words(name, material, out))
+    assert_one_line(code, err, str(out), "cannot be written")
+
+
+@linux
+@pytest.mark.parametrize("name", ["verify's map", "verify's JUnit", "evaluate's CSV"])
+def test_a_full_device_stays_one(name, material):
+    code, _, err = command(*words(name, material, "/dev/full"))
+    assert_one_line(code, err, "/dev/full", "No space left on device")
+    assert not pathlib.Path("/dev/full").is_file()
+
+
+@linux
+def test_a_device_gets_the_bytes(material, tmp_path):
+    code, out, err = command(*words("verify's map", material, "/dev/stdout"), stdout=subprocess.PIPE)
+    assert code == 0 and not err and json.loads(out[: out.index("}") + 1])
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if not name.startswith("evaluate")])
+def test_an_interrupt_leaves_nothing(name, material, tmp_path, monkeypatch, capsys):
+    out, called = tmp_path / f"out{WRITERS[name][1]}", []
+
+    def interrupted(*_):
+        called.append(1)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", interrupted)  # all is written, and nothing has its name yet
+        code, _, err = run(capsys, *words(name, material, out))
+    assert called and code == 130 and err.endswith("interrupted\n") and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".pyz", ".py"])
+def test_an_interrupt_while_freezing_is_measured_leaves_nothing(suffix, tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("npmnv3.freezing.accuracy_cost", interrupted)
+    code, _, err = run(capsys, "freeze", MODEL, "-o", tmp_path / f"x{suffix}", "--pictures", PICTURE)
+    assert code == 130 and not list(tmp_path.iterdir())
+
+
+def test_a_link_stays_one(material, tmp_path, capsys):
+    (tmp_path / "real.npz").write_bytes(b"")
+    (tmp_path / "link.npz").symlink_to("real.npz")
+    assert run(capsys, *words("trace to npz", material, tmp_path / "link.npz"))[0] == 0
+    assert (tmp_path / "link.npz").is_symlink() and (tmp_path / "real.npz").stat().st_size > 1000
+
+
+PRINTERS = {
+    "list": "list",
+    "info": f"info {MODEL}",
+    "info as JSON": f"info {MODEL} --json",
+    "predict": f"predict --engine numpy {PICTURE}",
+    "predict as JSON": f"predict --engine numpy --json {PICTURE}",
+    "identify": "identify MATERIAL/dump.npz",
+    "trace": f"trace {MODEL} --input {PICTURE}",
+    "verify": f"verify {MODEL} MATERIAL/port.npz --no-explain",
+    "evaluate": f"evaluate {MODEL} {EXAMPLES} --labels MATERIAL/labels.csv --engine numpy",
+    "agree": f"agree {MODEL} {MODEL} {EXAMPLES} --engine numpy",
+    "fetch": "fetch --list",
+    "help": "--help",
+    "version": "--version",
+}
+
+
+@linux
+@pytest.mark.parametrize("name", PRINTERS)
+@pytest.mark.parametrize("where", ["/dev/full", "a closed pipe"])
+def test_standard_output_that_takes_nothing(where, name, material):
+    arguments = PRINTERS[name].replace("MATERIAL", str(material)).split()
+    if where == "/dev/full":
+        with open(where, "w") as stream:
+            code, _, err = command(*arguments, stdout=stream)
+    else:
+        read, write = os.pipe()
+        os.close(read)
+        code, _, err = command(*arguments, stdout=write)
+        os.close(write)
+    assert_one_line(code, err, "standard output: " + ("No space left" if where == "/dev/full" else "Broken pipe"))
+
+
+@linux
+def test_without_any_standard_output_it_works():
+    line = f"{sys.executable} -m npmnv3 list >&-"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=goldens.ROOT)
+    assert (done.returncode, done.stderr) == (0, "")

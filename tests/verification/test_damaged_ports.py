@@ -1,0 +1,124 @@
+"""Ports that are damaged, or full of numbers that overflow: our errors or a verdict, and no warning."""
+
+import io
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from damages import damaged, damaged_json
+
+import npmnv3
+from npmnv3.cli.verify_command import _read_map
+from npmnv3.dumps.npy import read_npy
+from npmnv3.errors import Npmnv3Error, UsageError, WeightsError
+from npmnv3.verification.port import load_port
+
+COUNT = int(os.environ.get("NPMNV3_DAMAGES", "100"))
+RAW = {
+    "a": {"shape": [2, 3], "dtype": "float32", "file": "a.bin"},
+    "b": {"shape": [6], "dtype": "int8", "scale": 0.1, "zero_point": 3},
+}
+LISTED = {"tensors": [{"name": name, **row} for name, row in RAW.items()]}
+
+
+def npy(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def npz(**arrays):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+KINDS = {
+    "npy": (npy(np.ones((2, 3), "f4")), "x.npy", damaged),
+    "folder of npy": (npy(np.ones((2, 3), ">i2")), "port/x.npy", damaged),
+    "npz": (npz(a=np.ones((2, 3), "f4"), b=np.zeros(3)), "x.npz", damaged),
+    "raw": (RAW, "port/x.json", damaged_json),
+    "raw, as a list": (LISTED, "port/x.json", damaged_json),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_random_damage(kind, tmp_path):
+    whole, name, damage = KINDS[kind]
+    (tmp_path / "port").mkdir()
+    if "raw" in kind:
+        (tmp_path / "port" / "a.bin").write_bytes(bytes(24))
+        (tmp_path / "port" / "b.bin").write_bytes(bytes(6))
+    rng, refused, path = np.random.default_rng(3), 0, tmp_path / name
+    port = path.parent if path.parent.name == "port" else path
+    for _ in range(COUNT):
+        path.write_bytes(damage(whole, rng))
+        try:
+            with np.errstate(all="ignore"):  # as `verify` has it
+                load_port(port, None)
+        except Npmnv3Error:
+            refused += 1
+    assert refused > COUNT / 10
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.ones((2, 3)),
+        np.array(3),
+        np.zeros((0, 2), "i1"),
+        np.asfortranarray(np.eye(3, 4)),
+        np.array([True]),
+        np.array(["é"]),
+    ],
+)
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_npy_is_read_as_numpy_does(array, version, tmp_path):
+    with open(tmp_path / "x.npy", "wb") as file:
+        np.lib.format.write_array(file, array, version)
+    found, expected = read_npy(tmp_path / "x.npy"), np.load(tmp_path / "x.npy")
+    assert found.dtype == expected.dtype and np.array_equal(found, expected) and found.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (1 << 60,), }", "header is"),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999,), }", "is not what its"),
+        (b"{'descr': '<f4', 'fortran_order': False, 'shape': (3,", "header is"),
+        (b"{'descr': '|O', 'fortran_order': False, 'shape': (3,), }", "objects"),
+        (b"{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,), }", "header is"),
+        (b"(" * 5000, "header is"),
+        (b"{'descr': 'zz', 'fortran_order': False, 'shape': (3,), }", "header is|which is none"),
+        (b"\xff\xfe", "header is"),
+    ],
+)
+def test_hostile_npy(header, message, tmp_path):
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(WeightsError, match=message):
+        read_npy(tmp_path / "x.npy")
+    with pytest.raises(UsageError, match="x.npy: not a readable .npy file"):
+        load_port(tmp_path / "x.npy", None)
+
+
+def test_a_map_as_deep_as_no_map_is(tmp_path):
+    (tmp_path / "map.json").write_text("[" * 100_000)
+    with pytest.raises(UsageError, match="map.json: not a readable JSON file"):
+        _read_map(tmp_path / "map.json")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0.0])
+def test_no_number_makes_a_warning(value):
+    model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    examples = pathlib.Path(__file__).parents[2] / "weights" / "examples"
+    x = npmnv3.preprocess(examples / "hello_upright.png", model)[None]
+    tensors, rng = model.trace(x), np.random.default_rng(0)
+    for part in (0.1, 1.0):
+        port = {name: tensor.copy() for name, tensor in tensors.items() if rng.random() < part or name == "logits"}
+        for name, tensor in port.items():
+            if rng.random() < 0.5 and name != "input":
+                tensor.reshape(-1)[rng.integers(tensor.size, size=3)] = value
+            elif name != "input" and part < 1:
+                tensor[...] = value
+        assert not npmnv3.verify(model, port, x, explain=part == 1.0).fine
