@@ -1,4 +1,4 @@
-"""Which known fault makes the reference give what the port gave: all are tried, alone, by block, and in pairs."""
+"""Which known fault makes the reference give what the port gave: all are tried, alone, by block, by layer, and in pairs."""
 
 from dataclasses import dataclass, field
 
@@ -6,17 +6,16 @@ import numpy as np
 
 from ..network.steps import INPUT
 from .changes.edits import Change
-from .changes.table import CHANGES
 from .net import Net, block_of
-from .port_run import GOOD
 
 EXPLAINS = 6.0  # dB in all, and
-RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain to be believed
+RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain to be looked at
 CLEAN = 6.0  # times the noise's power: what rounding alone may give
 MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be right in some blocks only
 ROUNDS = 3  # faults at most in one port
 SHOWN = 4  # tensors by which a fault of the input must have shown
 FEW = 3  # suspected blocks whose layers are looked at one by one
+WORK = 150.0  # runs of the whole network that a round may cost
 
 
 @dataclass
@@ -33,6 +32,7 @@ class Trial:
     blocks : tuple of str, blocks or steps where it is; () everywhere
     steps : tuple of str, the reference's steps that it changes
     touched : set of port tensors' names whose error it changes
+    reached : bool, whether the tensors it touches come down to rounding
     """
 
     change: Change
@@ -44,16 +44,20 @@ class Trial:
     blocks: tuple = ()
     steps: tuple = ()
     touched: set = field(default_factory=set)
+    reached: bool = False
 
     @property
     def fault(self):
         return self.change.fault
 
     @property
+    def helps(self):
+        """Whether the port is nearer with it: enough to look further, not enough to believe."""
+        return self.gain >= max(EXPLAINS, RISES * len(self.touched))
+
+    @property
     def believed(self):
-        if self.gain < max(EXPLAINS, RISES * len(self.touched)):
-            return False
-        return float(np.median([self.errors[name] for name in self.touched])) < GOOD
+        return self.helps and self.reached
 
 
 class Explainer:
@@ -64,67 +68,62 @@ class Explainer:
     port_run : PortRun
     floors : {port tensor's name: squared relative error of honest rounding}
     factor : float, errors up to this many times the noise are fine
-    changes : sequence of Change, default the table
+    changes : sequence of Change
+    counted : names of the port's tensors that count
+    tell : callable (work done, text), for a progress bar
     """
 
-    def __init__(self, port_run, floors, factor, changes=CHANGES):
+    def __init__(self, port_run, floors, factor, changes, counted, tell=lambda done, text: None):
         self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
+        self.counted, self.tell = set(counted), tell
         self.tried = 0
-        # A port may have tensors between our steps. Where its logits are matched those that fit no step prove nothing.
-        self.counted = set(port_run.step_of) | (
-            {t.name for t in port_run.free} if "logits" not in port_run.views else set()
-        )
 
     def bad(self, errors):
         """The port's tensors that are off by more than rounding."""
-        return {
-            name for name in self.counted if name in errors and not errors[name] <= self.floors[name] * self.factor**2
-        }
+        return {name for name in self.counted if name in errors and not errors[name] <= self._limit(name)}
 
-    def explain(self):
-        """The faults that together explain the port, [(Trial, ...)] and the runners-up of the first round.
+    def _limit(self, name):
+        return self.floors[name] * self.factor**2
 
-        Returns
-        -------
-        (chain, others) : lists of Trial; the chain's last net has all its faults
-        """
-        chain, others = [], []
+    @property
+    def spent(self):
+        return self.port_run.work > WORK
+
+    def trials(self):
+        """Every fault that was tried, best first; none where there is nothing that a fault could explain."""
         net, errors = self.port_run.net, self.port_run.base
         if all(errors.get(name, 0) <= CLEAN * self.floors[name] for name in self.counted):
-            return chain, others  # nothing there that a fault could explain
-        for _ in range(ROUNDS):
-            trials = self._round(net, errors)
-            if not chain:
-                others = trials[1:]
-            if not trials or not trials[0].believed:
-                break
-            chain.append(trials[0])
-            net, errors = trials[0].net, trials[0].errors
-            if not self.bad(errors):
-                break
-        return chain, others
+            return []
+        return self._round(net, errors)
 
     def _round(self, net, errors):
         """Every change on top of a net: trials, best first."""
         blocks = self.suspects(errors)
         trials = []
         for change in self.changes:
+            if change.layer:
+                continue
             if blocks is None or change.whole:
                 trials.append(self._try(change, net, errors))
                 continue
             # First only where something is wrong; everywhere, if that helps.
             part = self._try(change, net, errors, blocks)
             trials.append(part)
-            if part is not None and part.believed:
+            if part is not None and part.helps:
                 trials += [self._try(change, net, errors), self._refined(part, net, errors)]
         trials += [self._refined(t, net, errors) for t in trials if t is not None and blocks is None]
         trials = _ranked(t for t in trials if t is not None)
-        if self.bad(errors) and not (trials and trials[0].believed and not self.bad(trials[0].errors)):
+        if self.bad(errors) and not self._solved(trials):
             trials = _ranked(trials + self._single(net, errors, blocks))
         return trials
 
+    def _solved(self, trials):
+        return bool(trials) and trials[0].believed and not self.bad(trials[0].errors)
+
     def _try(self, change, net, errors, blocks=()):
         """The trial of a change in some blocks, or steps, or everywhere; None where it changes nothing."""
+        if self.spent:
+            return None
         where = (lambda name: block_of(name) in blocks or name in blocks) if blocks else (lambda name: True)
         try:
             changed = change.apply(net, where)
@@ -133,10 +132,13 @@ class Explainer:
         if changed is None:
             return None
         self.tried += 1
+        self.tell(self.port_run.work, change.fault)
         everywhere = changed.pictures is not net.pictures
-        walks = self.port_run.errors(changed, self._hopeless(errors, everywhere))
-        trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in walks]
-        return max((self._judged(trial, net, errors) for trial in trials), key=lambda t: t.gain)
+        try:
+            found = self.port_run.errors(changed, self._hopeless(errors, everywhere))
+        except ValueError:  # arrays that do not fit
+            return None
+        return self._judged(Trial(change, changed, found, blocks=tuple(blocks)), net, errors)
 
     def _hopeless(self, errors, everywhere):
         """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
@@ -166,6 +168,7 @@ class Explainer:
             trial.before_db, trial.snr_db = (
                 _snr([max(e[n], self.floors[n]) for n in trial.touched]) for e in (errors, trial.errors)
             )
+            trial.reached = bool(np.median([trial.errors[n] / self._limit(n) for n in trial.touched]) <= 1)
         old = net.steps
         trial.steps = tuple(s.name for s in trial.net.plan if s.name in old and old[s.name] != s)
         if trial.net.pictures is not None and net.pictures is None:
@@ -198,17 +201,21 @@ class Explainer:
             blocks = dict.fromkeys(block_of(step.name) for step in net.plan)
         trials = []
         for change in self.changes:
-            for block in blocks if few or change.alone else ():
+            for block in blocks if few or change.alone or change.layer else ():
+                if change.layer:
+                    steps = [s.name for s in net.plan if s.params and block_of(s.name) == block]
+                    trials += [self._try(change, net, errors, (step,)) for step in steps]
+                    continue
                 trial = self._try(change, net, errors, (block,))
                 trials.append(trial)
                 if trial is not None and few and not change.whole and len(trial.steps) > 1:
                     trials += [self._try(change, net, errors, (step,)) for step in trial.steps]
+            if any(t is not None and t.believed and not self.bad(t.errors) for t in trials):
+                break
         return [trial for trial in trials if trial is not None]
 
     def suspects(self, errors):
         """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""
-        if self.port_run.free:
-            return None
         bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
         steps, blocks = self.port_run.net.steps, []
         for name, step in self.port_run.step_of.items():
@@ -228,12 +235,12 @@ class Explainer:
                     stack += [i for i in steps[one].inputs if i not in self.port_run.views]
         blocks = list(dict.fromkeys(blocks))
         everywhere = {block_of(step.name) for step in self.port_run.net.plan} - {"probabilities"}
-        return None if everywhere <= set(blocks) else tuple(blocks)
+        return None if not blocks or everywhere <= set(blocks) else tuple(blocks)
 
 
 def _ranked(trials):
     """Best first; of equals the simpler: everywhere before somewhere, then in the table's order."""
-    return sorted(trials, key=lambda t: (not t.believed, -round(t.gain), bool(t.blocks), len(t.steps)))
+    return sorted(trials, key=lambda t: (not t.believed, not t.helps, -round(t.gain), bool(t.blocks), len(t.steps)))
 
 
 def _snr(errors):

@@ -15,6 +15,7 @@ class Change:
     apply: Callable  # (net, where) -> Net or None
     alone: bool = False  # also tried in each block by itself, if not yet explained
     whole: bool = False  # makes sense everywhere or nowhere
+    layer: bool = False  # is tried in each layer by itself, if not yet explained
 
 
 def edited(net, edits):

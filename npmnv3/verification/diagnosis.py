@@ -1,0 +1,129 @@
+"""The search for what explains a port: faults are ranked, and believed where the port is fine against the faulty reference."""
+
+from dataclasses import dataclass, field
+
+from ..network.steps import INPUT
+from .changes.inputs import input_changes
+from .changes.rows import row_changes
+from .changes.solved import solved_changes
+from .changes.table import CHANGES, HALF_SUMS, weight_changes
+from .explain import ROUNDS, Explainer
+
+CANDIDATES = 3  # best trials that a whole comparison is made for
+ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
+NEAR = 10.0  # times the noise's power up to which a fault may be called certain
+
+
+@dataclass
+class Diagnosis:
+    """Attributes
+    ----------
+    chain : list of Trial that together explain the port, or part of it
+    certainties : list of str, one for each
+    cleared : Comparison with all the faults in which the port is fine, or None
+    others : list of Trial, the runners-up of the first round
+    tried : int, faults tried
+    """
+
+    chain: list = field(default_factory=list)
+    certainties: list = field(default_factory=list)
+    cleared: object = None
+    others: list = field(default_factory=list)
+    tried: int = 0
+
+
+def diagnose(comparison, only=None, tell=lambda done, text: None):
+    """Look for the faults that explain a port.
+
+    Parameters
+    ----------
+    comparison : Comparison in which the port is off
+    only : set of the port's names that count, default all that are matched
+    tell : callable (work done, text), for a progress bar
+
+    Returns
+    -------
+    Diagnosis
+    """
+    found, current = Diagnosis(), comparison
+    for _ in range(ROUNDS):
+        explainer = _explainer(current, comparison, only, tell)
+        trials = explainer.trials()
+        found.tried += explainer.tried
+        if not found.chain:
+            found.others = trials
+        best = _cleared(current, explainer, trials, only)
+        if best is not None:
+            found.chain.append(best[0])
+            found.cleared = best[1]
+            break
+        if not trials or not trials[0].helps:
+            break
+        found.chain.append(trials[0])
+        current = current.under(trials[0].net)
+    if found.cleared is None:  # the part of it that is surely explained
+        reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
+        found.chain = found.chain[:reached]
+    found.others = [trial for trial in found.others if trial not in found.chain]
+    found.certainties = _certainties(found, comparison)
+    return found
+
+
+def _explainer(current, comparison, only, tell):
+    changes = (
+        *solved_changes(current),
+        *CHANGES,
+        *(HALF_SUMS if current.precision == "float16" else ()),
+        *input_changes(current.x, current.model.preprocess, _pictures(current)),
+        *weight_changes(current.net),
+        *row_changes(comparison.reference, current.model.variant),
+    )
+    run = current.port_run
+    counted = set(run.step_of) | (set() if "logits" in run.views else {t.name for t in run.free})
+    if only is not None:
+        counted &= only | {t.name for t in run.free}
+    return Explainer(run, current.floors(), current.factor, changes, counted, tell)
+
+
+def _pictures(comparison):
+    return [comparison.given.pictures[comparison.index]] if comparison.given.pictures else ()
+
+
+def _cleared(current, explainer, trials, only):
+    """(Trial, Comparison) of the best fault with which the port is fine; None."""
+    if not explainer.counted:
+        return None
+    for trial in [t for t in trials if t.believed and not explainer.bad(t.errors)][:CANDIDATES]:
+        under = current.under(trial.net)
+        if all(row.passes or only is not None and row.port not in only for row in under.rows):
+            return trial, under
+    return None
+
+
+def _certainties(found, comparison):
+    words = []
+    for index, trial in enumerate(found.chain):
+        rivals = [t for t in found.others if t.believed and t.fault != trial.fault] if not index else []
+        words.append(_certainty(trial, rivals[0] if rivals else None, found.cleared is not None, comparison))
+    return words
+
+
+def _certainty(trial, rival, cleared, comparison):
+    """How sure it is, in words."""
+    if rival is not None and trial.gain - rival.gain < ALIKE:
+        return f"cannot be told from {rival.fault} ({rival.change.text}) by these tensors"
+    if not cleared or rival is not None and trial.gain < 1.5 * rival.gain:
+        return "likely"
+    floors = comparison.floors()
+    near = [trial.errors[name] <= NEAR * floors[name] for name in trial.touched if name in floors]
+    return "certain" if near and sum(near) >= 0.5 * len(near) and trial.snr_db - trial.before_db > 10 else "likely"
+
+
+def input_is_foreign(comparison):
+    """Whether the port's input tensor, which its first layer gets, is another picture: no known slip makes it of ours."""
+    view = comparison.views.get(INPUT)
+    if view is None or not comparison.port_run.forces_input or view.error(comparison.x) < 0.5:
+        return False
+    changes = input_changes(comparison.x, comparison.model.preprocess, _pictures(comparison))
+    nets = (change.apply(comparison.net, lambda name: True) for change in changes)
+    return all(not view.error(net.pictures) < 0.1 for net in nets if net is not None)
