@@ -131,9 +131,9 @@ class Comparison:
         }
 
     def _blank(self, row):
-        """Whether a tensor bears a step's name and holds no signal: all one number, or numbers that are not finite."""
+        """Whether a tensor overflowed, or bears a step's name and holds no signal: all one number."""
         view = self.views[row.step]
-        return row.how == "name" and (view.finite is not None or np.ptp(view.data) == 0)
+        return view.finite is not None or row.how == "name" and np.ptp(view.data) == 0
 
     def other_finals(self):
         """list of PortTensor that have the logits' shape and are not the logits, their softmax, or copies."""
@@ -269,9 +269,7 @@ class Comparison:
             how, shape = self.matching.how[name], view.tensor.array.shape
             passes = bool(local.ratio <= factor)
             rows.append(
-                TensorReport(
-                    view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation
-                )
+                TensorReport(view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation)
             )
         return rows
 

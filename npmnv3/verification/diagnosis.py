@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..network.steps import INPUT
 from .changes.inputs import input_changes
 from .changes.rows import row_changes
 from .changes.solved import solved_changes
-from .changes.table import CHANGES, HALF_SUMS, weight_changes
-from .explain import ROUNDS, Explainer
+from .changes.table import CHANGES, HALF_SUMS, block_exchanges, weight_changes
+from .explain import ROUNDS, Budget, Explainer
+from .net import block_of
 
 CANDIDATES = 3  # best trials that a whole comparison is made for
 ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
-NEAR = 10.0  # times the noise's power up to which a fault may be called certain
+NEAR = 4.0  # times honest rounding up to which a fault may be called certain
+LEAP = 20.0  # dB
 
 
 @dataclass
@@ -45,14 +49,14 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
     -------
     Diagnosis
     """
-    found, current = Diagnosis(), comparison
+    found, current, budget = Diagnosis(), comparison, Budget(report=tell)
     for _ in range(ROUNDS):
-        explainer = _explainer(current, comparison, only, tell)
+        explainer = _explainer(current, comparison, only, budget)
         trials = explainer.trials()
         found.tried += explainer.tried
         if not found.chain:
             found.others = trials
-        best = _cleared(current, explainer, trials, only)
+        best = _cleared(current, explainer, trials, only) or _exchanged(current, explainer, only)
         if best is not None:
             found.chain.append(best[0])
             found.cleared = best[1]
@@ -65,11 +69,11 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
         reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
         found.chain = found.chain[:reached]
     found.others = [trial for trial in found.others if trial not in found.chain]
-    found.certainties = _certainties(found, comparison)
+    found.certainties = _certainties(found)
     return found
 
 
-def _explainer(current, comparison, only, tell):
+def _explainer(current, comparison, only, budget):
     changes = (
         *solved_changes(current),
         *CHANGES,
@@ -82,7 +86,7 @@ def _explainer(current, comparison, only, tell):
     counted = set(run.step_of) | (set() if "logits" in run.views else {t.name for t in run.free})
     if only is not None:
         counted &= only | {t.name for t in run.free}
-    return Explainer(run, current.floors(), current.factor, changes, counted, tell)
+    return Explainer(run, current.floors(), current.factor, changes, counted, budget)
 
 
 def _pictures(comparison):
@@ -91,32 +95,51 @@ def _pictures(comparison):
 
 def _cleared(current, explainer, trials, only):
     """(Trial, Comparison) of the best fault with which the port is fine; None."""
-    if not explainer.counted:
-        return None
-    for trial in [t for t in trials if t.believed and not explainer.bad(t.errors)][:CANDIDATES]:
+    likely = [t for t in trials if t.believed and not explainer.bad(t.errors)]
+    # A fault may also make the network so much more sensitive that its own rounding is far above the reference's.
+    likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
+    for trial in likely[:CANDIDATES]:
         under = current.under(trial.net)
-        if all(row.passes or only is not None and row.port not in only for row in under.rows):
+        if _is_fine(under, only):
             return trial, under
     return None
 
 
-def _certainties(found, comparison):
+def _is_fine(under, only):
+    return bool(under.rows) and all(row.passes or only is not None and row.port not in only for row in under.rows)
+
+
+def _exchanged(current, explainer, only):
+    """The same of two blocks that have each other's weights: their tensors were matched the wrong way round."""
+    if len(current.views) < 3:
+        return None
+    off = {block_of(row.step) for row in current.failing()}
+    for change, pair in block_exchanges(current.net):
+        net = change.apply(current.net, lambda name: True) if off & set(pair) else None
+        under = None if net is None else current.under(net)
+        if under is not None and _is_fine(under, only):
+            trial = explainer.judged(change, net, {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows})
+            return trial, under
+    return None
+
+
+def _certainties(found):
     words = []
     for index, trial in enumerate(found.chain):
         rivals = [t for t in found.others if t.believed and t.fault != trial.fault] if not index else []
-        words.append(_certainty(trial, rivals[0] if rivals else None, found.cleared is not None, comparison))
+        words.append(_certainty(trial, rivals[0] if rivals else None, found.cleared))
     return words
 
 
-def _certainty(trial, rival, cleared, comparison):
+def _certainty(trial, rival, cleared):
     """How sure it is, in words."""
     if rival is not None and trial.gain - rival.gain < ALIKE:
         return f"cannot be told from {rival.fault} ({rival.change.text}) by these tensors"
-    if not cleared or rival is not None and trial.gain < 1.5 * rival.gain:
+    if cleared is None or rival is not None and trial.gain < 1.5 * rival.gain:
         return "likely"
-    floors = comparison.floors()
-    near = [trial.errors[name] <= NEAR * floors[name] for name in trial.touched if name in floors]
-    return "certain" if near and sum(near) >= 0.5 * len(near) and trial.snr_db - trial.before_db > 10 else "likely"
+    ratios = [row.local.ratio for row in cleared.rows if row.port in trial.touched]
+    near = bool(ratios) and np.median(ratios) <= NEAR
+    return "certain" if near and trial.snr_db - trial.before_db > 10 else "likely"
 
 
 def input_is_foreign(comparison):

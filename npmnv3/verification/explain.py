@@ -1,5 +1,6 @@
 """Which known fault makes the reference give what the port gave: all are tried, alone, by block, by layer, and in pairs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,30 @@ MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be rig
 ROUNDS = 3  # faults at most in one port
 SHOWN = 4  # tensors by which a fault of the input must have shown
 FEW = 3  # suspected blocks whose layers are looked at one by one
-WORK = 150.0  # runs of the whole network that a round may cost
+WORK = 320.0  # runs of the whole network that a search may cost
+THREADS = 2
+CHUNK = 16  # trials between two looks at what is left of that
+
+
+class Budget:
+    """What a search may cost and has cost so far, in runs of the whole network.
+
+    Parameters
+    ----------
+    limit : float
+    report : callable (work done, text), for a progress bar
+    """
+
+    def __init__(self, limit=WORK, report=lambda done, text: None):
+        self.limit, self.report, self.costs = limit, report, []
+
+    @property
+    def spent(self):
+        return sum(self.costs) > self.limit
+
+    def tell(self, text):
+        """Show how far the search is, and what is being tried."""
+        self.report(sum(self.costs), text)
 
 
 @dataclass
@@ -70,12 +94,12 @@ class Explainer:
     factor : float, errors up to this many times the noise are fine
     changes : sequence of Change
     counted : names of the port's tensors that count
-    tell : callable (work done, text), for a progress bar
+    budget : Budget
     """
 
-    def __init__(self, port_run, floors, factor, changes, counted, tell=lambda done, text: None):
+    def __init__(self, port_run, floors, factor, changes, counted, budget):
         self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
-        self.counted, self.tell = set(counted), tell
+        self.counted, self.budget = set(counted), budget
         self.tried = 0
 
     def bad(self, errors):
@@ -84,10 +108,6 @@ class Explainer:
 
     def _limit(self, name):
         return self.floors[name] * self.factor**2
-
-    @property
-    def spent(self):
-        return self.port_run.work > WORK
 
     def trials(self):
         """Every fault that was tried, best first; none where there is nothing that a fault could explain."""
@@ -99,31 +119,37 @@ class Explainer:
     def _round(self, net, errors):
         """Every change on top of a net: trials, best first."""
         blocks = self.suspects(errors)
-        trials = []
-        for change in self.changes:
-            if change.layer:
-                continue
-            if blocks is None or change.whole:
-                trials.append(self._try(change, net, errors))
-                continue
-            # First only where something is wrong; everywhere, if that helps.
-            part = self._try(change, net, errors, blocks)
-            trials.append(part)
-            if part is not None and part.helps:
-                trials += [self._try(change, net, errors), self._refined(part, net, errors)]
-        trials += [self._refined(t, net, errors) for t in trials if t is not None and blocks is None]
+        anywhere = [change for change in self.changes if not change.layer and (blocks is None or change.whole)]
+        # First only where something is wrong; everywhere, if that helps.
+        nearby = [change for change in self.changes if not change.layer and change not in anywhere]
+        trials = self._many(
+            [(change, ()) for change in anywhere] + [(change, blocks) for change in nearby], net, errors
+        )
+        helped = [t for t in trials if t.blocks and t.helps]
+        trials += self._many([(t.change, ()) for t in helped], net, errors)
+        trials += [self._refined(t, net, errors) for t in trials if blocks is None or t in helped]
         trials = _ranked(t for t in trials if t is not None)
         if self.bad(errors) and not self._solved(trials):
             trials = _ranked(trials + self._single(net, errors, blocks))
         return trials
+
+    def _many(self, tasks, net, errors):
+        """The trials of (change, blocks), as many as the budget allows."""
+        found = []
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(tasks), CHUNK):
+                if self.budget.spent:
+                    break
+                part = tasks[start : start + CHUNK]
+                found += pool.map(lambda task: self._try(task[0], net, errors, task[1]), part)
+                self.budget.tell(part[-1][0].fault)
+        return [trial for trial in found if trial is not None]
 
     def _solved(self, trials):
         return bool(trials) and trials[0].believed and not self.bad(trials[0].errors)
 
     def _try(self, change, net, errors, blocks=()):
         """The trial of a change in some blocks, or steps, or everywhere; None where it changes nothing."""
-        if self.spent:
-            return None
         where = (lambda name: block_of(name) in blocks or name in blocks) if blocks else (lambda name: True)
         try:
             changed = change.apply(net, where)
@@ -132,13 +158,18 @@ class Explainer:
         if changed is None:
             return None
         self.tried += 1
-        self.tell(self.port_run.work, change.fault)
         everywhere = changed.pictures is not net.pictures
         try:
-            found = self.port_run.errors(changed, self._hopeless(errors, everywhere))
+            found, work = self.port_run.errors(changed, self._hopeless(errors, everywhere))
         except ValueError:  # arrays that do not fit
             return None
+        self.budget.costs.append(work)
         return self._judged(Trial(change, changed, found, blocks=tuple(blocks)), net, errors)
+
+    def judged(self, change, net, found):
+        """The trial of a change whose errors, {port tensor's name: squared relative error}, are known."""
+        base = self.port_run.base
+        return self._judged(Trial(change, net, {**base, **found}), self.port_run.net, base)
 
     def _hopeless(self, errors, everywhere):
         """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
@@ -196,23 +227,29 @@ class Explainer:
 
     def _single(self, net, errors, blocks):
         """Each fault in each suspected block by itself and, where few are suspected, in each layer by itself."""
-        few = blocks is not None and len(blocks) <= FEW
-        if blocks is None:
+        few, anywhere = blocks is not None and len(blocks) <= FEW, blocks is None
+        if anywhere:
             blocks = dict.fromkeys(block_of(step.name) for step in net.plan)
+        located = few or not anywhere
         trials = []
         for change in self.changes:
-            for block in blocks if few or change.alone or change.layer else ():
-                if change.layer:
-                    steps = [s.name for s in net.plan if s.params and block_of(s.name) == block]
-                    trials += [self._try(change, net, errors, (step,)) for step in steps]
-                    continue
-                trial = self._try(change, net, errors, (block,))
-                trials.append(trial)
-                if trial is not None and few and not change.whole and len(trial.steps) > 1:
-                    trials += [self._try(change, net, errors, (step,)) for step in trial.steps]
-            if any(t is not None and t.believed and not self.bad(t.errors) for t in trials):
+            if change.rare and not located:
+                continue
+            tasks = self._places(change, net, blocks, few)
+            made = self._many(tasks, net, errors)
+            trials += made
+            if few and not change.whole and not change.layer:
+                steps = [(change, (step,)) for trial in made if len(trial.steps) > 1 for step in trial.steps]
+                trials += self._many(steps, net, errors)
+            if any(trial.believed and not self.bad(trial.errors) for trial in made):
                 break
-        return [trial for trial in trials if trial is not None]
+        return trials
+
+    def _places(self, change, net, blocks, few):
+        """[(change, where)]: the blocks, or layers, in which it is tried by itself."""
+        if change.layer:
+            return [(change, (s.name,)) for s in net.plan if s.params and block_of(s.name) in blocks]
+        return [(change, (block,)) for block in blocks] if few or change.alone else []
 
     def suspects(self, errors):
         """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""

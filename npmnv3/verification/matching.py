@@ -166,7 +166,9 @@ class _Matcher:
         """(view, squared relative error) of the nearest free tensor; the one that bears the step's name wins a tie."""
         best, least = None, np.inf
         for view in self._views(step, len(self.x)):
-            view, error = dequantized(view, expected) if view.tensor.is_raw_integer else (view, view.quick_error(expected))
+            view, error = (
+                dequantized(view, expected) if view.tensor.is_raw_integer else (view, view.quick_error(expected))
+            )
             owner = self.reserved.get(view.tensor.name)
             error *= 1.0 if owner == step.name else 1.01 if owner is None else 1.02
             if error < least:
@@ -237,7 +239,7 @@ class _Matcher:
     def _pick_up(self, step):
         """Behind a break: a pair of free tensors of which one is surely this layer (and norm, and activation) of the other."""
         source = step.inputs[0]
-        if len(step.inputs) != 1 or source in self.views or source == INPUT:
+        if len(step.inputs) != 1 or self._is_known(source):
             return None, ""
         shape = self.net.steps[source].shape
         steps = [step, *self._chain(step)]
@@ -256,6 +258,12 @@ class _Matcher:
                     self.values[step.name] = self._run_step(step, [self.values[source]])
                     return None, ""
         return None, ""
+
+    def _is_known(self, name):
+        """Whether the port gave a step's tensor, maybe under the name of what it only repeats."""
+        while name not in self.views and name != INPUT and self.net.steps[name].op == "identity":
+            name = self.net.steps[name].inputs[0]
+        return name in self.views or name == INPUT
 
     def _how(self, step, view, otherwise="content"):
         return "name" if self.reserved.get(view.tensor.name) == step else otherwise

@@ -139,7 +139,9 @@ def _on_a_grid(array):
         return False
     if _is_grid(levels, float(np.diff(levels).min())):
         return True
-    span = float(levels[-1] - levels[0])  # of a few numbers, such as ten logits, the least distance may be several steps
+    span = float(
+        levels[-1] - levels[0]
+    )  # of a few numbers, such as ten logits, the least distance may be several steps
     return len(levels) < 64 and any(_is_grid(levels, span / steps) for steps in range(len(levels) - 1, 256))
 
 

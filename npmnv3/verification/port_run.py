@@ -31,7 +31,6 @@ class PortRun:
     ----------
     base : {port tensor's name: squared relative error} of the reference itself
     forces_input : bool, whether the port's input tensor is what its first layer gets
-    work : float, what has been computed so far, in runs of the whole net
     """
 
     def __init__(self, net, arrays, x, views, free=(), sure=1e-4):
@@ -41,7 +40,6 @@ class PortRun:
         self._values = {}
         self._costs = {}
         self._total = sum(self._cost(step) for step in net.plan)
-        self.work = 0.0
         self.forces_input = True
         self._walk_base()
 
@@ -56,23 +54,31 @@ class PortRun:
         return self._costs[key]
 
     def _walk_base(self):
-        self.base = self._walk(self.net, base=True)
+        self.base, _ = self._walk(self.net, base=True)
         given = self.views.get(INPUT)
         if given is None:
             return
         # A port may have dumped another stage of its preprocessing than what its first layer gets.
         own, own_values = self.base, self._values
         self.forces_input = False
-        self.base = self._walk(self.net, base=True)
+        self.base, _ = self._walk(self.net, base=True)
         first = next((name for step in self.net.plan if (name := step.name) in self.views), None)
         tensor = self.views[first].tensor.name if first else None
         if tensor is None or not self.base[tensor] < 0.1 * own[tensor]:
             self.forces_input, self.base, self._values = True, own, own_values
 
     def errors(self, net, hopeless=lambda found: False):
-        """{port tensor's name: squared relative error} under a net, 1.0 for what it does not predict either.
+        """What the port's tensors are off by under a net.
 
-        `hopeless`, given the errors found so far, may stop a walk: the rest is then as in the base.
+        Parameters
+        ----------
+        net : Net
+        hopeless : callable (errors found so far) -> bool, may stop the walk: the rest is then as in the base
+
+        Returns
+        -------
+        (errors, work) : {port tensor's name: squared relative error}, 1.0 for what it does not predict either; and what that
+            took, in runs of the whole net
         """
         return self._walk(net, base=False, hopeless=hopeless)
 
@@ -81,7 +87,7 @@ class PortRun:
         return self._values[name]
 
     def _walk(self, net, base, hopeless=None):
-        errors, taken, clean = {}, set(), set()
+        errors, taken, clean, ran = {}, set(), set(), []
         values = {INPUT: self._input(net, errors, base)}
         arrays = net.with_arrays(self.arrays)
 
@@ -89,7 +95,7 @@ class PortRun:
             if not base and not net.half and self._is_clean(step, inputs):
                 clean.add(step.name)
                 return self._values[step.name]
-            self.work += self._cost(step) / self._total
+            ran.append(self._cost(step))
             return half_step(step, inputs, arrays, run_step) if net.half else run_step(step, inputs, arrays)
 
         for step in walk(net.plan, values, run, keep={INPUT, *net.steps} if base else ()):
@@ -109,8 +115,8 @@ class PortRun:
                 values[step.name] = view.data
         if base:
             self._values = values
-            return {**dict.fromkeys((t.name for t in self.free), 1.0), **errors}
-        return {**self.base, **errors}
+            return {**dict.fromkeys((t.name for t in self.free), 1.0), **errors}, 1.0
+        return {**self.base, **errors}, sum(ran) / self._total
 
     def _input(self, net, errors, base):
         view = self.views.get(INPUT)

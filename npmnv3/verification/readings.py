@@ -19,7 +19,9 @@ def dequantized(view, expected):
     if np.ptp(found) == 0 or not np.isfinite(expected).all():
         return view, np.inf
     factor, offset = np.polyfit(found, expected, 1)
-    error = np.square(found * factor + offset - expected).sum() / max(np.square(expected - expected.mean()).sum(), 1e-30)
+    error = np.square(found * factor + offset - expected).sum() / max(
+        np.square(expected - expected.mean()).sum(), 1e-30
+    )
     return (view.rescaled(factor, offset) if error < 0.5 else view), float(error)
 
 

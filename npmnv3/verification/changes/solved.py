@@ -51,7 +51,11 @@ def _orders(comparison, name):
     layer = chain[0]
     x = comparison.port_run.value(layer.inputs[0])
     arrays = net.with_arrays(comparison.arrays)
-    found = [_change(layer, order, 0) for order in [_output_order(layer, chain[1:], x, view.data, arrays)] if order is not None]
+    found = [
+        _change(layer, order, 0)
+        for order in [_output_order(layer, chain[1:], x, view.data, arrays)]
+        if order is not None
+    ]
     order = _input_order(layer, chain[1:], x, view.data, arrays)
     if order is not None:
         found.append(_change(layer, order, 1))
@@ -69,7 +73,11 @@ def _chain_to(net, name):
     chain = [net.steps[name]]
     while not chain[0].param("weight"):
         step = chain[0]
-        if len(step.inputs) != 1 or step.inputs[0] == INPUT or step.op not in (*ACTIVATIONS, "batch_norm", "identity", "hard_sigmoid"):
+        if (
+            len(step.inputs) != 1
+            or step.inputs[0] == INPUT
+            or step.op not in (*ACTIVATIONS, "batch_norm", "identity", "hard_sigmoid")
+        ):
             return None
         chain.insert(0, net.steps[step.inputs[0]])
     return chain
@@ -83,7 +91,9 @@ def _output_order(layer, followers, x, found, arrays):
     target = found.reshape(c, -1)[:, pixels]
     if c * c * len(pixels) > LARGEST or c < 2:
         return None
-    scale = np.maximum(np.square(target - target.mean(axis=1, keepdims=True)).sum(axis=1), 1e-6 * np.square(target).sum() / c + 1e-30)
+    scale = np.maximum(
+        np.square(target - target.mean(axis=1, keepdims=True)).sum(axis=1), 1e-6 * np.square(target).sum() / c + 1e-30
+    )
     rows = _by_row(layer, x, weight, arrays, found.shape, pixels)
     errors = np.empty((c, c), np.float32)
     for i in range(c):
@@ -108,7 +118,9 @@ def _by_row(layer, x, weight, arrays, shape, pixels):
     top, bottom, left, right = layer.pad
     padded = np.pad(x[0], ((0, 0), (top, bottom), (left, right)))
     k = weight.shape[1]
-    taps = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(1, 2))[:, :: layer.stride[0], :: layer.stride[1]]
+    taps = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(1, 2))[
+        :, :: layer.stride[0], :: layer.stride[1]
+    ]
     height, width = taps.shape[1:3]
     at = np.unravel_index(pixels, (height, width))
     flat = weight.reshape(len(weight), -1)
@@ -147,7 +159,11 @@ def _assigned(errors):
 
 def _input_order(layer, followers, x, found, arrays):
     """Which column of the weight each input channel meets, of a layer whose output can be undone; else None."""
-    if layer.op == "depthwise_conv2d" or layer.op == "conv2d" or any(s.op not in ("batch_norm", "identity") for s in followers):
+    if (
+        layer.op == "depthwise_conv2d"
+        or layer.op == "conv2d"
+        or any(s.op not in ("batch_norm", "identity") for s in followers)
+    ):
         return None
     weight = arrays[layer.param("weight").name].astype(np.float64)
     y = _undone(layer, followers, found, arrays)
@@ -170,7 +186,9 @@ def _undone(layer, followers, found, arrays):
     y = found.reshape(found.shape[1], -1).astype(np.float64)
     for step in reversed(followers):
         if step.op == "batch_norm":
-            gamma, beta, mean, variance = (arrays[step.param(r).name][:, None] for r in ("gamma", "beta", "mean", "variance"))
+            gamma, beta, mean, variance = (
+                arrays[step.param(r).name][:, None] for r in ("gamma", "beta", "mean", "variance")
+            )
             y = (y - beta) * np.sqrt(variance + step.eps) / np.where(gamma == 0, 1, gamma) + mean
     bias = layer.param("bias")
     return y - arrays[bias.name][:, None] if bias else y

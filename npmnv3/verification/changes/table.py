@@ -16,9 +16,9 @@ from .blocks import (
 from .edits import ACTIVATIONS, Change, in_parts, is_main, is_squeeze, set_field, swap_op
 from .head import (
     gained,
+    half_sums,
     head_act_before_norm,
     head_act_moved,
-    half_sums,
     head_without_bias,
     head_without_norm,
     no_classifier_bias,
@@ -28,13 +28,14 @@ from .head import (
     reordered,
 )
 from .se import add_se_norm, drop_bias, drop_se_norm, live_norms, no_gate, se_order, se_width
+from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
 from .weights import (
     a_channel,
     a_tensor,
     a_tensor_skewed,
     a_tensor_wide,
     borrowed,
-    exchanges,
+    exchange,
     first_major,
     is_depthwise,
     is_full,
@@ -48,8 +49,8 @@ from .weights import (
     quantized,
     swapped_axes,
     turned,
+    twins,
 )
-from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
 
 
 def _side_at_224(net, shape):
@@ -167,7 +168,7 @@ CHANGES = (
     *(Change("class_shift", f"classes shifted by {by:+d}", reordered("roll", by)) for by in (1, -1)),
     Change("class_shift", "a background class in front", reordered("background")),
     Change("class_shift", "a background class behind", reordered("background_last")),
-    *(Change("weight_layout", text, laid_out(mark, fits, make), layer=layer)
+    *(Change("weight_layout", text, laid_out(mark, fits, make), layer=layer, rare=layer and mark in ("major", "first"))
       for layer in (False, True)
       for mark, text, fits, make in (
           ("turned", "kernels rotated by 180 degrees (convolution for correlation)", is_spatial, turned),
@@ -181,19 +182,29 @@ CHANGES = (
           ("first", "kernels stored with the outputs first, read as if they came last", is_full, first_major))),
     Change("bias_missing", "no bias, or no beta of the norm", no_bias),
     Change("bias_missing", "no bias, or no beta of the norm", no_bias, layer=True),
-    Change("norm_scale_missing", "no gamma of the norm", no_scale, layer=True),
+    Change("norm_scale_missing", "no gamma of the norm", no_scale, layer=True, rare=True),
     Change("quantized_layer", "weights int8 with one scale a tensor", quantized(a_tensor)),
     Change("quantized_layer", "weights int8 with one scale a tensor", quantized(a_tensor), layer=True),
-    Change("quantized_layer", "weights int8 with one scale a tensor, norms folded in", quantized(a_tensor, True), layer=True),
-    Change("quantized_layer", "weights int8 with one scale and zero point a tensor", quantized(a_tensor_skewed), layer=True),
-    Change("quantized_layer", "weights int8 with one scale a tensor, -128 included", quantized(a_tensor_wide), layer=True),
-    Change("quantized_layer", "weights int8 with a scale a channel", quantized(a_channel), layer=True),
+    Change("quantized_layer", "weights int8 with one scale a tensor, norms folded in", quantized(a_tensor, True), layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with one scale and zero point a tensor", quantized(a_tensor_skewed), layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with one scale a tensor, -128 included", quantized(a_tensor_wide), layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with a scale a channel", quantized(a_channel), layer=True, rare=True),
 )
 HALF_SUMS = (Change("fp16_accumulation", "sums kept in float16, product after product", half_sums, whole=True),)
 # fmt: on
 
 
+def block_exchanges(net):
+    """[(Change, (block, block))]: two blocks of one shape that have each other's weights."""
+    found = []
+    for a, b in twins(net):
+        found.append(
+            (Change("weights_swapped", f"the weights of {a} and {b} exchanged", exchange(a, b), whole=True), (a, b))
+        )
+    return found
+
+
 def weight_changes(net):
     """Exchanges of weights between the blocks, and the layers, of a network: list of Change."""
-    pairs = [Change("weights_swapped", text, apply, whole=True) for text, apply in exchanges(net)]
+    pairs = [change for change, _ in block_exchanges(net)]
     return pairs + [Change("weights_swapped", text, apply, layer=True) for text, apply in borrowed(net)]

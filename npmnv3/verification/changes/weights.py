@@ -85,22 +85,24 @@ def first_major(w):
     return np.moveaxis(w.reshape(*w.shape[1:], w.shape[0]), -1, 0)
 
 
-def exchanges(net):
-    """[(text, function (net, where) -> Net or None)] for every two blocks of the same shapes, and any two such layers."""
+def twins(net):
+    """Every two blocks whose layers have the same shapes: [(block, block)]."""
     blocks = {}
     for step in net.plan:
         if step.params and step.name.startswith("blocks."):
             blocks.setdefault(block_of(step.name), []).append(step)
     for a, b in itertools.combinations(blocks, 2):
         if [_kind(a, s) for s in blocks[a]] == [_kind(b, s) for s in blocks[b]]:
-            yield f"the weights of {a} and {b} exchanged", _exchange(a, b)
+            yield a, b
 
 
 def _kind(block, step):
     return step.name.removeprefix(block), step.op, tuple((p.role, p.canonical) for p in step.params)
 
 
-def _exchange(a, b):
+def exchange(a, b):
+    """All weights of two blocks exchanged."""
+
     def apply(net, where):
         if not where(a) and not where(b):
             return None
@@ -231,7 +233,9 @@ def masked(name, mask, gain):
         if step is None or not where(name):
             return None
         late = f"{name}.dropout"
-        params = [Param(f"{late}.{role}", role, mask.shape, mask.shape) for role in ("gamma", "beta", "mean", "variance")]
+        params = [
+            Param(f"{late}.{role}", role, mask.shape, mask.shape) for role in ("gamma", "beta", "mean", "variance")
+        ]
         values = (mask * gain, np.zeros_like(mask), np.zeros_like(mask), np.ones_like(mask))
         arrays = {p.name: (lambda all_, v=v: v.astype(np.float32)) for p, v in zip(params, values)}
         source = step.inputs[0]
