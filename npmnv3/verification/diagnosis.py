@@ -126,7 +126,9 @@ def _exchanged(current, explainer, only):
 def _certainties(found):
     words = []
     for index, trial in enumerate(found.chain):
-        rivals = [t for t in found.others if t.believed and t.fault != trial.fault] if not index else []
+        # What gives the very same numbers is the same fault by another name.
+        rivals = [t for t in found.others if t.believed and t.fault != trial.fault and t.errors != trial.errors]
+        rivals = rivals if not index else []
         words.append(_certainty(trial, rivals[0] if rivals else None, found.cleared))
     return words
 

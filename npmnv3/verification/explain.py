@@ -128,9 +128,9 @@ class Explainer:
         helped = [t for t in trials if t.blocks and t.helps]
         trials += self._many([(t.change, ()) for t in helped], net, errors)
         trials += [self._refined(t, net, errors) for t in trials if blocks is None or t in helped]
-        trials = _ranked(t for t in trials if t is not None)
+        trials = self._ranked(t for t in trials if t is not None)
         if self.bad(errors) and not self._solved(trials):
-            trials = _ranked(trials + self._single(net, errors, blocks))
+            trials = self._ranked(trials + self._single(net, errors, blocks))
         return trials
 
     def _many(self, tasks, net, errors):
@@ -144,6 +144,15 @@ class Explainer:
                 found += pool.map(lambda task: self._try(task[0], net, errors, task[1]), part)
                 self.budget.tell(part[-1][0].fault)
         return [trial for trial in found if trial is not None]
+
+    def _ranked(self, trials):
+        """Best first; of equals the simpler: everywhere before somewhere, few steps before many, then in the table's order."""
+        place = {id(change): i for i, change in enumerate(self.changes)}
+
+        def key(t):
+            return not t.believed, not t.helps, -round(t.gain), bool(t.blocks), len(t.steps), place[id(t.change)]
+
+        return sorted(trials, key=key)
 
     def _solved(self, trials):
         return bool(trials) and trials[0].believed and not self.bad(trials[0].errors)
@@ -273,11 +282,6 @@ class Explainer:
         blocks = list(dict.fromkeys(blocks))
         everywhere = {block_of(step.name) for step in self.port_run.net.plan} - {"probabilities"}
         return None if not blocks or everywhere <= set(blocks) else tuple(blocks)
-
-
-def _ranked(trials):
-    """Best first; of equals the simpler: everywhere before somewhere, then in the table's order."""
-    return sorted(trials, key=lambda t: (not t.believed, not t.helps, -round(t.gain), bool(t.blocks), len(t.steps)))
 
 
 def _snr(errors):
