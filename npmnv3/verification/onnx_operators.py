@@ -89,7 +89,9 @@ def operators():
 
 def _along(values, axis, ndim):
     values = np.asarray(values)
-    return values.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)]) if values.size > 1 else values.reshape(())
+    return (
+        values.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)]) if values.size > 1 else values.reshape(())
+    )
 
 
 def quantize(x, scale, zero, axis=1):

@@ -22,7 +22,15 @@ QUANTIZED = {
     "QLinearConcat": (0, 1),
     "QGemm": (7, 8),
 }
-PASSED_ON = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "MaxPool", "Identity")  # integers stay as they are
+PASSED_ON = (
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "MaxPool",
+    "Identity",
+)  # integers stay as they are
 
 
 def run_onnx(path, x):
@@ -140,7 +148,9 @@ def _scales(onnx, graph, nodes, found):
         places = QUANTIZED.get(node.op_type)
         names = [node.input[i] if i < len(node.input) else "" for i in places] if places else []
         if names and names[0] in constants:
-            scales[node.output[0]] = [onnx.numpy_helper.to_array(constants[n]) if n in constants else None for n in names]
+            scales[node.output[0]] = [
+                onnx.numpy_helper.to_array(constants[n]) if n in constants else None for n in names
+            ]
     for name, (scale, zero) in scales.items():
         if name in found and found[name].dtype.kind in "iu":
             result[f"{name}.scale"] = scale

@@ -10,10 +10,13 @@ from ..net import run_step
 from .edits import ACTIVATIONS, Change
 from .weights import masked, reordered_weight
 
+FOLLOWERS = (*ACTIVATIONS, "batch_norm", "identity", "hard_sigmoid")
 PIXELS = 24  # of a map that channels are told apart by
 FITS = 1e-3  # squared relative error of a channel that is another one's
+NEAREST = 0.3  # the same where the channels themselves had to be solved for
 LEAST = 0.8  # share of the channels that must be found again
 LARGEST = 60_000_000  # numbers to work on for one layer
+PASSES = 5
 GAINS = tuple(1 / (1 - p) for p in (0.2, 0.5, 0.1, 0.3, 0.25, 0.4, 0.05, 0.15))
 
 
@@ -87,10 +90,11 @@ def _output_order(layer, followers, x, found, arrays):
     """Which row of the weight makes each channel of `found`; None if most channels are nobody's."""
     weight = arrays[layer.param("weight").name]
     c = len(weight)
-    pixels = _some_pixels(found)
-    target = found.reshape(c, -1)[:, pixels]
-    if c * c * len(pixels) > LARGEST or c < 2:
+    if c < 2 or c * c * PIXELS > LARGEST:
         return None
+    target = found.reshape(c, -1)
+    pixels = _some_pixels(target)
+    target = target[:, pixels]
     scale = np.maximum(
         np.square(target - target.mean(axis=1, keepdims=True)).sum(axis=1), 1e-6 * np.square(target).sum() / c + 1e-30
     )
@@ -102,9 +106,13 @@ def _output_order(layer, followers, x, found, arrays):
     return _assigned(errors)
 
 
-def _some_pixels(found):
-    n = found[0, 0].size if found.ndim == 4 else 1
-    return np.unique(np.linspace(0, n - 1, min(n, PIXELS)).astype(int))
+def _some_pixels(target):
+    """Pixels that tell channels apart: some everywhere, and where each channel is largest."""
+    n = target.shape[1]
+    spread = np.linspace(0, n - 1, min(n, PIXELS)).astype(int)
+    peaks = np.unique(np.abs(target).argmax(axis=1))
+    room = max(0, LARGEST // len(target) ** 2 - len(spread))
+    return np.unique(np.concatenate([spread, peaks[:: max(1, -(-len(peaks) // max(room, 1)))]]))
 
 
 def _by_row(layer, x, weight, arrays, shape, pixels):
@@ -135,26 +143,48 @@ def _follow(followers, values, channel, arrays):
     return values
 
 
-def _assigned(errors):
-    """A permutation from the errors (channels, rows); None if it is the identity or too few channels are found."""
+def _assigned(errors, fits=FITS):
+    """A permutation from the errors (channels, rows): each channel gets a row that fits it.
+
+    Of rows that fit alike, as those of dead channels do, a channel gets its own if it can. None if it is the identity or
+    too few channels are found.
+    """
     c = len(errors)
+    wanted = []
+    for i in range(c):
+        rows = np.flatnonzero(errors[i] < fits)
+        rows = rows[np.argsort(errors[i, rows], kind="stable")]
+        wanted.append(sorted(rows.tolist(), key=lambda j: j != i) if len(rows) > 1 and i in rows else rows.tolist())
+    owner = {}
+    for i in sorted(range(c), key=lambda i: len(wanted[i])):
+        _take(i, wanted, owner)
     order = np.full(c, -1)
-    rest = set(range(c))
-    for i in np.argsort(errors.min(axis=1)):
-        fits = [j for j in np.flatnonzero(errors[i] < FITS) if j in rest]
-        if fits:
-            best = min(fits, key=lambda j: (errors[i, j], j != i))
-            # of channels that cannot be told apart, such as dead ones, its own
-            best = i if i in fits and errors[i, i] <= 10 * errors[i, best] + 1e-9 else best
-            order[i] = best
-            rest.discard(best)
-    open_ = np.flatnonzero(order < 0)
-    if len(open_) > (1 - LEAST) * c:
+    for row, channel in owner.items():
+        order[channel] = row
+    if (order >= 0).mean() < LEAST:
         return None
-    for i in open_:
-        order[i] = i if i in rest else min(rest)
-        rest.discard(order[i])
+    order[order < 0] = sorted(set(range(c)) - owner.keys())
     return None if (order == np.arange(c)).all() else order
+
+
+def _take(start, wanted, owner):
+    """Give a channel one of the rows it wants; who has it already moves on, if it can."""
+    came_from, queue = {}, [start]
+    for channel in queue:
+        for row in wanted[channel]:
+            if row in came_from:
+                continue
+            came_from[row] = channel
+            if row in owner:
+                queue.append(owner[row])
+                continue
+            while True:  # hand the rows on, back to the channel that began
+                channel = came_from[row]
+                previous = next((r for r, o in owner.items() if o == channel), None)
+                owner[row] = channel
+                if channel == start or previous is None:
+                    return
+                row = previous
 
 
 def _input_order(layer, followers, x, found, arrays):
@@ -173,11 +203,10 @@ def _input_order(layer, followers, x, found, arrays):
         return None
     if inputs.shape[1] >= i:  # the weight itself can be had
         seen = np.linalg.lstsq(inputs.T, y.T, rcond=1e-7)[0].T
-        errors = _distances(seen.T, weight.T)
-        return _assigned(errors)
+        return _assigned(_distances(seen.T, weight.T), NEAREST)
     if o >= i:  # or what the layer got
         met = np.linalg.lstsq(weight, y, rcond=1e-7)[0]
-        order = _assigned(_distances(met, inputs))  # met[j] is input order[j]
+        order = _assigned(_distances(met, inputs), NEAREST)  # met[j] is input order[j]
         return None if order is None else np.argsort(order)
     return None
 
@@ -195,10 +224,11 @@ def _undone(layer, followers, found, arrays):
 
 
 def _distances(a, b):
-    """(len(a), len(b)) squared distances of rows, relative to the power of a's."""
-    power = np.maximum(np.square(a).sum(axis=1), 1e-30)
-    cross = a @ b.T
-    return np.maximum(power[:, None] + np.square(b).sum(axis=1)[None] - 2 * cross, 0) / power[:, None]
+    """(len(a), len(b)) squared distances of rows, relative to the power of a's; rows of a without power are near to all."""
+    power = np.square(a).sum(axis=1)
+    dead = power < 1e-9 * power.max(initial=0)
+    squares = power[:, None] + np.square(b).sum(axis=1)[None] - 2 * a @ b.T
+    return np.where(dead[:, None], 0, np.maximum(squares, 0) / np.maximum(power, 1e-30)[:, None])
 
 
 # ------------------------------------------------------------------------------------------------------------ dropout
@@ -212,14 +242,39 @@ def _dropouts(comparison):
     arrays = comparison.net.with_arrays(comparison.arrays)
     weight, bias = arrays[step.param("weight").name].astype(np.float64), step.param("bias")
     features = comparison.port_run.value(step.inputs[0])[0].astype(np.float64)
-    rest = view.data[0] - (arrays[bias.name] if bias else 0)
-    part = weight * features
+    rest = view.data[0] - (arrays[bias.name].astype(np.float64) if bias else 0)
     if len(weight) < 0.5 * len(features):
         return []
-    share = 1 + np.linalg.lstsq(part, rest - part.sum(axis=1), rcond=1e-8)[0]
-    mask = (share > 0.5 * np.median(share[share > 0.5])).astype(np.float64) if (share > 0.5).any() else None
-    if mask is None or mask.all() or not mask.any():
+    mask, gain = _mask_of(weight * features, rest)
+    if mask is None:
         return []
-    gain = min(GAINS, key=lambda g: np.square(part @ mask * g - rest).sum())
     text = f"dropout left on before the classifier ({1 - mask.mean():.0%} of {len(mask)} features are zero)"
     return [Change("dropout_on", text, masked("logits", mask, gain), whole=True)]
+
+
+def _mask_of(part, rest):
+    """(mask, gain) such that part @ (mask * gain) is nearest to rest; (None, 0) if that says nothing.
+
+    There are fewer logits than features, so those that are surely on or off are settled first, and the others again.
+    """
+    size = np.linalg.norm(part, axis=0)
+    share, gain, open_ = np.ones(len(size)), None, np.arange(len(size))
+    for _ in range(PASSES):
+        some = part[:, open_]
+        left = rest - part @ np.where(np.isin(np.arange(len(size)), open_), 0, share) - some.sum(axis=1)
+        gram = some.T @ some
+        gram[np.diag_indices_from(gram)] += 1e-9 * np.square(size).mean()
+        share[open_] = 1 + np.linalg.solve(gram, some.T @ left)
+        if gain is None:
+            large = share[np.argsort(-size)[: max(16, len(size) // 10)]]
+            gain = min(GAINS, key=lambda g: np.minimum(np.abs(large), np.abs(large - g)).mean())
+        sure = np.minimum(np.abs(share[open_]), np.abs(share[open_] - gain)) < 0.15 * gain
+        share[open_[sure]] = np.where(share[open_[sure]] > gain / 2, gain, 0)
+        if sure.all() or not sure.any():
+            break
+        open_ = open_[~sure]
+    mask = (share > gain / 2).astype(np.float64)
+    error = np.square(part @ mask * gain - rest).sum()
+    if mask.all() or not mask.any() or error > 0.01 * np.square(part.sum(axis=1) - rest).sum():
+        return None, 0.0
+    return mask, gain
