@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..network.steps import INPUT
 from . import noise
 from .changes.rows import shape_evidence
-from .matching import SURE, match, with_probabilities
+from .matching import SURE, match, place_by_order, with_probabilities
 from .measure import decisions, measure
 from .net import Net
 from .port_run import PortRun
@@ -147,6 +147,27 @@ class Comparison:
         other.arrays = {name: array.astype(np.float32) for name, array in other.exact.items()}
         other.__dict__.pop("logits_noise", None)
         other._settle()
+        return other
+
+    def by_order(self):
+        """The same port, its free tensors given to steps by the port's own order; None if that places none.
+
+        A guess: it locates what is wrong, and what is then found must stand by itself.
+        """
+        found = place_by_order(self.net, self.matching)
+        if not found:
+            return None
+        other = copy.copy(self)
+        other.matching = copy.copy(self.matching)
+        other.matching.views = other.views = {**self.views, **found}
+        other.matching.how = {**self.matching.how, **dict.fromkeys(found, "order")}
+        taken = {view.tensor.name for view in found.values()}
+        other.matching.free = [t for t in self.matching.free if t.name not in taken]
+        other.views = other.matching.views = {
+            name: other.views[name] for name in (INPUT, *self.net.steps) if name in other.views
+        }
+        other._prepare()
+        other.rows = other.measures(other.precision, other.factor)
         return other
 
     def in_precision(self, precision, factor):

@@ -49,33 +49,44 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
     -------
     Diagnosis
     """
-    found, current, budget = Diagnosis(), comparison, Budget(report=tell)
-    for _ in range(ROUNDS):
-        explainer = _explainer(current, comparison, only, budget)
-        trials = explainer.trials()
-        found.tried += explainer.tried
-        if not found.chain:
-            found.others = trials
-        best = _cleared(current, explainer, trials, only) or _exchanged(current, explainer, only)
-        if best is not None:
-            found.chain.append(best[0])
-            found.cleared = best[1]
-            break
-        if not trials or not trials[0].helps:
-            break
-        found.chain.append(trials[0])
-        current = current.under(trials[0].net)
-    if found.cleared is None:  # the part of it that is surely explained
-        reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
-        found.chain = found.chain[:reached]
+    found, budget = Diagnosis(), Budget(report=tell)
+    _search(found, comparison, only, budget)
+    if found.cleared is None and (ordered := comparison.by_order()) is not None:
+        again = Diagnosis(tried=found.tried)
+        _search(again, ordered, only, budget)
+        found = again if again.cleared is not None else found
     found.others = [trial for trial in found.others if trial not in found.chain]
     found.certainties = _certainties(found)
     return found
 
 
+def _search(found, comparison, only, budget):
+    """Fill in a Diagnosis: one fault after another, until the port is fine with them or none helps."""
+    current = comparison
+    for _ in range(ROUNDS):
+        explainer = _explainer(current, comparison, only, budget)
+        best = _verified(current, explainer, only, [(change, ()) for change in solved_changes(current)])
+        trials = explainer.trials() if best is None else []
+        best = best or _cleared(current, explainer, trials, only)
+        best = best or _verified(current, explainer, only, block_exchanges(current.net))
+        found.tried += explainer.tried
+        if not found.chain:
+            found.others = trials
+        if best is not None:
+            found.chain.append(best[0])
+            found.cleared = best[1]
+            return
+        if not trials or not trials[0].helps:
+            break
+        found.chain.append(trials[0])
+        current = current.under(trials[0].net)
+    # the part of it that is surely explained
+    reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
+    found.chain = found.chain[:reached]
+
+
 def _explainer(current, comparison, only, budget):
     changes = (
-        *solved_changes(current),
         *CHANGES,
         *(HALF_SUMS if current.precision == "float16" else ()),
         *input_changes(current.x, current.model.preprocess, _pictures(current)),
@@ -109,17 +120,21 @@ def _is_fine(under, only):
     return bool(under.rows) and all(row.passes or only is not None and row.port not in only for row in under.rows)
 
 
-def _exchanged(current, explainer, only):
-    """The same of two blocks that have each other's weights: their tensors were matched the wrong way round."""
-    if len(current.views) < 3:
-        return None
+def _verified(current, explainer, only, changes):
+    """The same of changes, (Change, blocks that they are about), for which the tensors are matched once more.
+
+    Tensors of two blocks that have each other's weights were matched the wrong way round, and a layer's channels in
+    another order may have been taken for a layout.
+    """
     off = {block_of(row.step) for row in current.failing()}
-    for change, pair in block_exchanges(current.net):
-        net = change.apply(current.net, lambda name: True) if off & set(pair) else None
-        under = None if net is None else current.under(net)
-        if under is not None and _is_fine(under, only):
-            trial = explainer.judged(change, net, {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows})
-            return trial, under
+    for change, blocks in changes:
+        net = change.apply(current.net, lambda name: True) if not blocks or off & set(blocks) else None
+        under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
+        if under is not None:
+            explainer.tried += 1
+            if _is_fine(under, only):
+                errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
+                return explainer.judged(change, net, errors), under
     return None
 
 

@@ -147,7 +147,7 @@ class Explainer:
 
     def _ranked(self, trials):
         """Best first; of equals the simpler: everywhere before somewhere, few steps before many, then in the table's order."""
-        place = {id(change): i for i, change in enumerate(self.changes)}
+        place = {id(change): i for i, change in enumerate(self.changes)}  # equal ones would be compared slowly
 
         def key(t):
             return not t.believed, not t.helps, -round(t.gain), bool(t.blocks), len(t.steps), place[id(t.change)]

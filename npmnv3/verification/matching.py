@@ -281,6 +281,31 @@ class _Matcher:
         self._assign("logits", dequantized(view, expected)[0] if view.tensor.is_raw_integer else view, "likeness")
 
 
+def place_by_order(net, matching):
+    """Free tensors that stand, in the port's own order, between two matched ones where one step of their shape lies open.
+
+    Parameters
+    ----------
+    net : Net
+    matching : Matching
+
+    Returns
+    -------
+    {step's name: View}
+    """
+    place = {step.name: i for i, step in enumerate(net.plan)}
+    known = sorted((view.tensor.index, place[name]) for name, view in matching.views.items() if name in place)
+    found = {}
+    for tensor in matching.free:
+        before = max((at for index, at in known if index < tensor.index), default=-1)
+        after = min((at for index, at in known if index > tensor.index), default=len(net.plan))
+        steps = [s for s in net.plan[before + 1 : after] if s.name not in matching.views and s.op != "identity"]
+        views = [(s.name, v) for s in steps for v in tensor.views(s.shape, 1)]
+        for name, view in views[-1:]:  # of a layer, its norm and its activation, the last is what is given most often
+            found.setdefault(name, view)
+    return found
+
+
 def _thinned(step, data):
     """(data, thinning): for what works on each pixel by itself, a few pixels do."""
     if data.ndim == 4 and step.op in ("pointwise_conv2d", "batch_norm") and data.shape[2] * data.shape[3] > 256:
