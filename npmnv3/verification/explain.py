@@ -1,22 +1,45 @@
-"""Which known fault makes the reference give what the port gave: all are tried, alone, by block, and in pairs."""
+"""Which known fault makes the reference give what the port gave: all are tried, alone, by block, by layer, and in pairs."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..network.steps import INPUT
 from .changes.edits import Change
-from .changes.table import CHANGES
 from .net import Net, block_of
-from .port_run import GOOD
 
 EXPLAINS = 6.0  # dB in all, and
-RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain to be believed
+RISES = 3.0  # dB on average over the tensors it touches, that a fault must gain to be looked at
 CLEAN = 6.0  # times the noise's power: what rounding alone may give
 MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be right in some blocks only
 ROUNDS = 3  # faults at most in one port
 SHOWN = 4  # tensors by which a fault of the input must have shown
 FEW = 3  # suspected blocks whose layers are looked at one by one
+WORK = 320.0  # runs of the whole network that a search may cost
+THREADS = 2
+CHUNK = 16  # trials between two looks at what is left of that
+
+
+class Budget:
+    """What a search may cost and has cost so far, in runs of the whole network.
+
+    Parameters
+    ----------
+    limit : float
+    report : callable (work done, text), for a progress bar
+    """
+
+    def __init__(self, limit=WORK, report=lambda done, text: None):
+        self.limit, self.report, self.costs = limit, report, []
+
+    @property
+    def spent(self):
+        return sum(self.costs) > self.limit
+
+    def tell(self, text):
+        """Show how far the search is, and what is being tried."""
+        self.report(sum(self.costs), text)
 
 
 @dataclass
@@ -33,6 +56,7 @@ class Trial:
     blocks : tuple of str, blocks or steps where it is; () everywhere
     steps : tuple of str, the reference's steps that it changes
     touched : set of port tensors' names whose error it changes
+    reached : bool, whether the tensors it touches come down to rounding
     """
 
     change: Change
@@ -44,16 +68,20 @@ class Trial:
     blocks: tuple = ()
     steps: tuple = ()
     touched: set = field(default_factory=set)
+    reached: bool = False
 
     @property
     def fault(self):
         return self.change.fault
 
     @property
+    def helps(self):
+        """Whether the port is nearer with it: enough to look further, not enough to believe."""
+        return self.gain >= max(EXPLAINS, RISES * len(self.touched))
+
+    @property
     def believed(self):
-        if self.gain < max(EXPLAINS, RISES * len(self.touched)):
-            return False
-        return bool(self.touched) and float(np.median([self.errors[name] for name in self.touched])) < GOOD
+        return self.helps and self.reached
 
 
 class Explainer:
@@ -64,64 +92,70 @@ class Explainer:
     port_run : PortRun
     floors : {port tensor's name: squared relative error of honest rounding}
     factor : float, errors up to this many times the noise are fine
-    changes : sequence of Change, default the table
+    changes : sequence of Change
+    counted : names of the port's tensors that count
+    budget : Budget
     """
 
-    def __init__(self, port_run, floors, factor, changes=CHANGES):
+    def __init__(self, port_run, floors, factor, changes, counted, budget):
         self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
+        self.counted, self.budget = set(counted), budget
         self.tried = 0
-        # A port may have tensors between our steps. Where its logits are matched those that fit no step prove nothing.
-        self.counted = set(port_run.step_of) | (
-            {t.name for t in port_run.free} if "logits" not in port_run.views else set()
-        )
 
     def bad(self, errors):
         """The port's tensors that are off by more than rounding."""
-        return {
-            name for name in self.counted if name in errors and not errors[name] <= self.floors[name] * self.factor**2
-        }
+        return {name for name in self.counted if name in errors and not errors[name] <= self._limit(name)}
 
-    def explain(self):
-        """The faults that together explain the port, [(Trial, ...)] and the runners-up of the first round.
+    def _limit(self, name):
+        return self.floors[name] * self.factor**2
 
-        Returns
-        -------
-        (chain, others) : lists of Trial; the chain's last net has all its faults
-        """
-        chain, others = [], []
+    def trials(self):
+        """Every fault that was tried, best first; none where there is nothing that a fault could explain."""
         net, errors = self.port_run.net, self.port_run.base
         if all(errors.get(name, 0) <= CLEAN * self.floors[name] for name in self.counted):
-            return chain, others  # nothing there that a fault could explain
-        for _ in range(ROUNDS):
-            trials = self._round(net, errors)
-            if not chain:
-                others = trials[1:]
-            if not trials or not trials[0].believed:
-                break
-            chain.append(trials[0])
-            net, errors = trials[0].net, trials[0].errors
-            if not self.bad(errors):
-                break
-        return chain, others
+            return []
+        return self._round(net, errors)
 
     def _round(self, net, errors):
         """Every change on top of a net: trials, best first."""
         blocks = self.suspects(errors)
-        trials = []
-        for change in self.changes:
-            if blocks is None or change.whole:
-                trials.append(self._try(change, net, errors))
-                continue
-            # First only where something is wrong; everywhere, if that helps.
-            part = self._try(change, net, errors, blocks)
-            trials.append(part)
-            if part is not None and part.believed:
-                trials += [self._try(change, net, errors), self._refined(part, net, errors)]
-        trials += [self._refined(t, net, errors) for t in trials if t is not None and blocks is None]
-        trials = _ranked(t for t in trials if t is not None)
-        if self.bad(errors) and not (trials and trials[0].believed and not self.bad(trials[0].errors)):
-            trials = _ranked(trials + self._single(net, errors, blocks))
+        anywhere = [change for change in self.changes if not change.layer and (blocks is None or change.whole)]
+        # First only where something is wrong; everywhere, if that helps.
+        nearby = [change for change in self.changes if not change.layer and change not in anywhere]
+        trials = self._many(
+            [(change, ()) for change in anywhere] + [(change, blocks) for change in nearby], net, errors
+        )
+        helped = [t for t in trials if t.blocks and t.helps]
+        trials += self._many([(t.change, ()) for t in helped], net, errors)
+        trials += [self._refined(t, net, errors) for t in trials if blocks is None or t in helped]
+        trials = self._ranked(t for t in trials if t is not None)
+        if self.bad(errors) and not self._solved(trials):
+            trials = self._ranked(trials + self._single(net, errors, blocks))
         return trials
+
+    def _many(self, tasks, net, errors):
+        """The trials of (change, blocks), as many as the budget allows."""
+        found = []
+        with ThreadPoolExecutor(THREADS) as pool:
+            for start in range(0, len(tasks), CHUNK):
+                if self.budget.spent:
+                    break
+                part = tasks[start : start + CHUNK]
+                found += pool.map(lambda task: self._try(task[0], net, errors, task[1]), part)
+                self.budget.tell(part[-1][0].fault)
+        return [trial for trial in found if trial is not None]
+
+    def _ranked(self, trials):
+        """Best first; of equals the simpler: everywhere before somewhere, few steps before many, then in the table's order."""
+        place = {id(change): i for i, change in enumerate(self.changes)}  # equal ones would be compared slowly
+
+        def key(t):
+            return not t.believed, not t.helps, -round(t.gain), bool(t.blocks), len(t.steps), place[id(t.change)]
+
+        return sorted(trials, key=key)
+
+    def _solved(self, trials):
+        return bool(trials) and trials[0].believed and not self.bad(trials[0].errors)
 
     def _try(self, change, net, errors, blocks=()):
         """The trial of a change in some blocks, or steps, or everywhere; None where it changes nothing."""
@@ -134,9 +168,17 @@ class Explainer:
             return None
         self.tried += 1
         everywhere = changed.pictures is not net.pictures
-        walks = self.port_run.errors(changed, self._hopeless(errors, everywhere))
-        trials = [Trial(change, changed, found, blocks=tuple(blocks)) for found in walks]
-        return max((self._judged(trial, net, errors) for trial in trials), key=lambda t: t.gain)
+        try:
+            found, work = self.port_run.errors(changed, self._hopeless(errors, everywhere))
+        except ValueError:  # arrays that do not fit
+            return None
+        self.budget.costs.append(work)
+        return self._judged(Trial(change, changed, found, blocks=tuple(blocks)), net, errors)
+
+    def judged(self, change, net, found):
+        """The trial of a change whose errors, {port tensor's name: squared relative error}, are known."""
+        base = self.port_run.base
+        return self._judged(Trial(change, net, {**base, **found}), self.port_run.net, base)
 
     def _hopeless(self, errors, everywhere):
         """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
@@ -166,6 +208,7 @@ class Explainer:
             trial.before_db, trial.snr_db = (
                 _snr([max(e[n], self.floors[n]) for n in trial.touched]) for e in (errors, trial.errors)
             )
+            trial.reached = bool(np.median([trial.errors[n] / self._limit(n) for n in trial.touched]) <= 1)
         old = net.steps
         trial.steps = tuple(s.name for s in trial.net.plan if s.name in old and old[s.name] != s)
         if trial.net.pictures is not None and net.pictures is None:
@@ -193,22 +236,32 @@ class Explainer:
 
     def _single(self, net, errors, blocks):
         """Each fault in each suspected block by itself and, where few are suspected, in each layer by itself."""
-        few = blocks is not None and len(blocks) <= FEW
-        if blocks is None:
+        few, anywhere = blocks is not None and len(blocks) <= FEW, blocks is None
+        if anywhere:
             blocks = dict.fromkeys(block_of(step.name) for step in net.plan)
+        located = few or not anywhere
         trials = []
         for change in self.changes:
-            for block in blocks if few or change.alone else ():
-                trial = self._try(change, net, errors, (block,))
-                trials.append(trial)
-                if trial is not None and few and not change.whole and len(trial.steps) > 1:
-                    trials += [self._try(change, net, errors, (step,)) for step in trial.steps]
-        return [trial for trial in trials if trial is not None]
+            if change.rare and not located:
+                continue
+            tasks = self._places(change, net, blocks, few)
+            made = self._many(tasks, net, errors)
+            trials += made
+            if few and not change.whole and not change.layer:
+                steps = [(change, (step,)) for trial in made if len(trial.steps) > 1 for step in trial.steps]
+                trials += self._many(steps, net, errors)
+            if any(trial.believed and not self.bad(trial.errors) for trial in made):
+                break
+        return trials
+
+    def _places(self, change, net, blocks, few):
+        """[(change, where)]: the blocks, or layers, in which it is tried by itself."""
+        if change.layer:
+            return [(change, (s.name,)) for s in net.plan if s.params and block_of(s.name) in blocks]
+        return [(change, (block,)) for block in blocks] if few or change.alone else []
 
     def suspects(self, errors):
         """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""
-        if self.port_run.free:
-            return None
         bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
         steps, blocks = self.port_run.net.steps, []
         for name, step in self.port_run.step_of.items():
@@ -228,12 +281,7 @@ class Explainer:
                     stack += [i for i in steps[one].inputs if i not in self.port_run.views]
         blocks = list(dict.fromkeys(blocks))
         everywhere = {block_of(step.name) for step in self.port_run.net.plan} - {"probabilities"}
-        return None if everywhere <= set(blocks) else tuple(blocks)
-
-
-def _ranked(trials):
-    """Best first; of equals the simpler: everywhere before somewhere, then in the table's order."""
-    return sorted(trials, key=lambda t: (not t.believed, -round(t.gain), bool(t.blocks), len(t.steps)))
+        return None if not blocks or everywhere <= set(blocks) else tuple(blocks)
 
 
 def _snr(errors):

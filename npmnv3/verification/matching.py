@@ -1,8 +1,10 @@
 """Which of a port's tensors is which step's: by name, and by content where names do not say.
 
-The plan is run along the port (see `port_run`): a step's result, computed from the port's own inputs, is nearly exactly
-one of the port's tensors, whatever it is called, wherever it stands and in whichever layout. Behind a fault that
-breaks the chain, a layer with weights picks it up again: the two tensors of which one is that layer of the other.
+The plan is run along the port: a step's result, computed from the port's own inputs, is nearly exactly one of the port's
+tensors, whatever it is called, wherever it stands and in whichever layout. A tensor goes to the step that it fits best,
+not to the first that it fits. Behind a fault that breaks the chain, a layer with weights picks it up again: the two
+tensors of which one is that layer of the other. What fits no step well is nobody's: engines have tensors that the plan
+does not have, and they prove nothing.
 """
 
 from dataclasses import dataclass, field
@@ -10,13 +12,19 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..network.steps import INPUT, Step
+from ..network.walk import walk
 from .net import block_of, run_step
-from .port_run import GOOD
+from .readings import dequantized, permuted
 from .tensor_names import PROBABILITIES, by_name
 from .tensors import correlation, relative_error, sketch
 
-WEAK = 0.5  # correlation from which a leftover tensor is taken for a leftover step's
+GOOD = 1e-2  # squared relative error (20 dB) below which a tensor may be the one that was computed
+#: the same, below which it surely is
+SURE = {"float32": 1e-4, "float16": 1e-4, "bfloat16": 1e-3, "int8": 3e-2}
+EXACT = 1e-10  # and below which no other step need be looked at
+BETTER = 0.1  # a tensor belongs to a later step if its error there is so many times smaller
 _FOLLOWERS = ("batch_norm", "relu", "hard_swish", "hard_sigmoid", "softmax", "scale", "identity")
+_CHEAP = (*_FOLLOWERS, "add", "mul", "global_avg_pool", "linear")
 
 
 @dataclass
@@ -25,7 +33,7 @@ class Matching:
     ----------
     views : {step's name: View}
     how : {step's name: "map", "name", "content" (it is what the step gives), "use" (the next layer gives another tensor
-        from it) or "likeness"}
+        from it) or "likeness" (logits alone: nothing else has as many numbers)}
     free : list of PortTensor that fit no step
     copies : {port's name: step's name} of tensors that only repeat another one's numbers
     """
@@ -41,7 +49,7 @@ def with_probabilities(plan):
     return (*plan, Step(PROBABILITIES, "softmax", ("logits",), plan[-1].shape))
 
 
-def match(net, arrays, x, tensors, given=None):
+def match(net, arrays, x, tensors, given=None, *, precision="float32", barred=frozenset()):
     """Find the step of each of a port's tensors.
 
     Parameters
@@ -51,27 +59,24 @@ def match(net, arrays, x, tensors, given=None):
     x : (N, 3, H, W) float32, the reference's input
     tensors : list of PortTensor
     given : {port's name: step's name or None}, settled beforehand; None leaves a tensor out
+    precision : what the port's numbers look like
+    barred : set of (port's name, step's name) that are known not to belong together
 
     Returns
     -------
     Matching
     """
     given = given or {}
-    named = by_name(net, tensors, given)
+    named = {s: found for s, found in by_name(net, tensors, given).items() if (found[0].name, s) not in barred}
     tensors = [t for t in tensors if given.get(t.name, "") is not None]
-    first = _Matcher(net, arrays, x, tensors, named).run()
-    # Once more with what the first pass found at the end, so that it serves as input too.
-    late = {step: (view.tensor, "likeness") for step, view in first.views.items() if first.how[step] == "likeness"}
-    if not late:
-        return first
-    return _Matcher(net, arrays, x, tensors, {**late, **named}).run()
+    return _Matcher(net, arrays, x, tensors, named, SURE[precision], barred).run()
 
 
 class _Matcher:
     """One pass along the plan."""
 
-    def __init__(self, net, arrays, x, tensors, named):
-        self.net, self.arrays, self.x, self.named = net, arrays, x, named
+    def __init__(self, net, arrays, x, tensors, named, sure, barred):
+        self.net, self.arrays, self.x, self.named, self.sure, self.barred = net, arrays, x, named, sure, barred
         self.rest = {t.name: t for t in tensors}
         self.reserved = {t.name: step for step, (t, _) in named.items()}
         self.views, self.how, self.values = {}, {}, {}
@@ -83,20 +88,20 @@ class _Matcher:
     def run(self):
         """The matching."""
         self._input()
-        for step in self.net.plan:
-            if step.name in self.views:  # found ahead, by a layer behind it
-                continue
-            predicted = self._predict(step)
-            self.values[step.name] = predicted
-            view, how = self._find(step, predicted)
+        everything = {INPUT, *self.net.steps}
+        for step in walk(self.net.plan, self.values, self._run_step, keep=everything):
+            view, how = self._find(step, self.values[step.name])
             if view is None and step.params:
                 view, how = self._pick_up(step)
             if view is not None:
                 self._assign(step.name, view, how)
         self._name_outputs()
         copies = self._copies()
-        self._leftovers()
+        self._logits()
         return Matching(self._in_order(), self.how, list(self.rest.values()), copies)
+
+    def _run_step(self, step, inputs):
+        return run_step(step, inputs, self.arrays)
 
     def _name_outputs(self):
         """Where a block's last layer is all that its output is, the tensor goes by the block's name."""
@@ -119,9 +124,6 @@ class _Matcher:
     def _in_order(self):
         return {name: self.views[name] for name in (INPUT, *self.net.steps) if name in self.views}
 
-    def _predict(self, step, values=None):
-        return run_step(step, [self.values[name] for name in step.inputs] if values is None else values, self.arrays)
-
     def _assign(self, name, view, how):
         self.views[name], self.how[name] = view, how
         self.rest.pop(view.tensor.name, None)
@@ -132,12 +134,14 @@ class _Matcher:
         """The input: by name, or by a picture's shape; the reference's if that suits the stem better."""
         self.values[INPUT] = self.x
         tensor, how = self.named.get(INPUT, (None, "content"))
-        candidates = [tensor] if tensor else list(self.rest.values())
+        candidates = [tensor] if tensor else [t for t in self.rest.values() if (t.name, INPUT) not in self.barred]
         views = [v for t in candidates for v in t.views(self.net.input_shape, len(self.x))]
         if not views:
             return
         expected = sketch(self.x)
         view = max(views, key=lambda v: abs(correlation(v.sketch, expected)))
+        if view.tensor.is_raw_integer:
+            view = dequantized(view, expected)[0]
         self._assign(INPUT, view, how)
         if view.error(self.x) > 1e-6 and self._stem_prefers_reference():
             self.values[INPUT] = self.x
@@ -147,7 +151,7 @@ class _Matcher:
         chain = self.net.plan[:3]
         for value, answer in ((self.values[INPUT], False), (self.x, True)):
             for step in chain:
-                value = self._predict(step, [value])
+                value = self._run_step(step, [value])
                 if any(v.quick_error(sketch(value)) < GOOD for v in self._views(step, len(value))):
                     return answer
         return False
@@ -155,16 +159,16 @@ class _Matcher:
     def _views(self, step, n):
         """Every reading of every tensor still free that has the step's shape."""
         for tensor in self.rest.values():
-            yield from tensor.views(step.shape, n)
+            if (tensor.name, step.name) not in self.barred:
+                yield from tensor.views(step.shape, n)
 
-    def _best(self, step, predicted):
+    def _best(self, step, expected):
         """(view, squared relative error) of the nearest free tensor; the one that bears the step's name wins a tie."""
-        expected = sketch(predicted)
         best, least = None, np.inf
-        for view in self._views(step, len(predicted)):
-            error = view.quick_error(expected)
-            if view.tensor.is_raw_integer:
-                view, error = _dequantized(view, expected)
+        for view in self._views(step, len(self.x)):
+            view, error = (
+                dequantized(view, expected) if view.tensor.is_raw_integer else (view, view.quick_error(expected))
+            )
             owner = self.reserved.get(view.tensor.name)
             error *= 1.0 if owner == step.name else 1.01 if owner is None else 1.02
             if error < least:
@@ -178,21 +182,49 @@ class _Matcher:
         expected = sketch(predicted)
         own = min(views, key=lambda v: v.quick_error(expected), default=None)
         if own is not None and own.tensor.is_raw_integer:
-            own = _dequantized(own, expected)[0]
-        if own is not None and (how == "map" or own.quick_error(expected) < GOOD):
+            own = dequantized(own, expected)[0]
+        if own is not None and how == "map":
             return own, how
-        best, error = self._best(step, predicted)
-        if best is not None and error < GOOD:
+        if own is not None and self._belongs(step, predicted, own, own.quick_error(expected)):
+            return own, how
+        best, error = self._best(step, expected)
+        if best is not None and self._belongs(step, predicted, best, error):
             return best, "content"
         if own is not None:
-            permuted = _permuted(own, predicted)
-            if permuted is not None:
-                return permuted, how
-            return (None, "") if self._fits_later(step, predicted, own) else (own, how)
+            reordered = permuted(own, predicted, self.sure)
+            if reordered is not None:
+                return reordered, how
+            return (None, "") if self._fits_later(step, predicted, own, GOOD) else (own, how)
         for view in self._views(step, len(predicted)):
-            if view.tensor.name not in self.reserved and (permuted := _permuted(view, predicted)) is not None:
-                return permuted, "content"
+            if view.tensor.name not in self.reserved:
+                reordered = permuted(view, predicted, self.sure)
+                if reordered is not None:
+                    return reordered, "content"
         return None, ""
+
+    def _belongs(self, step, predicted, view, error):
+        """Whether a tensor is the step's: near it, and not much nearer to a later step."""
+        if error < EXACT:
+            return True
+        return error < max(GOOD, self.sure) and not self._fits_later(step, predicted, view, BETTER * error)
+
+    def _fits_later(self, step, predicted, view, limit):
+        """Whether a tensor is nearer than `limit` to what a later step makes of this one, before the next convolution."""
+        values = dict(self.values)
+        values[step.name] = predicted
+        fresh = {step.name}
+        at = next(i for i, s in enumerate(self.net.plan) if s.name == step.name)
+        for later in self.net.plan[at + 1 :]:
+            if not fresh & set(later.inputs):
+                continue
+            if later.op not in _CHEAP or not values.keys() >= set(later.inputs):
+                return False
+            values[later.name] = self._run_step(later, [values[name] for name in later.inputs])
+            fresh.add(later.name)
+            same = values[later.name].shape == view.data.shape and later.op != "identity"
+            if same and view.quick_error(sketch(values[later.name])) < limit:
+                return True
+        return False
 
     def _chain(self, step):
         """The steps behind a step that need nothing else: norm, activation."""
@@ -204,82 +236,74 @@ class _Matcher:
             step = users[0]
             chain.append(step)
 
-    def _fits_later(self, step, predicted, view):
-        """Whether a tensor with this step's name is really a later one: with the norm folded in, or activated."""
-        for later in self._chain(step):
-            predicted = self._predict(later, [predicted])
-            if view.data.shape == predicted.shape and view.quick_error(sketch(predicted)) < GOOD:
-                return True
-        return False
-
     def _pick_up(self, step):
-        """Behind a break: a pair of free tensors of which one is this layer (and norm, and activation) of the other."""
+        """Behind a break: a pair of free tensors of which one is surely this layer (and norm, and activation) of the other."""
         source = step.inputs[0]
-        if len(step.inputs) != 1 or source in self.views or source == INPUT:
+        if len(step.inputs) != 1 or self._is_known(source):
             return None, ""
         shape = self.net.steps[source].shape
         steps = [step, *self._chain(step)]
         for view in [v for t in list(self.rest.values()) for v in t.views(shape, len(self.x)) if v.finite is None]:
+            if view.tensor.is_raw_integer or (view.tensor.name, source) in self.barred:
+                continue
             value, thin = _thinned(step, view.data)
             for later in steps:
-                value = self._predict(later, [value])
+                value = self._run_step(later, [value])
                 for other in self._views(later, len(self.x)):
-                    if other.tensor is view.tensor or not _like(_thin(other.data, thin), value):
+                    if other.tensor is view.tensor or not _like(_thin(other.data, thin), value, self.sure):
                         continue
                     self._assign(source, view, self._how(source, view, "use"))
                     if later is step:
                         return other, self._how(step.name, other)
-                    predicted = self._predict(step)
-                    self.values[step.name] = predicted
+                    self.values[step.name] = self._run_step(step, [self.values[source]])
                     return None, ""
         return None, ""
+
+    def _is_known(self, name):
+        """Whether the port gave a step's tensor, maybe under the name of what it only repeats."""
+        while name not in self.views and name != INPUT and self.net.steps[name].op == "identity":
+            name = self.net.steps[name].inputs[0]
+        return name in self.views or name == INPUT
 
     def _how(self, step, view, otherwise="content"):
         return "name" if self.reserved.get(view.tensor.name) == step else otherwise
 
-    def _leftovers(self):
-        """What is left goes to the step of its shape that it resembles most, if it does."""
-        pairs = []
-        for step in self.net.plan:
-            if step.name in self.views:
-                continue
-            expected = sketch(self.values[step.name])
-            for view in self._views(step, len(self.x)):
-                pairs.append((abs(correlation(view.sketch, expected)), len(pairs), step.name, view))
-        for likeness, _, name, view in sorted(pairs, key=lambda p: (-p[0], p[1])):
-            sure = likeness >= WEAK or name == "logits"  # nothing else has as many numbers as there are classes
-            if sure and name not in self.views and view.tensor.name in self.rest:
-                self._assign(name, view, "likeness")
+    def _logits(self):
+        """The logits, whatever they are: nothing else has as many numbers as there are classes."""
+        if "logits" in self.views:
+            return
+        expected, logits = sketch(self.values["logits"]), self.net.steps["logits"]
+        views = list(self._views(logits, len(self.x)))
+        if not views:
+            return
+        likest = max(range(len(views)), key=lambda i: (abs(correlation(views[i].sketch, expected)), i))
+        view = views[likest]
+        self._assign("logits", dequantized(view, expected)[0] if view.tensor.is_raw_integer else view, "likeness")
 
 
-def _dequantized(view, expected):
-    """(view, error) of raw integers with the scale and offset that fit best."""
-    found = view.sketch.astype(np.float64)
-    if np.ptp(found) == 0:
-        return view, np.inf
-    factor, offset = np.polyfit(found, expected, 1)
-    fitted = view.rescaled(factor, offset)
-    return fitted, fitted.quick_error(expected)
+def place_by_order(net, matching):
+    """Free tensors that stand, in the port's own order, between two matched ones where one step of their shape lies open.
 
+    Parameters
+    ----------
+    net : Net
+    matching : Matching
 
-def _permuted(view, predicted):
-    """The view with its channels put in the order of the prediction's, if that makes the two agree."""
-    if view.finite is not None or predicted.ndim != 4 or predicted.shape[1] < 3 or np.prod(predicted.shape[2:]) < 16:
-        return None
-    n, c = predicted.shape[:2]
-    a, b = (_unit_rows(array.transpose(1, 0, 2, 3).reshape(c, -1)) for array in (view.data, predicted))
-    order = np.argmax(a @ b.T, axis=1)
-    if len(set(order.tolist())) != c or (order == np.arange(c)).all():
-        return None
-    candidate = view.permuted(order)
-    return candidate if candidate.quick_error(sketch(predicted)) < GOOD else None
-
-
-def _unit_rows(rows):
-    """Each row's deviation from its mean, at most 256 numbers of it, of length 1."""
-    rows = rows[:, :: max(1, rows.shape[1] // 256)]
-    rows = rows - rows.mean(axis=1, keepdims=True)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+    Returns
+    -------
+    {step's name: View}
+    """
+    place = {step.name: i for i, step in enumerate(net.plan)}
+    known = sorted((view.tensor.index, place[name]) for name, view in matching.views.items() if name in place)
+    found = {}
+    for tensor in matching.free:
+        before = max((at for index, at in known if index < tensor.index), default=-1)
+        after = min((at for index, at in known if index > tensor.index), default=len(net.plan))
+        steps = [s for s in net.plan[before + 1 : after] if s.name not in matching.views and s.op != "identity"]
+        views = [(s.name, v) for s in steps for v in tensor.views(s.shape, 1)]
+        for name, view in views[-1:]:  # of a layer, its norm and its activation, the last is what is given most often
+            found.setdefault(name, view)
+    return found
 
 
 def _thinned(step, data):
@@ -294,5 +318,5 @@ def _thin(data, thin):
     return data[:, :, ::thin, ::thin] if data.ndim == 4 and thin > 1 else data
 
 
-def _like(found, expected):
-    return found.shape == expected.shape and relative_error(sketch(found), sketch(expected)) < GOOD
+def _like(found, expected, limit):
+    return found.shape == expected.shape and relative_error(sketch(found), sketch(expected)) < limit

@@ -1,10 +1,11 @@
 """A network under test: a plan that may bear faults, and one way to run any of its steps.
 
 Faults need operations that no published network has (a stride on a 1x1 convolution, a sigmoid for a hard one). They are
-steps like all others, with the operations below.
+steps like all others, with the operations of `operations.py`.
 """
 
 import functools
+from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ import numpy as np
 from ..network.steps import INPUT
 from ..network.walk import apply
 from ..ops import definitions
+from .operations import FAULTY
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Net:
     input_shape: tuple[int, int, int]
     arrays: Mapping = field(default_factory=dict)  # further parameters: {name: function (the model's arrays) -> array}
     pictures: np.ndarray | None = None  # another input (N, 3, H, W) than the reference's
+    half: bool = False  # every number is a float16, sums included: see `operations.half_step`
 
     def __post_init__(self):
         object.__setattr__(self, "plan", _with_shapes(self.plan, self.input_shape))
@@ -31,6 +34,13 @@ class Net:
     def steps(self):
         """{name: Step}"""
         return {step.name: step for step in self.plan}
+
+    def with_arrays(self, arrays):
+        """The model's arrays and the net's own: a mapping."""
+        found = ChainMap({}, arrays)
+        for name, make in self.arrays.items():  # in order: one fault's may be made of another's
+            found[name] = make(found)
+        return found
 
     def edit(self, edits, arrays=None):
         """The net with some steps changed.
@@ -57,64 +67,11 @@ def block_of(name):
     return ".".join(words[:2]) if words[0] == "blocks" else words[0]
 
 
-# ---------------------------------------------------------------------------------------------------- operations
-
-
-def _sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def _erf(x):
-    """Abramowitz and Stegun 7.1.26, to 1.5e-7."""
-    t = 1 / (1 + 0.3275911 * np.abs(x))
-    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return np.sign(x) * (1 - series * np.exp(-x * x))
-
-
-def softmax(x):
-    """exp(x) over its sum, along the last axis, without overflow."""
-    powers = np.exp(x - x.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _border(mode):
-    def pad(step, x):
-        top, bottom, left, right = step.pad
-        return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), mode=mode)
-
-    return pad
-
-
-def _batch_statistics(step, x):
-    """A norm in training mode, without its affine part."""
-    axes = (0, *range(2, x.ndim))
-    return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + 1e-5)
-
-
-#: Operations of faulty networks: name -> function (step, *inputs), in the inputs' dtype.
-EXTRA = {
-    "relu6": lambda step, x: np.clip(x, 0, 6),
-    "sigmoid": lambda step, x: _sigmoid(x),
-    "swish": lambda step, x: x * _sigmoid(x),
-    "gelu": lambda step, x: (x * (1 + _erf(x / np.sqrt(2).astype(x.dtype))) / 2).astype(x.dtype, copy=False),
-    "leaky_relu": lambda step, x: np.where(x > 0, x, x * x.dtype.type(0.01)),
-    "sloped_swish": lambda step, x: x * np.clip(x * x.dtype.type(step.slope) + x.dtype.type(0.5), 0, 1),
-    "softmax": lambda step, x: softmax(x),
-    "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
-    "border_edge": _border("edge"),
-    "border_reflect": _border("reflect"),
-    "batch_statistics": _batch_statistics,
-    "roll": lambda step, x: np.roll(x, int(step.factor), axis=1),
-    "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
-    "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),
-}
-
-
 def run_step(step, inputs, arrays):
     """Run a step of a plan, faulty or not; as `network.walk.apply`. Infinity and NaN pass through."""
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        if step.op in EXTRA:
-            return EXTRA[step.op](step, *inputs)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        if step.op in FAULTY:
+            return FAULTY[step.op](step, *inputs)
         return apply(step, inputs, arrays, definitions)
 
 
@@ -148,6 +105,10 @@ def _shape(step, inputs):
         return first[:1]
     if step.op.startswith("border_"):
         return (first[0], first[1] + sum(step.pad[:2]), first[2] + sum(step.pad[2:]))
+    if step.op == "pool_window" and min(first[1:]) < 1:
+        raise ValueError(f"{step.name}: nothing to pool in {first}")
+    if step.op == "pool_window":
+        return first[:1]
     if step.op.startswith("background"):
         return (first[0] + 1,)
     if step.op == "add" and first != inputs[1] or step.op == "mul" and first[:1] != inputs[1]:

@@ -5,6 +5,7 @@ import numpy as np
 from ..network.steps import INPUT
 from ..network.walk import walk
 from .net import run_step
+from .operations import half_step
 from .tensors import sketch
 
 #: precision -> unit roundoff
@@ -62,10 +63,14 @@ def trace(net, arrays, x, precision="float64", forced=None, keep=None):
     {step's name: array}: what each step gave, before it was replaced
     """
     forced = forced or {}
+    if net.half:
+        arrays = {name: rounded(a, "float16") for name, a in arrays.items()}
     given = {INPUT: rounded(x, precision)}
     values = {INPUT: rounded(forced.get(INPUT, x), precision)}
 
     def run(step, inputs):
+        if net.half:
+            return half_step(step, inputs, arrays, run_step)
         plain = PLAIN.get(step.op) if precision != "float64" else None
         return rounded(plain(step, arrays, *inputs) if plain else run_step(step, inputs, arrays), precision)
 
@@ -115,7 +120,7 @@ def precision_of(tensors):
 
 
 def _marks(tensor):
-    if tensor.scale or tensor.is_raw_integer:
+    if tensor.scale or tensor.is_raw_integer or _on_a_grid(tensor.array):
         return "int8"
     values = sketch(tensor.array)
     values = values[np.isfinite(values) & (values != np.round(values))]  # whole numbers tell nothing
@@ -124,3 +129,26 @@ def _marks(tensor):
     if (rounded(values, "bfloat16") == values).mean() > 0.99:
         return "bfloat16"
     return "float16" if (rounded(values, "float16") == values).mean() > 0.99 else "float32"
+
+
+def _on_a_grid(array):
+    """Whether floats are multiples of one step, at most 256 levels: what int8 leaves when it is made float again."""
+    values = sketch(array)
+    levels = np.unique(values[np.isfinite(values)])
+    if not 6 <= len(levels) <= 256:
+        return False
+    if _is_grid(levels, float(np.diff(levels).min())):
+        return True
+    span = float(
+        levels[-1] - levels[0]
+    )  # of a few numbers, such as ten logits, the least distance may be several steps
+    return len(levels) < 64 and any(_is_grid(levels, span / steps) for steps in range(len(levels) - 1, 256))
+
+
+def _is_grid(levels, step):
+    """Whether all levels lie on multiples of a step, as near as float32 holds them, and within 256 of them."""
+    if not step > 0 or (levels[-1] - levels[0]) / step > 255.5:
+        return False
+    offsets = (levels - levels[0]).astype(np.float64) / step
+    slack = 0.01 + 4 * 2.0**-24 * np.abs(levels).max() / step
+    return bool(slack < 0.1 and np.abs(offsets - np.round(offsets)).max() < slack)

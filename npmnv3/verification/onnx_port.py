@@ -6,21 +6,47 @@ import numpy as np
 
 from ..errors import UsageError, require
 
+INPUT_TYPES = {1: np.float32, 10: np.float16, 11: np.float64}  # of TensorProto, that pictures may be cast to
+KINDS = "fiu"
+#: operator -> places among its inputs of the scale and zero point of what it gives
+QUANTIZED = {
+    "QuantizeLinear": (1, 2),
+    "QLinearConv": (6, 7),
+    "QLinearMatMul": (6, 7),
+    "QLinearAdd": (6, 7),
+    "QLinearMul": (6, 7),
+    "QLinearGlobalAveragePool": (3, 4),
+    "QLinearAveragePool": (3, 4),
+    "QLinearSigmoid": (3, 4),
+    "QLinearLeakyRelu": (3, 4),
+    "QLinearConcat": (0, 1),
+    "QGemm": (7, 8),
+}
+PASSED_ON = (
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+    "Transpose",
+    "MaxPool",
+    "Identity",
+)  # integers stay as they are
+
 
 def run_onnx(path, x):
-    """Run a graph and give back every floating tensor in it.
+    """Run a graph and give back every tensor in it that depends on the input.
 
     ONNX Runtime runs it if it is installed, with its graph optimizations off so that exposing tensors does not change
     them; else the reference evaluator of the onnx package.
 
     Parameters
     ----------
-    path : path of the .onnx file
-    x : (N, 3, H, W) float32
+    path : path of the .onnx file; weights that it keeps in files beside it are found there
+    x : (N, 3, H, W) float32; cast to what the graph takes
 
     Returns
     -------
-    {tensor's name: array} in the graph's order, the input first
+    {tensor's name: array} in the order of execution, the input first; of integers also NAME.scale and NAME.zero_point
 
     Raises
     ------
@@ -28,8 +54,8 @@ def run_onnx(path, x):
     """
     onnx = require("onnx", "onnx", f"running {path}")
     try:
-        model = _with_shapes(onnx, onnx.load(os.fspath(path)))
-        onnx.checker.check_model(model)
+        model = onnx.load(os.fspath(path))
+        nodes = _in_order(model.graph, path)
     except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise UsageError(f"{path}: not a readable ONNX file: {error}") from error
     except Exception as error:  # protobuf's own, which has no public name
@@ -42,31 +68,51 @@ def run_onnx(path, x):
         raise UsageError(
             f"{path}: has {len(inputs)} inputs ({', '.join(i.name for i in inputs)}), expected one picture"
         )
-    name = inputs[0].name
+    name, dtype = inputs[0].name, _input_type(inputs[0], path)
     batch = _fixed_batch(inputs[0], path, x)
-    parts = [_run(onnx, path, model, name, x[i : i + batch]) for i in range(0, len(x), batch)]
-    first = {key: value for key, value in parts[0].items() if key not in weights}
-    if len(parts) == 1:
-        return {name: x, **first}
-    return {
-        name: x,
-        **{key: np.concatenate([part[key] for part in parts]) for key, value in first.items() if value.ndim},
-    }
+    wanted = _dependent(nodes, name)
+    parts = [_run(path, model, wanted, name, x[i : i + batch].astype(dtype)) for i in range(0, len(x), batch)]
+    found = {name: x, **_joined(parts)}
+    return found | _scales(onnx, model.graph, nodes, found)
 
 
-def _with_shapes(onnx, model):
-    """The model with what the checker wants and nothing here needs: shapes of all values that it tells of."""
-    for value in [v for v in model.graph.value_info if not v.type.tensor_type.HasField("shape")]:
-        model.graph.value_info.remove(value)
-    bare = [v for v in model.graph.output if not v.type.tensor_type.HasField("shape")]
-    inferred = {v.name: v.type for v in onnx.shape_inference.infer_shapes(model).graph.output} if bare else {}
-    for value in bare:
-        value.type.CopyFrom(inferred[value.name])
-    return model
+def _in_order(graph, path):
+    """The graph's nodes, each behind those that it needs; they are put so in the graph, too."""
+    import onnx
+
+    known = {w.name for w in graph.initializer} | {w.values.name for w in graph.sparse_initializer} | {""}
+    known |= {i.name for i in graph.input}
+    rest, ordered = list(graph.node), []
+    if not rest:
+        raise onnx.checker.ValidationError("the graph has no nodes")
+    while rest:
+        ready = [node for node in rest if known.issuperset(node.input)]
+        if not ready:
+            raise UsageError(f"{path}: no tensor is called {next(n for n in rest[0].input if n not in known)!r}")
+        first = rest.index(ready[0])
+        while first < len(rest) and known.issuperset(rest[first].input):
+            known |= set(rest[first].output)
+            ordered.append(rest.pop(first))
+    del graph.node[:]
+    graph.node.extend(ordered)
+    return ordered
+
+
+def _input_type(value, path):
+    """The dtype that pictures are given in."""
+    kind = value.type.tensor_type.elem_type
+    if kind not in INPUT_TYPES:
+        raise UsageError(
+            f"{path}: its input {value.name} is of ONNX's type {kind}, expected float32, float16 or float64 pictures; take "
+            "the graph before its input was quantized"
+        )
+    return INPUT_TYPES[kind]
 
 
 def _fixed_batch(value, path, x):
     """Pictures that the graph takes at a time; its input's other sides are checked."""
+    if not value.type.tensor_type.HasField("shape"):
+        return len(x)
     sides = [max(d.dim_value, 0) for d in value.type.tensor_type.shape.dim]
     if len(sides) != 4 or any(side and side != have for side, have in zip(sides[1:], x.shape[1:])):
         raise UsageError(
@@ -75,68 +121,87 @@ def _fixed_batch(value, path, x):
     return sides[0] or len(x)
 
 
-def _run(onnx, path, model, name, x):
-    """All tensors of one run: {name: array}."""
-    kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.UNDEFINED)
+def _dependent(nodes, name):
+    """Names of the tensors that depend on the input, in order: what does not, such as a dequantized weight, is no result."""
+    known, found = {name}, []
+    for node in nodes:
+        if known & set(node.input):
+            fresh = [o for o in node.output if o]
+            known |= set(fresh)
+            found += fresh
+    return found
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return {key: np.concatenate([part[key] for part in parts]) for key, value in parts[0].items() if value.ndim}
+
+
+def _scales(onnx, graph, nodes, found):
+    """{NAME.scale, NAME.zero_point: array} of the integers whose quantization is constant."""
+    constants = {w.name: w for w in graph.initializer}
+    scales, result = {}, {}
+    for node in nodes:
+        if node.op_type in PASSED_ON and node.input[0] in scales:
+            scales[node.output[0]] = scales[node.input[0]]
+        places = QUANTIZED.get(node.op_type)
+        names = [node.input[i] if i < len(node.input) else "" for i in places] if places else []
+        if names and names[0] in constants:
+            scales[node.output[0]] = [
+                onnx.numpy_helper.to_array(constants[n]) if n in constants else None for n in names
+            ]
+    for name, (scale, zero) in scales.items():
+        if name in found and found[name].dtype.kind in "iu":
+            result[f"{name}.scale"] = scale
+            if zero is not None:
+                result[f"{name}.zero_point"] = zero
+    return result
+
+
+def _run(path, model, wanted, name, x):
+    """The wanted tensors of one run: {name: array}."""
+    exposed = type(model)()
+    exposed.CopyFrom(model)
+    present = {o.name for o in exposed.graph.output}
+    exposed.graph.output.extend(type(model.graph.output[0])(name=o) for o in wanted if o not in present)
     try:
         import onnxruntime
     except ImportError:
-        return _run_reference(path, model, name, x)
-    typed = onnx.shape_inference.infer_shapes(model)
-    known = {v.name: v.type.tensor_type.elem_type for v in (*typed.graph.value_info, *typed.graph.output)}
-    wanted = [
-        o
-        for node in model.graph.node
-        for o in node.output
-        if o and known.get(o, 0) in kinds and node.op_type != "Constant"
-    ]
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
-    present = {o.name for o in exposed.graph.output}
-    for output in wanted:
-        if output not in present and output in known:
-            exposed.graph.output.append(onnx.helper.make_tensor_value_info(output, known[output], None))
+        found = _run_reference(path, exposed, name, x)
+    else:
+        found = _run_onnxruntime(onnxruntime, path, exposed, name, x)
+    return {
+        key: found[key]
+        for key in wanted
+        if isinstance(found.get(key), np.ndarray) and found[key].dtype.kind in KINDS and found[key].size > 1
+    }
+
+
+def _run_onnxruntime(onnxruntime, path, exposed, name, x):
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
         names = [o.name for o in session.get_outputs()]
-        values = session.run(names, {name: x})
+        return dict(zip(names, session.run(names, {name: x})))
     except Exception as error:  # ONNX Runtime's errors have no common base of their own
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise UsageError(f"{path}: ONNX Runtime cannot run it: {error}") from error
-    found = dict(zip(names, values))
-    return {key: found[key] for key in wanted if key in found and found[key].dtype.kind == "f" and found[key].size > 1}
 
 
-def _run_reference(path, model, name, x):
-    """By the onnx package's own evaluator, node by node; each node's result is kept."""
+def _run_reference(path, exposed, name, x):
+    """By the onnx package's own evaluator, node by node."""
     from onnx.reference import ReferenceEvaluator
-    from onnx.reference.op_run import OpRun
 
-    class BatchNormalization(OpRun):
-        """As in inference: the evaluator's own of opsets 9 to 13 mixes the batch's statistics in."""
+    from .onnx_operators import operators
 
-        op_domain = ""
-
-        def _run(self, x, scale, bias, mean, var, epsilon=None, **training):
-            axes = (-1, *(1,) * (x.ndim - 2))
-            factor = (scale / np.sqrt(var + x.dtype.type(epsilon))).reshape(axes)
-            return ((x - mean.reshape(axes)) * factor + bias.reshape(axes),)
-
-    exposed = type(model)()
-    exposed.CopyFrom(model)
-    present = {o.name for o in exposed.graph.output}
-    constant = {o for node in model.graph.node if node.op_type == "Constant" for o in node.output}
-    for node in model.graph.node:
-        new = (o for o in node.output if o and o not in present | constant)
-        exposed.graph.output.extend(type(model.graph.output[0])(name=o) for o in new)
-    evaluator = ReferenceEvaluator(exposed, new_ops=[BatchNormalization])
-    values = evaluator.run(None, {name: x})
-    return {
-        key: np.asarray(value)
-        for key, value in zip(evaluator.output_names, values)
-        if isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.size > 1
-    }
+    try:
+        evaluator = ReferenceEvaluator(exposed, new_ops=operators())
+    except NotImplementedError as error:
+        raise UsageError(
+            f"{path}: onnx's reference evaluator cannot run it: {error}; with onnxruntime installed it may run"
+        ) from error
+    return dict(zip(evaluator.output_names, evaluator.run(None, {name: x})))

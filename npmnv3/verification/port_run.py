@@ -4,14 +4,15 @@ So what a step's result is off by is that step's doing ("local"), not what it in
 steps between two given ones answer together, and with the logits alone the whole network does.
 """
 
-from collections import ChainMap
+import math
 
 from ..network.steps import INPUT
 from ..network.walk import walk
-from .net import block_of, run_step
+from .net import run_step
+from .operations import half_step
 from .tensors import sketch
 
-GOOD = 1e-2  # squared relative error (20 dB) below which a tensor is surely the one that was computed
+SENSED = 0.25  # a fault that does not bring a tensor so much nearer leaves it to what it was matched with
 
 
 class PortRun:
@@ -24,66 +25,78 @@ class PortRun:
     x : (N, 3, H, W) float32, the reference's input
     views : {step's name: View}, the port's matched tensors
     free : list of PortTensor that fit no step of the reference
-    unsure : names of the steps that were not matched by what they give
+    sure : float, squared relative error below which a free tensor is a step's
 
     Attributes
     ----------
     base : {port tensor's name: squared relative error} of the reference itself
+    forces_input : bool, whether the port's input tensor is what its first layer gets
     """
 
-    def __init__(self, net, arrays, x, views, free=(), unsure=()):
-        self.net, self.arrays, self.x, self.views, self.free = net, arrays, x, dict(views), list(free)
-        self.unsure, self._movable = frozenset(unsure), frozenset()
+    def __init__(self, net, arrays, x, views, free=(), sure=1e-4):
+        self.net, self.arrays, self.x, self.views, self.free, self.sure = net, arrays, x, dict(views), list(free), sure
         self._steps = net.steps
         self.step_of = {view.tensor.name: name for name, view in self.views.items()}
         self._values = {}
+        self._costs = {}
+        self._total = sum(self._cost(step) for step in net.plan)
         self.forces_input = True
         self._walk_base()
 
+    def _cost(self, step):
+        """Of a step, in arbitrary units: multiply-adds, and numbers written."""
+        key = (step.op, step.shape, step.name)
+        if key not in self._costs:
+            weight = step.param("weight")
+            taps = math.prod(weight.canonical[1:]) if weight else 0
+            each = taps * 3 if step.op == "depthwise_conv2d" else taps / 8
+            self._costs[key] = math.prod(step.shape) * (each + 4)
+        return self._costs[key]
+
     def _walk_base(self):
-        self.base = self._walk(self.net, base=True)
+        self.base, _ = self._walk(self.net, base=True)
         given = self.views.get(INPUT)
         if given is None:
             return
         # A port may have dumped another stage of its preprocessing than what its first layer gets.
         own, own_values = self.base, self._values
         self.forces_input = False
-        self.base = self._walk(self.net, base=True)
+        self.base, _ = self._walk(self.net, base=True)
         first = next((name for step in self.net.plan if (name := step.name) in self.views), None)
         tensor = self.views[first].tensor.name if first else None
         if tensor is None or not self.base[tensor] < 0.1 * own[tensor]:
             self.forces_input, self.base, self._values = True, own, own_values
 
     def errors(self, net, hopeless=lambda found: False):
-        """{port tensor's name: squared relative error} under a net, 1.0 for what it does not predict either: a dict, or two.
+        """What the port's tensors are off by under a net.
 
-        `hopeless`, given the errors found so far, may stop a walk: the rest is then as in the base.
+        Parameters
+        ----------
+        net : Net
+        hopeless : callable (errors found so far) -> bool, may stop the walk: the rest is then as in the base
 
-        A tensor that the reference does not explain may be another step's, in the blocks that a fault changes and where
-        it was not matched by what the step gives. The second dict is for that case.
+        Returns
+        -------
+        (errors, work) : {port tensor's name: squared relative error}, 1.0 for what it does not predict either; and what that
+            took, in runs of the whole net
         """
-        changed = {block_of(s.name) for s in net.plan if self._steps.get(s.name) != s}
-        doubtful = {
-            step
-            for name, step in self.step_of.items()
-            if (block_of(step) in changed or step in self.unsure) and not self.base[name] < GOOD and step != INPUT
-        }
-        if len(self.views) + len(self.free) < 2:  # nothing to take it for
-            doubtful = set()
-        self._movable = {name for name in self.views if name in doubtful or block_of(name) in changed}
-        walks = [frozenset(), doubtful] if doubtful else [frozenset()]
-        return [self._walk(net, base=False, doubtful=which, hopeless=hopeless) for which in walks]
+        return self._walk(net, base=False, hopeless=hopeless)
 
-    def _walk(self, net, base, doubtful=(), hopeless=None):
-        errors, taken, clean = {}, set(), set()
+    def value(self, name):
+        """The reference's tensor of a step, on the port's own inputs; where the port gave it, the port's."""
+        return self._values[name]
+
+    def _walk(self, net, base, hopeless=None):
+        errors, taken, clean, ran = {}, set(), set(), []
         values = {INPUT: self._input(net, errors, base)}
-        arrays = ChainMap({name: make(self.arrays) for name, make in net.arrays.items()}, self.arrays)
+        arrays = net.with_arrays(self.arrays)
 
         def run(step, inputs):
-            if not base and step.name not in doubtful and self._is_clean(step, inputs):
+            if not base and not net.half and self._is_clean(step, inputs):
                 clean.add(step.name)
                 return self._values[step.name]
-            return run_step(step, inputs, arrays)
+            ran.append(self._cost(step))
+            return half_step(step, inputs, arrays, run_step) if net.half else run_step(step, inputs, arrays)
 
         for step in walk(net.plan, values, run, keep={INPUT, *net.steps} if base else ()):
             if step.name in clean:
@@ -97,15 +110,13 @@ class PortRun:
             errors[name] = error
             if not base and hopeless(errors):
                 break
-            # A tensor that a fault does not bring nearer may be another step's under that fault.
-            if base or error < max(GOOD, 0.5 * self.base[name]):
-                taken.add(name)
-                if view.finite is None:
-                    values[step.name] = view.data
+            taken.add(name)
+            if view.finite is None:
+                values[step.name] = view.data
         if base:
             self._values = values
-            return {**dict.fromkeys((t.name for t in self.free), 1.0), **errors}
-        return {**self.base, **errors}
+            return {**dict.fromkeys((t.name for t in self.free), 1.0), **errors}, 1.0
+        return {**self.base, **errors}, sum(ran) / self._total
 
     def _input(self, net, errors, base):
         view = self.views.get(INPUT)
@@ -129,26 +140,17 @@ class PortRun:
     def _observed(self, step, predicted, taken, base):
         """The port's tensor that is this step's output, if it gave one.
 
-        In the base net that was settled by matching. A fault moves things about, so elsewhere the tensors of its blocks
-        and those that fitted nowhere are looked through as well.
+        In the base net that was settled by matching. A fault moves things about, so elsewhere a tensor that fitted
+        nowhere may be the step's, if it surely is.
         """
         own = self.views.get(step.name)
         if own is not None and (own.tensor.name in taken or own.data.shape != predicted.shape):
             own = None
-        if base:
+        if base or not self.free:
             return own
         expected = sketch(predicted)
-        if own is not None and own.quick_error(expected) < GOOD:
+        if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own
-        best = min(self._candidates(step, predicted, taken), key=lambda v: v.quick_error(expected), default=None)
-        return best if best is not None and best.quick_error(expected) < GOOD else own
-
-    def _candidates(self, step, predicted, taken):
-        block = block_of(step.name)
-        for name, view in self.views.items():
-            near = (name in self._movable or block_of(name) == block) and name != step.name
-            if near and view.data.shape == predicted.shape and view.tensor.name not in taken:
-                yield view
-        for tensor in self.free:
-            if tensor.name not in taken:
-                yield from tensor.views(step.shape, len(predicted))
+        views = (v for t in self.free if t.name not in taken for v in t.views(step.shape, len(predicted)))
+        best = min(views, key=lambda v: v.quick_error(expected), default=None)
+        return best if best is not None and best.quick_error(expected) < self.sure else own

@@ -54,6 +54,12 @@ class View:
     layout: str
     data: np.ndarray
     permutation: tuple = ()  # the port's channel i is our channel permutation[i]
+    step_size: float = 0.0  # of raw integers, what one step was found to be worth; else see `scale`
+
+    @property
+    def scale(self):
+        """What one step of the port's quantization is worth; 0 if it has none."""
+        return self.step_size or self.tensor.scale
 
     @functools.cached_property
     def finite(self):
@@ -71,19 +77,20 @@ class View:
         return sketch(self.data)
 
     def error(self, predicted):
-        """Squared error relative to the tensor's own power, over its finite numbers.
+        """Squared error relative to the tensor's own power, over its finite numbers, in float64.
 
-        At most one number a picture may be unknown (NaN) in the prediction; else a prediction that is not finite is
-        wrong.
+        At most one number a picture may be unknown (NaN) in the prediction; else one that is not finite explains nothing.
         """
         with np.errstate(over="ignore", invalid="ignore"):
-            squares = np.square(self.data - predicted, dtype=np.float32)
-        total = squares.sum(dtype=np.float64)
+            squares = np.square(np.subtract(self.data, predicted, dtype=np.float64))
+        total = float(squares.sum())
         if not np.isfinite(total):
-            if np.count_nonzero(~np.isfinite(predicted)) > len(predicted):
+            squares = squares if self.finite is None else squares[self.finite]
+            unknown = np.isnan(squares)
+            if not squares.size or np.isinf(squares).any() or np.count_nonzero(unknown) > len(predicted):
                 return WORST
-            total = squares[np.isfinite(squares)].sum(dtype=np.float64)
-        return min(float(total / self.power), WORST)
+            total = float(squares[~unknown].sum())
+        return min(total / self.power, WORST)
 
     def quick_error(self, predicted_sketch):
         """`error`, on the sketch alone."""
@@ -96,10 +103,8 @@ class View:
 
     def rescaled(self, factor, offset):
         """The view of raw integers as the numbers they stand for."""
-        self.tensor.scale = float(factor)
-        return View(
-            self.tensor, f"{self.layout} x {factor:.4g} {offset:+.4g}", (self.data * factor + offset).astype(np.float32)
-        )
+        data = (self.data * factor + offset).astype(np.float32)
+        return View(self.tensor, f"{self.layout} x {factor:.4g} {offset:+.4g}", data, step_size=abs(float(factor)))
 
 
 def signal_power(data):
@@ -124,13 +129,18 @@ def sketch(data):
 
 
 def relative_error(found, expected):
-    """Sum of squared differences over the power of `found`, over what is finite."""
+    """Sum of squared differences over the power of `found`.
+
+    Numbers that are not finite in `found` do not count, nor does one that is unknown (NaN) in `expected`.
+    """
+    good = np.isfinite(found)
+    if np.isnan(expected).sum() == 1:
+        good &= ~np.isnan(expected)
+    if not good.any():
+        return np.inf
     with np.errstate(over="ignore", invalid="ignore"):
-        good = np.isfinite(found) & np.isfinite(expected)
-        if not good.any():
-            return np.inf
-        difference = found[good].astype(np.float64) - expected[good]
-        return float(np.square(difference).sum() / signal_power(found[good]))
+        error = float(np.square(np.subtract(found[good], expected[good], dtype=np.float64)).sum())
+    return min(error / signal_power(found[good]), WORST) if np.isfinite(error) else WORST
 
 
 def correlation(found, expected):

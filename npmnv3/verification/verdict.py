@@ -1,191 +1,226 @@
 """From measures and tried faults to a verdict."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..network.steps import INPUT
-from .changes.rows import shape_evidence
+from . import sentences
+from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .measure import plain
-from .noise import precision_of
 from .report import Report
-from .symptoms import symptom
+from .tensors import correlation
 
 OTHERS = 5  # runners-up to report
 HALF_FACTOR = 3.0  # times float16's rounding that a port without its marks may be off
+SPREAD = 0.3  # share of the tensors that are off if it is rounding
+MANY = 8  # tensors from which that spread alone tells rounding from a fault
+UNRELATED = 0.5  # correlation below which two tensors have nothing to do with each other
+INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
+DECODER = 4.0, 64.0  # of 255: what another decoder may be off by, typically and at most
 
 
-def judge(bench, port, precision, factor, explain):
-    """The Report of a port on the bench."""
-    bench.prepare()
-    chosen = precision_of(_outputs(bench)) if precision == "auto" else precision
-    report = Report(bench.model.variant.full_name, port, "fine", "", chosen, factor)
-    failing = _fill(bench, report)
-    report.decisions = bench.decisions()
-    report.picture = bench.views[INPUT].data[0] if INPUT in bench.views else bench.x[0]
-    _notes(bench, report)
-    overflow = _overflow(bench, report)
-    chain = _explain(bench, report, overflow) if explain else []
-    cleared = bool(chain) and not bench.tried.bad(chain[-1].errors)
-    if overflow is not None:
-        _overflown(bench, report, overflow)
-    elif chain:
-        if cleared:
-            bench.adopt(chain[-1].net)
-            failing = _fill(bench, report)
-            report.decisions = report.decisions or bench.decisions()
-            if failing and len(chain) == 1:  # now that the tensors are surely matched
-                errors = [10 ** (-row.local.snr_db / 10) for row in failing]
-                report.explained_by[0]["snr_before_db"] = float(-10 * np.log10(np.mean(errors)))
-        report.verdict, report.sentence = "diverges", _explained(report, cleared)
-    elif failing and precision == "auto" and chosen == "float32" and _is_half(bench, report.tensors, factor):
-        return judge(bench, port, "float16", factor, False)
-    elif _other_order(bench, report) or _by_shape(bench, report) or _decoder(bench, report):
-        pass
-    elif failing:
-        report.verdict, report.sentence = "diverges", _unexplained(bench, failing[0], report)
-    else:
-        _fine(report)
+def decide(comparison, port, explain=True, tell=lambda done, text: None):
+    """The Report of a port.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    port : str, its name
+    explain : bool, look for the cause
+    tell : callable (work done, text), for a progress bar
+    """
+    report = Report(comparison.model.variant.full_name, port, "fine", "", comparison.precision, comparison.factor)
+    failing = _fill(comparison, report)
+    if input_is_foreign(comparison):
+        return _by_own_input(comparison, port, explain, tell)
+    report.decisions = comparison.decisions()
+    report.picture = comparison.views[INPUT].data[0] if INPUT in comparison.views else comparison.x[0]
+    _notes(comparison, report)
+    if comparison.precision == "int8":
+        return _int8(comparison, report)
+    row = _overflow(comparison, report)
+    if row is None and failing and _may_be_half(comparison) and len(report.tensors) >= MANY:
+        half = _as_half(comparison, port)
+        if half is not None:
+            return half
+    found = _explain(comparison, report, row, tell) if explain else Diagnosis()
+    if row is not None:
+        _overflown(comparison, report, row)
+    elif found.chain:
+        failing = _explained(comparison, report, found)
+    elif explain and _other_final(comparison, report):
+        failing = [row for row in report.tensors if row.step == "logits"]
+    elif failing and _may_be_half(comparison) and (half := _as_half(comparison, port)) is not None:
+        return half
+    elif not any(blame(comparison, report) for blame in (_other_order, _by_shape, _decoder, _other_classifier)):
+        if failing:
+            report.verdict, report.sentence = "diverges", _unexplained(comparison, failing[0], report)
+        else:
+            _fine(report)
     if not report.fine:
-        report.first_divergence = _first(bench, report, failing)
+        report.first_divergence = _first(comparison, report, failing)
     return report
 
 
-def _outputs(bench):
-    """The port's tensors but its input."""
-    given = bench.views[INPUT].tensor if INPUT in bench.views else None
-    return [tensor for tensor in bench.tensors if tensor is not given]
+def _fill(comparison, report):
+    """Put the measures into the report; the rows that are off by more than rounding."""
+    report.tensors = comparison.rows
+    report.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in comparison.matching.free]
+    report.copies = comparison.matching.copies
+    return comparison.failing()
 
 
-def _fill(bench, report):
-    """Measure the matched tensors into the report; those that are off by more than rounding."""
-    report.tensors = bench.measures(report.precision, report.factor)
-    report.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in bench.matching.free]
-    report.copies = bench.matching.copies
-    return [row for row in report.tensors if not row.passes]
-
-
-def _notes(bench, report):
-    if bench.given.note:
-        report.notes.append(bench.given.note)
-    report.notes += bench.stage_notes()
-    if len(bench.given.x) > 1:
+def _notes(comparison, report):
+    if comparison.given.note:
+        report.notes.append(comparison.given.note)
+    report.notes += comparison.stage_notes()
+    if len(comparison.given.x) > 1:
         report.notes.append(
-            f"the tensors are those of picture {bench.index}; the decisions are on all {len(bench.given.x)}"
+            f"the tensors are those of picture {comparison.index}; the decisions are on all {len(comparison.given.x)}"
         )
-    if INPUT in bench.views and not bench.port_run.forces_input:
+    if INPUT in comparison.views and not comparison.port_run.forces_input:
         report.notes.append(
             "the port's input tensor is not what its first layer gets: another stage of its preprocessing"
         )
 
 
-def _first(bench, report, failing):
-    order = [INPUT, *bench.net.steps]
+def _first(comparison, report, failing):
+    order = [INPUT, *comparison.net.steps]
     names = {row.step for row in failing} or {step for row in report.explained_by for step in row["steps"]}
     return next((name for name in order if name in names), next(iter(names), None))
 
 
-def _overflow(bench, report):
+# ------------------------------------------------------------------------------------------------ overflow, int8, float16
+
+
+def _overflow(comparison, report):
     """The first tensor with numbers that are not finite, or that stand at float16's limit; None if there is none."""
-    return next((row for row in report.tensors if row.local.non_finite or _stuck(bench, row)), None)
+    return next((row for row in report.tensors if row.local.non_finite or _stuck(comparison, row)), None)
 
 
-def _stuck(bench, row):
+def _stuck(comparison, row):
     """How many numbers stand at float16's limit where the reference's are beyond it."""
-    found, expected = bench.views[row.step].data, bench.local[row.step]
+    found, expected = comparison.views[row.step].data, comparison.local[row.step]
     return int(((np.abs(found) == 65504) & (np.abs(expected) > 65600)).sum())
 
 
-def _overflown(bench, report, row):
+def _overflown(comparison, report, row):
     """The verdict of an overflow; what explains the tensors before it comes first."""
-    many = f"{row.local.non_finite} values are NaN or infinite"
-    what = many if row.local.non_finite else f"{_stuck(bench, row)} values stand at 65504"
-    expected = bench.local[row.step]
+    expected = comparison.local[row.step]
     largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-    text = f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
+    text = sentences.overflow(row, _stuck(comparison, row), largest)
     snr = row.local.snr_db if np.isfinite(row.local.snr_db) else 0.0
-    before, sentence = report.explained_by, _explained(report, True) + "; and " if report.explained_by else ""
+    before = report.explained_by
+    sentence = sentences.explained(before, True) + "; and " if before else ""
     _blame(report, "overflow", row.step, text, "certain", snr, snr)
     report.explained_by = before + report.explained_by
     report.sentence = (sentence + report.sentence.removeprefix("explained by: ")) if sentence else report.sentence
 
 
-def _explain(bench, report, overflow):
-    """Fill in what explains the tensors, those before an overflow if there is one; the chain of trials."""
-    rows = report.tensors if overflow is None else report.tensors[: report.tensors.index(overflow)]
-    if overflow is not None and all(row.passes for row in rows):
-        return []
-    explainer = bench.tried = bench.explainer(report.tensors, report.precision, report.factor)
-    explainer.counted &= {row.port for row in rows} | {t.name for t in bench.matching.free}
-    chain, others = explainer.explain()
-    report.faults_tried = explainer.tried
-    rivals = [t for t in others if chain and t.believed and t.fault != chain[0].fault]
-    for i, trial in enumerate(chain):
-        report.explained_by.append(_entry(bench, trial, _certainty(trial, rivals[0] if rivals and not i else None)))
-    seen = {row["fault"] for row in report.explained_by}
-    for trial in others:  # of each other fault the best
-        if trial.gain > 0.5 and trial.touched and trial.fault not in seen and len(report.alternatives) < OTHERS:
-            seen.add(trial.fault)
-            report.alternatives.append(_entry(bench, trial, ""))
-    return chain
+def _int8(comparison, report):
+    """A port in int8: its rounding is large enough to hide any other cause, and none is looked for."""
+    last = next((row for row in report.tensors if row.step == "logits"), None)
+    if last is not None:
+        good = last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= INT8_LEAST
+    else:
+        good = all(row.passes for row in report.tensors)
+    report.verdict = "fine" if good else "diverges"
+    report.sentence = sentences.int8(report.tensors, good, report.decisions)
+    if not good:
+        report.first_divergence = _first(comparison, report, comparison.failing() or report.tensors[-1:])
+    return report
 
 
-def _certainty(trial, rival):
-    """How sure it is, in words."""
-    if rival is not None and trial.gain - rival.gain < 1:
-        return f"cannot be told from {rival.fault} ({rival.change.text}) by these tensors"
-    lead = trial.snr_db - trial.before_db
-    if rival is not None and trial.gain < 1.5 * rival.gain:
-        return "likely"
-    return "certain" if lead > 10 else "likely"
-
-
-def _original(bench, trial):
-    """What the original has in place of the first number that a fault changes: " (should be 0.2)", or ""."""
-    before, after = bench.net.steps, trial.net.steps
-    for name in trial.steps:
-        for key in ("slope", "eps", "factor", "pad"):
-            if name in after and (before[name].op, before[name].params) == (after[name].op, after[name].params):
-                old, new = getattr(before[name], key), getattr(after[name], key)
-                if old != new:
-                    return f" (should be {old:.4g})" if isinstance(old, float) else f" (should be {old}, is {new})"
-    return ""
-
-
-def _entry(bench, trial, certainty):
-    text = trial.change.text + _original(bench, trial)
-    return _row(trial.fault, trial.steps, text, certainty, trial.before_db, trial.snr_db)
-
-
-def _explained(report, cleared):
-    parts = [
-        f"{row['text']}{_where(row['steps'], row['text'])}: signal-to-noise rises from {row['snr_before_db']:.0f} to {row['snr_db']:.0f} dB ({row['certainty']})"
-        for row in report.explained_by
-    ]
-    rest = "" if cleared else "; something else is wrong as well"
-    return "explained by: " + "; and ".join(parts) + rest
-
-
-def _where(steps, text):
-    if not steps or steps == [INPUT] or len(steps) == 1 and steps[0] in text.split():
-        return ""
-    return f" at {steps[0]}" if len(steps) == 1 else f" at {len(steps)} steps ({steps[0]} ... {steps[-1]})"
-
-
-def _is_half(bench, rows, factor):
-    """Whether all errors are of float16's size, and spread over the network as rounding is.
+def _may_be_half(comparison):
+    """Whether the numbers are float32 and all errors may be float16's, spread over the network as rounding is.
 
     Weights rounded to float16 leave no marks on the tensors.
     """
-    half = bench.measures("float16", min(factor, HALF_FACTOR))
-    off = [row.local.ratio > factor for row in rows if row.step != INPUT]
-    return all(row.passes for row in half) and np.mean(off) >= 0.3
+    if not comparison.marked or comparison.precision != "float32":
+        return False
+    off = [not row.passes for row in comparison.rows if row.step != INPUT]
+    return bool(off) and np.mean(off) >= SPREAD
 
 
-def _other_order(bench, report):
+def _as_half(comparison, port):
+    """The Report of the port as one in float16, if it is fine as that; None."""
+    half = comparison.in_precision("float16", min(comparison.factor, HALF_FACTOR))
+    if half.failing():
+        return None
+    report = decide(half, port, False)
+    report.factor = comparison.factor
+    if report.fine:
+        report.sentence = sentences.fine(report.tensors, "float16", True)
+    return report if report.fine else None
+
+
+# ------------------------------------------------------------------------------------------------------------- causes
+
+
+def _explain(comparison, report, overflow, tell):
+    """Fill in what explains the tensors, those before an overflow if there is one; the Diagnosis."""
+    only = None
+    if overflow is not None:
+        rows = report.tensors[: report.tensors.index(overflow)]
+        if all(row.passes for row in rows):
+            return Diagnosis()
+        only = {row.port for row in rows}
+    found = diagnose(comparison, only, tell)
+    report.faults_tried = found.tried
+    for trial, certainty in zip(found.chain, found.certainties):
+        report.explained_by.append(_entry(comparison, trial, certainty))
+    seen = {row["fault"] for row in report.explained_by}
+    for trial in found.others:  # of each other fault the best
+        if trial.gain > 0.5 and trial.touched and trial.fault not in seen and len(report.alternatives) < OTHERS:
+            seen.add(trial.fault)
+            report.alternatives.append(_entry(comparison, trial, ""))
+    return found
+
+
+def _entry(comparison, trial, certainty):
+    text = trial.change.text + sentences.original(comparison.net.steps, trial.net.steps, trial.steps)
+    return _row(trial.fault, trial.steps, text, certainty, trial.before_db, trial.snr_db)
+
+
+def _explained(comparison, report, found):
+    """The verdict of a port that faults explain; the rows that are off, now that the tensors are surely matched."""
+    failing = comparison.failing()
+    if found.cleared is not None:
+        comparison.adopt(found.cleared)
+        failing = _fill(comparison, report)
+        report.decisions = report.decisions or comparison.decisions()
+        if failing and len(found.chain) == 1:
+            errors = [10 ** (-row.local.snr_db / 10) for row in failing]
+            report.explained_by[0]["snr_before_db"] = plain(float(-10 * np.log10(np.mean(errors))))
+    report.verdict = "diverges"
+    report.sentence = sentences.explained(report.explained_by, found.cleared is not None)
+    return failing
+
+
+def _other_final(comparison, report):
+    """A tensor of the logits' shape that is their log-softmax: the port's last, which the network does not have."""
+    logits = comparison.local["logits"] if "logits" in comparison.views else comparison.oracle["logits"]
+    row = next((row for row in report.tensors if row.step == "logits"), None)
+    for tensor in comparison.other_finals():
+        found = tensor.array.reshape(1, -1).astype(np.float64)
+        error = np.square(found - found.mean() - (logits - logits.mean())).sum()
+        if row is None or not np.isfinite(error) or np.allclose(found, logits, rtol=1e-3):
+            continue
+        total = np.log(np.exp(found - found.max()).sum()) + found.max()  # of probabilities it is 0
+        relative = error / max(np.square(logits - logits.mean()).sum(), 1e-30)
+        if relative <= 100 * 10 ** (-row.accumulated.noise_db / 10) and abs(total) < 1e-2:
+            text = f"log-softmax of the logits ({tensor.name}), which the network does not have"
+            return _blame(report, "log_softmax", "logits", text, "certain", 0.0, -10 * np.log10(max(relative, 1e-32)))
+    return False
+
+
+def _other_order(comparison, report):
     """The right logits, in another order."""
-    view = bench.views.get("logits")
+    view = comparison.views.get("logits")
     if view is None or view.finite is not None:
         return False
-    found, expected = np.sort(view.data, axis=1), np.sort(bench.local["logits"], axis=1)
+    found, expected = np.sort(view.data, axis=1), np.sort(comparison.local["logits"], axis=1)
     error = np.square(found - expected).sum() / view.power
     row = next(row for row in report.tensors if row.step == "logits")
     if (
@@ -198,11 +233,39 @@ def _other_order(bench, report):
     return _blame(report, "class_shift", "logits", text, "likely", row.local.snr_db, -10 * np.log10(max(error, 1e-32)))
 
 
-def _by_shape(bench, report):
+def _other_classifier(comparison, report):
+    """Logits that have nothing to do with the reference's, from features that are right."""
+    view, source = comparison.views.get("logits"), comparison.net.steps["logits"].inputs[0]
+    off = [row.step for row in report.tensors if not row.passes and row.step != "probabilities"]
+    if view is None or view.finite is not None or off != ["logits"] or len(report.tensors) < 2:
+        return False
+    near = abs(correlation(view.data.ravel(), comparison.local["logits"].ravel()))
+    if near > UNRELATED or view.data.size < 8 or not _given_behind(comparison, source):
+        return False
+    row = next(row for row in report.tensors if row.step == "logits")
+    text = sentences.other_classifier(near)
+    return _blame(report, "other_classifier", "logits", text, "likely", row.local.snr_db, row.local.snr_db)
+
+
+def _given_behind(comparison, name):
+    """Whether the port gave, and rightly, a tensor from which this step follows without another layer's weights."""
+    steps = comparison.net.steps
+    while name not in comparison.views:
+        step = steps.get(name)
+        if step is None or len(step.inputs) != 1 or step.params and step.op != "batch_norm":
+            return False
+        name = step.inputs[0]
+    return True
+
+
+def _by_shape(comparison, report):
     """Shapes that the network does not have."""
-    if "logits" in bench.views and all(row.passes for row in report.tensors):
+    last = next((row for row in report.tensors if row.step == "logits"), None)
+    if last is not None and last.accumulated.ratio <= comparison.factor:
         return False  # tensors between our steps
-    evidence = shape_evidence(bench.net, bench.model.variant, bench.matching.free, bench.named())
+    if last is not None and report.tensors and all(row.passes for row in report.tensors):
+        return False
+    evidence = comparison.shape_evidence()
     if not evidence:
         return False
     sure = "by its shape alone"
@@ -211,25 +274,36 @@ def _by_shape(bench, report):
     return True
 
 
-def _decoder(bench, report):
+def _decoder(comparison, report):
     """An input that is off a little all over, which no other way of resizing explains."""
     row = next((row for row in report.tensors if row.step != "probabilities"), None)
     if row is None or row.passes or any(not other.passes for other in report.tensors if other is not row):
         return False
     if row.step == INPUT:
-        error = (bench.views[INPUT].data - bench.x) * np.asarray(bench.model.preprocess.std)[:, None, None] * 255
-        typical, largest = float(np.sqrt(np.square(error).mean())), float(np.abs(error).max())
-        if typical > 4 or largest > 64:
+        std = np.asarray(comparison.model.preprocess.std)[:, None, None]
+        error = (comparison.views[INPUT].data - comparison.x) * std * 255
+        if float(np.sqrt(np.square(error).mean())) > DECODER[0] or float(np.abs(error).max()) > DECODER[1]:
             return False
-        text = f"another picture decoder: the input is off by up to {largest:.1f} of 255, {typical:.2f} on average"
-        return _blame(report, "decoder", INPUT, text, "likely", row.local.snr_db, row.local.noise_db)
-    if INPUT in bench.views or not bench.given.pictures:
+        return _blame(
+            report, "decoder", INPUT, sentences.decoder(error), "likely", row.local.snr_db, row.local.noise_db
+        )
+    if INPUT in comparison.views or not comparison.given.pictures:
         return False
-    error, typical = 10 ** (-row.local.snr_db / 10), bench.jittered(row.step)
+    error, typical = 10 ** (-row.local.snr_db / 10), comparison.jittered(row.step)
     if not typical / 1000 < error < 10 * typical:
         return False
-    text = f"no fault that was tried; {row.step} is as far off as if another decoder gave pictures a few of 255 off"
+    text = sentences.decoder(step=row.step)
     return _blame(report, "decoder", INPUT, text, "a guess", row.local.snr_db, row.local.noise_db)
+
+
+def _by_own_input(comparison, port, explain, tell):
+    """The Report of a port that saw another picture, judged by its own input tensor."""
+    row = next(row for row in comparison.rows if row.step == INPUT)
+    view = comparison.views[INPUT]
+    own = replace(comparison.given, x=view.data, pictures=None, note="")
+    report = decide(comparison.of_input(own), port, explain, tell)
+    report.sentence = sentences.other_picture(row.local.snr_db, report.sentence)
+    return report
 
 
 def _blame(report, fault, step, text, certainty, before, after):
@@ -250,18 +324,14 @@ def _row(fault, steps, text, certainty, before, after):
     }
 
 
-def _unexplained(bench, row, report):
-    found, expected = bench.views[row.step].data.astype(np.float64), bench.local[row.step]
-    looks = symptom(found, expected)
-    nearest = f"; nearest is {report.alternatives[0]['text']}" if report.alternatives else ""
-    return (
-        f"unexplained, first at {row.step}" + (f", {looks}" if looks else "") + f" ({row.local.snr_db:.0f} dB){nearest}"
-    )
+def _unexplained(comparison, row, report):
+    found, expected = comparison.views[row.step].data.astype(np.float64), comparison.local[row.step]
+    return sentences.unexplained(row, found, expected)
 
 
 def _fine(report):
-    worst = max((row.local.ratio for row in report.tensors), default=0.0)
-    report.verdict, report.sentence = "fine", f"within {worst:.2g} x {report.precision} rounding"
-    if worst > 0:
+    report.verdict, report.sentence = "fine", sentences.fine(report.tensors, report.precision, False)
+    if any(row.local.ratio > 0 for row in report.tensors):
         snr = min(row.accumulated.snr_db for row in report.tensors)
-        report.explained_by = [_row("rounding", (), f"{report.precision} rounding", "certain", snr, snr)]
+        sure = "certain" if report.precision == "float32" else "likely"  # coarser rounding may hide a small fault
+        report.explained_by = [_row("rounding", (), f"{report.precision} rounding", sure, snr, snr)]

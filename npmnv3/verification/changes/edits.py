@@ -15,6 +15,8 @@ class Change:
     apply: Callable  # (net, where) -> Net or None
     alone: bool = False  # also tried in each block by itself, if not yet explained
     whole: bool = False  # makes sense everywhere or nowhere
+    layer: bool = False  # is tried in each layer by itself, if not yet explained
+    rare: bool = False  # is tried only where the tensors say which layer it may be
 
 
 def edited(net, edits):

@@ -57,20 +57,16 @@ def head_act_moved(net, where):
     return net.edit({"head.fc": [early, replace(layer, inputs=("head.early",))], "head": replace(act, op="identity")})
 
 
-def head_without(role):
-    """The head's layer without bias, or without its norm."""
+def head_without_bias(net, where):
+    """The head's layer without bias."""
+    steps = [s for s in net.plan if block_of(s.name) == "head" and s.op == "linear" and s.param("bias")]
+    return edited(net, {s.name: without(s, "bias") for s in steps if where("head")})
 
-    def apply(net, where):
-        edits = {}
-        for step in net.plan:
-            if block_of(step.name) == "head" and where("head"):
-                if role == "bias" and step.op == "linear" and step.param("bias"):
-                    edits[step.name] = without(step, "bias")
-                if role == "norm" and step.op == "batch_norm":
-                    edits[step.name] = replace(step, op="identity", params=())
-        return edited(net, edits)
 
-    return apply
+def head_without_norm(net, where):
+    """The head's layer without its norm."""
+    steps = [s for s in net.plan if block_of(s.name) == "head" and s.op == "batch_norm"]
+    return edited(net, {s.name: replace(s, op="identity", params=()) for s in steps if where("head")})
 
 
 def head_act_before_norm(net, where):
@@ -122,8 +118,33 @@ def gained(factor, after):
     return apply
 
 
+def pooled(side, parts):
+    """The mean over a fixed square of pixels, as at another size of the input.
+
+    side : function (net, (C, H, W) of what is pooled) -> pixels
+    parts : function (step's name) -> bool
+    """
+
+    def apply(net, where):
+        edits = {}
+        for step in net.plan:
+            if step.op == "global_avg_pool" and where(step.name) and parts(step.name):
+                shape = net.steps[step.inputs[0]].shape
+                kernel = side(net, shape)
+                if (shape[1], shape[2]) != (kernel, kernel):
+                    edits[step.name] = replace(step, op="pool_window", kernel=kernel)
+        return edited(net, edits)
+
+    return apply
+
+
+def half_sums(net, where):
+    """Everything in float16, sums included."""
+    return None if net.half else replace(net, half=True)
+
+
 def reordered(op, by=0):
-    """Logits in another order."""
+    """Logits in another order, or as something else."""
 
     def apply(net, where):
         logits = net.steps["logits"]

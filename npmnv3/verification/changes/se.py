@@ -99,16 +99,22 @@ def add_se_norm(net, where):
     for step in net.plan:
         if step.name.endswith(".se.squeeze.fc") and step.op == "linear" and where(step.name):
             bare = replace(without(step, "bias"), name=f"{step.name}.bare")
-            edits[step.name] = [bare, Step(step.name, "batch_statistics", (bare.name,), ())]
+            edits[step.name] = [bare, Step(step.name, "batch_statistics", (bare.name,), (), eps=1e-5)]
     return edited(net, edits)
+
+
+def no_gate(net, where):
+    """Squeeze-and-excitation left out: a gate of one."""
+    products = [s for s in net.plan if s.name.endswith(".se") and s.op == "mul" and where(s.name)]
+    return edited(net, {s.name: replace(s, op="identity", inputs=s.inputs[:1]) for s in products})
 
 
 def live_norms(net, where):
     """Batch norms with the batch's own statistics: left in training mode."""
     edits, arrays = {}, {}
     for step in net.plan:
-        if step.op == "batch_norm" and where(step.name):
-            live = Step(f"{step.name}.live", "batch_statistics", step.inputs, ())
+        if step.op == "batch_norm" and where(step.name) and not step.inputs[0].endswith(".live"):
+            live = Step(f"{step.name}.live", "batch_statistics", step.inputs, (), eps=step.eps)
             params = {p.role: p for p in step.params}
             for role, fill in (("mean", np.zeros_like), ("variance", np.ones_like)):
                 known = params[role]

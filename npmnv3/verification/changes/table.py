@@ -16,16 +16,46 @@ from .blocks import (
 from .edits import ACTIVATIONS, Change, in_parts, is_main, is_squeeze, set_field, swap_op
 from .head import (
     gained,
+    half_sums,
     head_act_before_norm,
     head_act_moved,
-    head_without,
+    head_without_bias,
+    head_without_norm,
     no_classifier_bias,
     pool_after_head,
     pool_before_last,
+    pooled,
     reordered,
 )
-from .se import add_se_norm, drop_bias, drop_se_norm, live_norms, se_order, se_width
+from .se import add_se_norm, drop_bias, drop_se_norm, live_norms, no_gate, se_order, se_width
 from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
+from .weights import (
+    a_channel,
+    a_tensor,
+    a_tensor_skewed,
+    a_tensor_wide,
+    borrowed,
+    exchange,
+    first_major,
+    is_depthwise,
+    is_full,
+    is_matrix,
+    is_spatial,
+    is_square,
+    laid_out,
+    no_bias,
+    no_scale,
+    other_major,
+    quantized,
+    swapped_axes,
+    turned,
+    twins,
+)
+
+
+def _side_at_224(net, shape):
+    """Pixels a side that a map would have at an input of 224 x 224."""
+    return min((112, 56, 28, 14, 7), key=lambda side: abs(side - shape[1] * 224 / net.input_shape[1]))
 
 
 def _is_gate(name):
@@ -48,8 +78,8 @@ CHANGES = (
     Change("se_order", "squeeze-and-excitation on the other side of the activation", se_order, alone=True),
     Change("se_bias_missing", "no biases in squeeze-and-excitation",
            drop_bias(".se.squeeze.fc", ".se.excite", ".se.squeeze"), alone=True),
-    Change("se_bias_missing", "no bias in the squeeze layers", drop_bias(".se.squeeze.fc", ".se.squeeze")),
-    Change("se_bias_missing", "no bias in the excite layers", drop_bias(".se.excite")),
+    Change("se_bias_missing", "no bias in the squeeze layers", drop_bias(".se.squeeze.fc", ".se.squeeze"), alone=True),
+    Change("se_bias_missing", "no bias in the excite layers", drop_bias(".se.excite"), alone=True),
     Change("se_norm", "no batch norm in squeeze-and-excitation", drop_se_norm, alone=True),
     Change("se_norm", "a batch norm of the batch's own statistics in squeeze-and-excitation", add_se_norm),
     Change("se_width", "squeeze width expand // 4", se_width(lambda e, i, own: e // 4)),
@@ -80,7 +110,8 @@ CHANGES = (
            swap_op(ACTIVATIONS, "hard_sigmoid", is_squeeze, slope=1 / 6)),
     *(Change("norm_eps", f"batch-norm epsilon {eps:g}", set_field("batch_norm", eps=eps), alone=eps in (1e-3, 1e-5))
       for eps in (1e-3, 1e-5, 1e-4, 1e-2, 1e-6, 0.0)),
-    Change("norm_eps", "batch norm with the batch's own statistics (training mode)", live_norms, whole=True),
+    Change("train_mode", "batch norm with the batch's own statistics (training mode)", live_norms, alone=True),
+    Change("se_missing", "no squeeze-and-excitation", no_gate, alone=True),
     Change("padding", 'TensorFlow\'s "same" padding at stride 2', padded(same_pad), alone=True),
     Change("padding", "symmetric padding at stride 2", padded(symmetric), alone=True),
     Change("padding", "the odd pixel of padding on the top and left", padded(mirror), alone=True),
@@ -120,9 +151,14 @@ CHANGES = (
     Change("head_order", "pooling after the head", pool_after_head, whole=True),
     Change("head_order", "the head's activation before its layer", head_act_moved),
     Change("head_order", "the head's activation before its norm", head_act_before_norm),
-    Change("head_order", "no bias in the head", head_without("bias")),
-    Change("head_order", "no batch norm in the head", head_without("norm")),
-    Change("head_order", "no bias in the classifier", no_classifier_bias),
+    Change("head_order", "no batch norm in the head", head_without_norm),
+    Change("bias_missing", "no bias in the head", head_without_bias),
+    Change("bias_missing", "no bias in the classifier", no_classifier_bias),
+    Change("log_softmax", "log-softmax of the logits, which the network does not have", reordered("log_softmax")),
+    Change("pool_size", "the last pooling over a fixed 7 x 7 pixels", pooled(lambda net, shape: 7, lambda n: n == "pool")),
+    Change("pool_size", "all poolings over the pixels there are at 224 x 224", pooled(_side_at_224, lambda n: True), alone=True),
+    Change("pool_size", "the poolings of squeeze-and-excitation over the pixels there are at 224 x 224",
+           pooled(_side_at_224, lambda n: n != "pool")),
     Change("stride", "the stride on the expanding 1x1 convolution", stride_on("expand"), alone=True),
     Change("stride", "the stride on the projecting 1x1 convolution", stride_on("project"), alone=True),
     Change("stride", "the stride a block early", stride_moved(-1), alone=True),
@@ -132,5 +168,43 @@ CHANGES = (
     *(Change("class_shift", f"classes shifted by {by:+d}", reordered("roll", by)) for by in (1, -1)),
     Change("class_shift", "a background class in front", reordered("background")),
     Change("class_shift", "a background class behind", reordered("background_last")),
+    *(Change("weight_layout", text, laid_out(mark, fits, make), layer=layer, rare=layer and mark in ("major", "first"))
+      for layer in (False, True)
+      for mark, text, fits, make in (
+          ("turned", "kernels rotated by 180 degrees (convolution for correlation)", is_spatial, turned),
+          ("transposed", "kernels with height and width exchanged", is_spatial, swapped_axes),
+          ("transposed", "a square weight transposed", is_square, swapped_axes),
+          ("major", "weights stored with the outputs last, read as if they came first", is_matrix, other_major),
+          ("major", "depthwise kernels stored with the channels last, read as if they came first", is_depthwise, other_major),
+          ("major", "kernels stored with the outputs last, read as if they came first", is_full, other_major),
+          ("first", "weights stored with the outputs first, read as if they came last", is_matrix, first_major),
+          ("first", "depthwise kernels stored with the channels first, read as if they came last", is_depthwise, first_major),
+          ("first", "kernels stored with the outputs first, read as if they came last", is_full, first_major))),
+    Change("bias_missing", "no bias, or no beta of the norm", no_bias),
+    Change("bias_missing", "no bias, or no beta of the norm", no_bias, layer=True),
+    Change("norm_scale_missing", "no gamma of the norm", no_scale, layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with one scale a tensor", quantized(a_tensor)),
+    Change("quantized_layer", "weights int8 with one scale a tensor", quantized(a_tensor), layer=True),
+    Change("quantized_layer", "weights int8 with one scale a tensor, norms folded in", quantized(a_tensor, True), layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with one scale and zero point a tensor", quantized(a_tensor_skewed), layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with one scale a tensor, -128 included", quantized(a_tensor_wide), layer=True, rare=True),
+    Change("quantized_layer", "weights int8 with a scale a channel", quantized(a_channel), layer=True, rare=True),
 )
+HALF_SUMS = (Change("fp16_accumulation", "sums kept in float16, product after product", half_sums, whole=True),)
 # fmt: on
+
+
+def block_exchanges(net):
+    """[(Change, (block, block))]: two blocks of one shape that have each other's weights."""
+    found = []
+    for a, b in twins(net):
+        found.append(
+            (Change("weights_swapped", f"the weights of {a} and {b} exchanged", exchange(a, b), whole=True), (a, b))
+        )
+    return found
+
+
+def weight_changes(net):
+    """Exchanges of weights between the blocks, and the layers, of a network: list of Change."""
+    pairs = [change for change, _ in block_exchanges(net)]
+    return pairs + [Change("weights_swapped", text, apply, layer=True) for text, apply in borrowed(net)]

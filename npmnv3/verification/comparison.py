@@ -1,0 +1,321 @@
+"""A port beside the reference: its tensors matched, and measured against what honest arithmetic gives."""
+
+import copy
+import functools
+
+import numpy as np
+
+from ..errors import UsageError
+from ..network.steps import INPUT
+from . import noise
+from .changes.rows import shape_evidence
+from .matching import SURE, match, place_by_order, with_probabilities
+from .measure import decisions, measure
+from .net import Net
+from .port_run import PortRun
+from .report import TensorReport
+from .stages import compare_stages, split_stages
+from .tensor_names import named_steps
+from .tensors import PortTensor, relative_error
+
+REFUSALS = 3  # times that tensors are mapped again because what all else agrees on refutes the mapping
+
+
+class Comparison:
+    """The tensors of a port, matched with a network's steps and measured.
+
+    One picture's tensors are looked at, that whose logits are furthest off; the logits of all.
+
+    Parameters
+    ----------
+    model : Model
+    given : inputs.Input, what the port was given
+    tensors : list of PortTensor
+    mapping : {port's name: step's name or None} or None
+    precision : a key of `noise.PRECISIONS`, or "auto"
+    factor : float, errors up to so many times that precision's rounding pass
+
+    Attributes
+    ----------
+    net : Net, the reference, or a faulty one (see `under`)
+    matching, views : see `matching.Matching`
+    rows : list of TensorReport
+    refuted : {port's name: step's name}, mappings that all else refutes
+    port_run : PortRun
+    precision, marked : what the port computes in, and whether its numbers bear the marks of it
+    """
+
+    def __init__(self, model, given, tensors, mapping, precision, factor):
+        self.model, self.given, self.mapping, self.factor = model, given, mapping, factor
+        self.all_tensors, self.stages = split_stages(tensors)
+        plan = model.plan_for(given.x.shape[2:])
+        self.net = self.reference = Net(with_probabilities(plan), given.x.shape[1:])
+        self.exact = self.model_arrays = model.arrays()
+        self.arrays = {name: array.astype(np.float32) for name, array in self.exact.items()}
+        self._whole = {}
+        self._check_batch(len(given.x))
+        self._choose(0)
+        self.marked = precision == "auto"
+        self.precision = noise.precision_of(self._outputs()) if precision == "auto" else precision
+        self._settle()
+        self.logits = None  # of all pictures, where there are several: (the port's, the reference's)
+        if len(given.x) > 1 and "logits" in self.views:
+            self.logits = self._all_logits()
+            worst = int(np.argmax(np.abs(np.nan_to_num(self.logits[0] - self.logits[1], nan=np.inf)).max(axis=1)))
+            if worst:
+                self._choose(worst)
+                self._settle()
+
+    def _outputs(self):
+        """The port's tensors but its input."""
+        return [t for t in self.tensors if not t.views(self.net.input_shape, 1)] or self.tensors
+
+    def _check_batch(self, n):
+        sizes = {t.array.shape[0] for t in self.all_tensors if t.array.ndim}
+        if n > 1 and n not in sizes:
+            raise UsageError(
+                f"{n} inputs were given, but no tensor of the port has {n} pictures (first axes: {sorted(sizes)[:8]})"
+            )
+
+    def _choose(self, index):
+        """Look at one picture's tensors."""
+        n = len(self.given.x)
+        self.index, self.x = index, np.ascontiguousarray(self.given.x[index : index + 1], np.float32)
+        self.tensors = [
+            PortTensor(t.name, t.array[index : index + 1], t.scale, t.index)
+            if n > 1 and t.array.ndim and len(t.array) == n
+            else t
+            for t in self.all_tensors
+        ]
+        self._whole.clear()
+
+    def _settle(self):
+        """Match, run along the port and measure; and again without the mappings that all else refutes."""
+        barred, self.refuted = set(), {}
+        for _ in range(REFUSALS):
+            self._match(barred)
+            self._prepare()
+            self.rows = self.measures(self.precision, self.factor)
+            wrong = self._wrong_mappings()
+            if not wrong:
+                return
+            barred |= wrong
+            self.refuted |= dict(wrong)
+
+    def _match(self, barred):
+        x = self.x if self.net.pictures is None else self.net.pictures
+        known = {INPUT, *self.net.steps}
+        given = self.mapping or {}
+        if self.net is not self.reference:  # a fault may have dropped a step
+            given = {port: step for port, step in given.items() if step is None or step in known}
+        self.matching = match(
+            self.net, self.arrays, x, self.tensors, given, precision=self.precision, barred=frozenset(barred)
+        )
+        self.views = self.matching.views
+        if not self.views and not self.shape_evidence():
+            raise UsageError(_nothing_fits(self.model, self.tensors, self.net))
+
+    def _wrong_mappings(self):
+        """{(port's name, step's name)}: rows that are off by themselves and as a whole, where the logits are right.
+
+        If a port's logits are the reference's, to rounding, then it computed what comes before them. Only a tensor that
+        was never written, or overflowed, is held against it all the same.
+        """
+        last = next((row for row in self.rows if row.step == "logits"), None)
+        if last is None or not last.accumulated.ratio <= self.factor:
+            return set()
+        return {
+            (row.port, row.step)
+            for row in self.rows
+            if not row.passes and not row.accumulated.ratio <= self.factor and row.how != "map" and not self._blank(row)
+        }
+
+    def _blank(self, row):
+        """Whether a tensor overflowed, or bears a step's name and holds no signal: all one number."""
+        view = self.views[row.step]
+        return view.finite is not None or row.how == "name" and np.ptp(view.data) == 0
+
+    def other_finals(self):
+        """list of PortTensor that have the logits' shape and are not the logits, their softmax, or copies."""
+        return [t for t in self.matching.free if t.views(self.net.steps["logits"].shape, 1)]
+
+    def under(self, net):
+        """The same port against a faulty reference: a Comparison of its own."""
+        other = copy.copy(self)
+        other.net, other._whole = net, {}
+        other.exact = dict(net.with_arrays(self.model_arrays))
+        other.arrays = {name: array.astype(np.float32) for name, array in other.exact.items()}
+        other.__dict__.pop("logits_noise", None)
+        other._settle()
+        return other
+
+    def by_order(self):
+        """The same port, its free tensors given to steps by the port's own order; None if that places none.
+
+        A guess: it locates what is wrong, and what is then found must stand by itself.
+        """
+        found = place_by_order(self.net, self.matching)
+        if not found:
+            return None
+        other = copy.copy(self)
+        other.matching = copy.copy(self.matching)
+        other.matching.views = other.views = {**self.views, **found}
+        other.matching.how = {**self.matching.how, **dict.fromkeys(found, "order")}
+        taken = {view.tensor.name for view in found.values()}
+        other.matching.free = [t for t in self.matching.free if t.name not in taken]
+        other.views = other.matching.views = {
+            name: other.views[name] for name in (INPUT, *self.net.steps) if name in other.views
+        }
+        other._prepare()
+        other.rows = other.measures(other.precision, other.factor)
+        return other
+
+    def in_precision(self, precision, factor):
+        """The same port, taken for one that computes in another precision."""
+        other = copy.copy(self)
+        other.precision, other.factor, other.marked = precision, factor, False
+        other.__dict__.pop("logits_noise", None)
+        other._settle()
+        return other
+
+    def of_input(self, given):
+        """The same port, taken for one that was given another input."""
+        tensors = [*self.all_tensors, *self.stages.values()]
+        other = Comparison(self.model, given, tensors, self.mapping, self.precision, self.factor)
+        other.marked = self.marked
+        return other
+
+    def adopt(self, other):
+        """Take over what another comparison matched: against the right fault a faulty step's tensor is known, too."""
+        shapes = {INPUT: self.net.input_shape} | {name: step.shape for name, step in self.net.steps.items()}
+        views = {name: other.views[name] for name in shapes if name in other.views}
+        self.views = {name: view for name, view in views.items() if view.data.shape[1:] == shapes[name]}
+        known = {view.tensor.name for view in self.views.values()} | set(other.matching.copies)
+        self.matching = copy.copy(other.matching)
+        self.matching.views = self.views
+        self.matching.free = [t for t in self.tensors if t.name not in known]
+        self._prepare()
+        self.rows = self.measures(self.precision, self.factor)
+
+    def _all_logits(self):
+        """(port's, reference's float64) logits of all pictures."""
+        view = self.views["logits"]
+        tensor = next(t for t in self.all_tensors if t.name == view.tensor.name)
+        found = tensor.array.reshape(len(self.given.x), -1).astype(np.float64)
+        expected = [self._logits(i) for i in range(len(found))]
+        return found, np.concatenate(expected)
+
+    def _logits(self, i):
+        return noise.trace(self.net, self.exact, self.given.x[i : i + 1], keep=("logits",))["logits"]
+
+    def stage_notes(self):
+        """How the port's preprocessing stages, if it gave any, differ: list of str."""
+        picture = self.given.pictures[0] if self.given.pictures and len(self.given.x) == 1 else None
+        return compare_stages(self.stages, picture, self.model.preprocess)
+
+    def decisions(self):
+        """See `measure.decisions`; None without logits."""
+        if self.logits is not None:
+            return decisions(*self.logits)
+        if "logits" not in self.views:
+            return None
+        return decisions(self.views["logits"].data.astype(np.float64), self.oracle["logits"])
+
+    def _input(self):
+        return self.x if self.net.pictures is None else self.net.pictures
+
+    def _prepare(self):
+        """The walk along the port, and the float64 references: whole run, and with the port's own inputs."""
+        self.port_run = PortRun(
+            self.net, self.arrays, self._input(), self.views, self.matching.free, SURE[self.precision]
+        )
+        self.keep = {INPUT, "logits", *self.views}
+        self.oracle = self._whole_run("float64")
+        forced = {name: v.data for name, v in self.views.items() if v.finite is None}
+        if not self.port_run.forces_input:
+            forced.pop(INPUT, None)
+        self.forced = forced
+        self.local = self._trace("float64", forced) if forced else self.oracle
+
+    def _trace(self, precision, forced, keep=None):
+        arrays = self.exact if precision == "float64" else noise.rounded_arrays(self.arrays, precision)
+        return noise.trace(self.net, arrays, self._input(), precision, forced, keep or self.keep)
+
+    def _whole_run(self, precision):
+        """The network's own run in a precision, kept: what is matched may change, this does not."""
+        if not self._whole.get(precision, {}).keys() >= self.keep:
+            self._whole[precision] = self._trace(precision, {}, {INPUT, *self.net.steps})
+        return self._whole[precision]
+
+    def noises(self, precision):
+        """{step's name: (C,) mean squared error of honest rounding} for the matched tensors: (local, accumulated).
+
+        The local one is on the port's own tensors: a port that is given other numbers rounds otherwise.
+        """
+        whole = self._whole_run(precision)
+        local = self._trace(precision, self.forced) if self.forced else whole
+        pairs = ((local, self.local), (whole, self.oracle))
+        return [{name: self._noise(name, run[name], exact[name]) for name in self.views} for run, exact in pairs]
+
+    @functools.cached_property
+    def logits_noise(self):
+        """Squared relative error of the logits of an honest run; 0 where that overflows."""
+        error = relative_error(self.oracle["logits"], self._whole_run(self.precision)["logits"])
+        return error if error < 1 else 0.0
+
+    def _noise(self, name, run, exact):
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = np.square(run - exact)
+        error[~np.isfinite(error)] = 0
+        return error.mean(axis=(0, *range(2, error.ndim))) + self.views[name].scale ** 2 / 12
+
+    def _floor(self, name, precision):
+        """Mean squared error below which nothing is held against a port: half the last place of typical values."""
+        return float(np.square(self.local[name]).mean()) * (noise.PRECISIONS[precision] / 2) ** 2 + 1e-60
+
+    def jittered(self, name):
+        """Squared relative error at a step of an input that is off by up to 2 of 255, as decoders differ."""
+        levels = np.random.default_rng(0).integers(-2, 3, self.x.shape) / 255
+        x = self.x + levels / np.asarray(self.model.preprocess.std)[:, None, None]
+        return relative_error(self.oracle[name], noise.trace(self.net, self.exact, x, keep=(name,))[name])
+
+    def measures(self, precision, factor):
+        """list of TensorReport."""
+        local_noise, whole_noise = self.noises(precision)
+        rows = []
+        for name, view in self.views.items():
+            floor, found = self._floor(name, precision), view.data.astype(np.float64)
+            local = measure(found, self.local[name], local_noise[name], floor)
+            whole = measure(found, self.oracle[name], whole_noise[name], floor)
+            how, shape = self.matching.how[name], view.tensor.array.shape
+            passes = bool(local.ratio <= factor)
+            rows.append(
+                TensorReport(view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation)
+            )
+        return rows
+
+    def failing(self):
+        """The rows that are off by more than rounding."""
+        return [row for row in self.rows if not row.passes]
+
+    def floors(self):
+        """{port tensor's name: squared relative error of honest rounding}"""
+        least = noise.PRECISIONS[self.precision] ** 2
+        floors = {t.name: max(self.logits_noise, least) for t in self.matching.free}
+        return floors | {row.port: max(10 ** (-row.local.noise_db / 10), least / 4) for row in self.rows}
+
+    def named(self):
+        """{port tensor's name: step's name} as far as names tell, for the tensors that fit nowhere."""
+        return named_steps(self.net, self.matching.free)
+
+    def shape_evidence(self):
+        """See `changes.rows.shape_evidence`."""
+        return shape_evidence(self.net, self.model.variant, self.matching.free, self.named())
+
+
+def _nothing_fits(model, tensors, net):
+    shapes = ", ".join(f"{t.name} {t.array.shape}" for t in tensors[:5])
+    return (
+        f"none of the port's {len(tensors)} tensors has the shape of a step of {model.variant.full_name} "
+        f"({shapes}{', ...' if len(tensors) > 5 else ''}); its logits are {net.steps['logits'].shape}"
+    )

@@ -1,0 +1,169 @@
+"""The search for what explains a port: faults are ranked, and believed where the port is fine against the faulty reference."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..network.steps import INPUT
+from .changes.inputs import input_changes
+from .changes.rows import row_changes
+from .changes.solved import solved_changes
+from .changes.table import CHANGES, HALF_SUMS, block_exchanges, weight_changes
+from .explain import ROUNDS, Budget, Explainer
+from .net import block_of
+
+CANDIDATES = 3  # best trials that a whole comparison is made for
+ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
+NEAR = 4.0  # times honest rounding up to which a fault may be called certain
+LEAP = 20.0  # dB
+
+
+@dataclass
+class Diagnosis:
+    """Attributes
+    ----------
+    chain : list of Trial that together explain the port, or part of it
+    certainties : list of str, one for each
+    cleared : Comparison with all the faults in which the port is fine, or None
+    others : list of Trial, the runners-up of the first round
+    tried : int, faults tried
+    """
+
+    chain: list = field(default_factory=list)
+    certainties: list = field(default_factory=list)
+    cleared: object = None
+    others: list = field(default_factory=list)
+    tried: int = 0
+
+
+def diagnose(comparison, only=None, tell=lambda done, text: None):
+    """Look for the faults that explain a port.
+
+    Parameters
+    ----------
+    comparison : Comparison in which the port is off
+    only : set of the port's names that count, default all that are matched
+    tell : callable (work done, text), for a progress bar
+
+    Returns
+    -------
+    Diagnosis
+    """
+    found, budget = Diagnosis(), Budget(report=tell)
+    _search(found, comparison, only, budget)
+    if found.cleared is None and (ordered := comparison.by_order()) is not None:
+        again = Diagnosis(tried=found.tried)
+        _search(again, ordered, only, budget)
+        found = again if again.cleared is not None else found
+    found.others = [trial for trial in found.others if trial not in found.chain]
+    found.certainties = _certainties(found)
+    return found
+
+
+def _search(found, comparison, only, budget):
+    """Fill in a Diagnosis: one fault after another, until the port is fine with them or none helps."""
+    current = comparison
+    for _ in range(ROUNDS):
+        explainer = _explainer(current, comparison, only, budget)
+        best = _verified(current, explainer, only, [(change, ()) for change in solved_changes(current)])
+        trials = explainer.trials() if best is None else []
+        best = best or _cleared(current, explainer, trials, only)
+        best = best or _verified(current, explainer, only, block_exchanges(current.net))
+        found.tried += explainer.tried
+        if not found.chain:
+            found.others = trials
+        if best is not None:
+            found.chain.append(best[0])
+            found.cleared = best[1]
+            return
+        if not trials or not trials[0].helps:
+            break
+        found.chain.append(trials[0])
+        current = current.under(trials[0].net)
+    # the part of it that is surely explained
+    reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
+    found.chain = found.chain[:reached]
+
+
+def _explainer(current, comparison, only, budget):
+    changes = (
+        *CHANGES,
+        *(HALF_SUMS if current.precision == "float16" else ()),
+        *input_changes(current.x, current.model.preprocess, _pictures(current)),
+        *weight_changes(current.net),
+        *row_changes(comparison.reference, current.model.variant),
+    )
+    run = current.port_run
+    counted = set(run.step_of) | (set() if "logits" in run.views else {t.name for t in run.free})
+    if only is not None:
+        counted &= only | {t.name for t in run.free}
+    return Explainer(run, current.floors(), current.factor, changes, counted, budget)
+
+
+def _pictures(comparison):
+    return [comparison.given.pictures[comparison.index]] if comparison.given.pictures else ()
+
+
+def _cleared(current, explainer, trials, only):
+    """(Trial, Comparison) of the best fault with which the port is fine; None."""
+    likely = [t for t in trials if t.believed and not explainer.bad(t.errors)]
+    # A fault may also make the network so much more sensitive that its own rounding is far above the reference's.
+    likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
+    for trial in likely[:CANDIDATES]:
+        under = current.under(trial.net)
+        if _is_fine(under, only):
+            return trial, under
+    return None
+
+
+def _is_fine(under, only):
+    return bool(under.rows) and all(row.passes or only is not None and row.port not in only for row in under.rows)
+
+
+def _verified(current, explainer, only, changes):
+    """The same of changes, (Change, blocks that they are about), for which the tensors are matched once more.
+
+    Tensors of two blocks that have each other's weights were matched the wrong way round, and a layer's channels in
+    another order may have been taken for a layout.
+    """
+    off = {block_of(row.step) for row in current.failing()}
+    for change, blocks in changes:
+        net = change.apply(current.net, lambda name: True) if not blocks or off & set(blocks) else None
+        under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
+        if under is not None:
+            explainer.tried += 1
+            if _is_fine(under, only):
+                errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
+                return explainer.judged(change, net, errors), under
+    return None
+
+
+def _certainties(found):
+    words = []
+    for index, trial in enumerate(found.chain):
+        # What gives the very same numbers is the same fault by another name.
+        rivals = [t for t in found.others if t.believed and t.fault != trial.fault and t.errors != trial.errors]
+        rivals = rivals if not index else []
+        words.append(_certainty(trial, rivals[0] if rivals else None, found.cleared))
+    return words
+
+
+def _certainty(trial, rival, cleared):
+    """How sure it is, in words."""
+    if rival is not None and trial.gain - rival.gain < ALIKE:
+        return f"cannot be told from {rival.fault} ({rival.change.text}) by these tensors"
+    if cleared is None or rival is not None and trial.gain < 1.5 * rival.gain:
+        return "likely"
+    ratios = [row.local.ratio for row in cleared.rows if row.port in trial.touched]
+    near = bool(ratios) and np.median(ratios) <= NEAR
+    return "certain" if near and trial.snr_db - trial.before_db > 10 else "likely"
+
+
+def input_is_foreign(comparison):
+    """Whether the port's input tensor, which its first layer gets, is another picture: no known slip makes it of ours."""
+    view = comparison.views.get(INPUT)
+    if view is None or not comparison.port_run.forces_input or view.error(comparison.x) < 0.5:
+        return False
+    changes = input_changes(comparison.x, comparison.model.preprocess, _pictures(comparison))
+    nets = (change.apply(comparison.net, lambda name: True) for change in changes)
+    return all(not view.error(net.pictures) < 0.1 for net in nets if net is not None)

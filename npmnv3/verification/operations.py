@@ -1,0 +1,100 @@
+"""Operations that no published network has and faulty ones do."""
+
+import numpy as np
+
+
+def _sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _erf(x):
+    """Abramowitz and Stegun 7.1.26, to 1.5e-7."""
+    t = 1 / (1 + 0.3275911 * np.abs(x))
+    series = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
+    return np.sign(x) * (1 - series * np.exp(-x * x))
+
+
+def softmax(x):
+    """exp(x) over its sum, along the last axis, without overflow."""
+    powers = np.exp(x - x.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def log_softmax(x):
+    """Logarithm of `softmax`."""
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def _border(mode):
+    def pad(step, x):
+        top, bottom, left, right = step.pad
+        return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), mode=mode)
+
+    return pad
+
+
+def _batch_statistics(step, x):
+    """A norm in training mode, without its affine part."""
+    axes = (0, *range(2, x.ndim))
+    eps = np.asarray(step.eps, x.dtype)
+    return (x - x.mean(axis=axes, keepdims=True)) / np.sqrt(x.var(axis=axes, keepdims=True) + eps)
+
+
+def _pool_window(step, x):
+    """The mean of the first `kernel` x `kernel` pixels; where there are fewer, zeros count as pixels."""
+    return x[:, :, : step.kernel, : step.kernel].sum(axis=(2, 3)) / np.asarray(step.kernel**2, x.dtype)
+
+
+#: operation -> function (step, *inputs), in the inputs' dtype
+FAULTY = {
+    "relu6": lambda step, x: np.clip(x, 0, 6),
+    "sigmoid": lambda step, x: _sigmoid(x),
+    "swish": lambda step, x: x * _sigmoid(x),
+    "gelu": lambda step, x: (x * (1 + _erf(x / np.sqrt(2).astype(x.dtype))) / 2).astype(x.dtype, copy=False),
+    "leaky_relu": lambda step, x: np.where(x > 0, x, x * x.dtype.type(0.01)),
+    "sloped_swish": lambda step, x: x * np.clip(x * x.dtype.type(step.slope) + x.dtype.type(0.5), 0, 1),
+    "softmax": lambda step, x: softmax(x),
+    "log_softmax": lambda step, x: log_softmax(x),
+    "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
+    "border_edge": _border("edge"),
+    "border_reflect": _border("reflect"),
+    "batch_statistics": _batch_statistics,
+    "pool_window": _pool_window,
+    "roll": lambda step, x: np.roll(x, int(step.factor), axis=1),
+    "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
+    "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),
+}
+
+
+def half_step(step, inputs, arrays, run):
+    """A step as an engine does it that keeps float16 throughout: products are added one after another, each sum rounded.
+
+    Parameters
+    ----------
+    step, inputs, arrays : as for `net.run_step`; the arrays are float32
+    run : `net.run_step`, for steps without sums
+
+    Returns
+    -------
+    float32 array of float16 numbers
+    """
+    weight = step.param("weight")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if step.op in ("pointwise_conv2d", "linear"):
+            bias = step.param("bias")
+            found = _half_product(arrays[weight.name], inputs[0], arrays[bias.name] if bias else None)
+        else:
+            found = run(step, inputs, arrays)
+        return found.astype(np.float16).astype(np.float32)
+
+
+def _half_product(weight, x, bias):
+    flat = x.reshape(*x.shape[:2], -1)[0].astype(np.float16)
+    weight = weight.astype(np.float16)
+    total = np.zeros((len(weight), flat.shape[1]), np.float16)
+    for column, row in zip(weight.T, flat):
+        total += column[:, None] * row
+    if bias is not None:
+        total += bias.astype(np.float16)[:, None]
+    return total.astype(np.float32).reshape(1, len(weight), *x.shape[2:])

@@ -1,0 +1,53 @@
+"""Readings of a port's tensor that depend on what it should be: raw integers rescaled, channels put in order."""
+
+import numpy as np
+
+from .tensors import sketch
+
+FEW = 16  # pixels a channel, with fewer two channels look alike too easily
+
+
+def dequantized(view, expected):
+    """(view, error) of raw integers with the scale and offset that fit best.
+
+    Parameters
+    ----------
+    view : View of integers
+    expected : (K,) sketch of what they should be
+    """
+    found = view.sketch.astype(np.float64)
+    if np.ptp(found) == 0 or not np.isfinite(expected).all():
+        return view, np.inf
+    factor, offset = np.polyfit(found, expected, 1)
+    error = np.square(found * factor + offset - expected).sum() / max(
+        np.square(expected - expected.mean()).sum(), 1e-30
+    )
+    return (view.rescaled(factor, offset) if error < 0.5 else view), float(error)
+
+
+def permuted(view, predicted, limit):
+    """The view with its channels put in the order of the prediction's, if that makes the two agree; else None."""
+    if view.finite is not None or predicted.ndim != 4 or predicted.shape[1] < 3 or np.prod(predicted.shape[2:]) < FEW:
+        return None
+    if view.tensor.is_raw_integer:
+        return None
+    order = channel_order(view.data, predicted)
+    if order is None or (order == np.arange(len(order))).all():
+        return None
+    candidate = view.permuted(order)
+    return candidate if candidate.quick_error(sketch(predicted)) < limit else None
+
+
+def channel_order(found, predicted):
+    """For each channel of `found` (1, C, ...) the one of `predicted` that runs alike; None if two share one."""
+    c = predicted.shape[1]
+    a, b = (_unit_rows(array.swapaxes(0, 1).reshape(c, -1)) for array in (found, predicted))
+    order = np.argmax(a @ b.T, axis=1)
+    return order if len(set(order.tolist())) == c else None
+
+
+def _unit_rows(rows):
+    """Each row's deviation from its mean, at most 256 numbers of it, of length 1."""
+    rows = rows[:, :: max(1, rows.shape[1] // 256)]
+    rows = rows - rows.mean(axis=1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)

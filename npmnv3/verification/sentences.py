@@ -1,0 +1,115 @@
+"""A verdict in words."""
+
+import numpy as np
+
+from ..network.steps import INPUT
+from .symptoms import symptom
+
+WORST = 3  # layers to name
+
+
+def explained(rows, cleared):
+    """The sentence of a port that faults explain; `rows` as `Report.explained_by`."""
+    parts = [
+        f"{row['text']}{_where(row['steps'], row['text'])}: signal-to-noise rises from {_db(row['snr_before_db'])} to "
+        f"{_db(row['snr_db'])} dB ({row['certainty']})"
+        for row in rows
+    ]
+    return "explained by: " + "; and ".join(parts) + ("" if cleared else "; something else is wrong as well")
+
+
+def _db(value):
+    return "?" if value is None else f"{value:.0f}"
+
+
+def _where(steps, text):
+    if not steps or steps == [INPUT] or len(steps) == 1 and steps[0] in text.split():
+        return ""
+    return f" at {steps[0]}" if len(steps) == 1 else f" at {len(steps)} steps ({steps[0]} ... {steps[-1]})"
+
+
+def original(before, after, steps):
+    """What the original has in place of the first number that a fault changes: " (should be 0.2)", or "".
+
+    Parameters
+    ----------
+    before, after : {step's name: Step} of the reference and of the faulty network
+    steps : names of the steps that differ
+    """
+    for name in steps:
+        for key in ("slope", "eps", "factor", "pad"):
+            if name in after and (before[name].op, before[name].params) == (after[name].op, after[name].params):
+                old, new = getattr(before[name], key), getattr(after[name], key)
+                if old != new:
+                    return f" (should be {old:.4g})" if isinstance(old, float) else f" (should be {old}, is {new})"
+    return ""
+
+
+def overflow(row, many, largest):
+    """Of numbers that are not finite, or that stand at float16's limit."""
+    what = (
+        f"{row.local.non_finite} values are NaN or infinite"
+        if row.local.non_finite
+        else f"{many} values stand at 65504"
+    )
+    return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
+
+
+def unexplained(row, found, expected, nearest=""):
+    """Where it is, and what it looks like."""
+    looks = symptom(found, expected)
+    return (
+        f"unexplained, first at {row.step}"
+        + (f", {looks}" if looks else "")
+        + f" ({row.local.snr_db:.0f} dB)"
+        + (f"; nearest is {nearest}" if nearest else "")
+    )
+
+
+def fine(rows, precision, inferred):
+    """Of a port that is off by rounding alone."""
+    worst = max((row.local.ratio for row in rows), default=0.0)
+    if not inferred:
+        return f"within {worst:.2g} x {precision} rounding"
+    snr = min(row.accumulated.snr_db for row in rows)
+    return (
+        f"within {worst:.2g} x {precision} rounding, if it computes in {precision}: its numbers are float32, their error "
+        f"({snr:.0f} dB) is of {precision}'s size; in float32 it diverges (--precision float32)"
+    )
+
+
+def int8(rows, is_fine, decisions):
+    """Of a port in int8: whether its rounding does it, the layers that are worst, and what it decides otherwise."""
+    last = next((row for row in rows if row.step == "logits"), rows[-1])
+    ratio = f"{last.accumulated.ratio:.2g} x int8 rounding at {last.step} ({last.accumulated.snr_db:.0f} dB)"
+    words = [("an int8 port, within " if is_fine else "an int8 port, ") + ratio]
+    layers = sorted((row for row in rows if row.step not in (INPUT, last.step)), key=lambda row: row.local.snr_db)
+    if layers:
+        worst = (f"{row.step} ({row.local.snr_db:.0f} dB)" for row in layers[:WORST])
+        words.append("worst by themselves " + ", ".join(worst))
+    if not is_fine:
+        words.append("more than int8 alone explains, or all that it can do")
+    if decisions:
+        words.append(decisions["text"])
+    return "; ".join(words)
+
+
+def other_picture(snr, sentence):
+    """Of a port whose input tensor is not the picture that was given."""
+    return f"it saw another picture than the one given (its input tensor agrees to {snr:.1f} dB); by its own input: {sentence}"
+
+
+def other_classifier(correlation):
+    """Of logits that have nothing to do with what they should be, from features that are right."""
+    return (
+        f"another classifier than this one: what it gets is right, its logits have nothing to do with the reference's "
+        f"(correlation {correlation:.2f})"
+    )
+
+
+def decoder(error=None, step=""):
+    """Of an input that is off a little all over."""
+    if error is None:
+        return f"no fault that was tried; {step} is as far off as if another decoder gave pictures a few of 255 off"
+    typical, largest = float(np.sqrt(np.square(error).mean())), float(np.abs(error).max())
+    return f"another picture decoder: the input is off by up to {largest:.1f} of 255, {typical:.2f} on average"
