@@ -238,7 +238,7 @@ def _to_rgb_in_bands(image, how):
 
 
 def kept_bits(image, how):
-    """(3,) uint8 masks of what OpenCV has of a bitmap with 16 bits a pixel, None for other pictures; before it is loaded.
+    """(3,) uint8 masks of what OpenCV has of a bitmap of 16 bits a pixel, None for others; before it is loaded.
 
     OpenCV shifts 5 and 6 bits up, Pillow scales them to 255: the upper bits are the same.
     """
@@ -249,7 +249,7 @@ def kept_bits(image, how):
 
 
 def exif_of(image):
-    """The EXIF block that OpenCV goes by; in WebP it has none of the mark that JPEG's begins with, or is not understood."""
+    """The EXIF block that OpenCV goes by: in WebP it is not understood where it begins with JPEG's mark."""
     exif = image.info.get("exif")
     return None if image.format == "WEBP" and bytes(exif or b"").startswith(b"Exif\0\0") else exif
 

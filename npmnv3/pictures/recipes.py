@@ -264,7 +264,7 @@ def luminance(picture):
 
 
 def normalise(picture, recipe):
-    """The network's input, (planes, *side) float32, from (H, W, 3) uint8: of the recipe's `side`, or a line less wide."""
+    """The network's input, (planes, *side) float32, of (H, W, 3) uint8: the recipe's `side`, or a line less wide."""
     height, width, _ = picture.shape
     tensor = np.zeros((len(recipe.channels), *recipe.side), np.float32)  # what a line leaves free at its right stays 0
     for plane, table, channel in zip(tensor, lookup_table(recipe), recipe.channels):
