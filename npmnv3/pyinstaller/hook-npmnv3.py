@@ -8,6 +8,7 @@ LATE = (
     "h5py",
     "PIL",
     "tqdm",
+    "numba",
     "llvmlite",
     "llvmlite.binding",
     "llvmlite.ir",

@@ -1,8 +1,9 @@
 """What other repositories call the parameters of the same networks.
 
 A naming is a source's rules with other names and, for paddle's, another layout: the plan is the same, so its parameters
-are too, one by one. Each was compared with the repository's own network, built and run. Networks that look alike and
-are none of ours stand below, by what their names show.
+are too, one by one. paddle.vision's was compared with its own network, built and run; mmpretrain's was read from its
+code, and PaddleOCR's from a checkpoint of it. Networks that look alike and are none of ours stand below, by what their
+names show.
 """
 
 import functools
