@@ -2,7 +2,7 @@
 
 import csv
 import operator
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +140,7 @@ def top_k(logits, k=5, labels=None):
     return best[0] if logits.ndim == 1 else best
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imagenet():
     from importlib import resources  # slow to import, and most runs never need a name
 
@@ -148,13 +148,13 @@ def _imagenet():
         return tuple(Label(int(row["index"]), row["synset"], row["name"], row["lemma"]) for row in csv.DictReader(file))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _imagenet_background():
     imagenet = (label._replace(index=label.index + 1) for label in _imagenet())
     return (Label(0, "", "background", "background"), *imagenet)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _set_names(name):
     return tuple(label.name for label in label_set(name))
 

@@ -171,7 +171,7 @@ def _beside(package):
     return package.parent if isinstance(package, pathlib.Path) else package
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _unpacked(found):
     """A file of a package in a zip as one on the disk, until the process ends."""
     keep = contextlib.ExitStack()

@@ -8,7 +8,7 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from ..errors import UsageError
 from ..pictures.decode import is_picture
@@ -120,7 +120,7 @@ class DevkitTruth:
         return [synsets[self.ids[line - 1] - 1] for line in lines]
 
 
-@lru_cache(maxsize=None)
+@cache
 def ilsvrc2012_synsets():
     """The synsets by ILSVRC2012_ID, of which the first is 1: the devkit's own order, not that of the networks.
 

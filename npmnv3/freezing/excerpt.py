@@ -93,7 +93,7 @@ def _is_line(text):
     return not any(line.startswith(("def ", "class ", "@")) for line in text.split("\n"))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _source(module):
     text = importlib.util.find_spec(module).loader.get_source(module)
     if text is None:
@@ -153,7 +153,7 @@ def _variables(node, context):
     return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, context)}
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _height(module):
     """How many modules of the package lie one on another below this one."""
     return 1 + max((_height(origin) for origin, _ in _source(module).inside.values()), default=0)

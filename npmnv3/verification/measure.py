@@ -159,7 +159,7 @@ def decisions(found, expected, top=5):
     ordered = np.sort(expected, axis=1)
     margins = ordered[:, -1] - ordered[:, -2] if expected.shape[1] > 1 else np.full(len(expected), np.inf)
     flipped = [int(i) for i in np.flatnonzero((first != other) | ~finite)]
-    close = [int(i) for i in np.flatnonzero((2 * errors >= margins)) if int(i) not in flipped]
+    close = [int(i) for i in np.flatnonzero(2 * errors >= margins) if int(i) not in flipped]
     n = len(expected)
     pictures = f"{n} pictures" if n > 1 else "1 picture"
     if flipped:

@@ -36,7 +36,7 @@ class PortTensor:
         """Integers without a known scale: compared up to scale and offset."""
         return self.array.dtype.kind in "iu"
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - lives as long as the tensor does
+    @functools.cache  # noqa: B019 - lives as long as the tensor does
     def views(self, shape, n):
         """Every way to read the tensor as (n, *shape): list of `View`."""
         found = {}

@@ -102,7 +102,7 @@ _OTHERS = (
 )
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def namings_of(variant):
     """The namings that a variant's parameters may have, the source's own first."""
     found = [Naming("", variant)]

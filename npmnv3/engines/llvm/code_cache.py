@@ -92,7 +92,7 @@ def write_code(key, about, names, machine_code):
     return ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _say_once(message):
     logging.getLogger("npmnv3").warning("%s", message)
 

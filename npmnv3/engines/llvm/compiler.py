@@ -72,13 +72,13 @@ class Library:
         return kernels_for(self.machine)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def library():
     """The kernels for this processor, or for the vector width in NPMNV3_VECTOR; made once in a process."""
     return _library(os.environ.get("NPMNV3_VECTOR", ""))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _library(forced):
     import llvmlite.binding as llvm
 
