@@ -27,7 +27,7 @@ def material(tmp_path_factory):
     folder = tmp_path_factory.mktemp("material")
     model = npmnv3.load(MODEL, engine="numpy")
     x = npmnv3.preprocess(PICTURE, model)[None]
-    npmnv3.write_dump(folder / "dump.npz", model._params, model=MODEL, labels=["0", "180"])
+    npmnv3.write_dump(folder / "dump.npz", model.params, model=MODEL, labels=["0", "180"])
     np.savez(folder / "port.npz", input=x, logits=model(x))
     labels = [f"{path.name},{180 if 'down' in path.name else 0}" for path in sorted(EXAMPLES.glob("*.png"))]
     (folder / "labels.csv").write_text("\n".join(["file,label", *labels]) + "\n")
