@@ -1,6 +1,7 @@
 """Memory that kernels work on: aligned arrays, and checked views of what a command touches."""
 
 import ctypes
+import mmap
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,8 +10,16 @@ from ...errors import Npmnv3Error
 from .kernels.kernel import LINE
 
 
+#: Bytes from which on memory is the system's own: what is given back to a heap in pieces is not given back to the system.
+OWN_PAGES = 1 << 16
+#: Not shared with a process that is forked off, which is what `mmap` would do.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+
+
 def aligned(count):
     """`count` zeroed bytes that start at a cache line."""
+    if count >= OWN_PAGES:
+        return np.frombuffer(mmap.mmap(-1, count, **_PRIVATE), np.uint8)
     raw = np.zeros(count + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + count]
