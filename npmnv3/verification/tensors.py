@@ -36,9 +36,17 @@ class PortTensor:
         """Integers without a known scale: compared up to scale and offset."""
         return self.array.dtype.kind in "iu"
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - lives as long as the tensor does
     def views(self, shape, n):
-        """Every way to read the tensor as (n, *shape): list of `View`."""
+        """Every way to read the tensor as (n, *shape): list of `View`, always the same ones."""
+        if (shape, n) not in self._views:
+            self._views[shape, n] = self._read(shape, n)
+        return self._views[shape, n]
+
+    @functools.cached_property
+    def _views(self):
+        return {}
+
+    def _read(self, shape, n):
         found = {}
         for layout, array in _layouts(self.array, shape, n):
             if array.shape == (n, *shape) and layout not in found:
