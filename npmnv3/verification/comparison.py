@@ -9,10 +9,12 @@ from ..errors import UsageError
 from ..network.steps import INPUT
 from . import noise
 from .changes.rows import shape_evidence
-from .matching import SURE, match, place_by_order, with_probabilities
+from .inputs import check_batch
+from .matching import SURE, match, with_probabilities
 from .measure import decisions, measure
 from .net import Net
 from .port_run import PortRun
+from .readings import place_by_order
 from .report import TensorReport
 from .stages import compare_stages, split_stages
 from .tensor_names import named_steps
@@ -53,7 +55,7 @@ class Comparison:
         self.exact = self.model_arrays = model.arrays()
         self.arrays = {name: array.astype(np.float32) for name, array in self.exact.items()}
         self._whole = {}
-        self._check_batch(len(given.x))
+        check_batch(len(given.x), self.all_tensors, self.net.steps["logits"].shape[0])
         self._choose(0)
         self.marked = precision == "auto"
         self.precision = noise.precision_of(self._outputs()) if precision == "auto" else precision
@@ -69,13 +71,6 @@ class Comparison:
     def _outputs(self):
         """The port's tensors but its input."""
         return [t for t in self.tensors if not t.views(self.net.input_shape, 1)] or self.tensors
-
-    def _check_batch(self, n):
-        sizes = {t.array.shape[0] for t in self.all_tensors if t.array.ndim}
-        if n > 1 and n not in sizes:
-            raise UsageError(
-                f"{n} inputs were given, but no tensor of the port has {n} pictures (first axes: {sorted(sizes)[:8]})"
-            )
 
     def _choose(self, index):
         """Look at one picture's tensors."""

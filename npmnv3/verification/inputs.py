@@ -34,6 +34,10 @@ class Input:
             if views:
                 note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
                 return replace(self, x=views[0].data, note=note)
+        if all(t.array.ndim <= 2 for t in tensors):
+            raise UsageError(
+                "the port has logits alone, and what it was given is not known; give it: --input PICTURE or --input FILE.npy"
+            )
         raise UsageError(
             f"the port has no input tensor of the shape (N, {self.planes}, {self.side[0]}, {self.side[1]}), so what it was given "
             "is not known; give it: --input PICTURE or --input FILE.npy"
@@ -93,3 +97,18 @@ def _load(path):
         return read_npy(path)
     except WeightsError as error:
         raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+def check_batch(n, tensors, classes):
+    """UsageError if the port's pictures are others in number than the `n` that were given."""
+    firsts = {t.array.shape[0] for t in tensors if t.array.ndim}
+    if n > 1 and n not in firsts:
+        raise UsageError(
+            f"{n} inputs were given, but no tensor of the port has {n} pictures (first axes: {sorted(firsts)[:8]})"
+        )
+    many = {t.array.shape[0] for t in tensors if t.array.ndim == 2 and t.array.shape[1] == classes} - {1, n}
+    if n == 1 and many and len(firsts) == 1:
+        raise UsageError(
+            f"the port's tensors are of {min(many)} pictures, but one input was given; give all of them, in the port's order "
+            "(--input A.jpg B.jpg ..., or one .npy of (N, 3, H, W))"
+        )

@@ -14,9 +14,9 @@ import numpy as np
 from ..network.steps import INPUT, Step
 from ..network.walk import walk
 from .net import block_of, run_step
-from .readings import dequantized, permuted
+from .readings import dequantized, like, permuted, thin, thinned
 from .tensor_names import PROBABILITIES, by_name
-from .tensors import correlation, relative_error, sketch
+from .tensors import correlation, sketch
 
 GOOD = 1e-2  # squared relative error (20 dB) below which a tensor may be the one that was computed
 #: the same, below which it surely is
@@ -246,11 +246,11 @@ class _Matcher:
         for view in [v for t in list(self.rest.values()) for v in t.views(shape, len(self.x)) if v.finite is None]:
             if view.tensor.is_raw_integer or (view.tensor.name, source) in self.barred:
                 continue
-            value, thin = _thinned(step, view.data)
+            value, sparse = thinned(step, view.data)
             for later in steps:
                 value = self._run_step(later, [value])
                 for other in self._views(later, len(self.x)):
-                    if other.tensor is view.tensor or not _like(_thin(other.data, thin), value, self.sure):
+                    if other.tensor is view.tensor or not like(thin(other.data, sparse), value, self.sure):
                         continue
                     self._assign(source, view, self._how(source, view, "use"))
                     if later is step:
@@ -279,44 +279,3 @@ class _Matcher:
         likest = max(range(len(views)), key=lambda i: (abs(correlation(views[i].sketch, expected)), i))
         view = views[likest]
         self._assign("logits", dequantized(view, expected)[0] if view.tensor.is_raw_integer else view, "likeness")
-
-
-def place_by_order(net, matching):
-    """Free tensors that stand, in the port's own order, between two matched ones where one step of their shape lies open.
-
-    Parameters
-    ----------
-    net : Net
-    matching : Matching
-
-    Returns
-    -------
-    {step's name: View}
-    """
-    place = {step.name: i for i, step in enumerate(net.plan)}
-    known = sorted((view.tensor.index, place[name]) for name, view in matching.views.items() if name in place)
-    found = {}
-    for tensor in matching.free:
-        before = max((at for index, at in known if index < tensor.index), default=-1)
-        after = min((at for index, at in known if index > tensor.index), default=len(net.plan))
-        steps = [s for s in net.plan[before + 1 : after] if s.name not in matching.views and s.op != "identity"]
-        views = [(s.name, v) for s in steps for v in tensor.views(s.shape, 1)]
-        for name, view in views[-1:]:  # of a layer, its norm and its activation, the last is what is given most often
-            found.setdefault(name, view)
-    return found
-
-
-def _thinned(step, data):
-    """(data, thinning): for what works on each pixel by itself, a few pixels do."""
-    if data.ndim == 4 and step.op in ("pointwise_conv2d", "batch_norm") and data.shape[2] * data.shape[3] > 256:
-        thin = max(1, min(data.shape[2:]) // 8)
-        return np.ascontiguousarray(_thin(data, thin)), thin
-    return data, 1
-
-
-def _thin(data, thin):
-    return data[:, :, ::thin, ::thin] if data.ndim == 4 and thin > 1 else data
-
-
-def _like(found, expected, limit):
-    return found.shape == expected.shape and relative_error(sketch(found), sketch(expected)) < limit

@@ -14,6 +14,7 @@ from ..errors import UsageError, WeightsError
 from .tensors import PortTensor
 
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
+WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".pdparams", ".ckpt", ".pkl", ".tflite", ".keras", ".param", ".xml")
 MAX_BYTES = 4 << 30  # of a port's tensors together
 COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantized
 
@@ -71,6 +72,11 @@ def _from_path(path, x):
         from .onnx_port import run_onnx
 
         return _tensors(str(path), run_onnx(path, x))
+    if path.suffix.lower() in WEIGHT_FILES:
+        raise UsageError(
+            f"{path}: a file of weights, not of a run's tensors; run it and save what it gives (.npz, .npy, HDF5 or .bin), "
+            "give an .onnx file, which is run here, or ask `npmnv3 identify` whose weights they are"
+        )
     if path.suffix.lower() == ".npy":
         return _tensors(str(path), {"logits": _load_npy(path)})
     try:

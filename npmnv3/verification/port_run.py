@@ -12,6 +12,7 @@ from .net import run_step
 from .operations import half_step
 from .tensors import sketch
 
+GOOD = 1e-2  # squared relative error above which a tensor does not fit what it was matched with
 SENSED = 0.25  # a fault that does not bring a tensor so much nearer leaves it to what it was matched with
 
 
@@ -107,10 +108,12 @@ class PortRun:
             if view is None:
                 continue
             name, error = view.tensor.name, view.error(values[step.name])
-            errors[name] = error
+            errors[name] = min(error, errors.get(name, error))
             if not base and hopeless(errors):
                 break
-            taken.add(name)
+            # A tensor that a fault does not bring nearer may be another step's under that fault.
+            if base or error < max(self.sure, 0.5 * self.base[name]):
+                taken.add(name)
             if view.finite is None:
                 values[step.name] = view.data
         if base:
@@ -141,16 +144,20 @@ class PortRun:
         """The port's tensor that is this step's output, if it gave one.
 
         In the base net that was settled by matching. A fault moves things about, so elsewhere a tensor that fitted
-        nowhere may be the step's, if it surely is.
+        nowhere, or not what it was matched with, may be the step's, if it surely is.
         """
         own = self.views.get(step.name)
         if own is not None and (own.tensor.name in taken or own.data.shape != predicted.shape):
             own = None
-        if base or not self.free:
+        if base:
             return own
         expected = sketch(predicted)
         if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own
-        views = (v for t in self.free if t.name not in taken for v in t.views(step.shape, len(predicted)))
+        loose = [
+            v.tensor for v in self.views.values() if self.base[v.tensor.name] > GOOD and v.tensor.name not in taken
+        ]
+        free = [t for t in self.free if t.name not in taken]
+        views = (v for t in (*free, *loose) for v in t.views(step.shape, len(predicted)))
         best = min(views, key=lambda v: v.quick_error(expected), default=None)
         return best if best is not None and best.quick_error(expected) < self.sure else own

@@ -1,8 +1,8 @@
-"""Readings of a port's tensor that depend on what it should be: raw integers rescaled, channels put in order."""
+"""Readings of a port's tensor that depend on what it should be: raw integers rescaled, channels put in order, by place."""
 
 import numpy as np
 
-from .tensors import sketch
+from .tensors import relative_error, sketch
 
 FEW = 16  # pixels a channel, with fewer two channels look alike too easily
 
@@ -51,3 +51,46 @@ def _unit_rows(rows):
     rows = rows[:, :: max(1, rows.shape[1] // 256)]
     rows = rows - rows.mean(axis=1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
+
+
+def place_by_order(net, matching):
+    """Free tensors that stand, in the port's own order, between two matched ones where one step of their shape lies open.
+
+    Parameters
+    ----------
+    net : Net
+    matching : Matching
+
+    Returns
+    -------
+    {step's name: View}
+    """
+    place = {step.name: i for i, step in enumerate(net.plan)}
+    known = sorted((view.tensor.index, place[name]) for name, view in matching.views.items() if name in place)
+    found = {}
+    for tensor in matching.free:
+        before = max((at for index, at in known if index < tensor.index), default=-1)
+        after = min((at for index, at in known if index > tensor.index), default=len(net.plan))
+        steps = [s for s in net.plan[before + 1 : after] if s.name not in matching.views and s.op != "identity"]
+        views = [(s.name, v) for s in steps for v in tensor.views(s.shape, 1)]
+        for name, view in views[-1:]:  # of a layer, its norm and its activation, the last is what is given most often
+            found.setdefault(name, view)
+    return found
+
+
+def thinned(step, data):
+    """(data, thinning): for what works on each pixel by itself, a few pixels do."""
+    if data.ndim == 4 and step.op in ("pointwise_conv2d", "batch_norm") and data.shape[2] * data.shape[3] > 256:
+        by = max(1, min(data.shape[2:]) // 8)
+        return np.ascontiguousarray(thin(data, by)), by
+    return data, 1
+
+
+def thin(data, by):
+    """Every `by`-th pixel."""
+    return data[:, :, ::by, ::by] if data.ndim == 4 and by > 1 else data
+
+
+def like(found, expected, limit):
+    """Whether two tensors are one, to a squared relative error."""
+    return found.shape == expected.shape and relative_error(sketch(found), sketch(expected)) < limit

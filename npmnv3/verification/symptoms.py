@@ -4,6 +4,8 @@ import numpy as np
 
 from .tensors import correlation
 
+HINT = 0.1  # share of an error's power that a hint may leave
+
 
 def symptom(found, expected):
     """A few words on how `found` differs from `expected`, both (N, C, H, W) or (N, C); "" if nothing stands out."""
@@ -25,10 +27,17 @@ def symptom(found, expected):
 
 def _affine(found, expected):
     """The same numbers on another scale."""
-    if abs(correlation(found.ravel(), expected.ravel())) < 0.9999:
+    if abs(correlation(found.ravel(), expected.ravel())) < 0.9:
         return ""
     factor, offset = np.polyfit(expected.ravel(), found.ravel(), 1)
+    if not _removes(found - expected, found - (factor * expected + offset)):
+        return ""
     return f"looks like a scale: {factor:.4g} x the reference {offset:+.3g}"
+
+
+def _removes(error, rest):
+    """Whether what is left of an error is a small part of it: a hint that leaves most of it would mislead."""
+    return float(np.square(rest).sum()) < HINT * float(np.square(error).sum())
 
 
 def _border(error):
@@ -37,6 +46,8 @@ def _border(error):
     if min(pixels.shape) < 7:
         return ""
     inner = pixels[2:-2, 2:-2].mean()
+    if not _removes(np.sqrt(pixels), np.sqrt(pixels[2:-2, 2:-2])):
+        return ""
     edges = {"top": pixels[:1], "bottom": pixels[-1:], "left": pixels[:, :1], "right": pixels[:, -1:]}
     sides = [name for name, edge in edges.items() if edge.mean() > 20 * max(inner, 1e-300)]
     return f"looks like a border fault ({', '.join(sides)}): padding" if sides else ""
@@ -46,15 +57,16 @@ def _shift(found, expected):
     """The same picture, moved."""
     if min(found.shape[2:]) < 7:
         return ""
-    centre = found[:, :, 2:-2, 2:-2].ravel()
+    centre = found[:, :, 2:-2, 2:-2]
     h, w = found.shape[2:]
-    best, move = correlation(centre, expected[:, :, 2:-2, 2:-2].ravel()), (0, 0)
-    for dy in (-2, -1, 0, 1, 2):
-        for dx in (-2, -1, 0, 1, 2):
-            likeness = correlation(centre, expected[:, :, 2 + dy : h - 2 + dy, 2 + dx : w - 2 + dx].ravel())
-            if likeness > best + 0.02:
-                best, move = likeness, (dy, dx)
-    return f"looks like a shift by {move} pixels: padding, stride or crop" if move != (0, 0) else ""
+    moves = [(dy, dx) for dy in (-2, -1, 0, 1, 2) for dx in (-2, -1, 0, 1, 2)]
+    rests = {
+        move: centre - expected[:, :, 2 + move[0] : h - 2 + move[0], 2 + move[1] : w - 2 + move[1]] for move in moves
+    }
+    best = min(moves, key=lambda move: float(np.square(rests[move]).sum()))
+    if best == (0, 0) or not _removes(rests[0, 0], rests[best]):
+        return ""
+    return f"looks like a shift by {best} pixels: padding, stride or crop"
 
 
 def _ranges(numbers):

@@ -36,9 +36,17 @@ class PortTensor:
         """Integers without a known scale: compared up to scale and offset."""
         return self.array.dtype.kind in "iu"
 
-    @functools.cache  # noqa: B019 - lives as long as the tensor does
     def views(self, shape, n):
-        """Every way to read the tensor as (n, *shape): list of `View`."""
+        """Every way to read the tensor as (n, *shape): list of `View`, always the same ones."""
+        if (shape, n) not in self._views:
+            self._views[shape, n] = self._read(shape, n)
+        return self._views[shape, n]
+
+    @functools.cached_property
+    def _views(self):
+        return {}
+
+    def _read(self, shape, n):
         found = {}
         for layout, array in _layouts(self.array, shape, n):
             if array.shape == (n, *shape) and layout not in found:
@@ -90,7 +98,7 @@ class View:
             if not squares.size or np.isinf(squares).any() or np.count_nonzero(unknown) > len(predicted):
                 return WORST
             total = float(squares[~unknown].sum())
-        return min(total / self.power, WORST)
+        return _ratio(total, self.power)
 
     def quick_error(self, predicted_sketch):
         """`error`, on the sketch alone."""
@@ -105,6 +113,11 @@ class View:
         """The view of raw integers as the numbers they stand for."""
         data = (self.data * factor + offset).astype(np.float32)
         return View(self.tensor, f"{self.layout} x {factor:.4g} {offset:+.4g}", data, step_size=abs(float(factor)))
+
+
+def _ratio(error, power):
+    """error / power, at most WORST; the power may be next to nothing."""
+    return error / power if error < WORST * power else WORST
 
 
 def signal_power(data):
@@ -140,7 +153,7 @@ def relative_error(found, expected):
         return np.inf
     with np.errstate(over="ignore", invalid="ignore"):
         error = float(np.square(np.subtract(found[good], expected[good], dtype=np.float64)).sum())
-    return min(error / signal_power(found[good]), WORST) if np.isfinite(error) else WORST
+    return _ratio(error, signal_power(found[good]))
 
 
 def correlation(found, expected):

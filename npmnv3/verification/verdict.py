@@ -6,18 +6,16 @@ import numpy as np
 
 from ..network.steps import INPUT
 from . import sentences
+from .causes import CAUSES, blame, explanation, other_final
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .measure import plain
 from .report import Report
-from .tensors import correlation
 
 OTHERS = 5  # runners-up to report
 HALF_FACTOR = 3.0  # times float16's rounding that a port without its marks may be off
 SPREAD = 0.3  # share of the tensors that are off if it is rounding
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
-UNRELATED = 0.5  # correlation below which two tensors have nothing to do with each other
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
-DECODER = 4.0, 64.0  # of 255: what another decoder may be off by, typically and at most
 
 
 def decide(comparison, port, explain=True, tell=lambda done, text: None):
@@ -49,11 +47,11 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
         _overflown(comparison, report, row)
     elif found.chain:
         failing = _explained(comparison, report, found)
-    elif explain and _other_final(comparison, report):
+    elif explain and other_final(comparison, report):
         failing = [row for row in report.tensors if row.step == "logits"]
     elif failing and _may_be_half(comparison) and (half := _as_half(comparison, port)) is not None:
         return half
-    elif not any(blame(comparison, report) for blame in (_other_order, _by_shape, _decoder, _other_classifier)):
+    elif not any(tell(comparison, report) for tell in CAUSES):
         if failing:
             report.verdict, report.sentence = "diverges", _unexplained(comparison, failing[0], report)
         else:
@@ -113,7 +111,7 @@ def _overflown(comparison, report, row):
     snr = row.local.snr_db if np.isfinite(row.local.snr_db) else 0.0
     before = report.explained_by
     sentence = sentences.explained(before, True) + "; and " if before else ""
-    _blame(report, "overflow", row.step, text, "certain", snr, snr)
+    blame(report, "overflow", row.step, text, "certain", snr, snr)
     report.explained_by = before + report.explained_by
     report.sentence = (sentence + report.sentence.removeprefix("explained by: ")) if sentence else report.sentence
 
@@ -180,7 +178,7 @@ def _explain(comparison, report, overflow, tell):
 
 def _entry(comparison, trial, certainty):
     text = trial.change.text + sentences.original(comparison.net.steps, trial.net.steps, trial.steps)
-    return _row(trial.fault, trial.steps, text, certainty, trial.before_db, trial.snr_db)
+    return explanation(trial.fault, trial.steps, text, certainty, trial.before_db, trial.snr_db)
 
 
 def _explained(comparison, report, found):
@@ -198,104 +196,6 @@ def _explained(comparison, report, found):
     return failing
 
 
-def _other_final(comparison, report):
-    """A tensor of the logits' shape that is their log-softmax: the port's last, which the network does not have."""
-    logits = comparison.local["logits"] if "logits" in comparison.views else comparison.oracle["logits"]
-    row = next((row for row in report.tensors if row.step == "logits"), None)
-    for tensor in comparison.other_finals():
-        found = tensor.array.reshape(1, -1).astype(np.float64)
-        error = np.square(found - found.mean() - (logits - logits.mean())).sum()
-        if row is None or not np.isfinite(error) or np.allclose(found, logits, rtol=1e-3):
-            continue
-        total = np.log(np.exp(found - found.max()).sum()) + found.max()  # of probabilities it is 0
-        relative = error / max(np.square(logits - logits.mean()).sum(), 1e-30)
-        if relative <= 100 * 10 ** (-row.accumulated.noise_db / 10) and abs(total) < 1e-2:
-            text = f"log-softmax of the logits ({tensor.name}), which the network does not have"
-            return _blame(report, "log_softmax", "logits", text, "certain", 0.0, -10 * np.log10(max(relative, 1e-32)))
-    return False
-
-
-def _other_order(comparison, report):
-    """The right logits, in another order."""
-    view = comparison.views.get("logits")
-    if view is None or view.finite is not None:
-        return False
-    found, expected = np.sort(view.data, axis=1), np.sort(comparison.local["logits"], axis=1)
-    error = np.square(found - expected).sum() / view.power
-    row = next(row for row in report.tensors if row.step == "logits")
-    if (
-        row.passes
-        or error > max(1e-4, 10 ** (-row.local.noise_db / 10))
-        or 10 ** (-row.local.snr_db / 10) < 100 * error
-    ):
-        return False
-    text = "the right logits in another order of the classes"
-    return _blame(report, "class_shift", "logits", text, "likely", row.local.snr_db, -10 * np.log10(max(error, 1e-32)))
-
-
-def _other_classifier(comparison, report):
-    """Logits that have nothing to do with the reference's, from features that are right."""
-    view, source = comparison.views.get("logits"), comparison.net.steps["logits"].inputs[0]
-    off = [row.step for row in report.tensors if not row.passes and row.step != "probabilities"]
-    if view is None or view.finite is not None or off != ["logits"] or len(report.tensors) < 2:
-        return False
-    near = abs(correlation(view.data.ravel(), comparison.local["logits"].ravel()))
-    if near > UNRELATED or view.data.size < 8 or not _given_behind(comparison, source):
-        return False
-    row = next(row for row in report.tensors if row.step == "logits")
-    text = sentences.other_classifier(near)
-    return _blame(report, "other_classifier", "logits", text, "likely", row.local.snr_db, row.local.snr_db)
-
-
-def _given_behind(comparison, name):
-    """Whether the port gave, and rightly, a tensor from which this step follows without another layer's weights."""
-    steps = comparison.net.steps
-    while name not in comparison.views:
-        step = steps.get(name)
-        if step is None or len(step.inputs) != 1 or step.params and step.op != "batch_norm":
-            return False
-        name = step.inputs[0]
-    return True
-
-
-def _by_shape(comparison, report):
-    """Shapes that the network does not have."""
-    last = next((row for row in report.tensors if row.step == "logits"), None)
-    if last is not None and last.accumulated.ratio <= comparison.factor:
-        return False  # tensors between our steps
-    if last is not None and report.tensors and all(row.passes for row in report.tensors):
-        return False
-    evidence = comparison.shape_evidence()
-    if not evidence:
-        return False
-    sure = "by its shape alone"
-    report.explained_by = [_row(row["fault"], row["steps"], row["text"], sure, 0.0, 0.0) for row in evidence]
-    report.verdict, report.sentence = "diverges", f"explained by: {evidence[0]['text']} ({sure})"
-    return True
-
-
-def _decoder(comparison, report):
-    """An input that is off a little all over, which no other way of resizing explains."""
-    row = next((row for row in report.tensors if row.step != "probabilities"), None)
-    if row is None or row.passes or any(not other.passes for other in report.tensors if other is not row):
-        return False
-    if row.step == INPUT:
-        std = np.asarray(comparison.model.preprocess.std)[:, None, None]
-        error = (comparison.views[INPUT].data - comparison.x) * std * 255
-        if float(np.sqrt(np.square(error).mean())) > DECODER[0] or float(np.abs(error).max()) > DECODER[1]:
-            return False
-        return _blame(
-            report, "decoder", INPUT, sentences.decoder(error), "likely", row.local.snr_db, row.local.noise_db
-        )
-    if INPUT in comparison.views or not comparison.given.pictures:
-        return False
-    error, typical = 10 ** (-row.local.snr_db / 10), comparison.jittered(row.step)
-    if not typical / 1000 < error < 10 * typical:
-        return False
-    text = sentences.decoder(step=row.step)
-    return _blame(report, "decoder", INPUT, text, "a guess", row.local.snr_db, row.local.noise_db)
-
-
 def _by_own_input(comparison, port, explain, tell):
     """The Report of a port that saw another picture, judged by its own input tensor."""
     row = next(row for row in comparison.rows if row.step == INPUT)
@@ -304,24 +204,6 @@ def _by_own_input(comparison, port, explain, tell):
     report = decide(comparison.of_input(own), port, explain, tell)
     report.sentence = sentences.other_picture(row.local.snr_db, report.sentence)
     return report
-
-
-def _blame(report, fault, step, text, certainty, before, after):
-    """Make one fault the verdict; True."""
-    report.explained_by = [_row(fault, [step] if step else [], text, certainty, before, after)]
-    report.verdict, report.sentence = "diverges", f"explained by: {text} ({certainty})"
-    return True
-
-
-def _row(fault, steps, text, certainty, before, after):
-    return {
-        "fault": fault,
-        "steps": list(steps),
-        "snr_db": plain(float(after)),
-        "snr_before_db": plain(float(before)),
-        "text": text,
-        "certainty": certainty,
-    }
 
 
 def _unexplained(comparison, row, report):
@@ -334,4 +216,4 @@ def _fine(report):
     if any(row.local.ratio > 0 for row in report.tensors):
         snr = min(row.accumulated.snr_db for row in report.tensors)
         sure = "certain" if report.precision == "float32" else "likely"  # coarser rounding may hide a small fault
-        report.explained_by = [_row("rounding", (), f"{report.precision} rounding", sure, snr, snr)]
+        report.explained_by = [explanation("rounding", (), f"{report.precision} rounding", sure, snr, snr)]

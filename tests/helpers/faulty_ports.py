@@ -57,6 +57,92 @@ class Maker:
             found |= make()
         return found
 
+    def layer_faults(self):
+        """{fault: function (rounding) -> tensors}: something wrong with one layer, or with what is behind the last."""
+        steps, weight = {s.name: s for s in self.plan}, lambda name: self._param(name, "weight")
+        rng = np.random.default_rng(11)
+
+        def with_weight(name, make):
+            return self._of(self.plan, {weight(name): make(self.arrays[weight(name)])})
+
+        def grid(w):
+            return np.round(w / np.abs(w).max() * 127) * np.abs(w).max() / 127
+
+        def without(name, role):
+            return self._of(self.plan, {self._param(name, role): np.zeros_like(self.arrays[self._param(name, role)])})
+
+        deep, conv = "blocks.6.depthwise.conv", "blocks.4.expand.conv"
+        product = steps["blocks.5.se"]
+        logits = self.arrays[weight("logits")]
+        return {
+            "weight_layout": with_weight(deep, lambda w: w[:, ::-1, ::-1]),
+            "weight_order": with_weight(conv, lambda w: w[rng.permutation(len(w))]),
+            "quantized_layer": with_weight(conv, grid),
+            "bias_missing": without("blocks.7.expand.norm", "beta"),
+            "weights_swapped": self._exchanged("blocks.9", "blocks.10"),
+            "se_missing": self._edit({product.name: [replace(product, op="identity", inputs=product.inputs[:1])]}),
+            "other_classifier": with_weight("logits", lambda w: rng.standard_normal(logits.shape) * logits.std()),
+            "train_mode": self._trained(),
+            "log_softmax": self._ending(lambda x: x - x.max() - np.log(np.exp(x - x.max()).sum())),
+            "dropout_on": self._dropped(rng),
+        }
+
+    def _param(self, name, role):
+        return next(s.param(role).name for s in self.plan if s.name == name)
+
+    def _exchanged(self, a, b):
+        """Every parameter of two blocks of one shape exchanged."""
+        steps, arrays = {s.name: s for s in self.plan}, {}
+        for one, other in ((a, b), (b, a)):
+            for step in self.plan:
+                if step.name.startswith((f"{one}.", f"{one} ")):
+                    twin = steps[step.name.replace(one, other, 1)]
+                    arrays |= {p.name: self.arrays[twin.param(p.role).name] for p in step.params if p.role != "count"}
+        return self._of(self.plan, arrays)
+
+    def _trained(self):
+        """Norms with the statistics of what they get, and their own epsilon."""
+
+        def make(rounding):
+            arrays = {name: rounding(a.astype(np.float32)) for name, a in self.arrays.items()}
+            tensors = {"input": rounding(self.x)}
+            for step in self.plan:
+                inputs = [tensors[i] for i in step.inputs]
+                own = arrays
+                if step.op == "batch_norm":
+                    axes = (0, *range(2, inputs[0].ndim))
+                    own = arrays | {
+                        step.param("mean").name: inputs[0].mean(axis=axes),
+                        step.param("variance").name: inputs[0].var(axis=axes),
+                    }
+                tensors[step.name] = rounding(apply(step, inputs, own, definitions))
+            return tensors
+
+        return make
+
+    def _ending(self, function):
+        """Something done to the logits at the very end; they themselves are there too."""
+
+        def make(rounding):
+            tensors = self.clean(rounding)
+            return tensors | {"last": rounding(function(tensors["logits"]))}
+
+        return make
+
+    def _dropped(self, rng):
+        """A dropout of 0.2 on what the classifier gets."""
+        logits = self.plan[-1]
+
+        def make(rounding):
+            tensors = self.clean(rounding)
+            source = tensors[logits.inputs[0]]
+            kept = (rng.random(source.shape) > 0.2) / np.float32(0.8)
+            arrays = {name: rounding(a.astype(np.float32)) for name, a in self.arrays.items()}
+            found = apply(logits, [(source * kept).astype(np.float32)], arrays, definitions)
+            return tensors | {"logits": rounding(found)}
+
+        return make
+
     def _of(self, plan, arrays=None, x=None):
         return lambda rounding: run(plan, self.arrays | (arrays or {}), self.x if x is None else x, rounding)
 

@@ -196,7 +196,7 @@ def test_bad_inputs_are_refused(model, x, tensors, tmp_path):
     np.save(tmp_path / "bytes.npy", np.zeros((3, 48, 192), np.uint8))
     (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01")
     for given, message in (
-        (None, "no input tensor"),
+        (None, "logits alone"),
         (x[:, :2], r"shape \(1, 2, 48, 192\)"),
         (x * np.nan, "NaN or infinite"),
         ([], "empty"),

@@ -16,7 +16,8 @@ FITS = 1e-3  # squared relative error of a channel that is another one's
 NEAREST = 0.3  # the same where the channels themselves had to be solved for
 LEAST = 0.8  # share of the channels that must be found again
 LARGEST = 60_000_000  # numbers to work on for one layer
-PASSES = 5
+PASSES, FLIPS = 5, 100
+SLACK = 0.1  # between the share of zeros and what a dropout's factor says it is
 GAINS = tuple(1 / (1 - p) for p in (0.2, 0.5, 0.1, 0.3, 0.25, 0.4, 0.05, 0.15))
 
 
@@ -252,6 +253,20 @@ def _dropouts(comparison):
     return [Change("dropout_on", text, masked("logits", mask, gain), whole=True)]
 
 
+def _flipped(mask, part, rest):
+    """The mask with single features put right, the one that helps most first."""
+    size = np.square(part).sum(axis=0)
+    for _ in range(FLIPS):
+        error = rest - part @ mask
+        sign = 1 - 2 * mask
+        gains = 2 * sign * (part.T @ error) - size
+        best = int(np.argmax(gains))
+        if gains[best] <= 0:
+            break
+        mask[best] = 1 - mask[best]
+    return mask
+
+
 def _mask_of(part, rest):
     """(mask, gain) such that part @ (mask * gain) is nearest to rest; (None, 0) if that says nothing.
 
@@ -273,8 +288,10 @@ def _mask_of(part, rest):
         if sure.all() or not sure.any():
             break
         open_ = open_[~sure]
-    mask = (share > gain / 2).astype(np.float64)
+    mask = _flipped((share > gain / 2).astype(np.float64), part * gain, rest)
+    if abs(mask.mean() - 1 / gain) > SLACK or mask.mean() > 1 - SLACK / 3:
+        return None, 0.0  # a factor alone is no dropout
     error = np.square(part @ mask * gain - rest).sum()
-    if mask.all() or not mask.any() or error > 0.01 * np.square(part.sum(axis=1) - rest).sum():
+    if error > 0.01 * np.square(part.sum(axis=1) - rest).sum():
         return None, 0.0
     return mask, gain

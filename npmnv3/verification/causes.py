@@ -1,0 +1,130 @@
+"""Causes that no faulty network stands for: each looks at the measures, and makes itself the verdict if it is the one."""
+
+import numpy as np
+
+from ..network.steps import INPUT
+from . import sentences
+from .measure import plain
+from .tensors import correlation
+
+UNRELATED = 0.5  # correlation below which two tensors have nothing to do with each other
+FEWEST = 8  # logits from which that says something
+DECODER = 4.0, 64.0  # of 255: what another decoder may be off by, typically and at most
+
+
+def blame(report, fault, step, text, certainty, before, after):
+    """Make one fault the verdict; True."""
+    report.explained_by = [explanation(fault, [step] if step else [], text, certainty, before, after)]
+    report.verdict, report.sentence = "diverges", f"explained by: {text} ({certainty})"
+    return True
+
+
+def explanation(fault, steps, text, certainty, before, after):
+    return {
+        "fault": fault,
+        "steps": list(steps),
+        "snr_db": plain(float(after)),
+        "snr_before_db": plain(float(before)),
+        "text": text,
+        "certainty": certainty,
+    }
+
+
+def other_final(comparison, report):
+    """A tensor of the logits' shape that is their log-softmax: the port's last, which the network does not have."""
+    logits = comparison.local["logits"] if "logits" in comparison.views else comparison.oracle["logits"]
+    row = next((row for row in report.tensors if row.step == "logits"), None)
+    for tensor in comparison.other_finals():
+        found = tensor.array.reshape(1, -1).astype(np.float64)
+        error = np.square(found - found.mean() - (logits - logits.mean())).sum()
+        if row is None or not np.isfinite(error) or np.allclose(found, logits, rtol=1e-3):
+            continue
+        total = np.log(np.exp(found - found.max()).sum()) + found.max()  # of probabilities it is 0
+        relative = error / max(np.square(logits - logits.mean()).sum(), 1e-30)
+        if relative <= 100 * 10 ** (-row.accumulated.noise_db / 10) and abs(total) < 1e-2:
+            text = f"log-softmax of the logits ({tensor.name}), which the network does not have"
+            return blame(report, "log_softmax", "logits", text, "certain", 0.0, -10 * np.log10(max(relative, 1e-32)))
+    return False
+
+
+def other_order(comparison, report):
+    """The right logits, in another order."""
+    view = comparison.views.get("logits")
+    if view is None or view.finite is not None:
+        return False
+    found, expected = np.sort(view.data, axis=1), np.sort(comparison.local["logits"], axis=1)
+    error = np.square(found - expected).sum() / view.power
+    row = next(row for row in report.tensors if row.step == "logits")
+    if (
+        row.passes
+        or error > max(1e-4, 10 ** (-row.local.noise_db / 10))
+        or 10 ** (-row.local.snr_db / 10) < 100 * error
+    ):
+        return False
+    text = "the right logits in another order of the classes"
+    return blame(report, "class_shift", "logits", text, "likely", row.local.snr_db, -10 * np.log10(max(error, 1e-32)))
+
+
+def other_classifier(comparison, report):
+    """Logits that have nothing to do with the reference's, from features that are right."""
+    view, source = comparison.views.get("logits"), comparison.net.steps["logits"].inputs[0]
+    off = [row.step for row in report.tensors if not row.passes and row.step != "probabilities"]
+    if view is None or view.finite is not None or off != ["logits"] or len(report.tensors) < 2:
+        return False
+    near = abs(correlation(view.data.ravel(), comparison.local["logits"].ravel()))
+    if near > UNRELATED or view.data.size < FEWEST or not _given_behind(comparison, source):
+        return False
+    row = next(row for row in report.tensors if row.step == "logits")
+    text = sentences.other_classifier(near)
+    return blame(report, "other_classifier", "logits", text, "likely", row.local.snr_db, row.local.snr_db)
+
+
+def _given_behind(comparison, name):
+    """Whether the port gave, and rightly, a tensor from which this step follows without another layer's weights."""
+    steps = comparison.net.steps
+    while name not in comparison.views:
+        step = steps.get(name)
+        if step is None or len(step.inputs) != 1 or step.params and step.op != "batch_norm":
+            return False
+        name = step.inputs[0]
+    return True
+
+
+def by_shape(comparison, report):
+    """Shapes that the network does not have."""
+    last = next((row for row in report.tensors if row.step == "logits"), None)
+    if last is not None and last.accumulated.ratio <= comparison.factor:
+        return False  # tensors between our steps
+    if last is not None and report.tensors and all(row.passes for row in report.tensors):
+        return False
+    evidence = comparison.shape_evidence()
+    if not evidence:
+        return False
+    sure = "by its shape alone"
+    report.explained_by = [explanation(row["fault"], row["steps"], row["text"], sure, 0.0, 0.0) for row in evidence]
+    report.verdict, report.sentence = "diverges", f"explained by: {evidence[0]['text']} ({sure})"
+    return True
+
+
+def decoder(comparison, report):
+    """An input that is off a little all over, which no other way of resizing explains."""
+    row = next((row for row in report.tensors if row.step != "probabilities"), None)
+    if row is None or row.passes or any(not other.passes for other in report.tensors if other is not row):
+        return False
+    if row.step == INPUT:
+        std = np.asarray(comparison.model.preprocess.std)[:, None, None]
+        error = (comparison.views[INPUT].data - comparison.x) * std * 255
+        if float(np.sqrt(np.square(error).mean())) > DECODER[0] or float(np.abs(error).max()) > DECODER[1]:
+            return False
+        return blame(report, "decoder", INPUT, sentences.decoder(error), "likely", row.local.snr_db, row.local.noise_db)
+    if INPUT in comparison.views or not comparison.given.pictures:
+        return False
+    error, typical = 10 ** (-row.local.snr_db / 10), comparison.jittered(row.step)
+    if not typical / 1000 < error < 10 * typical:
+        return False
+    text = sentences.decoder(step=row.step)
+    return blame(report, "decoder", INPUT, text, "a guess", row.local.snr_db, row.local.noise_db)
+
+
+#: function (comparison, report) -> whether it is the cause, in the order in which they are asked
+CAUSES = (other_order, by_shape, decoder, other_classifier)

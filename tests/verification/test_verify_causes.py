@@ -1,0 +1,170 @@
+"""verify: faults of single layers are named, what engines add is no fault, and what is not known is not claimed."""
+
+import faulty_ports
+import numpy as np
+import pytest
+
+import npmnv3
+from npmnv3.errors import UsageError
+from npmnv3.verification import noise
+from npmnv3.verification.changes import solved
+from npmnv3.verification.run import verify
+from npmnv3.verification.symptoms import symptom
+from npmnv3.verification.tensors import WORST, PortTensor
+
+MODEL = "ppcls/MobileNetV3_small_x0_35"
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return faulty_ports.Maker(MODEL, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def model(maker):
+    return npmnv3.load(MODEL, maker.state, engine="numpy")
+
+
+FAULTS = (
+    "weight_layout",
+    "weight_order",
+    "quantized_layer",
+    "bias_missing",
+    "weights_swapped",
+    "se_missing",
+    "other_classifier",
+    "train_mode",
+    "log_softmax",
+    "dropout_on",
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_a_layer_is_named(maker, model, fault):
+    tensors = maker.layer_faults()[fault](np.float32)
+    port = {f"t{i}": tensor for i, tensor in enumerate(tensors.values())}
+    report = verify(model, port, maker.x)
+    assert not report.fine and report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
+    assert report.explained_by[0]["certainty"] == ("likely" if fault == "other_classifier" else "certain")
+
+
+def test_every_fault_of_a_layer_is_tried(maker):
+    assert set(maker.layer_faults()) == set(FAULTS)
+
+
+def test_one_layer_is_found_from_the_logits_alone(maker, model):
+    for fault in ("weight_layout", "bias_missing"):
+        logits = maker.layer_faults()[fault](np.float32)["logits"]
+        report = verify(model, {"y": logits}, maker.x)
+        assert report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
+
+
+def test_sums_in_float16_are_named(maker, model):
+    from npmnv3.verification.net import run_step
+    from npmnv3.verification.operations import half_step
+
+    arrays = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}
+    tensors = {"input": faulty_ports.half(maker.x)}
+    for step in maker.plan:
+        tensors[step.name] = half_step(step, [tensors[i] for i in step.inputs], arrays, run_step)
+    kept = ("input", "stem", "blocks.0", "blocks.2", "blocks.4", "blocks.8", "last", "pool", "head", "logits")
+    report = verify(model, {f"t{i}": tensors[name] for i, name in enumerate(kept)}, maker.x)
+    found = [row["fault"] for row in report.explained_by]
+    assert report.precision == "float16" and found in (["fp16_accumulation"], ["rounding"]), report.text()
+
+
+def test_tensors_that_the_plan_does_not_have_are_no_fault(maker, model):
+    """Convolutions without their bias, inner products of hard-swish, a gate plus three, the logits without their bias."""
+    tensors = maker.clean(np.float32)
+    extras = {}
+    for name in ("stem", "blocks.6.expand", "blocks.6.depthwise"):
+        norm = tensors[f"{name}.norm"]
+        extras[f"{name}/hard"] = np.clip(norm / 6 + 0.5, 0, 1)
+        extras[f"{name}/bare"] = norm - norm[:, :, :1, :1]
+    for name in ("blocks.3.se.excite", "blocks.8.se.excite"):
+        extras[f"{name}/add"] = tensors[name] + 3
+    bias = maker.arrays[maker.plan[-1].param("bias").name].astype(np.float32)
+    extras["logits/bare"] = tensors["logits"] - bias
+    port = {f"t{i}": t for i, t in enumerate((*tensors.values(), *extras.values()))}
+    report = verify(model, port, maker.x)
+    assert report.fine, report.text()
+    by_port = {row.port: row for row in report.tensors}
+    for i, name in enumerate(tensors):
+        if f"t{i}" in by_port:
+            assert np.array_equal(tensors[by_port[f"t{i}"].step], tensors[name]), name
+
+
+def test_a_name_that_all_else_refutes_is_no_fault(maker, model):
+    tensors = maker.clean(np.float32)
+    port = {name: tensors[name] for name in ("stem", "blocks.3", "blocks.8", "logits")}
+    port["blocks.7"] = 2 * tensors["blocks.8"] + 1  # not what it says it is, but no step's result was needed for it
+    assert verify(model, port, maker.x).fine
+    port["blocks.7"] = np.zeros_like(tensors["blocks.7"])  # never written
+    assert verify(model, port, maker.x).first_divergence == "blocks.7"
+
+
+def test_what_overflows_explains_nothing():
+    view = PortTensor("t", np.ones((1, 4), np.float32)).views((4,), 1)[0]
+    assert view.error(np.full((1, 4), 7e33, np.float32)) == WORST
+    assert view.error(np.full((1, 4), np.inf, np.float32)) == WORST
+    assert view.error(np.array([[1, 1, np.nan, 1]], np.float32)) == 0  # one unknown logit
+
+
+@pytest.mark.parametrize("count", [10, 4000])
+def test_floats_on_a_grid_are_int8(count):
+    rng = np.random.default_rng(5)
+    grid = (rng.integers(-128, 128, count) * np.float32(0.0371) + np.float32(0.4)).astype(np.float32)
+    free = rng.standard_normal(count).astype(np.float32)
+    assert noise.precision_of([PortTensor("t", grid)]) == "int8"
+    assert noise.precision_of([PortTensor("t", free)]) == "float32"
+
+
+def test_an_int8_port_is_said_to_be_one(maker, model):
+    tensors = {n: t for n, t in maker.clean(np.float32).items() if n in ("input", "stem", "blocks.4", "logits")}
+    port = {}
+    for name, tensor in tensors.items():
+        scale = np.abs(tensor).max() / 127
+        port[name] = tensor if name == "input" else np.round(tensor / scale) * scale
+    report = verify(model, port, maker.x)
+    assert report.precision == "int8" and report.fine and report.sentence.startswith("an int8 port"), report.text()
+
+
+def test_another_picture_is_said_first_and_judged_by_itself(maker, model):
+    x = np.random.default_rng(21).standard_normal(maker.x.shape).astype(np.float32)
+    report = verify(model, {"input": x, "logits": model(x)}, maker.x)
+    assert report.fine and report.sentence.startswith("it saw another picture than the one given"), report.text()
+    report = verify(model, {"input": x, "logits": 0.8 * model(x)}, maker.x)
+    assert not report.fine and "another picture" in report.sentence and "0.8" in report.sentence, report.text()
+
+
+def test_float16_that_is_only_inferred_is_said_to_be(maker, model):
+    arrays = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}
+    logits = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)["logits"]
+    report = verify(model, {"y": logits}, maker.x)
+    assert report.fine and "if it computes in float16" in report.sentence
+    assert not verify(model, {"y": logits}, maker.x, precision="float32").fine
+
+
+def test_hints_remove_most_of_the_error():
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1, 8, 12, 12))
+    assert symptom(x + 1e-3 * rng.standard_normal(x.shape), x) == ""
+    assert "scale: 0.8 x" in symptom(0.8 * x, x)
+    assert "shift by" in symptom(np.roll(x, 1, axis=3), x)
+
+
+def test_files_and_batches_that_do_not_fit_are_told_so(maker, model, tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(UsageError, match="a file of weights, not of a run's tensors"):
+        verify(model, tmp_path / "w.safetensors", maker.x)
+    with pytest.raises(UsageError, match="of 8 pictures, but one input was given"):
+        verify(model, {"logits": np.zeros((8, 1000), np.float32)}, maker.x)
+
+
+def test_orders_are_found_although_channels_are_dead():
+    errors = np.ones((5, 5))
+    for channel, row in enumerate((2, 0, 1)):
+        errors[channel, row] = 0
+    errors[3:] = 0  # two dead channels fit every row
+    assert solved._assigned(errors).tolist() == [2, 0, 1, 3, 4]
+    assert solved._assigned(np.where(np.eye(5), 0.0, 1.0)) is None
