@@ -9,7 +9,6 @@ import numpy as np
 from ...errors import Npmnv3Error
 from .kernels.kernel import LINE
 
-
 #: Bytes from which on memory is the system's own: what is given back to a heap in pieces is not given back to the system.
 OWN_PAGES = 1 << 16
 #: Not shared with a process that is forked off, which is what `mmap` would do.
