@@ -154,7 +154,9 @@ class PortRun:
         expected = sketch(predicted)
         if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own
-        loose = [v.tensor for v in self.views.values() if self.base[v.tensor.name] > GOOD and v.tensor.name not in taken]
+        loose = [
+            v.tensor for v in self.views.values() if self.base[v.tensor.name] > GOOD and v.tensor.name not in taken
+        ]
         free = [t for t in self.free if t.name not in taken]
         views = (v for t in (*free, *loose) for v in t.views(step.shape, len(predicted)))
         best = min(views, key=lambda v: v.quick_error(expected), default=None)
