@@ -5,7 +5,8 @@ import numpy as np
 from ..network.steps import INPUT
 from . import sentences
 from .measure import plain
-from .tensors import correlation
+from .noise import trace
+from .tensors import correlation, relative_error
 
 UNRELATED = 0.5  # correlation below which two tensors have nothing to do with each other
 FEWEST = 8  # logits from which that says something
@@ -119,11 +120,19 @@ def decoder(comparison, report):
         return blame(report, "decoder", INPUT, sentences.decoder(error), "likely", row.local.snr_db, row.local.noise_db)
     if INPUT in comparison.views or not comparison.given.pictures:
         return False
-    error, typical = 10 ** (-row.local.snr_db / 10), comparison.jittered(row.step)
+    error, typical = 10 ** (-row.local.snr_db / 10), _jittered(comparison, row.step)
     if not typical / 1000 < error < 10 * typical:
         return False
     text = sentences.decoder(step=row.step)
     return blame(report, "decoder", INPUT, text, "a guess", row.local.snr_db, row.local.noise_db)
+
+
+def _jittered(comparison, name):
+    """Squared relative error at a step of an input that is off by up to 2 of 255, as decoders differ."""
+    levels = np.random.default_rng(0).integers(-2, 3, comparison.x.shape) / 255
+    x = comparison.x + levels / np.asarray(comparison.model.preprocess.std)[:, None, None]
+    found = trace(comparison.net, comparison.exact, x, keep=(name,))[name]
+    return relative_error(comparison.oracle[name], found)
 
 
 #: function (comparison, report) -> whether it is the cause, in the order in which they are asked

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..network.steps import INPUT
 from . import noise
 from .changes.rows import shape_evidence
-from .inputs import check_batch
+from .inputs import check_batch, nothing_fits
 from .matching import SURE, match, with_probabilities
 from .measure import decisions, measure
 from .net import Net
@@ -108,7 +108,7 @@ class Comparison:
         )
         self.views = self.matching.views
         if not self.views and not self.shape_evidence():
-            raise UsageError(_nothing_fits(self.model, self.tensors, self.net))
+            raise UsageError(nothing_fits(self.model, self.tensors, self.net))
 
     def _wrong_mappings(self):
         """{(port's name, step's name)}: rows that are off by themselves and as a whole, where the logits are right.
@@ -268,12 +268,6 @@ class Comparison:
         """Mean squared error below which nothing is held against a port: half the last place of typical values."""
         return float(np.square(self.local[name]).mean()) * (noise.PRECISIONS[precision] / 2) ** 2 + 1e-60
 
-    def jittered(self, name):
-        """Squared relative error at a step of an input that is off by up to 2 of 255, as decoders differ."""
-        levels = np.random.default_rng(0).integers(-2, 3, self.x.shape) / 255
-        x = self.x + levels / np.asarray(self.model.preprocess.std)[:, None, None]
-        return relative_error(self.oracle[name], noise.trace(self.net, self.exact, x, keep=(name,))[name])
-
     def measures(self, precision, factor):
         """list of TensorReport."""
         local_noise, whole_noise = self.noises(precision)
@@ -306,11 +300,3 @@ class Comparison:
     def shape_evidence(self):
         """See `changes.rows.shape_evidence`."""
         return shape_evidence(self.net, self.model.variant, self.matching.free, self.named())
-
-
-def _nothing_fits(model, tensors, net):
-    shapes = ", ".join(f"{t.name} {t.array.shape}" for t in tensors[:5])
-    return (
-        f"none of the port's {len(tensors)} tensors has the shape of a step of {model.variant.full_name} "
-        f"({shapes}{', ...' if len(tensors) > 5 else ''}); its logits are {net.steps['logits'].shape}"
-    )

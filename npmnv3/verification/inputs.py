@@ -112,3 +112,12 @@ def check_batch(n, tensors, classes):
             f"the port's tensors are of {min(many)} pictures, but one input was given; give all of them, in the port's order "
             "(--input A.jpg B.jpg ..., or one .npy of (N, 3, H, W))"
         )
+
+
+def nothing_fits(model, tensors, net):
+    """What to say of a port none of whose tensors has the shape of a step."""
+    shapes = ", ".join(f"{t.name} {t.array.shape}" for t in tensors[:5])
+    return (
+        f"none of the port's {len(tensors)} tensors has the shape of a step of {model.variant.full_name} "
+        f"({shapes}{', ...' if len(tensors) > 5 else ''}); its logits are {net.steps['logits'].shape}"
+    )
