@@ -50,6 +50,7 @@ def conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
         windows = np.lib.stride_tricks.sliding_window_view(rows, (kh, kw), axis=(2, 3))[:, :, ::sh, ::sw]
         columns = windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, c * kh * kw, part.shape[2] * ow)
         part[...] = np.matmul(weight.reshape(o, -1), columns).reshape(part.shape)
+        del rows, windows, columns  # before the next band's are made: only one band is held at a time
     return _add_bias(out, bias)
 
 

@@ -15,6 +15,8 @@ MODELS = goldens.models()
 NUMBA = importlib.util.find_spec("numba") is not None
 # timm's names for Keras's six networks, and PaddleOCR's classifier, which has goldens of another kind.
 ELSEWHERE = [v.full_name for v in BEYOND if v.name.startswith("tf_")] + ["ppocr/text_direction"]
+# timm's own at other widths, without published weights: names and shapes were compared with timm's, logits were not.
+UNPUBLISHED = ["timm/mobilenetv3_large_075", "timm/mobilenetv3_large_150d"]
 
 # A golden tap's role -> the step whose tensor it is. {b}: blocks.N
 TAPS = {
@@ -67,7 +69,7 @@ def worst(found, expected, tolerance, what):
 
 
 def test_every_network_has_a_golden():
-    assert sorted(MODELS + ELSEWHERE) == sorted(v.full_name for v in TABLE + BEYOND)
+    assert sorted(MODELS + ELSEWHERE + UNPUBLISHED) == sorted(v.full_name for v in TABLE + BEYOND)
     assert len(TABLE) == 23 and len(MODELS) == 29
 
 
