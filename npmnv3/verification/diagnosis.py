@@ -111,13 +111,22 @@ def _cleared(current, explainer, trials, only):
     likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
     for trial in likely[:CANDIDATES]:
         under = current.under(trial.net)
-        if _is_fine(under, only):
+        if _is_fine(under, current, only):
             return trial, under
     return None
 
 
-def _is_fine(under, only):
-    return bool(under.rows) and all(row.passes or only is not None and row.port not in only for row in under.rows)
+def _is_fine(under, current, only):
+    """Whether the port is fine against a faulty reference, which leaves nothing unexplained that was explained without it.
+
+    Else an engine's tensor that the plan does not have, such as the logits without their bias, would stand in for one that
+    the port has as it should be.
+    """
+    fine = {row.port for row in under.rows if row.passes} | under.matching.copies.keys()
+    before = {row.port for row in current.rows if row.passes and row.step != INPUT}
+    if not under.rows or not before <= fine:
+        return False
+    return all(row.passes or only is not None and row.port not in only for row in under.rows)
 
 
 def _verified(current, explainer, only, changes):
@@ -132,7 +141,7 @@ def _verified(current, explainer, only, changes):
         under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
         if under is not None:
             explainer.tried += 1
-            if _is_fine(under, only):
+            if _is_fine(under, current, only):
                 errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
                 return explainer.judged(change, net, errors), under
     return None

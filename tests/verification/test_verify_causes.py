@@ -8,6 +8,10 @@ import npmnv3
 from npmnv3.errors import UsageError
 from npmnv3.verification import noise
 from npmnv3.verification.changes import solved
+from npmnv3.verification.comparison import Comparison
+from npmnv3.verification.diagnosis import diagnose
+from npmnv3.verification.inputs import Input
+from npmnv3.verification.port import load_port
 from npmnv3.verification.run import verify
 from npmnv3.verification.symptoms import symptom
 from npmnv3.verification.tensors import WORST, PortTensor
@@ -92,6 +96,21 @@ def test_tensors_that_the_plan_does_not_have_are_no_fault(maker, model):
     for i, name in enumerate(tensors):
         if f"t{i}" in by_port:
             assert np.array_equal(tensors[by_port[f"t{i}"].step], tensors[name]), name
+
+
+def test_no_fault_stands_in_for_a_tensor_that_is_right(maker, model):
+    """The port has the logits, and the logits before their bias: it does not lack the bias."""
+    tensors = maker.clean(np.float32)
+    bare = tensors["logits"] - maker.arrays[maker.plan[-1].param("bias").name].astype(np.float32)
+    port = {
+        "output": tensors["logits"],
+        **{f"t{i}": t for i, t in enumerate(tensors.values()) if i % 7 == 0},
+        "z": bare,
+    }
+    report = verify(model, port, maker.x)
+    assert report.fine, report.text()
+    comparison = Comparison(model, Input(maker.x), load_port(port, maker.x), None, "auto", 10.0)
+    assert diagnose(comparison).cleared is None
 
 
 def test_a_name_that_all_else_refutes_is_no_fault(maker, model):
