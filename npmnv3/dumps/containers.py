@@ -6,6 +6,7 @@ datasets, foreign filters, pickled objects, and sizes that the file cannot hold 
 
 import contextlib
 import functools
+import io
 import itertools
 import json
 import math
@@ -30,8 +31,6 @@ MAX_TEXT = 1 << 20  # bytes of attributes
 NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes, as JSON
 
 _CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
-
-_NUMBERS = itertools.count()
 
 # What zipfile and NumPy raise on damaged bytes.
 _DAMAGE = (
@@ -216,16 +215,14 @@ def _little(array):
 def _write_hdf5(path, arrays, attributes):
     """Made in memory, and written by our own hand: the HDF5 library does not survive a full disk."""
     h5py = require("h5py", "", "writing an HDF5 dump (an .npz one does without)")
-    name = f"in memory {next(_NUMBERS)}"  # the library opens no two files of one name
-    with h5py.File(name, "w", track_order=True, driver="core", backing_store=False) as file:
+    image = io.BytesIO()  # not the library's own memory, in which what was never written is whatever lay there
+    with h5py.File(image, "w", track_order=True) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
         for name, array in arrays:
             file.create_dataset(name, data=array, track_times=False)
-        file.flush()
-        image = file.id.get_file_image()
     with open(path, "wb") as out:
-        out.write(image)
+        out.write(image.getbuffer())
 
 
 def _write_npz(path, arrays, attributes):

@@ -1,5 +1,6 @@
 """Weight dumps: what goes in comes out; what is wrong is named, all of it; a hostile file does no harm."""
 
+import concurrent.futures
 import io
 import json
 import os
@@ -398,3 +399,12 @@ def test_big_endian_weights_are_used_in_the_machines_order(tmp_path):
     for weights in (turned, tmp_path / "big.npz"):
         model = npmnv3.load(MODEL, weights, engine="numpy")
         assert all(array.dtype.isnative and np.array_equal(array, params[name]) for name, array in model.params.items())
+
+
+def test_many_dumps_written_at_once(tmp_path):
+    """As a server may; the HDF5 library takes two files in memory for one where their names are the same."""
+    state = random_state("ppocr/text_direction")
+    paths = [tmp_path / f"{i}.h5" for i in range(8)]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda path: write_dump(path, state, model="ppocr/text_direction"), paths))
+    assert len({path.read_bytes() for path in paths}) == 1

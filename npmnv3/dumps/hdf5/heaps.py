@@ -3,6 +3,7 @@
 import struct
 
 from ...errors import WeightsError
+from .checksum import lookup3
 from .source import RESAVE, UNDEFINED
 
 MAX_RECORDS = 100_000  # of a tree
@@ -19,9 +20,7 @@ def records(source, address, kind):
     found, node, size, depth, root, count = struct.unpack_from("<xBIHH2xQH", head, 4)
     if found != kind or not size or depth > MAX_LEVELS:
         raise WeightsError(f"a tree at {address} is of kind {found} and {depth} levels, expected kind {kind}: damaged")
-    nodes = _Nodes(source, node, size, depth)
-    out = list(nodes.walk(root, count, depth)) if count else []
-    return out
+    return list(_Nodes(source, node, size, depth).walk(root, count, depth)) if count else []
 
 
 class _Nodes:
@@ -134,8 +133,6 @@ class FractalHeap:
     def _check(self, data, address):
         """Compare a block's checksum, which lies behind its first fields, and is of the block with zeros in its place."""
         if self.flags & 2:
-            from .checksum import lookup3
-
             at = 13 + self.offset_bytes
             if lookup3(data[:at] + bytes(4) + data[at + 4 :]) != struct.unpack_from("<I", data, at)[0]:
                 raise WeightsError(f"a heap's block at {address} is damaged: its checksum is another")

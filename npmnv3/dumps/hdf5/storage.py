@@ -59,10 +59,11 @@ def layout_of(messages, name):
         return Layout(data=content[4 : 4 + length])
     if kind == 1:
         return Layout(address=struct.unpack_from("<Q", content, 2)[0])
-    return (_chunked_3 if version == 3 else _chunked_4)(content, name)._replace(filters=filters)
+    layout = _chunked_3(content) if version == 3 else _chunked_4(content, name)
+    return layout._replace(filters=filters)
 
 
-def _chunked_3(content, name):
+def _chunked_3(content):
     rank = content[2] - 1
     address, *dims = struct.unpack_from(f"<Q{rank}I", content, 3)
     return Layout(address=address, chunk=tuple(dims))
