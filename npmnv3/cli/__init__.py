@@ -7,6 +7,7 @@ done as it was given.
 import argparse
 import contextlib
 import importlib
+import logging
 import os
 import sys
 
@@ -56,6 +57,8 @@ def _run(words):
         module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
     args = parser.parse_args(words)
     _print_any_name()
+    # A cache of fonts that matplotlib cannot write costs a second of the next run: no word among a command's own.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     return modules[args.command].run(args)
 
 

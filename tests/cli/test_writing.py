@@ -65,8 +65,11 @@ def words(name, material, out):
     return [word.replace("MATERIAL", str(material)).replace("OUT", str(out)) for word in WRITERS[name][0].split()]
 
 
-def command(*arguments, limit=None, **options):
-    """(exit code, standard output, standard error) of a process, no file of which may be larger than `limit` bytes."""
+def command(*arguments, limit=None, env=(), **options):
+    """(exit code, standard output, standard error) of a process, no file of which may be larger than `limit` bytes.
+
+    `env` adds to the environment's variables.
+    """
 
     def limited():
         import resource
@@ -74,7 +77,8 @@ def command(*arguments, limit=None, **options):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     options = {"stdout": subprocess.PIPE, **options}
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}  # argparse then hides errors
+    env = {**os.environ, **dict(env)}
+    env.pop("PYTHONUNBUFFERED", None)  # argparse then hides errors
     done = subprocess.run(
         [sys.executable, "-m", "npmnv3", *map(str, arguments)],
         stderr=subprocess.PIPE,
@@ -94,10 +98,12 @@ def assert_one_line(code, err, *parts):
 
 @linux
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk(name, material, tmp_path):
+def test_a_full_disk(name, material, tmp_path, tmp_path_factory):
     out = tmp_path / f"out{WRITERS[name][1]}"
     limit = {"verify's map": 20, "verify's JUnit": 60, "evaluate's CSV": 100}.get(name, 3000)
-    code, _, err = command(*words(name, material, out), limit=limit)
+    # matplotlib finds no cache of fonts, as on a new machine, and cannot write one either.
+    env = {"MPLCONFIGDIR": str(tmp_path_factory.mktemp("fonts"))}
+    code, _, err = command(*words(name, material, out), limit=limit, env=env)
     assert_one_line(code, err, str(out), "File too large")
     left = list(tmp_path.iterdir())
     assert left == ([out] if name == "evaluate's CSV" else []), left  # a CSV is gone on with
