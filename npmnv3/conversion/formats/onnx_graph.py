@@ -24,11 +24,12 @@ _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeTy
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
+MICROSOFT = (QUANTIZE, DEQUANTIZE, "QLinearAdd", "QLinearMul", "QLinearGlobalAveragePool", "QGemm")  # of its own
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape")
 
 
 @dataclass(frozen=True)
-class _Node:
+class Node:
     op: str
     inputs: list[str]
     outputs: list[str]
@@ -39,13 +40,9 @@ class _Node:
 
 
 def read(reader):
-    if reader.size > MAX_BYTES:
-        raise WeightsError(f"an ONNX file of {reader.size} bytes, more than {MAX_BYTES}")
     try:
-        model = protobuf.collect(reader.take(0, reader.size, "the model"))
-        if 25 in model:
-            raise WeightsError("the model has functions of its own; inline them (onnx.inliner.inline_local_functions)")
-        graph = _Graph(protobuf.collect(protobuf.message(model, 7)), External(reader.path))
+        model, graph = read_model(reader)
+        graph = _Graph(graph, External(reader.path))
     except WeightsError as error:
         raise WeightsError(f"ONNX: {error}") from error
     if not graph.weights:
@@ -59,6 +56,16 @@ def read(reader):
     return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers), says=_says(model))
 
 
+def read_model(reader):
+    """The fields of a model, and of its graph."""
+    if reader.size > MAX_BYTES:
+        raise WeightsError(f"an ONNX file of {reader.size} bytes, more than {MAX_BYTES}")
+    model = protobuf.collect(reader.take(0, reader.size, "the model"))
+    if 25 in model:
+        raise WeightsError("the model has functions of its own; inline them (onnx.inliner.inline_local_functions)")
+    return model, protobuf.collect(protobuf.message(model, 7))
+
+
 def _says(model):
     """The network's name in the metadata, as npmnv3's own exports have it."""
     entries = map(protobuf.collect, model.get(14, ()))
@@ -69,29 +76,17 @@ def _says(model):
     return (("the metadata", named[:100]),) if named else ()
 
 
-class _Graph:
-    """The layers of a graph, and which value came from where.
-
-    scales : {name of a quantized tensor or of what it becomes: (scale, zero point or None, axis)}
-    """
+class Constants:
+    """The constants of a graph by name, each read when it is asked for."""
 
     def __init__(self, graph, external):
-        self.tensors, self.external, self.scales = {}, external, {}
+        self.tensors, self.external, self.constants = {}, external, {}
         for tensor in map(protobuf.collect, graph.get(5, ())):
             if is_external(tensor):
                 external.check(tensor, f"the tensor {protobuf.text(tensor, 8)[:100]!r}")
             self.tensors[protobuf.text(tensor, 8)] = tensor
         if 15 in graph or len(self.tensors) < len(graph.get(5, ())):
             raise WeightsError("the graph has sparse weights, or two of one name, which are not read")
-        self.constants, self.weights, self.layers = {}, {}, []
-        self.origin = {}  # name of a reshaped constant: the name it had
-        self.made_by = {}  # name of a value: the place in `layers` of what gave it
-        self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
-        for node in graph.get(1, ()):
-            self._add(_node(protobuf.collect(node)))
-
-    def ends_in(self, op):
-        return any(name in self.made_by and self.layers[self.made_by[name]].op == op for name in self.outputs)
 
     def constant(self, name):
         """The array of a constant's name, None if it is none."""
@@ -99,13 +94,32 @@ class _Graph:
             self.constants[name] = read_tensor(self.tensors[name], self.external)
         return self.constants.get(name)
 
+
+class _Graph(Constants):
+    """The layers of a graph, and which value came from where.
+
+    scales : {name of a quantized tensor or of what it becomes: (scale, zero point or None, axis)}
+    """
+
+    def __init__(self, graph, external):
+        super().__init__(graph, external)
+        self.scales, self.weights, self.layers = {}, {}, []
+        self.origin = {}  # name of a reshaped constant: the name it had
+        self.made_by = {}  # name of a value: the place in `layers` of what gave it
+        self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
+        for node in graph.get(1, ()):
+            self._add(read_node(protobuf.collect(node)))
+
+    def ends_in(self, op):
+        return any(name in self.made_by and self.layers[self.made_by[name]].op == op for name in self.outputs)
+
     def _add(self, node):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
         if node.op in (QUANTIZE, DEQUANTIZE) and len(inputs) > 1 and inputs[1] is not None:
             self._quantized(node, inputs)
         elif node.op == "Constant":
-            self.constants[node.outputs[0]] = _constant(node, self.external)
+            self.constants[node.outputs[0]] = read_constant(node, self.external)
         elif inputs and (all(value is not None for value in inputs) or node.op == "CastLike" and inputs[0] is not None):
             self.constants[node.outputs[0]] = made = fold(node, inputs)
             if made is not None and made.size == inputs[0].size:
@@ -206,10 +220,11 @@ class _Graph:
         self.weights[name] = self.constant(name)
 
 
-def _node(fields):
+def read_node(fields):
+    """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantized ones."""
     domain, op = protobuf.text(fields, 7), protobuf.text(fields, 4)
-    node = _Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
-    known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in (QUANTIZE, DEQUANTIZE))
+    node = Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
+    known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in MICROSOFT)
     if not node.outputs or not known:
         raise WeightsError(
             f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
@@ -237,7 +252,7 @@ def _attribute(node, fields):
     return _DEFAULTS.get(protobuf.integer(fields, 20))  # some writers leave zeros out
 
 
-def _constant(node, external):
+def read_constant(node, external):
     """A Constant node's array."""
     for name, kind, dtype in (("value_float", float, "f4"), ("value_int", int, "i8")):
         numbers = node.attributes.get(name + "s", node.attributes.get(name))

@@ -6,21 +6,15 @@ last; all of that is undone here, so that a graph of it is matched as any other.
 Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
 """
 
-import math
-
 import numpy as np
 
 from ...errors import WeightsError
-from .arrays import check_shape, from_bytes, itemsize
-from .flatbuffers import Buffer
 from .onnx_folding import dequantized
 from .record import Checkpoint, Layer
+from .tflite_tensors import MAGIC, Tensors
 
-MAGIC = b"TFL3"  # from the fifth byte on
-MAX_BYTES = 512 << 20
-MAX_EXPANSION = 16  # of all constants that are read, against the file
+__all__ = ["GATE", "MAGIC", "read"]
 
-_DTYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 6: "b1", 7: "i2", 9: "i1", 10: "f8"}
 _CONV, _DEPTHWISE, _DENSE, _DEQUANTIZE, _QUANTIZE = 3, 4, 9, 6, 114
 _PADS = (34, 60)  # with zeros, with a number of the model's
 _ARITHMETIC = {0: "Add", 18: "Mul", 41: "Sub", 42: "Div"}
@@ -44,14 +38,8 @@ GATE = "folded_gate"  # attribute of a layer whose bias had a hard sigmoid's 3 i
 
 
 def read(reader):
-    if reader.size > MAX_BYTES:
-        raise WeightsError(f"a TensorFlow Lite file of {reader.size} bytes, more than {MAX_BYTES}")
     try:
-        model = Buffer(reader.take(0, reader.size, "the model")).root()
-        graphs = model.tables(2)
-        if len(graphs) != 1:
-            raise WeightsError(f"{len(graphs)} graphs, expected one")
-        graph = _Graph(model, graphs[0], reader.size)
+        graph = _Graph(reader)
     except WeightsError as error:
         raise WeightsError(f"TensorFlow Lite: {error}") from error
     if not graph.weights:
@@ -61,73 +49,35 @@ def read(reader):
     return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers))
 
 
-class _Graph:
+class _Graph(Tensors):
     """The layers of a graph; scales is {name of a quantized tensor: (scale, zero point, axis)}."""
 
-    def __init__(self, model, graph, size):
-        self.tensors, self.buffers, self.left = graph.tables(0), model.tables(4), MAX_EXPANSION * size
-        codes = [max(code.number(3, "i"), code.number(0, "b")) for code in model.tables(1)]
+    def __init__(self, reader):
+        super().__init__(reader)
         self.layers, self.weights, self.scales, self.made = [], {}, {}, {}
-        for operator in graph.tables(3):
-            index = operator.number(0, "I")
-            if index >= len(codes):
-                raise WeightsError(f"an operator of kind {index}, of which there are {len(codes)}: damaged")
-            inputs, outputs = operator.numbers(1, "i"), operator.numbers(2, "i")
+        for code, inputs, outputs, options in self.operators():
             if outputs:
-                self._add(codes[index], inputs, outputs[0], operator.table(4))
-
-    def _tensor(self, index):
-        if not 0 <= index < len(self.tensors):
-            raise WeightsError(f"the tensor {index}, of which there are {len(self.tensors)}: damaged")
-        return self.tensors[index]
-
-    def name(self, index):
-        return self._tensor(index).text(3) or f"tensor {index}"
+                self._add(code, inputs, outputs[0], options)
 
     def constant(self, index):
         """The array of a constant, floats where it is quantized; None if it is computed."""
-        if index in self.made:
-            return self.made[index]
-        if index < 0:
-            return None
-        tensor = self._tensor(index)
-        place = tensor.number(2, "I")
-        if place >= len(self.buffers):
-            raise WeightsError(f"the tensor {self.name(index)[:100]!r} has the buffer {place}, which is not there")
-        data = self.buffers[place].raw(0)
-        if not len(data):
-            return None
-        self.made[index] = self._array(tensor, data, self.name(index))
+        if index not in self.made:
+            array = self.array(index)
+            if array is None:
+                return None
+            self.made[index] = self._real(index, array)
         return self.made[index]
 
-    def _array(self, tensor, data, name):
-        dtype, what = _DTYPES.get(tensor.number(1, "b")), f"the tensor {name[:100]!r}"
-        shape = check_shape(tensor.numbers(0, "i"), what)
-        if dtype is None or tensor.table(6) is not None:
-            raise WeightsError(f"{what} has elements of type {tensor.number(1, 'b')}, or is sparse: not read")
-        if len(data) != math.prod(shape) * itemsize(dtype):
-            raise WeightsError(f"{what} is {dtype} {shape}, but {len(data)} bytes are there")
-        self.left -= max(4, itemsize(dtype)) * math.prod(shape)
-        if self.left < 0:
-            raise WeightsError(f"the constants would take more than {MAX_EXPANSION} times the file's size: refused")
-        array = from_bytes(bytes(data), dtype, what).reshape(shape)
-        scale = self._scale(tensor, name)
+    def _real(self, index, array):
+        name, scale = self.name(index), self.scale(index)
+        if scale is not None:
+            self.scales[name] = scale
         if scale is None or array.dtype.kind not in "iu":
             return array.astype(np.float32) if array.dtype == np.float16 else array
         try:
             return dequantized(array, *scale)
         except (ValueError, IndexError) as error:
-            raise WeightsError(f"{what} is quantized by what does not fit it: {error}") from error
-
-    def _scale(self, tensor, name):
-        """(scale, zero point, axis) of a quantized tensor, None for others."""
-        told = tensor.table(4)
-        scale = np.array(told.numbers(2, "f") if told else (), np.float32)
-        if not scale.size:
-            return None
-        zero = np.array(told.numbers(3, "q") or (0,), np.int64)
-        self.scales[name] = scale, zero, told.number(6, "i")
-        return self.scales[name]
+            raise WeightsError(f"the tensor {name[:100]!r} is quantized by what does not fit it: {error}") from error
 
     def _add(self, code, inputs, output, options):
         if code in (_CONV, _DEPTHWISE, _DENSE):
@@ -193,7 +143,7 @@ class _Graph:
         multiplier = options.number(3, "i") if depthwise else 1
         if any(n > 1 for n in dilation) or multiplier > 1:
             raise WeightsError("a convolution with dilation or a depth multiplier, which no network here has")
-        shape = self._tensor(source).numbers(0, "i")
+        shape = self.shape(source)
         channels = shape[3] if len(shape) == 4 else 0
         group = len(weight) if depthwise else max(channels // max(weight.shape[1], 1), 1)
         attributes = {"strides": (options.number(2, "i"), options.number(1, "i")), "group": group}

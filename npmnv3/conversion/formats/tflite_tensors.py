@@ -1,0 +1,99 @@
+"""TensorFlow Lite models: their tensors and operators, as they are stored.
+
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
+"""
+
+import math
+
+import numpy as np
+
+from ...errors import WeightsError
+from .arrays import check_shape, from_bytes, itemsize
+from .flatbuffers import Buffer
+
+MAGIC = b"TFL3"  # from the fifth byte on
+MAX_BYTES = 512 << 20
+MAX_EXPANSION = 16  # of all constants that are read, against the file
+
+DTYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 6: "b1", 7: "i2", 9: "i1", 10: "f8"}
+
+
+class Tensors:
+    """The tensors of a model's one graph.
+
+    Raises
+    ------
+    WeightsError
+        Damaged, cut off, or several graphs.
+    """
+
+    def __init__(self, reader):
+        if reader.size > MAX_BYTES:
+            raise WeightsError(f"a TensorFlow Lite file of {reader.size} bytes, more than {MAX_BYTES}")
+        model = Buffer(reader.take(0, reader.size, "the model")).root()
+        graphs = model.tables(2)
+        if len(graphs) != 1:
+            raise WeightsError(f"{len(graphs)} graphs, expected one")
+        self.graph, self.buffers, self.left = graphs[0], model.tables(4), MAX_EXPANSION * reader.size
+        self.tensors, self.stored = self.graph.tables(0), {}
+        self._codes = [max(code.number(3, "i"), code.number(0, "b")) for code in model.tables(1)]
+
+    def operators(self):
+        """(number of the operation, its inputs, its outputs, its options or None) in order of execution."""
+        for operator in self.graph.tables(3):
+            index = operator.number(0, "I")
+            if index >= len(self._codes):
+                raise WeightsError(f"an operator of kind {index}, of which there are {len(self._codes)}: damaged")
+            yield self._codes[index], operator.numbers(1, "i"), operator.numbers(2, "i"), operator.table(4)
+
+    def _tensor(self, index):
+        if not 0 <= index < len(self.tensors):
+            raise WeightsError(f"the tensor {index}, of which there are {len(self.tensors)}: damaged")
+        return self.tensors[index]
+
+    def name(self, index):
+        return self._tensor(index).text(3) or f"tensor {index}"
+
+    def shape(self, index):
+        """As the file has it, the batch first; () where it says none."""
+        return self._tensor(index).numbers(0, "i")
+
+    def dtype(self, index):
+        """As `DTYPES` has it, or None for what is not read."""
+        return DTYPES.get(self._tensor(index).number(1, "b"))
+
+    def array(self, index):
+        """The array of a constant as it is stored, None if it is computed."""
+        if index in self.stored:
+            return self.stored[index]
+        if index < 0:
+            return None
+        tensor = self._tensor(index)
+        place = tensor.number(2, "I")
+        if place >= len(self.buffers):
+            raise WeightsError(f"the tensor {self.name(index)[:100]!r} has the buffer {place}, which is not there")
+        data = self.buffers[place].raw(0)
+        if not len(data):
+            return None
+        self.stored[index] = self._array(tensor, data, f"the tensor {self.name(index)[:100]!r}")
+        return self.stored[index]
+
+    def _array(self, tensor, data, what):
+        dtype = DTYPES.get(tensor.number(1, "b"))
+        shape = check_shape(tensor.numbers(0, "i"), what)
+        if dtype is None or tensor.table(6) is not None:
+            raise WeightsError(f"{what} has elements of type {tensor.number(1, 'b')}, or is sparse: not read")
+        if len(data) != math.prod(shape) * itemsize(dtype):
+            raise WeightsError(f"{what} is {dtype} {shape}, but {len(data)} bytes are there")
+        self.left -= max(4, itemsize(dtype)) * math.prod(shape)
+        if self.left < 0:
+            raise WeightsError(f"the constants would take more than {MAX_EXPANSION} times the file's size: refused")
+        return from_bytes(bytes(data), dtype, what).reshape(shape)
+
+    def scale(self, index):
+        """(scale, zero point, axis) of a quantized tensor, None for others."""
+        told = self._tensor(index).table(4)
+        scale = np.array(told.numbers(2, "f") if told else (), np.float32)
+        if not scale.size:
+            return None
+        return scale, np.array(told.numbers(3, "q") or (0,), np.int64), told.number(6, "i")

@@ -1,0 +1,216 @@
+"""TensorFlow Lite's quantised models as an IntegerPlan: the graph's own operators, scales and integers.
+
+Source: tensorflow/compiler/mlir/lite/schema/schema.fbs; tensorflow/lite/kernels
+"""
+
+import math
+
+import numpy as np
+
+from ...errors import WeightsError
+from ...ops.grids import DTYPES as GRIDS
+from ..formats.tflite_tensors import Tensors
+from .builder import FEW, Builder, bias_array, make_grid
+
+_CONV, _DEPTHWISE, _DENSE = 3, 4, 9
+_ADD, _MUL, _MEAN, _MAX_POOL, _HARD_SWISH = 0, 18, 40, 17, 117
+_PADS, _SHAPES, _SOFTMAX, _DEQUANTIZE, _QUANTIZE = (34, 60), (22, 43), 25, 6, 114
+_ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
+_ACTS = {0: "", 1: "relu", 3: "relu6"}
+_SAME = 0  # padding
+_NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
+
+
+def is_quantized(tensors):
+    """Whether a model's layers read integers; weights alone may be integers in a model that computes with floats."""
+    layers = [inputs for code, inputs, _, _ in tensors.operators() if code in (_CONV, _DEPTHWISE, _DENSE) and inputs]
+    return bool(layers) and all(tensors.dtype(inputs[0]) in ("i1", "u1", "i2") for inputs in layers)
+
+
+def read(reader):
+    """The IntegerPlan of a model.
+
+    Raises
+    ------
+    WeightsError
+        Damaged, not quantised throughout, or with operations that MobileNetV3 does not have; the message names the tensor.
+    """
+    graph = _Graph(reader)
+    for code, inputs, outputs, options in graph.tensors.operators():
+        if len(outputs) != 1:
+            raise WeightsError(f"an operator with {len(outputs)} outputs, which no network here has")
+        graph.add(code, [index for index in inputs if index >= 0], outputs[0], options)
+    return graph.builder.done(graph.input_shape)
+
+
+class _Graph:
+    def __init__(self, reader):
+        self.tensors, self.builder = Tensors(reader), Builder()
+        inputs = self.tensors.graph.numbers(1, "i")
+        if len(inputs) != 1:
+            raise WeightsError(f"{len(inputs)} inputs, expected one picture")
+        self.input, self.input_shape = inputs[0], self._shape(inputs[0])
+        if self.tensors.dtype(self.input) != "f4":
+            self.builder.begin(self.name(self.input), self.input_shape, self._grid(self.input))
+
+    def name(self, index):
+        """A tensor's own name and place: names need not differ."""
+        return f"{index}:{self.tensors.name(index)}"
+
+    def _shape(self, index):
+        """(C, H, W) or (C,) of a tensor (1, H, W, C) or (1, C)."""
+        shape = self.tensors.shape(index)[1:]
+        return (shape[-1], *shape[:-1]) if shape else ()
+
+    def _grid(self, index):
+        name, scale = self.tensors.name(index), self.tensors.scale(index)
+        dtype = _NUMPY.get(self.tensors.dtype(index))
+        if scale is None or dtype not in GRIDS:
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} is {dtype or 'of another type'} without a scale: not quantised"
+            )
+        if dtype == "int16":
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} is int16: int16x8 models, whose kernels differ, are not read"
+            )
+        return make_grid(name, scale[0], scale[1], dtype)
+
+    def add(self, code, inputs, output, options):
+        name, sources = self.name(output), [self.name(index) for index in inputs]
+        known = [source for source in sources if self.builder.known(source)]
+        if code == _QUANTIZE and inputs == [self.input] and self.tensors.dtype(self.input) == "f4":
+            self.builder.begin(sources[0], self.input_shape, self._grid(output))
+            self.builder.rename(sources[0], name)
+        elif code in _ABOUT_SHAPES:
+            return
+        elif code in (_DEQUANTIZE, _SOFTMAX) and known:
+            if code == _SOFTMAX:
+                self.builder.notes.append("the softmax at its end is left out: the last tensor is the logits'")
+        elif not known or (code in (_ADD, _MUL) and len(inputs) != 2):
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} (operator {code}) reads nothing that is computed from the picture"
+            )
+        else:
+            self._computed(code, inputs, output, options, name, known)
+
+    def _computed(self, code, inputs, output, options, name, known):
+        builder, source = self.builder, self.builder.known(known[0])
+        shape, grid = builder.shapes[source], self._grid(output)
+        if code in (_CONV, _DEPTHWISE, _DENSE):
+            self._layer(code, inputs, output, options, name, source)
+        elif code in (_ADD, _MUL):
+            self._arithmetic(code, inputs, options, name, known, grid)
+        elif code == _HARD_SWISH:
+            builder.add(name, "hard_swish", (source,), shape, grid)
+        elif code == _MEAN:
+            if len(shape) != 3 or sorted(self._ints(inputs, 1)) != [1, 2]:
+                raise WeightsError(f"the tensor {name[:FEW]!r}: a mean over other axes than height and width")
+            builder.add(name, "global_avg_pool", (source,), shape[:1], grid)
+        elif code == _MAX_POOL:
+            self._max_pool(options, name, source, grid)
+        elif code in _PADS:
+            self._pad(inputs, name, source, grid)
+        elif code in _SHAPES:
+            count = math.prod(shape)
+            builder.add(name, "identity", (source,), shape if len(shape) == 1 else (count,), grid)
+        else:
+            raise WeightsError(f"the tensor {name[:FEW]!r} is of operator {code}, which MobileNetV3 does not have")
+
+    def _ints(self, inputs, place):
+        array = self.tensors.array(inputs[place]) if len(inputs) > place else None
+        if array is None or array.dtype.kind != "i" or array.size > 16:
+            raise WeightsError(
+                f"the tensor {self.tensors.name(inputs[0])[:FEW]!r} goes through numbers that are no constants"
+            )
+        return [int(n) for n in array.ravel()]
+
+    def _max_pool(self, options, name, source, grid):
+        c, h, w = self.builder.shapes[source] if len(self.builder.shapes[source]) == 3 else (0, 0, 0)
+        told = [options.number(field, "i") for field in (1, 2, 3, 4)] if options else []
+        if len(set(told)) != 1 or told[0] < 1 or (options.number(0, "b") == _SAME and (h % told[0] or w % told[0])):
+            raise WeightsError(f"the tensor {name[:FEW]!r}: a pool whose windows are no squares side by side")
+        self.builder.add(name, "max_pool2d", (source,), (c, h // told[0], w // told[0]), grid, kernel=told[0])
+
+    def _pad(self, inputs, name, source, grid):
+        pads = self._ints(inputs, 1)
+        if len(pads) != 8 or any(pads[:2]) or any(pads[6:]) or min(pads) < 0 or len(self.builder.shapes[source]) != 3:
+            raise WeightsError(f"the tensor {name[:FEW]!r}: a padding {pads} of other axes than height and width")
+        top, bottom, left, right = pads[2:6]
+        c, h, w = self.builder.shapes[source]
+        self.builder.add(name, "pad2d", (source,), (c, h + top + bottom, w + left + right), grid, pad=tuple(pads[2:6]))
+
+    def _arithmetic(self, code, inputs, options, name, known, grid):
+        act = self._act(options.number(0, "b") if options else 0, name)
+        shapes = [self.builder.shapes[self.builder.known(source)] for source in known]
+        if len(known) == 2:
+            known = sorted(known, key=lambda source: -len(self.builder.shapes[self.builder.known(source)]))
+            self.builder.add(name, "mul" if code == _MUL else "add", known, max(shapes, key=len), grid, act=act)
+            return
+        constant = next(index for index in inputs if self.builder.known(self.name(index)) is None)
+        array, scale = self.tensors.array(constant), self.tensors.scale(constant)
+        if code != _MUL or array is None or array.size != 1 or scale is None:
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} is computed with a constant that is not one quantised number"
+            )
+        arrays = {
+            "constant": array.reshape(()),
+            "weight_scale": scale[0].reshape(1),
+            "weight_zero_point": scale[1].reshape(1).astype(np.int32),
+        }
+        self.builder.add(name, "scale", known, shapes[0], grid, arrays, act=act)
+
+    def _act(self, number, name):
+        if number not in _ACTS:
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} has the fused activation {number}, which no network here has"
+            )
+        return _ACTS[number]
+
+    def _layer(self, code, inputs, output, options, name, source):
+        weight = self.tensors.array(inputs[1]) if len(inputs) > 1 else None
+        if weight is None or weight.ndim != (2 if code == _DENSE else 4) or options is None:
+            raise WeightsError(f"the tensor {name[:FEW]!r} has weights that are no constants")
+        scale = self._weight_scale(code, inputs[1], weight)
+        weight, fields, act = self._placed(code, weight, options, source)
+        op, weight = self.builder.layer_op(
+            source, weight, depthwise=code == _DEPTHWISE, strides=fields["stride"], pads=fields["pad"]
+        )
+        if op == "linear":
+            fields = {}
+        bias = self.tensors.array(inputs[2]) if len(inputs) > 2 else None
+        arrays = {"weight": weight, "bias": bias_array(name, bias, len(weight)), **scale}
+        shape = (len(weight),) if op == "linear" else self._shape(output)
+        self.builder.add(name, op, (source,), shape, self._grid(output), arrays, act=self._act(act, name), **fields)
+
+    def _weight_scale(self, code, index, weight):
+        name, told = self.tensors.name(index), self.tensors.scale(index)
+        if told is None or weight.dtype not in (np.int8, np.uint8):
+            raise WeightsError(f"the weights {name[:FEW]!r} are {weight.dtype} without a scale: not quantised")
+        scale, zero, axis = told
+        expected = 3 if code == _DEPTHWISE else 0
+        if scale.size > 1 and (axis != expected or scale.size != weight.shape[expected]):
+            raise WeightsError(
+                f"the weights {name[:FEW]!r} {weight.shape} have {scale.size} scales along axis {axis}, expected "
+                f"{weight.shape[expected]} along axis {expected}, or one"
+            )
+        if zero.size not in (1, scale.size) or np.abs(zero).max() > 255:
+            raise WeightsError(f"the weights {name[:FEW]!r} have {zero.size} zero points up to {np.abs(zero).max()}")
+        return {"weight_scale": scale, "weight_zero_point": zero.astype(np.int32)}
+
+    def _placed(self, code, weight, options, source):
+        """(weight (O, I, KH, KW), stride and padding, fused activation)."""
+        if code == _DENSE:
+            return weight[:, :, None, None], {"stride": (1, 1), "pad": (0, 0, 0, 0)}, options.number(0, "b")
+        depthwise = code == _DEPTHWISE
+        weight = weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2)
+        act, *dilation = (options.number(n + depthwise, kind) for n, kind in ((3, "b"), (4, "i"), (5, "i")))
+        if any(n > 1 for n in dilation) or (depthwise and options.number(3, "i") > 1):
+            raise WeightsError("a convolution with dilation or a depth multiplier, which no network here has")
+        stride = options.number(2, "i"), options.number(1, "i")
+        shape, pad = self.builder.shapes[source], (0, 0, 0, 0)
+        if min(stride) < 1:
+            raise WeightsError(f"a convolution with the stride {stride}: damaged")
+        if options.number(0, "b") == _SAME and len(shape) == 3:
+            totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(shape[1:], stride, weight.shape[2:])]
+            pad = tuple(part for total in totals for part in (total // 2, total - total // 2))
+        return weight, {"stride": stride, "pad": pad}, act

@@ -1,0 +1,88 @@
+"""The integer engine: walks a quantised network as a named engine's kernels would, integer for integer.
+
+One picture at a time. The products are the float operations' (NumPy's, or Numba's where its loops are compiled), on
+integers small enough to be exact; so the integers are the same whichever does them.
+"""
+
+import numpy as np
+
+from ..network.integer_plan import INTEGER_OPS, LAYERS, SAME_GRID
+from ..network.steps import INPUT
+from ..network.walk import walk
+from ..ops import definitions, integers
+from ..ops.grids import Grid
+
+
+class IntegerEngine:
+    """Runs an IntegerPlan.
+
+    Parameters
+    ----------
+    plan : IntegerPlan
+    kernels : KernelSet
+    operations : what has the float products: `ops.definitions` or `ops.loops`
+    """
+
+    name = "int8"
+    dtype = np.dtype(np.float32)
+
+    def __init__(self, plan, kernels, operations=definitions):
+        self.plan, self.kernels, self._operations = plan, kernels, operations
+
+    def run(self, x):
+        """Logits (N, classes), float32, of x (N, C, H, W) floats."""
+        return self._each(x, -1)
+
+    def features(self, x):
+        """What the last layer gets, (N, F), float32."""
+        return self._each(x, -2)
+
+    def trace(self, x, *, integers=False):
+        """{step's name: (N, ...)} in order, the input first: real values in float32, or the stored integers."""
+        rows = [self._integers(x[i : i + 1]) for i in range(len(x))]
+        names = [INPUT, *(step.name for step in self.plan.steps)]
+        stacked = {name: np.concatenate([row[name] for row in rows]) for name in names} if rows else {}
+        return stacked if integers else {name: self.plan.grids[name].dequantize(q) for name, q in stacked.items()}
+
+    def _integers(self, x):
+        values, kept = {INPUT: self.plan.grids[INPUT].quantize(x)}, {}
+        kept[INPUT] = values[INPUT]
+        for step in walk(self.plan.steps, values, self.run_step):
+            kept[step.name] = values[step.name]
+        return kept
+
+    def _each(self, x, index):
+        wanted = self.plan.steps[index]
+        out = np.empty((len(x), *wanted.shape), np.float32)
+        for i in range(len(x)):
+            values = {INPUT: self.plan.grids[INPUT].quantize(x[i : i + 1])}
+            for step in walk(self.plan.steps, values, self.run_step):
+                if step is wanted:
+                    break
+            out[i] = self.plan.grids[wanted.name].dequantize(values[wanted.name][0])
+        return out
+
+    def run_step(self, step, inputs, kernels=None):
+        """The integers of one step, (1, ...), of its inputs'; by other kernels than the engine's where given."""
+        return apply(step, inputs, self.plan, kernels or self.kernels, self._operations)
+
+
+def apply(step, inputs, plan, kernels, operations=definitions):
+    """The integers that one step of an IntegerPlan gives for its inputs' integers."""
+    grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
+    params, told = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
+    if step.op in LAYERS:
+        return integers.layer(
+            step.op, *inputs, *params, grid=grids[0], out=out, kernels=kernels, operations=operations, **told
+        )
+    function = getattr(integers, step.op)
+    if step.op == "scale":
+        constant, scale, zero = params
+        grids.append(Grid(float(scale[0]), int(zero[0]), grids[0].dtype))
+        return function(*inputs, constant, grids=grids, out=out, kernels=kernels, **told)
+    if step.op in ("mul", "add"):
+        return function(*inputs, grids=grids, out=out, kernels=kernels, **told)
+    if step.op in SAME_GRID:
+        grid = {"grid": grids[0]} if step.op == "pad2d" else {}
+        return function(*inputs, **grid, **told).reshape(len(inputs[0]), *step.shape)
+    return function(*inputs, grid=grids[0], out=out, kernels=kernels, **told)

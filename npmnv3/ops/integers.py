@@ -1,0 +1,291 @@
+"""The operations on integers, as int8 engines do them: exact products, then a kernel set's rounding.
+
+Tensors are (N, C, H, W) or (N, C) of integers, each with its `Grid`; results are of the output grid's dtype. Every function
+takes the tensors, then the parameters, then by name the grids and the `KernelSet`. A product of integers is exact in float32
+as long as no sum passes 2^24, and in float64 below 2^53, so the sums are left to the matrix product of the float
+operations: the definitions here, their Numba twins in the engine "numba".
+"""
+
+import math
+
+import numpy as np
+
+from . import definitions
+from .requantize import (
+    F32,
+    I64,
+    INTEGER_RULES,
+    divide_by_power,
+    double,
+    float_factor,
+    integer_factor,
+    quantize_multiplier,
+    requantize,
+    round_float,
+    up,
+)
+
+#: How much larger than its step an operand of an addition is held, in bits.
+ADD_SHIFT = 20
+
+
+def act_range(act, grid):
+    """(low, high) integers where a fused activation cuts: "", "relu" or "relu6"."""
+    low, high = grid.low, grid.high
+    if act in ("relu", "relu6"):
+        low = max(low, grid.zero_point)
+    if act == "relu6":
+        high = min(high, grid.zero_point + math.floor(float(F32(6) / F32(grid.scale)) + 0.5))
+    return low, high
+
+
+def layer(
+    op, x, weight, bias, weight_scale, weight_zero_point, *, grid, out, kernels, act="", operations=definitions, **space
+):
+    """A convolution or a linear layer.
+
+    Parameters
+    ----------
+    op : "conv2d", "depthwise_conv2d", "pointwise_conv2d" or "linear"
+    x : (N, C, H, W) or (N, C)
+    weight : in the layout of `definitions`; bias : (O,) int32
+    weight_scale, weight_zero_point : (O,) or (1,)
+    grid, out : of the input and the output
+    act : fused activation: "", "relu" or "relu6"
+    operations : whose float products: `definitions`, or `loops`
+    space : stride, pad where the operation has them; padded is what stands for 0
+
+    Returns
+    -------
+    (N, O, ...) of the output's dtype
+    """
+    acc = sums(op, x, weight, weight_zero_point, grid.zero_point, operations, **space)
+    acc += bias.astype(I64).reshape(-1, *(1,) * (acc.ndim - 2))
+    if kernels.saturates and op != "depthwise_conv2d" and (grid.dtype, weight.dtype) == ("uint8", np.int8):
+        acc += lost_to_saturation(x, weight, grid.zero_point, **space)
+    low, high = act_range(act, out)
+    return requantize(acc, kernels.layers, (grid.scale, weight_scale), out, low, high)
+
+
+def sums(op, x, weight, weight_zero_point, zero_point, operations=definitions, **space):
+    """The exact sums of products (x - zero point) * (weight - its zero point), int64."""
+    weight = weight.astype(I64) - np.reshape(weight_zero_point, (-1, *(1,) * (weight.ndim - 1)))
+    reach = max(abs(int(np.iinfo(x.dtype).min) - zero_point), abs(int(np.iinfo(x.dtype).max) - zero_point))
+    largest = reach * int(np.abs(weight).reshape(len(weight), -1).sum(1).max(initial=0))
+    dtype = F32 if largest < 1 << 24 else np.float64
+    real = x.astype(dtype)
+    real -= dtype(zero_point)
+    return getattr(operations, op)(real, weight.astype(dtype), **space).astype(I64)
+
+
+def lost_to_saturation(x, weight, zero_point, *, stride=(1, 1), pad=(0, 0, 0, 0)):
+    """What the pairs (2i, 2i + 1) of products along K lose where they pass 16 bits: AVX2's vpmaddubsw, without VNNI.
+
+    x : uint8, before the zero point is taken off; weight : int8. K runs over the kernel's rows, columns and then channels.
+    """
+    columns, side = _columns(x, weight.shape, zero_point, stride, pad)
+    kernels = weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight
+    kernels = kernels.reshape(len(weight), -1)
+    odd = ((0, 0), (0, kernels.shape[1] % 2))
+    columns, kernels = (np.pad(part, odd).astype(np.int32) for part in (columns, kernels))
+    lost = np.zeros((len(columns), len(kernels)), I64)
+    for k in range(0, kernels.shape[1], 2):
+        first, second = kernels[:, k], kernels[:, k + 1]
+        able = np.flatnonzero(
+            (np.maximum(first, 0) + np.maximum(second, 0) > 128) | (np.minimum(first, 0) + np.minimum(second, 0) < -128)
+        )
+        if able.size:
+            pair = columns[:, k, None] * first[able] + columns[:, k + 1, None] * second[able]
+            lost[:, able] += np.clip(pair, -32768, 32767) - pair
+    return lost.reshape(len(x), *side, -1).transpose(0, 3, 1, 2) if side else lost
+
+
+def _columns(x, shape, zero_point, stride, pad):
+    """((N * OH * OW, K) numbers that meet a kernel at each place, (OH, OW)); ((N, K), ()) of vectors."""
+    if x.ndim == 2:
+        return x, ()
+    top, bottom, left, right = pad
+    kh, kw = shape[2:] if len(shape) == 4 else (1, 1)
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=zero_point)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, :: stride[0], :: stride[1]]
+    side = windows.shape[2:4]
+    return windows.transpose(0, 2, 3, 4, 5, 1).reshape(len(x) * side[0] * side[1], -1), side
+
+
+def mul(x, y, *, grids, out, kernels, act=""):
+    """The product of two tensors, the second maybe a gate (N, C) of the first's channels.
+
+    grids : of the two
+    """
+    y = y.reshape(*y.shape, *(1,) * (x.ndim - y.ndim))
+    product = (x.astype(np.int32) - grids[0].zero_point) * (y.astype(np.int32) - grids[1].zero_point)
+    low, high = act_range(act, out)
+    if kernels.mul not in INTEGER_RULES:
+        steps = product.astype(F32) * float_factor(grids[0].scale, grids[1].scale, out.scale)
+        if kernels.mul == "float":
+            return round_float(steps, out, low, high)
+        return np.clip(np.rint(steps + F32(out.zero_point)), low, high).astype(out.dtype)
+    m, e = quantize_multiplier(integer_factor(grids[0].scale, grids[1].scale, out.scale))
+    return np.clip(INTEGER_RULES[kernels.mul](product.astype(I64), m, e) + out.zero_point, low, high).astype(out.dtype)
+
+
+def scale(x, constant, *, grids, out, kernels, act=""):
+    """A tensor times one number, an integer of the second grid."""
+    return mul(x, np.full((1,) * x.ndim, constant), grids=grids, out=out, kernels=kernels, act=act)
+
+
+def add(x, y, *, grids, out, kernels, act=""):
+    """The sum of two tensors of one shape."""
+    low, high = act_range(act, out)
+    rule = {"shift": _add_shift, "fused": _add_fused}.get(kernels.add, _add_fixed)
+    return np.clip(rule(x, y, *grids, out, kernels.add), low, high).astype(out.dtype)
+
+
+def _add_fixed(x, y, x_grid, y_grid, out, rule):
+    """Both on the grid of twice the larger scale, 20 bits finer, then rounded to the output's."""
+    rule, larger = INTEGER_RULES[rule], 2 * max(x_grid.scale, y_grid.scale)
+    total = sum(
+        rule((q.astype(I64) - grid.zero_point) << ADD_SHIFT, *quantize_multiplier(grid.scale / larger))
+        for q, grid in ((x, x_grid), (y, y_grid))
+    )
+    return rule(total, *quantize_multiplier(larger / ((1 << ADD_SHIFT) * out.scale))) + out.zero_point
+
+
+def _add_shift(x, y, x_grid, y_grid, out, rule):
+    """Factors of 21 bits, one shift, halves up."""
+    ratios = [F32(grid.scale) / F32(out.scale) for grid in (x_grid, y_grid)]
+    shift = ADD_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
+    a, b = (int(np.rint(np.ldexp(np.float64(ratio), shift))) for ratio in ratios)
+    total = (x.astype(I64) - x_grid.zero_point) * a + (y.astype(I64) - y_grid.zero_point) * b
+    return ((total + (1 << shift >> 1)) >> shift) + out.zero_point
+
+
+def _add_fused(x, y, x_grid, y_grid, out, rule):
+    """Two fused multiply-adds in float32: float64 holds a product of 8 by 24 bits and its sum, which is rounded once."""
+    a, b = (F32(grid.scale) / F32(out.scale) for grid in (x_grid, y_grid))
+    offset = F32(out.zero_point) - F32(a * F32(x_grid.zero_point) + b * F32(y_grid.zero_point))
+    inner = (y.astype(np.float64) * np.float64(b) + np.float64(offset)).astype(F32)
+    return np.rint((x.astype(np.float64) * np.float64(a) + inner).astype(F32))
+
+
+def global_avg_pool(x, *, grid, out, kernels):
+    """The mean over the pixels: (N, C, H, W) -> (N, C)."""
+    total, pixels = x.sum(axis=(2, 3), dtype=I64), x.shape[2] * x.shape[3]
+    return np.clip(_MEANS[kernels.mean](total, pixels, grid, out, kernels.mean), out.low, out.high).astype(out.dtype)
+
+
+def _mean_fixed(total, pixels, grid, out, rule):
+    """The division goes into the factor, whose integer is divided."""
+    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
+    k = min(pixels.bit_length() - 1, 32, 31 + int(e))
+    return INTEGER_RULES[rule](total - pixels * grid.zero_point, (m << k) // pixels, e - k) + out.zero_point
+
+
+def _mean_twice(total, pixels, grid, out, rule):
+    """Scaled, then divided with halves away from zero: older releases."""
+    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
+    scaled = double(total - pixels * grid.zero_point, m, e)
+    return np.sign(scaled) * ((np.abs(scaled) + pixels // 2) // pixels) + out.zero_point
+
+
+def _mean_offset(total, pixels, grid, out, rule):
+    """The zero points become one rounded offset; the last channels, less than 16, are rounded as the reference does."""
+    offset = F32(grid.zero_point) * F32(grid.scale) / F32(out.scale)
+    offset = out.zero_point - int(offset + F32(0.5) if offset > 0 else offset - F32(0.5))
+    m, e = quantize_multiplier(F32(grid.scale) / F32(F32(pixels) * F32(out.scale)))
+    whole = total.shape[1] // 16 * 16
+    return np.concatenate([up(total[:, :whole], m, e), double(total[:, whole:], m, e)], 1) + offset
+
+
+def _mean_float_offset(total, pixels, grid, out, rule):
+    factor = F32(grid.scale) / F32(out.scale) / F32(pixels)
+    return np.rint(total.astype(F32) * factor + (F32(out.zero_point) - F32(pixels * grid.zero_point) * factor))
+
+
+def _mean_float(total, pixels, grid, out, rule):
+    factor = F32(grid.scale) / F32(F32(out.scale) * F32(pixels))
+    steps = (total - pixels * grid.zero_point).astype(F32) * factor
+    return round_float(steps, out, out.low, out.high)
+
+
+_MEANS = {
+    "double": _mean_fixed,
+    "single": _mean_fixed,
+    "twice": _mean_twice,
+    "offset": _mean_offset,
+    "float_offset": _mean_float_offset,
+    "float": _mean_float,
+}
+
+
+def hard_swish(x, *, grid, out, kernels):
+    """x * clip(x + 3, 0, 6) / 6, from a table of all integers."""
+    table = hard_swish_table if kernels.hard_swish == "fixed" else hard_swish_float_table
+    return _look_up(x, grid, table(grid, out))
+
+
+def hard_sigmoid(x, *, grid, out, slope, offset=0.5, kernels=None):
+    """clip(slope * x + offset, 0, 1) in float32 between two grids, from a table of all integers."""
+    real = grid.dequantize(_all(grid)) * F32(slope) + F32(offset)
+    return _look_up(x, grid, out.quantize(np.clip(real, F32(0), F32(1))))
+
+
+def _all(grid):
+    return np.arange(grid.low, grid.high + 1)
+
+
+def _look_up(x, grid, table):
+    return table[x.astype(np.int32) - grid.low]
+
+
+def hard_swish_float_table(grid, out):
+    real = grid.dequantize(_all(grid))
+    return out.quantize(real * np.clip(real * F32(1 / 6) + F32(0.5), F32(0), F32(1)))
+
+
+def hard_swish_table(grid, out):
+    """TFLite's hard-swish of every int8: two factors of 16 bits, products of 16 bits rounded at each step.
+
+    Source: tensorflow/lite/kernels/internal/reference/hard_swish.h
+    """
+    fine = F32(grid.scale) / F32(128)
+    m_out, e_out = _sixteen_bits(fine / F32(out.scale))
+    m_relu, e_relu = _sixteen_bits(fine / F32(3 / 32768))
+    x = (((_all(grid) - grid.zero_point) * 128 + 32768) % 65536 - 32768).astype(I64)  # wraps as 16 bits do
+    p = _high16(x, m_out)
+    r = _saturate16(x << (e_relu - 1)) if e_relu > 0 else x
+    r = _high16(r, m_relu)
+    r = _saturate16(r << 1) if e_relu > 0 else divide_by_power(r, I64(-e_relu))
+    r = (r + (1 << 15)) >> 1  # in 0..2^15, which stands for 0..1
+    product = r * p
+    value = _saturate16(np.sign(product) * (np.abs(product) >> 15))
+    return np.clip(divide_by_power(value, I64(-e_out)) + out.zero_point, out.low, out.high).astype(out.dtype)
+
+
+def _sixteen_bits(real):
+    m, e = quantize_multiplier(np.float64(real))
+    return min(int(m) + (1 << 15) >> 16, 32767), int(e)
+
+
+def _high16(x, m):
+    return _saturate16((x * m + (1 << 14)) >> 15)
+
+
+def _saturate16(x):
+    return np.clip(x, -32768, 32767)
+
+
+def max_pool2d(x, *, kernel):
+    """The largest integer of each window; kernel = stride, the grid stays."""
+    return definitions.max_pool2d(x, kernel=kernel)
+
+
+def pad2d(x, *, pad, grid):
+    """A border of what stands for 0: pad = (top, bottom, left, right)."""
+    top, bottom, left, right = pad
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=grid.zero_point)
+
+
+def identity(x):
+    """Another name, or another shape, for the same integers."""
+    return x

@@ -1,0 +1,61 @@
+"""Whose int8: the rules by which engines come from an accumulator to the stored integer, by name, as data.
+
+Engines agree on the products of a quantised network, which are exact, and on nothing else: each rounds them in its own way,
+and a network that has lost accuracy has another answer with each of them. So integers mean nothing without a kernel set.
+"""
+
+from dataclasses import dataclass
+
+from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class KernelSet:
+    """An engine's rules. `requantize` and `integers` hold what the words mean.
+
+    layers : of convolutions and linear layers: "double", "up", "single", "float" or "truncate"
+    mul : "double", "single", "float" or "float_offset"
+    add : "double", "single", "shift" or "fused"
+    mean : "double", "single", "twice", "offset", "float_offset" or "float"
+    hard_swish : "fixed" (16-bit fixed point, a table) or "float" (in float32 between two grids)
+    saturates : pairs of products of uint8 by int8 are added with saturation to 16 bits
+    """
+
+    name: str
+    layers: str
+    mul: str
+    add: str
+    mean: str
+    hard_swish: str = "fixed"
+    saturates: bool = False
+
+
+# fmt: off
+KERNEL_SETS = {kernels.name: kernels for kernels in (
+    #         name                layers    mul             add       mean
+    KernelSet("tflite-reference", "double", "double",       "double", "double"),
+    KernelSet("tflite-optimized", "up",     "double",       "double", "offset"),        # x86-64, one thread
+    KernelSet("xnnpack",          "float",  "float",        "shift",  "float_offset"),  # TFLite's delegate, x86-64
+    KernelSet("onnxruntime",      "float",  "float_offset", "fused",  "float", "float"),
+    KernelSet("onnxruntime-avx2", "float",  "float_offset", "fused",  "float", "float", True),  # no VNNI
+    KernelSet("single-rounding",  "single", "single",       "single", "single"),        # TFLite's and CMSIS-NN's macro
+)}
+# fmt: on
+
+
+def get_kernel_set(name):
+    """The kernel set of a name.
+
+    Raises
+    ------
+    UsageError
+        None was named, or no such.
+    """
+    if name in KERNEL_SETS:
+        return KERNEL_SETS[name]
+    known = ", ".join(KERNEL_SETS)
+    if name is None:
+        raise UsageError(
+            f"whose int8? Integers differ from engine to engine: name a kernel set, kernels= one of {known}"
+        )
+    raise UsageError(f"kernels is {name!r}, expected one of {known}")

@@ -1,0 +1,101 @@
+"""From a layer's accumulators to stored integers, by each engine's rule, bit for bit.
+
+Integer engines replace a real factor by m * 2^(e - 31), m of 31 bits, and round twice, once or not at all; float engines
+multiply in float32. The rules are told apart by rare ties and by the last bit of the factor.
+
+Source: tensorflow/lite/kernels/internal/quantization_util.cc and common.h; gemmlowp/fixedpoint/fixedpoint.h; XNNPACK
+src/qs8-requantization; onnxruntime/core/mlas/lib/quantize.cpp
+"""
+
+import numpy as np
+
+F32 = np.float32
+I64 = np.int64
+
+
+def quantize_multiplier(real):
+    """The integers (m, e) that stand for positive factors: real is about m * 2^(e - 31), 2^30 <= m < 2^31.
+
+    real : (C,) or () float64 -> two int64 arrays of its shape
+    """
+    fraction, exponent = np.frexp(np.asarray(real, np.float64))
+    m, e = np.floor(fraction * 2.0**31 + 0.5).astype(I64), exponent.astype(I64)
+    full = m == 1 << 31
+    m, e = np.where(full, m >> 1, m), e + full
+    vanishes = e < -31
+    return np.where(vanishes, 0, m), np.where(vanishes, 0, e)
+
+
+def divide_by_power(x, exponent):
+    """x / 2^exponent, halves away from zero; int64."""
+    half = (I64(1) << exponent) >> 1
+    return (x + half - ((x < 0) & (half > 0))) >> exponent
+
+
+def _high(x, m, e):
+    """x * m * 2^-31 after the left shift that the factor needs, halves up: gemmlowp's doubling high product."""
+    return ((x << np.maximum(e, 0)) * m + (1 << 30)) >> 31
+
+
+def double(x, m, e):
+    """Rounded twice: halves up, then halves away from zero. TFLite's usual build, CMSIS-NN."""
+    return divide_by_power(_high(x, m, e), np.maximum(-e, 0))
+
+
+def up(x, m, e):
+    """Rounded twice, halves up both times. NEON's instructions, and the optimised kernels that follow them."""
+    right = np.maximum(-e, 0)
+    return (_high(x, m, e) + ((I64(1) << right) >> 1)) >> right
+
+
+def single(x, m, e):
+    """Rounded once, halves up. TFLite and CMSIS-NN built with their macro for it."""
+    return (x * m + (I64(1) << (30 - e))) >> (31 - e)
+
+
+def truncate(x, m, e):
+    """Not rounded, shifted alone. No engine's; what ports do by mistake."""
+    return (x * m) >> (31 - e)
+
+
+#: rule -> what it does to int64 accumulators with a factor's (m, e)
+INTEGER_RULES = {"double": double, "up": up, "single": single, "truncate": truncate}
+
+
+def requantize(acc, rule, factors, out, low, high):
+    """Accumulators as the integers of a grid.
+
+    Parameters
+    ----------
+    acc : (N, C, ...) int64, within 32 bits
+    rule : "float" or a key of INTEGER_RULES
+    factors : (scale of the input, scales of the weights (C,) or (1,), ), float32: with `out.scale` they make the factor
+    out : Grid
+    low, high : int, where the result is cut
+
+    Returns
+    -------
+    (N, C, ...) of the grid's dtype
+    """
+    along = (-1, *(1,) * (acc.ndim - 2))
+    if rule == "float":
+        factor = float_factor(*factors, out.scale).reshape(along)
+        return round_float(acc.astype(F32) * factor, out, low, high)
+    m, e = (part.reshape(along) for part in quantize_multiplier(integer_factor(*factors, out.scale)))
+    return np.clip(INTEGER_RULES[rule](acc, m, e) + out.zero_point, low, high).astype(out.dtype)
+
+
+def integer_factor(scale, weight_scale, out_scale):
+    """What one step of the accumulator is worth in steps of the output, in float64 from float32 scales."""
+    return np.float64(F32(scale)) * np.asarray(weight_scale, F32).astype(np.float64) / np.float64(F32(out_scale))
+
+
+def float_factor(scale, weight_scale, out_scale):
+    """The same, every operation rounded to float32."""
+    return F32(scale) * np.asarray(weight_scale, F32) / F32(out_scale)
+
+
+def round_float(y, out, low, high):
+    """Real steps, float32, as integers of a grid: cut first, then halves to even."""
+    zero = out.zero_point
+    return (np.rint(np.clip(y, F32(low - zero), F32(high - zero))).astype(np.int32) + zero).astype(out.dtype)
