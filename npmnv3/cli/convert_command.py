@@ -15,14 +15,21 @@ def add_arguments(parser):
         "--dtype", choices=("float16", "float32", "float64"), help="type to store in (default: as it is)"
     )
     parser.add_argument("--key", metavar="K", help="state dict of a training checkpoint to take, e.g. model_ema")
+    parser.add_argument(
+        "--kernels",
+        metavar="K",
+        help="of a quantised model, which becomes an .npz of integers: whose kernels they are for",
+    )
 
 
 def run(args):
     from ..conversion import convert
 
-    done = convert(args.file, args.out, args.model, args.key, args.dtype)
+    done = convert(args.file, args.out, args.model, args.key, args.dtype, args.kernels)
     folded = ", batch norm folded" if done.folded else ""
-    print(f"{done.path}: {done.model}, {done.num_classes} class{'es' if done.num_classes > 1 else ''}{folded}")
+    print(
+        f"{done.path}: {done.model or 'no known network'}, {done.num_classes} class{'es' if done.num_classes > 1 else ''}{folded}"
+    )
     for title, sentences in (("because", done.reasons), ("note", done.notes)):
         for sentence in sentences:
             print(f"  {title:7s}  {sentence}")

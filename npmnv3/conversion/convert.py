@@ -7,12 +7,16 @@ import os
 from dataclasses import dataclass, replace
 
 from ..dumps.dumps import load_weights, write_dump
+from ..dumps.quantized import Quantized, write_quantized
 from ..errors import UsageError, WeightsError
 from ..network.variants import get_variant
+from ..ops.kernel_sets import get_kernel_set
 from .claims import read_claims
 from .dumpfiles import is_dump, read_dump_shapes
 from .formats import open_checkpoint
 from .identify import has_background, identify, matcher
+from .quantized import is_quantized_model, read_quantized_model
+from .quantized.names import name_tensors
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
 _ENDINGS = (  # taken off for the dump's name, the first that fits
@@ -85,7 +89,7 @@ def convert_state(checkpoint, variant, num_classes=None):
     return matcher(checkpoint).state(checkpoint, fit)
 
 
-def convert(path, out=None, model=None, key=None, dtype=None):
+def convert(path, out=None, model=None, key=None, dtype=None, kernels=None):
     """Turn a checkpoint file of any source, or a dump, into a dump.
 
     Parameters
@@ -95,6 +99,10 @@ def convert(path, out=None, model=None, key=None, dtype=None):
     model : str, the network's name; default what the file is found to be
     key : str, which state dict of a training checkpoint to take
     dtype : "float16", "float32" or "float64", to store floating arrays in; default as they are
+    kernels : str, for which kernel set the integers of a quantised model are meant; default it is said when they are loaded
+
+    A quantised model becomes, as .npz, a quantised dump with its integers as they are; as HDF5 a dump of what its weights
+    stand for.
 
     Returns
     -------
@@ -109,6 +117,10 @@ def convert(path, out=None, model=None, key=None, dtype=None):
         raise UsageError(f"a checkpoint is given as a path, not as a {type(path).__name__}")
     variant = None if model is None else get_variant(model)
     out = _out(path, out)
+    if out.endswith(".npz") and is_quantized_model(path):
+        return _convert_quantized(path, out, model, key, dtype, kernels)
+    if kernels is not None:
+        raise UsageError(f"kernels={kernels!r} is for quantised models, .tflite or .onnx, that become an .npz")
     if is_dump(path):
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
@@ -199,6 +211,35 @@ def _convert_dump(path, out, variant, key, dtype):
         licence=about.get("licence") or weights.variant.source.licence,
         preprocess=about.get("preprocess"),
     )
+
+
+def _convert_quantized(path, out, model, key, dtype, kernels):
+    """Write a quantised model's integers as a quantised dump, under the names of the network that it is."""
+    for name, value in (("key", key), ("dtype", dtype)):
+        if value is not None:
+            raise UsageError(f"{name}={value!r} is not for a quantised model, whose integers are kept as they are")
+    kernels = get_kernel_set(kernels).name if kernels else ""
+    plan, scheme = read_quantized_model(path)
+    with _named(os.fspath(path)):
+        named = name_tensors(plan, model)
+    variant, notes, warnings = named.variant, list(plan.notes), []
+    title = variant.full_name if variant else ""
+    notes.append(
+        f"quantised: {len(named.plan.grids)} tensors of integers ({scheme}); load it with a kernel set, kernels="
+    )
+    if variant is None:
+        warnings.append(
+            "is no network that is known: its tensors keep the file's names, and nothing says how pictures are prepared"
+        )
+    elif named.also:
+        warnings.append(f"fits {', '.join(named.also)} as well; taken for {title}; --model says which it is")
+    if variant is not None and not named.whole:
+        warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
+    origin, licence = _origin(path), variant.source.licence if variant else ""
+    attributes = {"origin": origin, "licence": licence}
+    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, attributes=attributes))
+    reasons = (f"its operations, shapes, strides and padding are those of {title}",) if variant else ()
+    return Converted(out, title, named.num_classes, True, origin, reasons, tuple(notes), tuple(warnings))
 
 
 def _write(out, arrays, network, dtype, told, **about):

@@ -99,8 +99,8 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
     }
     if labels:
         attributes["labels"] = labels if isinstance(labels, str) else [str(label) for label in labels]
-    _labels("labels", attributes, variant, checked.num_classes)
-    _preprocess("preprocess", attributes)
+    read_labels("labels", attributes, variant, checked.num_classes)
+    read_preprocess("preprocess", attributes)
     stored = ((name, _stored(name, entry.read(), dtype)) for name, entry in checked.arrays.items())
     write_container(path, stored, attributes)
 
@@ -147,8 +147,8 @@ def _check(where, attributes, entries, variant, num_classes, keep):
         num_classes,
         folded,
         arrays,
-        _labels(where, attributes, variant, num_classes),
-        _preprocess(where, attributes),
+        read_labels(where, attributes, variant, num_classes),
+        read_preprocess(where, attributes),
         attributes,
     )
 
@@ -246,7 +246,7 @@ def _message(where, variant, num_classes, problems):
     return "\n  ".join([head, *problems.values(), hint])
 
 
-def _labels(where, attributes, variant, num_classes):
+def read_labels(where, attributes, variant, num_classes):
     """The dump's labels; without them, those that the variant's classes have if their number fits one of the sets."""
     labels = attributes.get("labels")
     if labels is None:
@@ -268,7 +268,7 @@ def _labels(where, attributes, variant, num_classes):
     return tuple(labels)
 
 
-def _preprocess(where, attributes):
+def read_preprocess(where, attributes):
     """The dump's own preprocessing: a recipe's name, or its fields as JSON."""
     text = attributes.get("preprocess")
     if text is None:

@@ -6,11 +6,26 @@ integers small enough to be exact; so the integers are the same whichever does t
 
 import numpy as np
 
+from ..errors import UsageError, require
 from ..network.integer_plan import INTEGER_OPS, LAYERS, SAME_GRID
 from ..network.steps import INPUT
 from ..network.walk import walk
 from ..ops import definitions, integers
+from ..ops.compiled import compiled
 from ..ops.grids import Grid
+
+
+def make_integer_engine(plan, kernels, engine="auto"):
+    """The IntegerEngine of a plan; engine "numpy", "numba" or "auto": numba where its loops are compiled already."""
+    if engine not in ("auto", "numpy", "numba"):
+        raise UsageError(f"engine is {engine!r}, but integers are computed by 'numpy' or 'numba' ('auto' chooses)")
+    if engine == "numba":
+        require("numba", "jit", "the engine numba")
+    if engine == "numba" or (engine == "auto" and compiled("float32") and compiled("float64")):
+        from ..ops import loops
+
+        return IntegerEngine(plan, kernels, loops)
+    return IntegerEngine(plan, kernels)
 
 
 class IntegerEngine:

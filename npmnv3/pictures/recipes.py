@@ -158,6 +158,14 @@ def _impossible(recipe, field, expected):
     return UsageError(f"recipe {recipe.name!r}: {field} is {getattr(recipe, field)!r}; expected {expected}")
 
 
+def at_side(recipe, side):
+    """A recipe for another input size, (height, width) pixels: resized in the same proportion, the rest the same."""
+    if tuple(side) == recipe.side:
+        return recipe
+    resize = max(1, round(recipe.resize * min(side) / min(recipe.side)))
+    return replace(recipe, name=f"{recipe.name} at {side[0]} x {side[1]}", side=tuple(side), resize=resize)
+
+
 def for_planes(recipe, planes):
     """The recipe for a network that takes so many planes: 1 is luminance, with the averages of the means and deviations.
 

@@ -16,6 +16,7 @@ from ..formats.onnx_graph import Constants, read_constant, read_model, read_node
 from ..formats.onnx_tensors import External
 from .builder import FEW, Builder, bias_array, make_grid
 
+SCHEME = "onnx"
 _SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 #: QOperator: the node's operation in floats, and where its inputs' (tensor, scale, zero point) and the output's grid are.

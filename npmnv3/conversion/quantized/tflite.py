@@ -12,6 +12,7 @@ from ...ops.grids import DTYPES as GRIDS
 from ..formats.tflite_tensors import Tensors
 from .builder import FEW, Builder, bias_array, make_grid
 
+SCHEME = "tflite"
 _CONV, _DEPTHWISE, _DENSE = 3, 4, 9
 _ADD, _MUL, _MEAN, _MAX_POOL, _HARD_SWISH = 0, 18, 40, 17, 117
 _PADS, _SHAPES, _SOFTMAX, _DEQUANTIZE, _QUANTIZE = (34, 60), (22, 43), 25, 6, 114

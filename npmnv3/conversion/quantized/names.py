@@ -1,0 +1,180 @@
+"""Which network a quantised graph is, told by its operations, shapes, strides and padding; and its names for the tensors."""
+
+from dataclasses import dataclass, replace
+
+from ...errors import UsageError, WeightsError
+from ...network.integer_plan import LAYERS
+from ...network.lowering import SCHEMES, lower
+from ...network.plan import check_side, make_plan
+from ...network.steps import INPUT
+from ...network.variants import get_variant, list_models
+from .builder import renamed
+
+_PASSING = ("pad2d", "identity")  # operations that a graph may have or not
+
+
+@dataclass(frozen=True)
+class Named:
+    """A quantised graph under a network's names.
+
+    plan : IntegerPlan
+    variant : Variant, or None where no network fits
+    num_classes : int
+    whole : bool; False where the graph ends before the network does
+    also : names of the other networks that fit as well
+    """
+
+    plan: object
+    variant: object
+    num_classes: int
+    whole: bool = True
+    also: tuple[str, ...] = ()
+
+
+def name_tensors(plan, model=None):
+    """Find the network that a graph is, and give its tensors that network's names.
+
+    Parameters
+    ----------
+    plan : IntegerPlan, under a file's names
+    model : str, the network's name; default every network is tried
+
+    Returns
+    -------
+    Named; where nothing fits and no model was asked for, under the file's own names
+
+    Raises
+    ------
+    WeightsError
+        The graph is not this network's; the message says where it parts.
+    """
+    num_classes = plan.steps[-1].shape[0]
+    if model is not None:
+        variant = get_variant(model)
+        found, reason = _compare(plan, variant, num_classes)
+        if found is None:
+            raise WeightsError(f"the quantised graph is not {variant.full_name}: {reason}")
+        return Named(found[0], variant, num_classes, found[1])
+    fits = []
+    for name in list_models():
+        found, _ = _compare(plan, get_variant(name), num_classes)
+        if found:
+            fits.append((not found[1], len(fits), name, found))
+    if not fits:
+        return Named(_plainly_named(plan), None, num_classes, False)
+    fits.sort()
+    cut, _, name, found = fits[0]
+    also = tuple(other[2] for other in fits[1:] if other[0] == cut)
+    return Named(found[0], get_variant(name), num_classes, found[1], also)
+
+
+def _compare(plan, variant, num_classes):
+    """((the plan under the network's names, whether it is whole), ""), or (None, where it parts)."""
+    best = "", -1
+    try:
+        side = check_side(variant, plan.input_shape[1:])
+    except UsageError as error:
+        return None, str(error)
+    head = _head(plan, variant)
+    variant = replace(variant, in_channels=plan.input_shape[0], head=head)
+    for scheme in SCHEMES:
+        expected, layers = lower(make_plan(variant, num_classes, side, folded=True), scheme, plan.input_shape)
+        names, reason, count = _match(plan, expected, layers)
+        if names is not None:
+            return (renamed(plan, names), count == len(_told(expected))), ""
+        best = max(best, (reason, count), key=lambda pair: pair[1])
+    return None, best[0]
+
+
+def _head(plan, variant):
+    """The hidden layer's width, as the graph has it: the outputs of the last layer but one."""
+    layers = [step for step in plan.steps if step.op in LAYERS]
+    if variant.head and len(layers) > 1 and layers[-2].op == "linear" and layers[-1].op == "linear":
+        weight = plan.arrays[f"{layers[-2].name}.weight"]
+        return weight.shape[0] if weight.shape[1] == variant.last else variant.head
+    return variant.head
+
+
+def _told(steps):
+    return [step for step in steps if step.op not in _PASSING]
+
+
+def _match(plan, expected, layers):
+    """({the graph's name: the network's}, "", steps that fit), or (None, where they part, steps that fit)."""
+    names = {INPUT: INPUT}
+    wanted = iter(_told(expected))
+    their_pads = _padding(expected)
+    our_pads = _padding(plan.steps)
+    count = 0
+    for step in plan.steps:
+        if step.op in _PASSING:
+            continue
+        want = next(wanted, None)
+        if want is None:
+            return None, f"{step.name} comes after its last operation", count
+        wrong = _difference(plan, step, want, layers, our_pads, their_pads, names)
+        if wrong:
+            return None, f"{step.name}, where {want.name} should be, {wrong}", count
+        names[step.name] = want.name
+        count += 1
+    for step in plan.steps:
+        if step.op == "identity":
+            names[step.name] = f"{names.get(step.inputs[0], step.inputs[0])}.flat"
+        elif step.op == "pad2d":
+            reader = next((other.name for other in plan.steps if step.name in other.inputs), step.name)
+            names[step.name] = f"{names.get(reader, reader)}.pad"
+    if len(set(names.values())) < len(names):
+        return None, "two of its tensors would have one name", count
+    return names, "", count
+
+
+def _difference(plan, step, want, layers, our_pads, their_pads, names):
+    """What sets a step apart from what the network has there, "" if nothing does."""
+    if step.op != want.op:
+        return f"is {step.op}, not {want.op}"
+    if step.op in LAYERS:
+        shape = plan.arrays[f"{step.name}.weight"].shape
+        canonical = layers[want.name].param("weight").canonical
+        if shape != canonical:
+            return f"has weights {shape}, not {canonical}"
+        if (step.stride, our_pads[step.name]) != (want.stride, their_pads[want.name]):
+            return f"has stride {step.stride} and padding {our_pads[step.name]}, not {want.stride} and {their_pads[want.name]}"
+    if step.shape != want.shape:
+        return f"is {step.shape}, not {want.shape}"
+    if step.op == "hard_sigmoid" and abs(step.slope - want.slope) > 1e-6:
+        return f"has the slope {step.slope:.4g}, not {want.slope:.4g}"
+    sources = [names.get(_source(plan.steps, name), name) for name in step.inputs]
+    if step.op in ("mul", "add") and sorted(sources) != sorted(want.inputs):
+        return f"reads {', '.join(sources)}, not {', '.join(want.inputs)}"
+    return ""
+
+
+def _source(steps, name):
+    """The step whose integers a name passes on."""
+    by_name = {step.name: step for step in steps}
+    while name in by_name and by_name[name].op == "identity":
+        name = by_name[name].inputs[0]
+    return name
+
+
+def _padding(steps):
+    """{layer: all the padding before it, its own and that of an operation before it}."""
+    pads, found = {}, {}
+    for step in steps:
+        if step.op == "pad2d":
+            pads[step.name] = step.pad
+        elif step.op in LAYERS:
+            before = pads.get(step.inputs[0], (0, 0, 0, 0))
+            found[step.name] = tuple(a + b for a, b in zip(step.pad, before))
+    return found
+
+
+def _plainly_named(plan):
+    """Under the file's own names, without what makes no difference in them."""
+    short = {}
+    for name in plan.grids:
+        plain = name.split(":", 1)[-1] if name.split(":", 1)[0].isdigit() else name
+        for end in ("_QuantizeLinear_Output", "_quantized"):
+            plain = plain.removesuffix(end)
+        short[name] = plain
+    return renamed(plan, short) if len(set(short.values())) == len(short) else plan

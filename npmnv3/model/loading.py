@@ -1,0 +1,132 @@
+"""Networks by name or from a dump."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from ..dumps.dumps import load_weights
+from ..dumps.quantized import is_quantized, read_quantized
+from ..dumps.registry import REGISTRY, shipped_dump
+from ..errors import MissingWeightsError, UsageError
+from ..network.plan import check_classes, make_plan
+from ..network.variants import get_variant
+from .model import Model
+from .quantized import QuantizedModel
+
+
+def load(
+    name_or_dump,
+    weights=None,
+    num_classes=None,
+    engine="auto",
+    dtype="float32",
+    *,
+    threads=None,
+    rounded_constants=False,
+    fetch=None,
+    kernels=None,
+):
+    """Load a network with its weights.
+
+    Parameters
+    ----------
+    name_or_dump : str, a model's name (`npmnv3.list_models()`), with "@tag" for further published weights of it, or the
+        path of a dump that says which network it is
+    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which
+        ship with npmnv3 or are in the cache that `npmnv3 fetch` fills
+    num_classes : int; default what the weights hold
+    engine : "numpy" (the definitions), "numba" (the same as compiled loops), "llvm" (compiled kernels, float32 alone,
+        the quickest) or "auto": llvm for float32 where llvmlite is, for float64 numba where its loops are compiled
+        already (`npmnv3 warmup` does it), else numpy
+    dtype : "float32" or "float64", of the arithmetic and of the results
+    threads : int, of the llvm engine; default NPMNV3_THREADS or all cores
+    rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in
+        float64
+    fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
+    kernels : str, of a quantised dump: whose integers, one of `ops.kernel_sets.KERNEL_SETS`; default what the dump says
+
+    Returns
+    -------
+    Model, or QuantizedModel of a quantised dump
+
+    Raises
+    ------
+    UnknownModelError, MissingWeightsError, WeightsError, UsageError, MissingExtraError
+    """
+    variant, weights = _resolve(name_or_dump, weights, fetch)
+    if isinstance(weights, (str, os.PathLike)) and is_quantized(weights):
+        return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
+    if kernels is not None:
+        raise UsageError(
+            f"kernels={kernels!r} is for quantised dumps, which `npmnv3 convert` and `npmnv3 quantize` write"
+        )
+    if num_classes is not None:
+        check_classes(num_classes)
+    checked = load_weights(weights, variant, num_classes)
+    return Model(checked, engine, dtype, threads=threads, rounded_constants=rounded_constants)
+
+
+def _load_quantized(path, variant, num_classes, engine, dtype, kernels):
+    """The QuantizedModel of a dump, checked against what was asked for."""
+    quantized = read_quantized(path)
+    if variant is not None and quantized.variant != variant:
+        said = quantized.variant.full_name if quantized.variant else "no network that is known"
+        raise UsageError(f"{path} is {said}, quantised, but {variant.full_name} was asked for")
+    if num_classes not in (None, quantized.num_classes):
+        raise UsageError(f"{path} has {quantized.num_classes} classes, expected {num_classes}")
+    if str(np.dtype(dtype)) != "float32":
+        raise UsageError(f"dtype is {dtype!r}, but a quantised network gives float32 alone")
+    return QuantizedModel(quantized, kernels, engine)
+
+
+def _resolve(name_or_dump, weights, fetch):
+    """(variant or None, weights) of `load`'s arguments of these names."""
+    if not isinstance(name_or_dump, (str, os.PathLike)):
+        raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
+    if isinstance(name_or_dump, str) and name_or_dump in REGISTRY:
+        entry = REGISTRY[name_or_dump]
+        return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
+    if weights is None and os.path.exists(name_or_dump):
+        return None, name_or_dump
+    if isinstance(name_or_dump, os.PathLike) or pathlib.PurePath(name_or_dump).suffix in (".h5", ".hdf5", ".npz"):
+        raise UsageError(
+            f"{name_or_dump}: no such dump, and weights={weights!r}; give a model's name with weights=, or a dump alone"
+        )
+    return get_variant(name_or_dump), weights  # raises, with the nearest names
+
+
+def _published(entry, fetch):
+    """The dump of a published checkpoint: shipped, in the cache, or fetched if that is allowed."""
+    shipped = shipped_dump(entry)
+    if shipped:
+        return shipped
+    from . import fetching  # which loads the network's libraries
+
+    fetch = os.environ.get("NPMNV3_FETCH", "0") not in ("", "0") if fetch is None else fetch
+    wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
+    path = fetching.fetch(entry.name) if wanted else fetching.cached_dump(entry.name)
+    if path is None:
+        raise MissingWeightsError(
+            f"the weights of {entry.name} are not here. Get the published ones, {entry.url}, with `npmnv3 fetch {entry.name}` "
+            f"(or npmnv3.load(..., fetch=True), or NPMNV3_FETCH=1); or load a dump of your own: "
+            f"npmnv3.load({entry.model!r}, weights=FILE), or --model {entry.model} --weights FILE on the command line"
+        )
+    return path
+
+
+def param_shapes(name, num_classes=None):
+    """The state dict that a network needs.
+
+    Parameters
+    ----------
+    name : str, `source/variant`
+    num_classes : int, default the published one
+
+    Returns
+    -------
+    dict, ordered as the source orders it: {source's name: shape}
+    """
+    from .network.counts import plan_param_shapes
+
+    return plan_param_shapes(make_plan(get_variant(name), num_classes))

@@ -1,0 +1,123 @@
+"""A folded plan as the operations of an integer engine: what is fused, what is stored, what is padded by itself.
+
+tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is a layer with relu6, whose 3 is in the bias,
+         and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
+onnx     relu is fused; a hard-swish is a hard-sigmoid and a product, each of them stored
+"""
+
+from .integer_plan import IntegerStep
+from .steps import INPUT
+
+SCHEMES = ("tflite", "onnx")
+OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
+_FUSES_RELU = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", "mul", "add")
+
+
+def lower(plan, scheme, input_shape):
+    """The integer steps of a plan without norms.
+
+    Parameters
+    ----------
+    plan : tuple of Step, folded
+    scheme : one of SCHEMES
+    input_shape : (C, H, W)
+
+    Returns
+    -------
+    (steps, layers) : tuple of IntegerStep, named as the plan's steps whose tensors they store; and {integer step's name:
+        Step of the plan that has its weight}
+    """
+    readers = {}
+    for step in plan:
+        for name in step.inputs:
+            readers.setdefault(name, []).append(step)
+    shapes = {INPUT: tuple(input_shape)} | {step.name: step.shape for step in plan}
+    lowering = _Lowering(readers, scheme, shapes)
+    for step in plan:
+        getattr(lowering, step.op, lowering.plain)(step)
+    return tuple(lowering.steps), lowering.layers
+
+
+class _Lowering:
+    def __init__(self, readers, scheme, shapes):
+        self.readers, self.scheme, self.shapes = readers, scheme, shapes
+        self.steps, self.layers, self.same = [], {}, {}
+
+    def _only_reader(self, step, op):
+        readers = self.readers.get(step.name, ())
+        return readers[0] if len(readers) == 1 and readers[0].op == op else None
+
+    def _add(self, step, op, inputs=None, name=None, **fields):
+        """Append a step for one of the plan's; under the name of the relu that is fused into it, if one is."""
+        inputs = step.inputs if inputs is None else inputs
+        relu = self._only_reader(step, "relu") if op in _FUSES_RELU and name is None else None
+        act = {"act": "relu"} if relu else {}
+        name = relu.name if relu else name or step.name
+        if relu:
+            self.same[step.name] = relu.name
+        inputs = tuple(self.same.get(source, source) for source in inputs)
+        self.steps.append(IntegerStep(name, op, inputs, step.shape, **(act | fields)))
+        return name
+
+    def plain(self, step):
+        self._add(step, step.op)
+
+    def relu(self, step):
+        """Fused into the step before it, as all are here."""
+
+    def identity(self, step):
+        self.same[step.name] = self.same.get(step.inputs[0], step.inputs[0])
+
+    def max_pool2d(self, step):
+        self._add(step, step.op, kernel=step.kernel)
+
+    def pointwise_conv2d(self, step):
+        self._layer(step)
+
+    def linear(self, step):
+        self._layer(step)
+
+    def conv2d(self, step):
+        self._layer(step)
+
+    def depthwise_conv2d(self, step):
+        self._layer(step)
+
+    def _layer(self, step):
+        inputs, fields = step.inputs, {}
+        if step.kernel:
+            fields = {"stride": step.stride, "pad": step.pad}
+            if self.scheme == "tflite" and not _is_same(step, self.shapes[step.inputs[0]]):
+                inputs, fields = (self._padded(step),), {"stride": step.stride}
+        if self.scheme == "tflite" and self._only_reader(step, "hard_sigmoid"):
+            fields |= {"act": "relu6"}
+        self.layers[self._add(step, step.op, inputs, **fields)] = step
+
+    def _padded(self, step):
+        """The step that pads before a layer."""
+        source = step.inputs[0]
+        top, bottom, left, right = step.pad
+        channels, height, width = self.shapes[source]
+        shape = channels, height + top + bottom, width + left + right
+        name = f"{step.name}.pad"
+        self.steps.append(IntegerStep(name, "pad2d", (self.same.get(source, source),), shape, pad=step.pad))
+        return name
+
+    def hard_sigmoid(self, step):
+        if self.scheme == "tflite":
+            self._add(step, "scale")
+        else:
+            self._add(step, "hard_sigmoid", slope=step.slope, offset=0.5)
+
+    def hard_swish(self, step):
+        if self.scheme == "tflite":
+            self._add(step, "hard_swish")
+            return
+        gate = self._add(step, "hard_sigmoid", name=step.name + OWN_GATE, slope=1 / 6, offset=0.5)
+        self._add(step, "mul", (*step.inputs, gate))
+
+
+def _is_same(step, shape):
+    """Whether a layer's padding is what TensorFlow's "same" gives for this input."""
+    totals = [max((-(-n // s) - 1) * s + step.kernel - n, 0) for n, s in zip(shape[1:], step.stride)]
+    return step.pad == tuple(part for total in totals for part in (total // 2, total - total // 2))
