@@ -101,7 +101,7 @@ def _published(entry, fetch):
     shipped = shipped_dump(entry)
     if shipped:
         return shipped
-    from . import fetching  # which loads the network's libraries
+    from .. import fetching  # which loads the network's libraries
 
     fetch = os.environ.get("NPMNV3_FETCH", "0") not in ("", "0") if fetch is None else fetch
     wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
