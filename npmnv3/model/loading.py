@@ -127,6 +127,6 @@ def param_shapes(name, num_classes=None):
     -------
     dict, ordered as the source orders it: {source's name: shape}
     """
-    from .network.counts import plan_param_shapes
+    from ..network.counts import plan_param_shapes
 
     return plan_param_shapes(make_plan(get_variant(name), num_classes))
