@@ -10,7 +10,7 @@ from ..errors import UsageError, require
 from ..network.integer_plan import INTEGER_OPS, LAYERS, SAME_GRID
 from ..network.steps import INPUT
 from ..network.walk import walk
-from ..ops import definitions, integers
+from ..ops import integers
 from ..ops.compiled import compiled
 from ..ops.grids import Grid
 
@@ -22,9 +22,9 @@ def make_integer_engine(plan, kernels, engine="auto"):
     if engine == "numba":
         require("numba", "jit", "the engine numba")
     if engine == "numba" or (engine == "auto" and compiled("float32") and compiled("float64")):
-        from ..ops import loops
+        from ..ops import integer_loops
 
-        return IntegerEngine(plan, kernels, loops)
+        return IntegerEngine(plan, kernels, integer_loops)
     return IntegerEngine(plan, kernels)
 
 
@@ -35,14 +35,15 @@ class IntegerEngine:
     ----------
     plan : IntegerPlan
     kernels : KernelSet
-    operations : what has the float products: `ops.definitions` or `ops.loops`
+    twins : `ops.integer_loops`, whose compiled loops do what is hot; default the definitions
     """
 
     name = "int8"
     dtype = np.dtype(np.float32)
 
-    def __init__(self, plan, kernels, operations=definitions):
-        self.plan, self.kernels, self._operations = plan, kernels, operations
+    def __init__(self, plan, kernels, twins=None):
+        self.plan, self.kernels, self._twins = plan, kernels, twins
+        self._weights = {step.name: real_weight(step, plan) for step in plan.steps if step.op in LAYERS}
 
     def run(self, x):
         """Logits (N, classes), float32, of x (N, C, H, W) floats."""
@@ -77,18 +78,30 @@ class IntegerEngine:
             out[i] = self.plan.grids[wanted.name].dequantize(values[wanted.name][0])
         return out
 
-    def run_step(self, step, inputs, kernels=None):
-        """The integers of one step, (1, ...), of its inputs'; by other kernels than the engine's where given."""
-        return apply(step, inputs, self.plan, kernels or self.kernels, self._operations)
+    def run_step(self, step, inputs):
+        """The integers of one step, (1, ...), of its inputs'."""
+        return apply(step, inputs, self.plan, self.kernels, self._weights.get(step.name), self._twins)
 
 
-def apply(step, inputs, plan, kernels, operations=definitions):
-    """The integers that one step of an IntegerPlan gives for its inputs' integers."""
+def real_weight(step, plan):
+    """A layer's weight as `apply` takes it, in the floats in which its sums are exact."""
+    weight, _, _, zero = plan.params(step)
+    return integers.exact_weight(weight, zero, plan.grids[step.inputs[0]])
+
+
+def apply(step, inputs, plan, kernels, weight=None, twins=None):
+    """The integers that one step of an IntegerPlan gives for its inputs' integers.
+
+    weight : `real_weight` of a layer, if it is at hand
+    """
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
     params, told = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
     if step.op in LAYERS:
+        stored, bias, scale, _ = params
+        weight = real_weight(step, plan) if weight is None else weight
+        told["saturating"] = stored if integers.saturates(step.op, stored, grids[0], kernels) else None
         return integers.layer(
-            step.op, *inputs, *params, grid=grids[0], out=out, kernels=kernels, operations=operations, **told
+            step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **told
         )
     function = getattr(integers, step.op)
     if step.op == "scale":

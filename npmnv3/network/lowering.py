@@ -3,12 +3,13 @@
 tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is a layer with relu6, whose 3 is in the bias,
          and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
 onnx     relu is fused; a hard-swish is a hard-sigmoid and a product, each of them stored
+plain    relu is fused, the rest is as the plan has it
 """
 
 from .integer_plan import IntegerStep
 from .steps import INPUT
 
-SCHEMES = ("tflite", "onnx")
+SCHEMES = ("tflite", "onnx", "plain")
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
 _FUSES_RELU = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", "mul", "add")
 
@@ -110,7 +111,7 @@ class _Lowering:
             self._add(step, "hard_sigmoid", slope=step.slope, offset=0.5)
 
     def hard_swish(self, step):
-        if self.scheme == "tflite":
+        if self.scheme != "onnx":
             self._add(step, "hard_swish")
             return
         gate = self._add(step, "hard_sigmoid", name=step.name + OWN_GATE, slope=1 / 6, offset=0.5)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 SOURCE = Path(__file__).with_name("loops.py")
+SOURCES = (SOURCE, SOURCE.with_name("integer_loops.py"))
 
 _in_this_process = set()  # names of dtypes
 
@@ -31,7 +32,8 @@ def record(names, folders):
     """Say that all loops are compiled for the dtypes of these names, Numba's cache for them being in `folders`."""
     _in_this_process.update(names)
     version = f"py{sys.version_info[0]}{sys.version_info[1]}{getattr(sys, 'abiflags', '')}"
-    files = [path for folder in folders for path in Path(folder).glob(f"{SOURCE.stem}.*.{version}.*nb[ci]")]
+    names_of_files = [f"{source.stem}.*.{version}.*nb[ci]" for source in SOURCES]
+    files = [path for folder in folders for pattern in names_of_files for path in Path(folder).glob(pattern)]
     for name in names if files else ():
         for path in _records(name):
             try:
@@ -80,7 +82,7 @@ def _facts():
     folder = os.environ.get("NUMBA_CACHE_DIR")
     return (
         sys.version, platform.machine(), _processor(), [(path, path.read_bytes()) for path in versions],
-        SOURCE.absolute(), SOURCE.read_bytes(), _stamp(SOURCE), _in_tree_writable(), os.path.expanduser("~"),
+        SOURCE.absolute(), [(source.read_bytes(), _stamp(source)) for source in SOURCES], _in_tree_writable(), os.path.expanduser("~"),
         sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_")), folder and os.path.abspath(folder),
         yaml.read_bytes() if yaml.exists() else None,
     )  # fmt: skip

@@ -39,46 +39,49 @@ def act_range(act, grid):
     return low, high
 
 
-def layer(
-    op, x, weight, bias, weight_scale, weight_zero_point, *, grid, out, kernels, act="", operations=definitions, **space
-):
+def layer(op, x, weight, bias, weight_scale, *, grid, out, kernels, act="", saturating=None, twins=None, **space):
     """A convolution or a linear layer.
 
     Parameters
     ----------
     op : "conv2d", "depthwise_conv2d", "pointwise_conv2d" or "linear"
     x : (N, C, H, W) or (N, C)
-    weight : in the layout of `definitions`; bias : (O,) int32
-    weight_scale, weight_zero_point : (O,) or (1,)
+    weight : in the layout of `definitions`, floats that are integers: `exact_weight`
+    bias : (O,) int32
+    weight_scale : (O,) or (1,) float32
     grid, out : of the input and the output
     act : fused activation: "", "relu" or "relu6"
-    operations : whose float products: `definitions`, or `loops`
+    saturating : the weight as int8, where pairs of its products saturate
+    twins : `integer_loops`, whose compiled loops do the same; default the definitions
     space : stride, pad where the operation has them; padded is what stands for 0
 
     Returns
     -------
     (N, O, ...) of the output's dtype
     """
-    acc = sums(op, x, weight, weight_zero_point, grid.zero_point, operations, **space)
-    acc += bias.astype(I64).reshape(-1, *(1,) * (acc.ndim - 2))
-    if kernels.saturates and op != "depthwise_conv2d" and (grid.dtype, weight.dtype) == ("uint8", np.int8):
-        acc += lost_to_saturation(x, weight, grid.zero_point, **space)
+    real = np.subtract(x, weight.dtype.type(grid.zero_point), dtype=weight.dtype)
+    acc = getattr(twins or definitions, op)(real, weight, **space)
+    if saturating is not None:
+        acc = acc + lost_to_saturation(x, saturating, grid.zero_point, twins=twins, **space)
     low, high = act_range(act, out)
-    return requantize(acc, kernels.layers, (grid.scale, weight_scale), out, low, high)
+    round_to_grid = twins.requantize if twins else requantize
+    return round_to_grid(acc, bias, kernels.layers, (grid.scale, weight_scale), out, low, high)
 
 
-def sums(op, x, weight, weight_zero_point, zero_point, operations=definitions, **space):
-    """The exact sums of products (x - zero point) * (weight - its zero point), int64."""
-    weight = weight.astype(I64) - np.reshape(weight_zero_point, (-1, *(1,) * (weight.ndim - 1)))
-    reach = max(abs(int(np.iinfo(x.dtype).min) - zero_point), abs(int(np.iinfo(x.dtype).max) - zero_point))
+def exact_weight(weight, zero_points, grid):
+    """A weight less its zero points, (O,) or (1,), in floats in which every sum of its products is exact."""
+    weight = weight.astype(I64) - np.reshape(zero_points, (-1, *(1,) * (weight.ndim - 1))).astype(I64)
+    reach = max(grid.zero_point - grid.low, grid.high - grid.zero_point)
     largest = reach * int(np.abs(weight).reshape(len(weight), -1).sum(1).max(initial=0))
-    dtype = F32 if largest < 1 << 24 else np.float64
-    real = x.astype(dtype)
-    real -= dtype(zero_point)
-    return getattr(operations, op)(real, weight.astype(dtype), **space).astype(I64)
+    return weight.astype(F32 if largest < 1 << 24 else np.float64)
 
 
-def lost_to_saturation(x, weight, zero_point, *, stride=(1, 1), pad=(0, 0, 0, 0)):
+def saturates(op, weight, grid, kernels):
+    """Whether pairs of a layer's products are added with saturation."""
+    return kernels.saturates and op != "depthwise_conv2d" and (grid.dtype, weight.dtype) == ("uint8", np.int8)
+
+
+def lost_to_saturation(x, weight, zero_point, *, stride=(1, 1), pad=(0, 0, 0, 0), twins=None):
     """What the pairs (2i, 2i + 1) of products along K lose where they pass 16 bits: AVX2's vpmaddubsw, without VNNI.
 
     x : uint8, before the zero point is taken off; weight : int8. K runs over the kernel's rows, columns and then channels.
@@ -86,18 +89,25 @@ def lost_to_saturation(x, weight, zero_point, *, stride=(1, 1), pad=(0, 0, 0, 0)
     columns, side = _columns(x, weight.shape, zero_point, stride, pad)
     kernels = weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight
     kernels = kernels.reshape(len(weight), -1)
-    odd = ((0, 0), (0, kernels.shape[1] % 2))
-    columns, kernels = (np.pad(part, odd).astype(np.int32) for part in (columns, kernels))
-    lost = np.zeros((len(columns), len(kernels)), I64)
-    for k in range(0, kernels.shape[1], 2):
-        first, second = kernels[:, k], kernels[:, k + 1]
-        able = np.flatnonzero(
-            (np.maximum(first, 0) + np.maximum(second, 0) > 128) | (np.minimum(first, 0) + np.minimum(second, 0) < -128)
-        )
-        if able.size:
-            pair = columns[:, k, None] * first[able] + columns[:, k + 1, None] * second[able]
-            lost[:, able] += np.clip(pair, -32768, 32767) - pair
+    if kernels.shape[1] % 2:
+        columns, kernels = (np.pad(part, ((0, 0), (0, 1))) for part in (columns, kernels))
+    lost = (twins.lost_to_saturation if twins else _lost_by_pairs)(columns, kernels)
     return lost.reshape(len(x), *side, -1).transpose(0, 3, 1, 2) if side else lost
+
+
+def _lost_by_pairs(columns, kernels):
+    """(P, O) of columns (P, K) uint8 and kernels (O, K) int8, K even. All sums here are exact in float32."""
+    columns, kernels = np.ascontiguousarray(columns.T, F32), kernels.astype(F32)
+    lost = np.zeros((len(kernels), columns.shape[1]), F32)
+    largest = columns.max(1)
+    for k in range(0, kernels.shape[1], 2):
+        pair, most = kernels[:, k : k + 2], largest[k : k + 2]
+        # Only where the sum of those of one sign, with the largest numbers that they meet, leaves 16 bits.
+        able = np.flatnonzero((np.maximum(pair, 0) @ most > 32767) | (np.minimum(pair, 0) @ most < -32768))
+        if able.size:
+            total = pair[able] @ columns[k : k + 2]
+            lost[able] += np.clip(total, F32(-32768), F32(32767)) - total
+    return lost.T
 
 
 def _columns(x, shape, zero_point, stride, pad):
@@ -219,8 +229,9 @@ _MEANS = {
 
 
 def hard_swish(x, *, grid, out, kernels):
-    """x * clip(x + 3, 0, 6) / 6, from a table of all integers."""
-    table = hard_swish_table if kernels.hard_swish == "fixed" else hard_swish_float_table
+    """x * clip(x + 3, 0, 6) / 6, from a table of all integers; in float32 where there are 16 bits, which no fixed rule has."""
+    fixed = kernels.hard_swish == "fixed" and grid.dtype == out.dtype == "int8"
+    table = hard_swish_table if fixed else hard_swish_float_table
     return _look_up(x, grid, table(grid, out))
 
 

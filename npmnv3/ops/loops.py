@@ -11,6 +11,8 @@ A long sum is as many sums as a vector has lanes, or more, added at the end: its
 same order wherever the pixel lies, so a picture has the same bits in any batch.
 """
 
+import importlib
+
 import numpy as np
 from numba import config
 
@@ -367,6 +369,8 @@ def compile_all(dtype):
     depthwise_conv2d(x, weight[:4, :, None])
     relu(x), hard_swish(x), mul(x, global_avg_pool(x))
     batch_norm(x, *weight[:4], eps=1.0), norm_act(x, *weight[:2], act="relu")
+    integer_loops = importlib.import_module(".integer_loops", __package__)  # which has its products from here
+    integer_loops.compile_all()
     if config.DISABLE_JIT:
         return None
     folders = {one.dispatcher().stats.cache_path for one in LOOPS}

@@ -62,14 +62,15 @@ def truncate(x, m, e):
 INTEGER_RULES = {"double": double, "up": up, "single": single, "truncate": truncate}
 
 
-def requantize(acc, rule, factors, out, low, high):
+def requantize(acc, bias, rule, factors, out, low, high):
     """Accumulators as the integers of a grid.
 
     Parameters
     ----------
-    acc : (N, C, ...) int64, within 32 bits
+    acc : (N, C, ...), exact sums of products in any dtype
+    bias : (C,) int32, with which they stay within 32 bits
     rule : "float" or a key of INTEGER_RULES
-    factors : (scale of the input, scales of the weights (C,) or (1,), ), float32: with `out.scale` they make the factor
+    factors : (scale of the input, scales of the weights (C,) or (1,)), float32: with `out.scale` they make the factor
     out : Grid
     low, high : int, where the result is cut
 
@@ -78,6 +79,8 @@ def requantize(acc, rule, factors, out, low, high):
     (N, C, ...) of the grid's dtype
     """
     along = (-1, *(1,) * (acc.ndim - 2))
+    acc = acc.astype(I64)
+    acc += bias.reshape(along)
     if rule == "float":
         factor = float_factor(*factors, out.scale).reshape(along)
         return round_float(acc.astype(F32) * factor, out, low, high)

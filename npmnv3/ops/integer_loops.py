@@ -1,0 +1,105 @@
+"""The hot integer operations as loops, compiled by Numba: twins of `requantize.requantize` and `integers.lost_to_saturation`.
+
+The products are the float loops', on numbers small enough to be exact.
+"""
+
+import numpy as np
+
+from .jit import as_input, loop
+from .loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
+from .requantize import F32, float_factor, integer_factor, quantize_multiplier
+
+__all__ = [
+    "compile_all",
+    "conv2d",
+    "depthwise_conv2d",
+    "linear",
+    "lost_to_saturation",
+    "pointwise_conv2d",
+    "requantize",
+]
+
+_RULES = {"double": 0, "up": 1, "single": 2, "truncate": 3}
+
+
+def _rows(x):
+    """(P, C) of (N, C, H, W) or (N, C), as it lies in the loops' memory, and what makes (N, C, ...) of it again."""
+    if x.ndim == 2:
+        return as_input(x), lambda rows: rows
+    n, c, h, w = x.shape
+    return as_input(x.transpose(0, 2, 3, 1).reshape(-1, c)), lambda rows: rows.reshape(n, h, w, c).transpose(0, 3, 1, 2)
+
+
+def requantize(acc, bias, rule, factors, out, low, high):
+    """Exact sums (N, C, ...), floats, and a bias (C,) int32 as the integers of a grid; see `requantize.requantize`."""
+    rows, shaped = _rows(acc)
+    result, channels = np.empty(rows.shape, out.dtype), rows.shape[1]
+    bias = as_input(np.asarray(bias, np.int64))
+    if rule == "float":
+        factor = as_input(np.broadcast_to(float_factor(*factors, out.scale), channels))
+        _round_floats(rows, bias, factor, out.zero_point, F32(low - out.zero_point), F32(high - out.zero_point), result)
+    else:
+        m, e = (
+            as_input(np.broadcast_to(part, channels))
+            for part in quantize_multiplier(integer_factor(*factors, out.scale))
+        )
+        _round_integers(rows, bias, m, e, _RULES[rule], out.zero_point, low, high, result)
+    return shaped(result)
+
+
+@loop
+def _round_integers(rows, bias, m, e, rule, zero, low, high, out):
+    for p in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            x, left, right = np.int64(rows[p, k]) + bias[k], max(e[k], 0), max(-e[k], 0)
+            if rule >= 2:
+                half = (1 << (30 - e[k])) if rule == 2 else 0
+                y = (x * m[k] + half) >> (31 - e[k])
+            else:
+                y = ((x << left) * m[k] + (1 << 30)) >> 31
+                half = (1 << right) >> 1
+                y = (y + half - (1 if rule == 0 and y < 0 and right > 0 else 0)) >> right
+            out[p, k] = min(max(y + zero, low), high)
+
+
+@loop
+def _round_floats(rows, bias, factor, zero, low, high, out):
+    for p in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            y = np.float32(np.int64(rows[p, k]) + bias[k]) * factor[k]
+            out[p, k] = np.int64(np.rint(min(max(y, low), high))) + zero
+
+
+def lost_to_saturation(columns, kernels):
+    """What pairs of products lose, (P, O) int64, of columns (P, K) uint8 and kernels (O, K) int8, K even."""
+    lost = np.zeros((len(columns), len(kernels)), np.int64)
+    _saturate(as_input(columns), as_input(kernels), lost)
+    return lost
+
+
+@loop
+def _saturate(columns, kernels, lost):
+    for o in range(kernels.shape[0]):
+        for k in range(0, kernels.shape[1], 2):
+            a, b = np.int32(kernels[o, k]), np.int32(kernels[o, k + 1])
+            if max(a, 0) + max(b, 0) <= 128 and min(a, 0) + min(b, 0) >= -128:
+                continue
+            for p in range(columns.shape[0]):
+                pair = a * np.int32(columns[p, k]) + b * np.int32(columns[p, k + 1])
+                if pair > 32767:
+                    lost[p, o] += 32767 - pair
+                elif pair < -32768:
+                    lost[p, o] -= 32768 + pair
+
+
+def compile_all():
+    """Compile every loop, or load it from Numba's cache, by running it on a tiny array."""
+    from .grids import DTYPES, Grid
+
+    for dtype in DTYPES:
+        grid = Grid(1.0, 0, dtype)
+        for sums in (np.float32, np.float64):
+            for rule in ("float", "double"):
+                acc, bias = np.zeros((1, 2), sums), np.zeros(2, np.int32)
+                requantize(acc, bias, rule, (1.0, np.ones(1, np.float32)), grid, grid.low, grid.high)
+    lost_to_saturation(np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.int8))
