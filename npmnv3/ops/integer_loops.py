@@ -5,6 +5,7 @@ The products are the float loops', on numbers small enough to be exact.
 
 import numpy as np
 
+from .grids import Grid
 from .jit import as_input, loop
 from .loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
 from .requantize import F32, float_factor, integer_factor, quantize_multiplier
@@ -33,7 +34,7 @@ def _rows(x):
 def requantize(acc, bias, rule, factors, out, low, high):
     """Exact sums (N, C, ...), floats, and a bias (C,) int32 as the integers of a grid; see `requantize.requantize`."""
     rows, shaped = _rows(acc)
-    result, channels = np.empty(rows.shape, out.dtype), rows.shape[1]
+    result, channels = np.empty(rows.shape, np.int32), rows.shape[1]  # one dtype: a loop is compiled for each
     bias = as_input(np.asarray(bias, np.int64))
     if rule == "float":
         factor = as_input(np.broadcast_to(float_factor(*factors, out.scale), channels))
@@ -44,7 +45,7 @@ def requantize(acc, bias, rule, factors, out, low, high):
             for part in quantize_multiplier(integer_factor(*factors, out.scale))
         )
         _round_integers(rows, bias, m, e, _RULES[rule], out.zero_point, low, high, result)
-    return shaped(result)
+    return shaped(result.astype(out.dtype))
 
 
 @loop
@@ -94,12 +95,8 @@ def _saturate(columns, kernels, lost):
 
 def compile_all():
     """Compile every loop, or load it from Numba's cache, by running it on a tiny array."""
-    from .grids import DTYPES, Grid
-
-    for dtype in DTYPES:
-        grid = Grid(1.0, 0, dtype)
-        for sums in (np.float32, np.float64):
-            for rule in ("float", "double"):
-                acc, bias = np.zeros((1, 2), sums), np.zeros(2, np.int32)
-                requantize(acc, bias, rule, (1.0, np.ones(1, np.float32)), grid, grid.low, grid.high)
+    grid, ones = Grid(1.0, 0), np.ones(1, np.float32)
+    for sums in (np.float32, np.float64):
+        for rule in ("float", "double"):
+            requantize(np.zeros((1, 2), sums), np.zeros(2, np.int32), rule, (1.0, ones), grid, grid.low, grid.high)
     lost_to_saturation(np.zeros((1, 2), np.uint8), np.zeros((1, 2), np.int8))

@@ -32,7 +32,16 @@ from npmnv3.ops import loops  # noqa: E402
 print(loops.hard_swish(np.float32([[-1.5, 3]])).tolist(), loops.pointwise_conv2d(np.ones((1, 4, 1, 1), "f4"), np.ones((2, 4), "f4")).ravel().tolist())
 """
 EXPECTED = "[[-0.375, 3.0]] [4.0, 4.0]\n"
-FILES = ("__init__.py", "compiled.py", "jit.py", "loops.py")
+FILES = (
+    "__init__.py",
+    "compiled.py",
+    "grids.py",
+    "integer_loops.py",
+    "jit.py",
+    "loops.py",
+    "requantize.py",
+    "../errors.py",
+)
 
 
 @pytest.fixture
