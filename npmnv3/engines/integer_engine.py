@@ -47,11 +47,12 @@ class IntegerEngine:
 
     def run(self, x):
         """Logits (N, classes), float32, of x (N, C, H, W) floats."""
-        return self._each(x, -1)
+        return self._each(x, self.plan.steps[-1])
 
     def features(self, x):
         """What the last layer gets, (N, F), float32."""
-        return self._each(x, -2)
+        last = next(step for step in reversed(self.plan.steps) if step.op in LAYERS)
+        return self._each(x, next(step for step in self.plan.steps if step.name == last.inputs[0]))
 
     def trace(self, x, *, integers=False):
         """{step's name: (N, ...)} in order, the input first: real values in float32, or the stored integers."""
@@ -67,8 +68,8 @@ class IntegerEngine:
             kept[step.name] = values[step.name]
         return kept
 
-    def _each(self, x, index):
-        wanted = self.plan.steps[index]
+    def _each(self, x, wanted):
+        """The real values of one step's integers, a picture at a time."""
         out = np.empty((len(x), *wanted.shape), np.float32)
         for i in range(len(x)):
             values = {INPUT: self.plan.grids[INPUT].quantize(x[i : i + 1])}
