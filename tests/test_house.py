@@ -24,7 +24,7 @@ STOREYS = (
     ("verification",),
     ("testing",),
     ("cli",),
-    ("__main__", "pyinstaller"),
+    ("__main__",),
 )
 # fmt: on
 HEIGHT = {room: height for height, rooms in enumerate(STOREYS) for room in rooms}
