@@ -7,4 +7,6 @@ calibrate (a walk over pictures: ranges) -> parameters (grids, integers) -> simu
 on its grid) -> judge (what came of it) -> recipes, causes, report
 """
 
-# from .run import quantize
+from .run import quantize
+
+__all__ = ["quantize"]

@@ -72,6 +72,12 @@ def stored_tensors(plan, scheme):
     return tuple(found)
 
 
+def every_tensor(plan):
+    """The input and all steps' tensors as stored ones, but those that only rename: of formats that fuse nothing."""
+    steps = tuple(Stored(step.name, step.name) for step in plan if step.op != "identity")
+    return (Stored(INPUT, INPUT), *steps)
+
+
 def named_parts(names, stored, argument="wide"):
     """The stored tensors that parts of a network name: `stem` is stem and stem.conv.
 
