@@ -1,5 +1,6 @@
 """`npmnv3 quantize`: what a network loses in few bits, why, and what saves it."""
 
+from ..dumps.writing import write_text
 from .arguments import add_json, add_model
 from .output import print_json
 
@@ -26,11 +27,16 @@ def add_arguments(parser):
     parser.add_argument("--limit", type=int, metavar="N", help="only N pictures of DATA, evenly spread over all")
     parser.add_argument("--no-recipes", action="store_true", help="simulate only what is asked for")
     add_json(parser, "the report as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a page with plots (extra report)")
 
 
 def run(args):
     from ..quantization import quantize
 
+    if args.html:
+        from ..quantization.page import check_html
+
+        check_html()
     report = quantize(
         args.model,
         args.calibrate,
@@ -46,6 +52,10 @@ def run(args):
         limit=args.limit,
         recipes=not args.no_recipes,
     )
+    if args.html:
+        from ..quantization.page import page
+
+        write_text(args.html, page(report))
     if args.json:
         print_json(report.as_json())
     else:

@@ -14,6 +14,13 @@ DEAD = 1e-6  # a scale below this stands for a tensor that is 0, or as good as
 NEAR = 3.0  # decibels within which a part is as bad as the worst
 PAIR = 128  # 255 * 129 is the first that 16 signed bits do not hold
 
+#: What becomes of a dead squeeze in TensorFlow Lite.
+DEAD_IN_TFLITE = (
+    ", the weights behind it become 0 or a few steps, their biases 2^30, and what follows is a constant. The reference and "
+    "the optimised kernels run that; XNNPACK refuses ratios of scales so large, and then the whole model does not load "
+    '("failed to prepare")'
+)
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -157,13 +164,9 @@ def _dead_squeeze(evidence):
     dead = [name for name, grid in evidence.parameters.grids.items() if _is_dead(evidence, name, grid)]
     if not dead:
         return None
-    grid = evidence.parameters.grids[dead[0]]
-    text = (
-        f"{', '.join(dead)} was 0, or as good as, on all calibration pictures: its scale becomes {grid.scale:.3g}, the "
-        f"weights behind it a few steps or 0, their biases go to 2^30, and what follows is a constant. TensorFlow Lite's "
-        f"reference and optimised kernels run that; XNNPACK refuses ratios of scales so large, and then the whole model "
-        f'does not load ("failed to prepare")'
-    )
+    grid, tflite = evidence.parameters.grids[dead[0]], evidence.recipe.scheme == "tflite"
+    text = f"{', '.join(dead)} was 0, or as good as, on all calibration pictures: its scale becomes {grid.scale:.3g}"
+    text += DEAD_IN_TFLITE if tflite else "; pictures on which it is not 0 are answered as if it were"
     return Cause(
         "dead squeeze",
         text,
@@ -223,11 +226,15 @@ def own_grid(weight):
     values = np.unique(weight.astype(np.float64))
     if not 8 <= len(values) <= 256:
         return None
-    step = np.diff(values).min()
+    width = values[-1] - values[0]
     for count in range(1, 4):  # the smallest gap may be a few steps, if numbers are few
-        steps = values / (step / count)
-        if np.abs(steps - np.rint(steps)).max() < 1e-2 and steps[-1] - steps[0] < 255.5:
-            return step / count, int(np.rint(steps[0])), int(np.rint(steps[-1]))
+        steps = np.rint(width / np.diff(values).min() * count)
+        if not steps <= 255:
+            break
+        step = width / steps  # from the whole width: float32 has rounded each number
+        places = values / step
+        if np.abs(places - np.rint(places)).max() < 1e-2:
+            return float(step), int(np.rint(places[0])), int(np.rint(places[-1]))
     return None
 
 

@@ -1,5 +1,6 @@
 """fp16 and bf16: tensors stored in them, and sums computed in them, as separate answers."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -48,8 +49,9 @@ class Storage:
 class Arithmetic(Storage):
     """Every operation gives a number of the format: those of an activation one by one, sums at their end.
 
-    With `summed` every product is added to a running sum of the format, in the order of the channels; which order an
-    engine has, and how many sums side by side, is its own, and so are the last bits.
+    With `summed` every product of a layer is added to a running sum of the format, in the order of the channels; which
+    order an engine has, and how many sums side by side, is its own, and so are the last bits. Means have their sums in
+    float32 still: of as many pixels as there are they would pass what fp16 holds.
     """
 
     def __init__(self, network, form, summed=False):
@@ -66,16 +68,12 @@ class Arithmetic(Storage):
     def _run(self, step, inputs):
         if step.op in ACTIVATIONS:
             return ACTIVATIONS[step.op](step, inputs[0], lambda x: rounded(x, self.form))
-        if self.summed and (step.param("weight") or step.op == "global_avg_pool"):
+        if self.summed and step.param("weight"):
             return self._sum(step, inputs[0])
         return rounded(apply(step, inputs, self.arrays, definitions), self.form)
 
     def _sum(self, step, x):
-        """A layer, or a mean, with a running sum of the format."""
-        if step.op == "global_avg_pool":
-            pixels = x.reshape(*x.shape[:2], -1)
-            total = self._running((pixels[..., i] for i in range(pixels.shape[-1])), x.shape[:2])
-            return rounded(total / np.float32(pixels.shape[-1]), self.form)
+        """A layer with running sums of the format."""
         weight = self.arrays[step.param("weight").name]
         if step.op == "linear":
             products, shape = (weight[:, k] * x[:, k, None] for k in range(weight.shape[1])), (len(x), len(weight))
@@ -137,7 +135,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
     few = _some(judged, SUMMED)
     summed = judge_with(network, [Arithmetic(network, form, summed=True).logits], few, shown=shown).outcomes[1]
     tried = [(title, outcome) for (title, _), outcome in zip(ways, outcomes)]
-    tried.append((f"{ACCUMULATION.format(form)} (on {summed.pictures} of the pictures)", summed))
+    tried.append((f"{ACCUMULATION.format(form)}, but those of means (on {summed.pictures} of the pictures)", summed))
     title, best = tried[0]
     notes = (
         "Storage: every tensor and weight is rounded once it is there. Arithmetic: every operation's result is, and with sums "
@@ -154,7 +152,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
         _rows(network, calibration, form),
         _layers(network),
         {},
-        _overflow(calibration, form),
+        _overflow(network, calibration, form),
         tried,
         f"as {title}: {said(best)}; with {tried[2][0]}: {said(summed)}",
         None,
@@ -210,12 +208,25 @@ def _layers(network):
     ]
 
 
-def _overflow(calibration, form):
-    """The tensors that the format cannot hold."""
+def _overflow(network, calibration, form):
+    """The tensors, and the sums of means, that the format cannot hold."""
     bits, _, top = HALVES[form]
-    largest = (2 - 2.0**-bits) * 2.0**top
-    names = [n for n, s in calibration.statistics.items() if max(-s.low, s.high) > largest]
-    if not names:
-        return ()
-    text = f"{', '.join(names[:4])} pass {largest:.5g}, the largest number of {form}: they become infinite"
-    return (Cause("overflow", text, tuple(names), {"tensors": len(names)}, "bf16, or float32 for these tensors"),)
+    largest, causes = (2 - 2.0**-bits) * 2.0**top, []
+    reach = {name: max(-one.low, one.high) for name, one in calibration.statistics.items()}
+    names = [name for name, one in reach.items() if one > largest]
+    if names:
+        text = f"{', '.join(names[:4])} pass {largest:.5g}, the largest number of {form}, and become infinite"
+        causes.append(Cause("overflow", text, tuple(names), {"tensors": len(names)}, "bf16, or float32 for these"))
+    sides = {step.name: math.prod(step.shape[1:]) for step in network.plan}
+    pixels = {s.name: sides[s.inputs[0]] for s in network.plan if s.op == "global_avg_pool"}
+    sums = [name for name, count in pixels.items() if reach[name] * count > largest]
+    if sums:
+        name = sums[0]
+        text = (
+            f"{', '.join(sums)}: a mean of up to {reach[name]:.4g} over {pixels[name]} pixels, whose sum passes "
+            f"{largest:.5g}, the largest number of {form}, and becomes infinite where it is kept in {form}"
+        )
+        causes.append(
+            Cause("overflow of a mean's sum", text, tuple(sums), {}, "sums of means in float32, or the division first")
+        )
+    return tuple(causes)
