@@ -122,7 +122,7 @@ td.text, th.text { text-align: left; white-space: normal; } th { position: stick
 <b>{{ "%.1f"|format(report.outcome.top1) }} predicted</b>.{% endif %}
 First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice }}.</p>
 <p class="small">Calibrated on {{ report.calibration }} pictures; judged on {{ report.data }}.</p>
-{% if report.causes %}<h2>Why</h2><dl>{% for cause in report.causes %}
+{% if report.causes %}<h2>{{ report.why }}</h2><dl>{% for cause in report.causes %}
 <dt>{{ cause.name }}</dt><dd>{{ cause.text }}.<br><i>What helps: {{ cause.remedy }}.</i></dd>{% endfor %}</dl>{% endif %}
 {% macro outcomes(rows) %}<table>
 <tr><th class="text"></th><th>top-1</th><th>95%</th><th>as in floats, %</th><th>logits, dB</th></tr>

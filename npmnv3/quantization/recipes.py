@@ -31,19 +31,22 @@ CHANGES = (
 AGREEMENT, POINTS = 85.0, 5.0
 
 
-def variations(asked):
+def variations(asked, plan):
     """The recipes that are tried: the one that is asked for, then the changed ones, the cheapest first.
 
     Parameters
     ----------
     asked : Recipe
+    plan : tuple of Step; without a hard-swish no range is cut
 
     Returns
     -------
     list of Recipe, none twice
     """
-    tried = [asked]
+    tried, swish = [asked], any(step.op == "hard_swish" for step in plan)
     for change in CHANGES:
+        if "cut" in change and not swish:
+            continue
         wide = tuple(dict.fromkeys((*asked.wide, *([change["wide"]] if "wide" in change else []))))
         kept = {"correct_bias": asked.correct_bias, "cut": asked.cut} | {k: v for k, v in change.items() if k != "wide"}
         recipe = replace(asked, wide=wide, **kept)

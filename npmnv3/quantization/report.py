@@ -51,6 +51,11 @@ class Report:
         """Whether what was asked for needs no saving."""
         return self.advised is None or (self.advised[2] and str(self.advised[0]) == self.recipe)
 
+    @property
+    def why(self):
+        """The heading of the causes: where nothing is lost they explain nothing."""
+        return "There is, though it costs little here" if self.fine else "Why"
+
     def as_json(self):
         """The report as plain dicts, lists, numbers and texts; infinite decibels are null."""
         outcomes = {"float": self.exact, "predicted": self.outcome}
@@ -87,7 +92,7 @@ class Report:
             self.advice,
         ]
         if self.causes:
-            lines += ["", "Why:"]
+            lines += ["", self.why + ":"]
             for cause in self.causes:
                 lines += [f"* {cause.name}: {cause.text}", f"  what helps: {cause.remedy}"]
         if self.learned:

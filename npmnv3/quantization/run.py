@@ -79,7 +79,7 @@ def quantize(
     named_parts(asked.wide, network.stored)
     calibration = calibrate(network, pictures, shown=shown)
     prepared = [
-        prepare(network, calibration, pictures, recipe) for recipe in (variations(asked) if recipes else [asked])
+        prepare(network, calibration, pictures, recipe) for recipe in (variations(asked, network.plan) if recipes else [asked])
     ]
     candidates, parameters = [one for one, _ in prepared], prepared[0][1]
     learning = _to_learn(network, calibration, pictures, asked, candidates[0]) if recipes else []
