@@ -19,6 +19,7 @@ _HOME = {
     "preprocess": "pictures.recipes",
     "Preprocess": "network.spec",
     "write_dump": "dumps.dumps",
+    "quantize": "quantization",
     "verify": "verification.run",
     "fetch": "fetching",
     "convert": "conversion",

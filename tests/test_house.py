@@ -22,10 +22,11 @@ STOREYS = (
     ("fetching",),
     ("model",),
     ("export", "freezing", "evaluation"),
+    ("quantization",),
     ("verification",),
     ("testing",),
     ("cli",),
-    ("__main__", "pyinstaller"),
+    ("__main__",),
 )
 # fmt: on
 HEIGHT = {room: height for height, rooms in enumerate(STOREYS) for room in rooms}

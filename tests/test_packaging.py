@@ -51,11 +51,11 @@ def test_optimised(flag, tmp_path):
 
 
 def test_pyinstaller_finds_the_hook():
-    from npmnv3.pyinstaller import hook_folders
+    from npmnv3.freezing.pyinstaller import hook_folders
 
     config = configparser.ConfigParser()
     config.read(goldens.ROOT / "setup.cfg")
-    assert "npmnv3.pyinstaller:hook_folders" in config["options.entry_points"]["pyinstaller40"]
+    assert "npmnv3.freezing.pyinstaller:hook_folders" in config["options.entry_points"]["pyinstaller40"]
     (folder,) = hook_folders()
     assert os.path.isfile(os.path.join(folder, "hook-npmnv3.py"))
 

@@ -18,7 +18,8 @@ from ..errors import Npmnv3Error, WriteError
 COMMANDS = (
     "list", "info", "predict", "evaluate", "agree",          # use
     "identify", "convert", "fetch", "export", "freeze",      # files
-    "trace", "vectors", "verify", "profile", "warmup",       # ports, speed
+    "quantize", "trace", "vectors", "verify",                # ports
+    "profile", "warmup",                                     # speed
 )
 # fmt: on
 

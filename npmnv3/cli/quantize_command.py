@@ -1,0 +1,63 @@
+"""`npmnv3 quantize`: what a network loses in few bits, why, and what saves it."""
+
+from ..dumps.writing import write_text
+from .arguments import add_json, add_model
+from .output import print_json
+
+HELP = "say what int8, fp16 or bf16 will cost a model, why, and the cheapest change that saves it"
+
+
+def add_arguments(parser):
+    add_model(parser)
+    parser.add_argument(
+        "--calibrate", nargs="+", required=True, metavar="PICTURES", help="pictures, or folders of them, for the ranges"
+    )
+    parser.add_argument(
+        "--scheme", default="tflite", metavar="S", help="tflite (default), onnx, symmetric, pow2, fp16 or bf16"
+    )
+    parser.add_argument("--per-tensor", action="store_true", help="one scale a weight, not one for each channel")
+    parser.add_argument(
+        "--ranges", default="minmax", metavar="R", help="minmax (default), percentile=99.99 or mse, of the tensors"
+    )
+    parser.add_argument("--wide", default="", metavar="PART,...", help="parts whose tensors are kept in 16 bits: stem")
+    parser.add_argument("--correct-bias", action="store_true", help="move biases until every layer's mean is right")
+    parser.add_argument("--cut", action="store_true", help="let ranges before a hard-swish end at -3")
+    parser.add_argument("--evaluate", metavar="DATA", help="labelled pictures to judge on, as for evaluate")
+    parser.add_argument("--labels", metavar="FILE", help="labels of DATA, as for evaluate")
+    parser.add_argument("--limit", type=int, metavar="N", help="only N pictures of DATA, evenly spread over all")
+    parser.add_argument("--no-recipes", action="store_true", help="simulate only what is asked for")
+    add_json(parser, "the report as JSON")
+    parser.add_argument("--html", metavar="FILE", help="write a page with plots (extra report)")
+
+
+def run(args):
+    from ..quantization import quantize
+
+    if args.html:
+        from ..quantization.page import check_html
+
+        check_html()
+    report = quantize(
+        args.model,
+        args.calibrate,
+        weights=args.weights,
+        scheme=args.scheme,
+        per_tensor=args.per_tensor,
+        ranges=args.ranges,
+        wide=[part for part in args.wide.split(",") if part],
+        correct_bias=args.correct_bias,
+        cut=args.cut,
+        evaluate=args.evaluate,
+        labels=args.labels,
+        limit=args.limit,
+        recipes=not args.no_recipes,
+    )
+    if args.html:
+        from ..quantization.page import page
+
+        write_text(args.html, page(report))
+    if args.json:
+        print_json(report.as_json())
+    else:
+        print(report.text())
+    return 0

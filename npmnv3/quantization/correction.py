@@ -1,0 +1,75 @@
+"""Bias correction: every layer's bias is moved until its mean over the calibration pictures is the float network's."""
+
+import numpy as np
+
+from ..network.steps import INPUT
+from ..network.walk import walk
+from .calibrate import channel_means
+from .parameters import layers, quantize_layers, real_arrays
+from .simulate import snapping, threads
+
+PICTURES = 40  # that walk side by side, all of whose tensors are in memory at a time
+
+
+def corrections(network, calibration, pictures, grids, recipe):
+    """What to add to each layer's bias, layer after layer, the earlier ones being corrected already.
+
+    Parameters
+    ----------
+    network : simulate.Network
+    calibration : Calibration, for the float means
+    pictures : Pictures, up to 40 of which are taken, evenly spread
+    grids : {stored tensor's name: Grid}
+    recipe : Recipe
+
+    Returns
+    -------
+    {layer's name: (O,) float64}
+
+    Source: Nagel et al. 2019, arXiv:1906.04721, section 4.2, with means of pictures instead of those of batch norm
+    """
+    arrays, visit = real_arrays(quantize_layers(network.plan, network.arrays, grids, recipe)), snapping(grids)
+    chosen = pictures.spread(PICTURES)
+    means, shifts = _float_means(network, calibration, pictures, chosen), {}
+
+    def ready(index):
+        values = {INPUT: visit(INPUT, np.array(pictures[index][None], np.float32))}
+        return values, walk(network.plan, values, lambda step, x: network.compute(step, x, arrays, visit))
+
+    def advance(walker):
+        values, steps = walker
+        step = next(steps)
+        return channel_means(values[step.name]) if step.param("weight") else None
+
+    with threads() as run:
+        walkers = run(ready, chosen)
+        for step in network.plan:
+            found, shift = run(advance, walkers), None
+            if step.param("weight"):
+                shifts[step.name] = means[step.name] - sum(found) / len(found)
+                shift = shifts[step.name].astype(np.float32)
+
+            def finish(walker, step=step, shift=shift):
+                values, _ = walker
+                tensor = values[step.name]
+                if shift is not None:
+                    tensor = tensor + shift.reshape(-1, *(1,) * (tensor.ndim - 2))
+                values[step.name] = network.store(step, tensor, visit)
+
+            run(finish, walkers)
+    return shifts
+
+
+def _float_means(network, calibration, pictures, chosen):
+    """{layer's name: (O,) float64} of the float network, over the pictures that are taken."""
+    if len(chosen) == calibration.pictures:
+        return calibration.means
+
+    def means_of(index):
+        means = {}
+        network.run(pictures[index], layer=lambda step, tensor: means.update({step.name: channel_means(tensor)}))
+        return means
+
+    with threads() as run:
+        found = run(means_of, chosen)
+    return {step.name: sum(one[step.name] for one in found) / len(found) for step in layers(network.plan)}

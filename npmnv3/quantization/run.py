@@ -1,0 +1,234 @@
+"""What `npmnv3 quantize` does: calibrate, simulate, find the causes and the cheapest change that helps."""
+
+import os
+
+from ..errors import UsageError
+from ..evaluation import Dataset, open_dataset
+from ..model import Model, load
+from .alone import alone
+from .calibrate import Pictures, calibrate
+from .causes import Evidence, find_causes, said, weight_ratio
+from .halves import quantize_to_halves
+from .judge import Candidate, judge
+from .parameters import Recipe, layers
+from .ranges import parse_ranges
+from .recipes import cheapest, prepare, variations
+from .report import Report
+from .schemes import HALVES, check_scheme
+from .simulate import Network
+from .stored import named_parts
+
+DEPTHWISE_ALONE = "depthwise weights per tensor, nothing else"
+
+
+def quantize(
+    model,
+    pictures,
+    *,
+    weights=None,
+    scheme="tflite",
+    per_tensor=False,
+    ranges="minmax",
+    wide=(),
+    correct_bias=False,
+    cut=False,
+    evaluate=None,
+    labels=None,
+    limit=None,
+    recipes=True,
+    shown=None,
+):
+    """Say what a network loses in few bits, why, and what saves it.
+
+    Parameters
+    ----------
+    model : Model, a model's name, or a dump's path
+    pictures : what to calibrate on: a folder's or picture's path, an iterable of them and of whatever else
+        `npmnv3.preprocess` takes, or an array (N, 3, H, W) of floats that are prepared already
+    weights : path of a dump or mapping, as for `npmnv3.load`
+    scheme : "tflite" (int8, as its converter makes it), "onnx" (uint8 tensors, int8 weights, as ONNX Runtime's tool makes
+        it), "symmetric" or "pow2" (simulations of NPUs, without a claim to their bits), "fp16" or "bf16"
+    per_tensor : bool, one scale a weight instead of one for each output channel
+    ranges : "minmax", "percentile=99.99" or "mse", of the stored tensors
+    wide : sequence of str, parts whose tensors are kept in 16 bits: "stem", "blocks.3.se"
+    correct_bias : bool, move biases until every layer's mean is the float network's
+    cut : bool, let ranges before a hard-swish end at -3, below which it is 0
+    evaluate : labelled pictures to judge on, a path as for `npmnv3 evaluate` or a Dataset; default the calibration
+        pictures, on which only the agreement with floats can be told
+    labels : path of a labels file for `evaluate`
+    limit : int, only so many of the pictures of `evaluate`
+    recipes : bool, try the recipes and look for the causes; False only simulates what is asked for
+    shown : bool, progress bars; default on a terminal
+
+    Returns
+    -------
+    Report
+
+    Raises
+    ------
+    UsageError, PictureError, and what `npmnv3.load` raises
+    """
+    check_scheme(scheme)
+    asked = _asked(scheme, per_tensor, ranges, wide, correct_bias, cut)
+    model = model if isinstance(model, Model) else load(model, weights, engine="numpy")
+    data = _data(evaluate, labels, limit)
+    pictures = Pictures(pictures, model)
+    if scheme in HALVES:
+        return quantize_to_halves(model, scheme, pictures, data, shown=shown)
+    network = Network(model, scheme)
+    named_parts(asked.wide, network.stored)
+    calibration = calibrate(network, pictures, shown=shown)
+    prepared = [
+        prepare(network, calibration, pictures, recipe) for recipe in (variations(asked, network.plan) if recipes else [asked])
+    ]
+    candidates, parameters = [one for one, _ in prepared], prepared[0][1]
+    learning = _to_learn(network, calibration, pictures, asked, candidates[0]) if recipes else []
+    judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
+    exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
+    if not exact.pictures:
+        raise UsageError(
+            f"no picture of {judgement.data} could be judged on: unreadable, or of classes it does not have"
+        )
+    tried = [(one.recipe, outcome) for one, outcome in zip(candidates, outcomes)]
+    learned = [(one.title, outcome) for one, outcome in zip(learning, outcomes[len(candidates) :])]
+    found = alone(network, candidates[0], pictures, shown=shown)
+    evidence = Evidence(network, asked, parameters, calibration, *found, dict(learned))
+    advised = (*cheapest(tried, exact)[0], cheapest(tried, exact)[1]) if recipes else None
+    return Report(
+        model.variant.full_name,
+        scheme,
+        str(asked),
+        calibration.pictures,
+        judgement.data,
+        exact,
+        outcomes[0],
+        _tensor_rows(network, calibration, parameters, found[0]),
+        _layer_rows(network, found[1]),
+        found[2],
+        find_causes(evidence) if recipes else (),
+        [(str(recipe), outcome) for recipe, outcome in tried],
+        _advice(asked, advised, exact, outcomes[0]),
+        advised,
+        learned,
+        _notes(asked, judgement, pictures, data, advised),
+        parameters,
+    )
+
+
+def _asked(scheme, per_tensor, ranges, wide, correct_bias, cut):
+    wide = tuple(wide.split(",")) if isinstance(wide, str) else tuple(wide)
+    return Recipe(scheme, bool(per_tensor), parse_ranges(ranges), wide, bool(correct_bias), bool(cut))
+
+
+def _data(evaluate, labels, limit):
+    """The Dataset to judge on, or None."""
+    if evaluate is None:
+        if labels is not None or limit is not None:
+            raise UsageError("labels and limit are of the pictures to judge on; name these with evaluate")
+        return None
+    return evaluate if isinstance(evaluate, Dataset) else open_dataset(evaluate, labels, limit)
+
+
+def _to_learn(network, calibration, pictures, asked, candidate):
+    """Candidates that tell whether weights or tensors are at fault."""
+    found = [
+        Candidate("weights, all tensors in floats", candidate.arrays, {}),
+        Candidate("tensors, all weights in floats", network.arrays, candidate.grids),
+    ]
+    if asked.per_tensor:
+        names = {
+            param.name
+            for step in layers(network.plan)
+            for param in step.params
+            if step.op == "depthwise_conv2d" and param.role == "weight"
+        }
+        arrays = network.arrays | {name: candidate.arrays[name] for name in names}
+        found.append(Candidate(DEPTHWISE_ALONE, arrays, {}))
+    return found
+
+
+def _tensor_rows(network, calibration, parameters, levels):
+    rows = []
+    for tensor in network.stored:
+        statistics, grid = calibration.statistics[tensor.name], parameters.grids[tensor.name]
+        rows.append(
+            {
+                "name": tensor.name,
+                "low": statistics.low,
+                "high": statistics.high,
+                "step": grid.scale,
+                "zero_point": grid.zero_point,
+                "dtype": grid.dtype,
+                "ratio": statistics.ratio,
+                "dead": statistics.dead,
+                "channels": len(statistics.reach),
+                "snr_db": levels[tensor.name],
+            }
+        )
+    return rows
+
+
+def _layer_rows(network, levels):
+    rows = []
+    for step in layers(network.plan):
+        weight = network.arrays[step.param("weight").name]
+        rows.append(
+            {
+                "name": step.name,
+                "op": step.op,
+                "ratio": weight_ratio(weight),
+                "dead": int((~weight.reshape(len(weight), -1).any(1)).sum()),
+                "channels": len(weight),
+                "snr_db": levels[step.name],
+            }
+        )
+    return rows
+
+
+def _advice(asked, advised, exact, outcome):
+    """One sentence: what to do."""
+    if advised is None:
+        return f"as asked ({asked}): {said(outcome)}"
+    recipe, best, saved = advised
+    if recipe == asked:
+        fine = f"{asked} is fine as it is: {said(outcome)}"
+        return fine if saved else f"nothing that was tried does better than {asked}: {said(outcome)}"
+    change = ", ".join(word for word in str(recipe).split(", ") if word not in str(asked).split(", "))
+    if saved:
+        return f"the cheapest change that saves it: {change}. Predicted: {said(best)}"
+    return f"nothing that was tried saves it; best is {change}. Predicted: {said(best)}"
+
+
+def _notes(asked, judgement, pictures, data, advised):
+    notes = ["Figures are predictions by simulation in floats: engines give the same to about 3 points."]
+    if data is None:
+        notes.append(
+            "Judged on the pictures that the ranges come from, which flatters; --evaluate takes others, with labels."
+        )
+    elif overlap := _overlap(pictures, data):
+        notes.append(f"{overlap} of the calibration pictures are among those judged on, which flatters.")
+    if judgement.unreadable:
+        notes.append(f"left out: {len(judgement.unreadable)} unreadable pictures, such as {judgement.unreadable[0]}")
+    if judgement.unknown:
+        notes.append(f"left out: pictures of classes it does not have: {', '.join(sorted(judgement.unknown)[:3])}")
+    wide = asked.wide or (advised and advised[0].wide)
+    if wide and asked.scheme == "tflite":
+        notes.append(
+            "TensorFlow Lite's converter refuses 16-bit tensors before a hard-swish (int16x8): leave those operations in "
+            "floats there (selective quantisation), or quantise for ONNX Runtime, which takes uint16."
+        )
+    if asked.scheme in ("symmetric", "pow2"):
+        notes.append(f"{asked.scheme} is a simulation of a kind of NPU, not any engine's exact arithmetic.")
+    return tuple(notes)
+
+
+def _overlap(pictures, data):
+    """How many calibration pictures are among those judged on, by their paths."""
+    judged = {os.path.realpath(os.path.join(data.root, one.file)) for one in data.pictures}
+    return sum(path in judged for path in map(_path, pictures.sources) if path)
+
+
+def _path(source):
+    if isinstance(source, tuple):
+        return os.path.realpath(os.path.join(source[0], source[1].file))
+    return os.path.realpath(source) if isinstance(source, (str, os.PathLike)) else ""

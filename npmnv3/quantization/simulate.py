@@ -1,0 +1,133 @@
+"""A quantised network simulated in floats: the walk over its plan with every stored tensor rounded to its grid.
+
+Sums are float32 where an engine has 32-bit integers, so single roundings differ from any engine's; what the network
+then answers, over many pictures, does not.
+"""
+
+import concurrent.futures
+import contextlib
+
+import numpy as np
+
+from ..engines import tracing_engine
+from ..engines.blas import one_thread
+from ..engines.llvm.threads import thread_count
+from ..network.steps import INPUT
+from ..network.walk import apply, walk
+from .schemes import SCHEMES
+from .stored import every_tensor, stored_tensors
+
+SIXTH = 1 / 6  # slope of the hard-sigmoid inside a hard-swish
+
+
+class Network:
+    """A model as simulations take it: its folded plan and float32 parameters, and what computes.
+
+    Attributes
+    ----------
+    plan : tuple of Step, for the model's own input size
+    arrays : {parameter's name: float32 array} in the operations' layout
+    operations : `ops.loops` where these are compiled already, else `ops.definitions`
+    stored : tuple of Stored, by the scheme; without a scheme every step's tensor is
+    """
+
+    def __init__(self, model, scheme):
+        self.model, self.scheme = model, scheme
+        side = tuple(model.preprocess.side)
+        self.plan = model.plan_for(side, folded=True)
+        self.arrays = {name: np.ascontiguousarray(a) for name, a in model.arrays("float32", folded=True).items()}
+        self.stored = stored_tensors(self.plan, SCHEMES[scheme]) if scheme else every_tensor(self.plan)
+        self.operations = _operations()
+        self.at = {}
+        for tensor in self.stored:
+            self.at.setdefault(tensor.step, []).append(tensor)
+
+    def compute(self, step, inputs, arrays, visit):
+        """The tensor of a step before it is stored; a hard-swish's own gate is visited on the way."""
+        gate = next((tensor for tensor in self.at.get(step.name, ()) if tensor.form == "gate"), None)
+        if gate is not None:
+            (x,) = inputs
+            return x * visit(gate.name, self.operations.hard_sigmoid(x, slope=SIXTH))
+        out = apply(step, inputs, arrays, self.operations)
+        added = arrays.get(f"{step.name}.bias") if step.param("weight") and not step.param("bias") else None
+        return out if added is None else out + added.reshape(-1, *(1,) * (out.ndim - 2))
+
+    def store(self, step, tensor, visit):
+        """What a step's tensor becomes when it is stored: what `visit` (name, tensor) makes of it."""
+        for stored in self.at.get(step.name, ()):
+            if stored.form == "relu6":
+                slope = self._slope(step)
+                gate = visit(stored.name, 6 * self.operations.hard_sigmoid(tensor, slope=slope)) / 6
+                tensor = (gate - tensor.dtype.type(0.5)) / tensor.dtype.type(slope)
+            elif stored.form == "":
+                tensor = visit(stored.name, tensor)
+        return tensor
+
+    def _slope(self, layer):
+        return next(step.slope for step in self.plan if step.op == "hard_sigmoid" and step.inputs[0] == layer.name)
+
+    def run(self, x, arrays=None, visit=None, layer=None, keep=frozenset()):
+        """Walk the plan on one picture.
+
+        Parameters
+        ----------
+        x : (3, H, W) float32
+        arrays : as `self.arrays`, default these
+        visit : callable (stored tensor's name, tensor) -> tensor, which may be changed in place; default leaves it
+        layer : callable (step, its sum) of every step with weights; its answer is not taken
+        keep : names of the steps whose tensors stay
+
+        Returns
+        -------
+        dict {name: tensor} of the steps that are kept, the logits among them
+        """
+        arrays, visit = self.arrays if arrays is None else arrays, visit or _leave
+        values = {INPUT: visit(INPUT, np.array(x[None], np.float32))}
+        with np.errstate(over="ignore", invalid="ignore"):
+            for step in walk(self.plan, values, lambda s, inputs: self.compute(s, inputs, arrays, visit), keep):
+                if layer is not None and step.param("weight"):
+                    layer(step, values[step.name])
+                values[step.name] = self.store(step, values[step.name], visit)
+        return values
+
+    def logits(self, x, arrays=None, visit=None):
+        """(classes,) float32 of one picture (3, H, W)."""
+        return self.run(x, arrays, visit)["logits"][0]
+
+
+def _operations():
+    if tracing_engine("float32") == "numba":
+        from ..ops import loops
+
+        return loops
+    from ..ops import definitions
+
+    return definitions
+
+
+def _leave(name, tensor):
+    return tensor
+
+
+def snap(tensor, grid):
+    """Round a float32 tensor to the numbers of a grid, in place: `grid.dequantize(grid.quantize(tensor))`, NaN kept."""
+    scale = np.float32(grid.scale)
+    np.divide(tensor, scale, out=tensor)
+    np.rint(tensor, out=tensor)
+    np.clip(tensor, grid.low - grid.zero_point, grid.high - grid.zero_point, out=tensor)
+    return np.multiply(tensor, scale, out=tensor)
+
+
+def snapping(grids):
+    """A `visit` that rounds the tensors of {name: Grid}, and leaves all others."""
+    return lambda name, tensor: snap(tensor, grids[name]) if name in grids else tensor
+
+
+@contextlib.contextmanager
+def threads():
+    """A pool: callable (function, sequence) -> list of its answers, in order, with NumPy's BLAS in one thread each."""
+    with one_thread(), concurrent.futures.ThreadPoolExecutor(thread_count(), "npmnv3-quantize") as pool:
+        try:
+            yield lambda function, items: list(pool.map(function, items))
+        finally:
+            pool.shutdown(cancel_futures=True)
