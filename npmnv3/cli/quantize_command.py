@@ -26,6 +26,10 @@ def add_arguments(parser):
     parser.add_argument("--labels", metavar="FILE", help="labels of DATA, as for evaluate")
     parser.add_argument("--limit", type=int, metavar="N", help="only N pictures of DATA, evenly spread over all")
     parser.add_argument("--no-recipes", action="store_true", help="simulate only what is asked for")
+    parser.add_argument(
+        "-o", "--out", metavar="Q.npz", help="write the integers of what is asked for, to be loaded and run"
+    )
+    parser.add_argument("--kernels", metavar="K", help="whose kernels the integers are for, e.g. tflite-reference")
     add_json(parser, "the report as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with plots (extra report)")
 
@@ -51,6 +55,8 @@ def run(args):
         labels=args.labels,
         limit=args.limit,
         recipes=not args.no_recipes,
+        out=args.out,
+        kernels=args.kernels,
     )
     if args.html:
         from ..quantization.page import page

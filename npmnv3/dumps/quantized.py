@@ -59,6 +59,12 @@ def is_quantized(path):
         return False
 
 
+def check_out(path):
+    """UsageError if a quantised dump cannot have this name."""
+    if not os.fspath(path).endswith(".npz"):
+        raise UsageError(f"a quantised network is written as .npz, found {os.fspath(path)!r}")
+
+
 def write_quantized(path, quantized):
     """Write a quantised dump; the file appears whole or not at all.
 
@@ -71,8 +77,7 @@ def write_quantized(path, quantized):
     ------
     UsageError, WriteError
     """
-    if not os.fspath(path).endswith(".npz"):
-        raise UsageError(f"a quantised network is written as .npz, found {os.fspath(path)!r}")
+    check_out(path)
     plan, variant = quantized.plan, quantized.variant
     attributes = {
         **quantized.attributes,

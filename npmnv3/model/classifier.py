@@ -18,13 +18,13 @@ BATCH = 16
 class Classifier:
     """A network with its weights.
 
-    What is made of it sets `num_classes`, `preprocess`, `in_channels`, `engine`, `dtype`, `_engine` and `_label_source`, and has
+    What is made of it sets `num_classes`, `preprocess`, `in_channels`, `engine`, `dtype`, `_engine` and `label_source`, and has
     `_check_side(side)`, which raises UsageError where the network cannot take an input of (height, width) pixels.
     """
 
     @functools.cached_property
     def labels(self):
-        return labels.class_names(self._label_source, self.num_classes)
+        return labels.class_names(self.label_source, self.num_classes)
 
     def __call__(self, x):
         """Logits.

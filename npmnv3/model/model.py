@@ -35,7 +35,7 @@ class Model(Classifier):
         self.attributes = dict(weights.attributes)
         recipe = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
         self.preprocess = recipes.for_planes(recipe, self.variant.in_channels)
-        self._label_source = weights.labels
+        self.label_source = weights.labels
         self.params = weights.arrays
         self._network = self.variant, self.num_classes, rounded_constants
         # Not `self.plan_for`: an engine that knew its model would keep both in memory until the next collection.

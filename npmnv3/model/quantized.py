@@ -30,7 +30,7 @@ class QuantizedModel(Classifier):
         self._made_from = quantized, kernels, engine
         kernels = get_kernel_set(kernels or quantized.kernels or None)
         self.variant, self.num_classes, self.plan = quantized.variant, quantized.num_classes, quantized.plan
-        self.attributes, self._label_source = dict(quantized.attributes), quantized.labels
+        self.attributes, self.label_source = dict(quantized.attributes), quantized.labels
         self.in_channels = self.plan.input_shape[0]
         self.preprocess = self._recipe(quantized.preprocess)
         self.kernels = kernels.name

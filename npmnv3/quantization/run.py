@@ -9,6 +9,7 @@ from .alone import alone
 from .calibrate import Pictures, calibrate
 from .causes import Evidence, find_causes, said, weight_ratio
 from .halves import quantize_to_halves
+from .integers import check_dump, write_dump
 from .judge import Candidate, judge
 from .parameters import Recipe, layers
 from .ranges import parse_ranges
@@ -36,6 +37,8 @@ def quantize(
     labels=None,
     limit=None,
     recipes=True,
+    out=None,
+    kernels=None,
     shown=None,
 ):
     """Say what a network loses in few bits, why, and what saves it.
@@ -58,6 +61,8 @@ def quantize(
     labels : path of a labels file for `evaluate`
     limit : int, only so many of the pictures of `evaluate`
     recipes : bool, try the recipes and look for the causes; False only simulates what is asked for
+    out : path, ends in .npz: write the integers of what was asked for as a quantised dump, which `npmnv3.load` runs
+    kernels : str, name of the kernel set that the dump is meant for
     shown : bool, progress bars; default on a terminal
 
     Returns
@@ -69,6 +74,8 @@ def quantize(
     UsageError, PictureError, and what `npmnv3.load` raises
     """
     check_scheme(scheme)
+    if out is not None:
+        check_dump(out, scheme, kernels)
     asked = _asked(scheme, per_tensor, ranges, wide, correct_bias, cut)
     model = model if isinstance(model, Model) else load(model, weights, engine="numpy")
     data = _data(evaluate, labels, limit)
@@ -79,11 +86,14 @@ def quantize(
     named_parts(asked.wide, network.stored)
     calibration = calibrate(network, pictures, shown=shown)
     prepared = [
-        prepare(network, calibration, pictures, recipe) for recipe in (variations(asked, network.plan) if recipes else [asked])
+        prepare(network, calibration, pictures, recipe)
+        for recipe in (variations(asked, network.plan) if recipes else [asked])
     ]
     candidates, parameters = [one for one, _ in prepared], prepared[0][1]
     learning = _to_learn(network, calibration, pictures, asked, candidates[0]) if recipes else []
     judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
+    if out is not None:
+        write_dump(out, model, parameters, kernels)
     exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
     if not exact.pictures:
         raise UsageError(
