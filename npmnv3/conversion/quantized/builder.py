@@ -53,6 +53,8 @@ class Builder:
         """(operation, weight in its layout) of a convolution with a weight (O, I, KH, KW), or (C, 1, KH, KW)."""
         if len(self.shapes[source]) == 1:
             return "linear", weight.reshape(len(weight), -1)
+        if depthwise and weight.shape[1] != 1:
+            raise WeightsError(f"depthwise weights for {weight.shape[1]} channels each, expected 1")
         if depthwise:
             return "depthwise_conv2d", weight.reshape(len(weight), *weight.shape[2:])
         plain = weight.shape[2:] == (1, 1) and strides == (1, 1) and not any(pads)
