@@ -1,6 +1,7 @@
 """What `npmnv3 quantize` does: calibrate, simulate, find the causes and the cheapest change that helps."""
 
 import os
+from dataclasses import replace
 
 from ..errors import UsageError
 from ..evaluation import Dataset, open_dataset
@@ -14,6 +15,7 @@ from .parameters import Recipe, layers
 from .ranges import parse_ranges
 from .recipes import cheapest, prepare, variations
 from .report import Report
+from .saturation import Saturation
 from .schemes import HALVES, check_scheme
 from .simulate import Network
 from .stored import named_parts
@@ -79,10 +81,11 @@ def quantize(
     named_parts(asked.wide, network.stored)
     calibration = calibrate(network, pictures, shown=shown)
     prepared = [
-        prepare(network, calibration, pictures, recipe) for recipe in (variations(asked, network.plan) if recipes else [asked])
+        prepare(network, calibration, pictures, recipe)
+        for recipe in (variations(asked, network.plan) if recipes else [asked])
     ]
     candidates, parameters = [one for one, _ in prepared], prepared[0][1]
-    learning = _to_learn(network, calibration, pictures, asked, candidates[0]) if recipes else []
+    learning = _to_learn(network, asked, candidates[0]) + _saturating(network, prepared) if recipes else []
     judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
     exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
     if not exact.pictures:
@@ -129,7 +132,7 @@ def _data(evaluate, labels, limit):
     return evaluate if isinstance(evaluate, Dataset) else open_dataset(evaluate, labels, limit)
 
 
-def _to_learn(network, calibration, pictures, asked, candidate):
+def _to_learn(network, asked, candidate):
     """Candidates that tell whether weights or tensors are at fault."""
     found = [
         Candidate("weights, all tensors in floats", candidate.arrays, {}),
@@ -144,6 +147,17 @@ def _to_learn(network, calibration, pictures, asked, candidate):
         }
         arrays = network.arrays | {name: candidate.arrays[name] for name in names}
         found.append(Candidate(DEPTHWISE_ALONE, arrays, {}))
+    return found
+
+
+def _saturating(network, prepared):
+    """The plainer candidates once more as processors without VNNI compute them; none but of the scheme onnx."""
+    found = []
+    for candidate, parameters in prepared if network.scheme == "onnx" else ():
+        saturation, recipe = Saturation(network, parameters), candidate.recipe
+        plain = candidate is prepared[0][0] or not (recipe.correct_bias or recipe.cut or recipe.ranges.method == "mse")
+        if saturation and plain:
+            found.append(replace(candidate, title=f"on AVX2 without VNNI: {recipe}", layer=saturation))
     return found
 
 
