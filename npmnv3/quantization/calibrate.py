@@ -164,8 +164,8 @@ def _ends(network, x):
         found[name] = float(low.min()), float(high.max()), low, high
         return tensor
 
-    def layer(step, tensor):
-        means[step.name] = channel_means(tensor)
+    def layer(step, values):
+        means[step.name] = channel_means(values[step.name])
 
     network.run(x, visit=visit, layer=layer)
     return found, means

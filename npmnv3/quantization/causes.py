@@ -6,13 +6,13 @@ import numpy as np
 
 from .parameters import layers
 from .ranges import Ranges
+from .saturation import PAIR, saturating_pairs
 from .stored import readers
 
 TAIL = 2.0  # a range so many times that of its 99.99 percentile has a tail
 SPREAD = 4.0  # channels of a weight so far apart lose all but a few of one scale's levels
 DEAD = 1e-6  # a scale below this stands for a tensor that is 0, or as good as
 NEAR = 3.0  # decibels within which a part is as bad as the worst
-PAIR = 128  # 255 * 129 is the first that 16 signed bits do not hold
 
 #: What becomes of a dead squeeze in TensorFlow Lite.
 DEAD_IN_TFLITE = (
@@ -181,19 +181,6 @@ def _is_dead(evidence, name, grid):
     return statistics is not None and name != "input" and (grid.scale < DEAD or statistics.low == statistics.high == 0)
 
 
-def saturating_pairs(weight):
-    """(pairs of neighbours along a sum that can pass 16 bits with inputs up to 255, all pairs), of int8 (O, ...).
-
-    The order of a sum is (kernel's rows, columns, channels), channels fastest; the last of an odd number is alone.
-    """
-    rows = weight.astype(np.int32)
-    rows = rows.transpose(0, 2, 3, 1) if rows.ndim == 4 else rows
-    rows = rows.reshape(len(rows), -1)
-    pairs = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2)
-    same = (pairs[..., 0] > 0) == (pairs[..., 1] > 0)
-    return int(np.count_nonzero(same & (np.abs(pairs).sum(-1) > PAIR))), pairs[..., 0].size
-
-
 def _avx2(evidence):
     if evidence.recipe.scheme != "onnx":
         return None
@@ -201,8 +188,8 @@ def _avx2(evidence):
     for step in layers(evidence.network.plan):
         if step.op != "depthwise_conv2d":
             integers, _, _ = evidence.parameters.weights[step.param("weight").name]
-            hit, every = saturating_pairs(integers)
-            rows.append((hit / max(every, 1), step.name, hit))
+            hits = saturating_pairs(integers)
+            rows.append((float(hits.mean()) if hits.size else 0.0, step.name, int(hits.sum())))
     rows = sorted((row for row in rows if row[2]), reverse=True)
     if not rows:
         return None
@@ -210,8 +197,10 @@ def _avx2(evidence):
     text = (
         f"uint8 tensors times int8 weights of the full range: {total:,} pairs of neighbouring weights in {len(rows)} "
         f"layers have |w0| + |w1| above {PAIR}, {100 * rows[0][0]:.0f}% of the pairs of {rows[0][1]}; their sums can pass "
-        f"16 bits, where processors with AVX2 and without VNNI saturate. What is predicted here is without that"
+        f"16 bits, where processors with AVX2 and without VNNI saturate"
     )
+    alone = evidence.outcomes.get(f"on AVX2 without VNNI: {evidence.recipe}")
+    text += f": {said(alone)}; all other figures are without that" if alone else ""
     return Cause(
         "AVX2 saturation",
         text,

@@ -67,7 +67,11 @@ def _float_means(network, calibration, pictures, chosen):
 
     def means_of(index):
         means = {}
-        network.run(pictures[index], layer=lambda step, tensor: means.update({step.name: channel_means(tensor)}))
+
+        def layer(step, values):
+            means[step.name] = channel_means(values[step.name])
+
+        network.run(pictures[index], layer=layer)
         return means
 
     with threads() as run:

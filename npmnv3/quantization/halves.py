@@ -10,17 +10,22 @@ from ..network.steps import INPUT
 from ..network.walk import apply, walk
 from ..ops import definitions
 from .calibrate import Pictures, calibrate
-from .causes import Cause, said, weight_ratio
+from .causes import Cause, said
 from .judge import judge_with
-from .parameters import layers
 from .report import Report
 from .schemes import HALVES
 from .simulate import Network
+from .tables import layer_rows, tensor_rows
 
 SUMMED = 24  # pictures on which sums are kept in few bits, which NumPy does slowly; evenly spread
 
 #: What is asked, each by itself: stored in the format, computed in it with sums in float32, and with sums in it.
 STORAGE, ARITHMETIC, ACCUMULATION = "storage", "arithmetic, sums in float32", "arithmetic, sums in {}"
+
+NOTES = (
+    "Storage: every tensor and weight is rounded once it is there. Arithmetic: every operation's result is, and with sums in "
+    "the format every partial sum; engines differ in the order of these, and so in the last bits.",
+)
 
 
 def rounded(x, form):
@@ -129,36 +134,30 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
     judgement = judge_with(network, [way.logits for _, way in ways], judged, shown=shown)
     exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
     if not exact.pictures:
-        raise UsageError(
-            f"no picture of {judgement.data} could be judged on: unreadable, or of classes it does not have"
-        )
+        raise UsageError(f"no picture of {judgement.data} counts: unreadable, or of classes that it does not have")
     few = _some(judged, SUMMED)
     summed = judge_with(network, [Arithmetic(network, form, summed=True).logits], few, shown=shown).outcomes[1]
     tried = [(title, outcome) for (title, _), outcome in zip(ways, outcomes)]
     tried.append((f"{ACCUMULATION.format(form)}, but those of means (on {summed.pictures} of the pictures)", summed))
-    title, best = tried[0]
-    notes = (
-        "Storage: every tensor and weight is rounded once it is there. Arithmetic: every operation's result is, and with sums "
-        "in the format every partial sum; engines differ in the order of these, and so in the last bits.",
-    )
+    (title, best), (last, _) = tried[0], tried[-1]
     return Report(
-        model.variant.full_name,
-        form,
-        STORAGE,
-        calibration.pictures,
-        judgement.data,
-        exact,
-        best,
-        _rows(network, calibration, form),
-        _layers(network),
-        {},
-        _overflow(network, calibration, form),
-        tried,
-        f"as {title}: {said(best)}; with {tried[2][0]}: {said(summed)}",
-        None,
-        [],
-        notes,
-        None,
+        model=model.variant.full_name,
+        scheme=form,
+        recipe=STORAGE,
+        calibration=calibration.pictures,
+        data=judgement.data,
+        exact=exact,
+        outcome=best,
+        tensors=tensor_rows(network, calibration, dtype=form),
+        layers=layer_rows(network),
+        parts={},
+        causes=_overflow(network, calibration, form),
+        tried=tried,
+        advice=f"as {title}: {said(best)}; with {last}: {said(summed)}",
+        advised=None,
+        learned=[],
+        notes=NOTES,
+        parameters=None,
     )
 
 
@@ -171,41 +170,6 @@ def _some(data, count):
         return part
     count = min(count, len(data.pictures))
     return replace(data, pictures=tuple(data.pictures[i * len(data.pictures) // count] for i in range(count)))
-
-
-def _rows(network, calibration, form):
-    rows = []
-    for tensor in network.stored:
-        statistics = calibration.statistics[tensor.name]
-        rows.append(
-            {
-                "name": tensor.name,
-                "low": statistics.low,
-                "high": statistics.high,
-                "step": None,
-                "zero_point": None,
-                "dtype": form,
-                "ratio": statistics.ratio,
-                "dead": statistics.dead,
-                "channels": len(statistics.reach),
-                "snr_db": None,
-            }
-        )
-    return rows
-
-
-def _layers(network):
-    return [
-        {
-            "name": step.name,
-            "op": step.op,
-            "ratio": weight_ratio(network.arrays[step.param("weight").name]),
-            "dead": 0,
-            "channels": step.shape[0],
-            "snr_db": None,
-        }
-        for step in layers(network.plan)
-    ]
 
 
 def _overflow(network, calibration, form):

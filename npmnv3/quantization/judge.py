@@ -24,12 +24,14 @@ class Candidate:
     arrays : {parameter's name: float32 array}, which its weights and biases are rounded to already
     grids : {stored tensor's name: Grid} of the tensors that are rounded
     recipe : Recipe that gives it, None of one that is simulated to learn where the loss comes from
+    layer : what changes layers' sums, as for `simulate.Network.run`; None for nothing
     """
 
     title: str
     arrays: dict
     grids: dict
     recipe: object = None
+    layer: object = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def judge(network, candidates, data, *, shown=None):
 
     def simulation(one):
         visit = snapping(one.grids)
-        return lambda x: network.logits(x, one.arrays, visit)
+        return lambda x: network.logits(x, one.arrays, visit, one.layer)
 
     return judge_with(network, [simulation(one) for one in candidates], data, shown=shown)
 

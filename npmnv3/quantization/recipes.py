@@ -84,9 +84,9 @@ def cheapest(tried, exact):
 
     Returns
     -------
-    ((Recipe, Outcome), bool: whether it saves)
+    (Recipe, Outcome, bool: whether it saves)
     """
     for recipe, outcome in tried:
         if saves(outcome, exact):
-            return (recipe, outcome), True
-    return max(tried, key=lambda one: (one[1].agreement, one[1].snr_db)), False
+            return recipe, outcome, True
+    return *max(tried, key=lambda one: (one[1].agreement, one[1].snr_db)), False

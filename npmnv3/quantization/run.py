@@ -1,13 +1,14 @@
 """What `npmnv3 quantize` does: calibrate, simulate, find the causes and the cheapest change that helps."""
 
 import os
+from dataclasses import replace
 
 from ..errors import UsageError
 from ..evaluation import Dataset, open_dataset
 from ..model import Model, load
 from .alone import alone
 from .calibrate import Pictures, calibrate
-from .causes import Evidence, find_causes, said, weight_ratio
+from .causes import Evidence, find_causes, said
 from .halves import quantize_to_halves
 from .integers import check_dump, write_dump
 from .judge import Candidate, judge
@@ -15,9 +16,11 @@ from .parameters import Recipe, layers
 from .ranges import parse_ranges
 from .recipes import cheapest, prepare, variations
 from .report import Report
-from .schemes import HALVES, check_scheme
+from .saturation import Saturation
+from .schemes import HALVES, SCHEMES, check_scheme
 from .simulate import Network
 from .stored import named_parts
+from .tables import layer_rows, tensor_rows
 
 DEPTHWISE_ALONE = "depthwise weights per tensor, nothing else"
 
@@ -84,49 +87,54 @@ def quantize(
         return quantize_to_halves(model, scheme, pictures, data, shown=shown)
     network = Network(model, scheme)
     named_parts(asked.wide, network.stored)
-    calibration = calibrate(network, pictures, shown=shown)
-    prepared = [
-        prepare(network, calibration, pictures, recipe)
-        for recipe in (variations(asked, network.plan) if recipes else [asked])
-    ]
-    candidates, parameters = [one for one, _ in prepared], prepared[0][1]
-    learning = _to_learn(network, calibration, pictures, asked, candidates[0]) if recipes else []
-    judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
+    report = _study(network, asked, pictures, data, recipes, shown)
     if out is not None:
-        write_dump(out, model, parameters, kernels)
-    exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
+        write_dump(out, model, report.parameters, kernels)
+    return report
+
+
+def _study(network, asked, pictures, data, recipes, shown):
+    """Calibrate, simulate, and put together the Report."""
+    calibration = calibrate(network, pictures, shown=shown)
+    tried = variations(asked, network.plan) if recipes else [asked]
+    prepared = [prepare(network, calibration, pictures, recipe) for recipe in tried]
+    candidates, parameters = [one for one, _ in prepared], prepared[0][1]
+    learning = _to_learn(network, asked, candidates[0]) + _saturating(network, prepared) if recipes else []
+    judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
+    exact, *outcomes = judgement.outcomes
     if not exact.pictures:
-        raise UsageError(
-            f"no picture of {judgement.data} could be judged on: unreadable, or of classes it does not have"
-        )
-    tried = [(one.recipe, outcome) for one, outcome in zip(candidates, outcomes)]
+        raise UsageError(f"no picture of {judgement.data} counts: unreadable, or of classes that it does not have")
     learned = [(one.title, outcome) for one, outcome in zip(learning, outcomes[len(candidates) :])]
-    found = alone(network, candidates[0], pictures, shown=shown)
-    evidence = Evidence(network, asked, parameters, calibration, *found, dict(learned))
-    advised = (*cheapest(tried, exact)[0], cheapest(tried, exact)[1]) if recipes else None
+    tensors, weights, parts = alone(network, candidates[0], pictures, shown=shown)
+    evidence = Evidence(network, asked, parameters, calibration, tensors, weights, parts, dict(learned))
+    advised = cheapest(list(zip(tried, outcomes)), exact) if recipes else None
     return Report(
-        model.variant.full_name,
-        scheme,
-        str(asked),
-        calibration.pictures,
-        judgement.data,
-        exact,
-        outcomes[0],
-        _tensor_rows(network, calibration, parameters, found[0]),
-        _layer_rows(network, found[1]),
-        found[2],
-        find_causes(evidence) if recipes else (),
-        [(str(recipe), outcome) for recipe, outcome in tried],
-        _advice(asked, advised, exact, outcomes[0]),
-        advised,
-        learned,
-        _notes(asked, judgement, pictures, data, advised),
-        parameters,
+        model=network.model.variant.full_name,
+        scheme=asked.scheme,
+        recipe=str(asked),
+        calibration=calibration.pictures,
+        data=judgement.data,
+        exact=exact,
+        outcome=outcomes[0],
+        tensors=tensor_rows(network, calibration, parameters.grids, tensors),
+        layers=layer_rows(network, weights),
+        parts=parts,
+        causes=find_causes(evidence) if recipes else (),
+        tried=[(str(recipe), outcome) for recipe, outcome in zip(tried, outcomes)],
+        advice=_advice(asked, advised, outcomes[0]),
+        advised=advised,
+        learned=learned,
+        notes=_notes(asked, judgement, pictures, data, advised),
+        parameters=parameters,
     )
 
 
 def _asked(scheme, per_tensor, ranges, wide, correct_bias, cut):
     wide = tuple(wide.split(",")) if isinstance(wide, str) else tuple(wide)
+    if scheme in HALVES and (per_tensor or wide or correct_bias or cut or str(parse_ranges(ranges)) != "minmax"):
+        raise UsageError(
+            f"{scheme} has no scales: per_tensor, ranges, wide, correct_bias and cut are of the schemes {', '.join(SCHEMES)}"
+        )
     return Recipe(scheme, bool(per_tensor), parse_ranges(ranges), wide, bool(correct_bias), bool(cut))
 
 
@@ -139,7 +147,7 @@ def _data(evaluate, labels, limit):
     return evaluate if isinstance(evaluate, Dataset) else open_dataset(evaluate, labels, limit)
 
 
-def _to_learn(network, calibration, pictures, asked, candidate):
+def _to_learn(network, asked, candidate):
     """Candidates that tell whether weights or tensors are at fault."""
     found = [
         Candidate("weights, all tensors in floats", candidate.arrays, {}),
@@ -157,45 +165,18 @@ def _to_learn(network, calibration, pictures, asked, candidate):
     return found
 
 
-def _tensor_rows(network, calibration, parameters, levels):
-    rows = []
-    for tensor in network.stored:
-        statistics, grid = calibration.statistics[tensor.name], parameters.grids[tensor.name]
-        rows.append(
-            {
-                "name": tensor.name,
-                "low": statistics.low,
-                "high": statistics.high,
-                "step": grid.scale,
-                "zero_point": grid.zero_point,
-                "dtype": grid.dtype,
-                "ratio": statistics.ratio,
-                "dead": statistics.dead,
-                "channels": len(statistics.reach),
-                "snr_db": levels[tensor.name],
-            }
-        )
-    return rows
+def _saturating(network, prepared):
+    """The plainer candidates once more as processors without VNNI compute them; none but of the scheme onnx."""
+    found = []
+    for candidate, parameters in prepared if network.scheme == "onnx" else ():
+        saturation, recipe = Saturation(network, parameters), candidate.recipe
+        plain = candidate is prepared[0][0] or not (recipe.correct_bias or recipe.cut or recipe.ranges.method == "mse")
+        if saturation and plain:
+            found.append(replace(candidate, title=f"on AVX2 without VNNI: {recipe}", layer=saturation))
+    return found
 
 
-def _layer_rows(network, levels):
-    rows = []
-    for step in layers(network.plan):
-        weight = network.arrays[step.param("weight").name]
-        rows.append(
-            {
-                "name": step.name,
-                "op": step.op,
-                "ratio": weight_ratio(weight),
-                "dead": int((~weight.reshape(len(weight), -1).any(1)).sum()),
-                "channels": len(weight),
-                "snr_db": levels[step.name],
-            }
-        )
-    return rows
-
-
-def _advice(asked, advised, exact, outcome):
+def _advice(asked, advised, outcome):
     """One sentence: what to do."""
     if advised is None:
         return f"as asked ({asked}): {said(outcome)}"

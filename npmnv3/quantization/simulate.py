@@ -74,7 +74,8 @@ class Network:
         x : (3, H, W) float32
         arrays : as `self.arrays`, default these
         visit : callable (stored tensor's name, tensor) -> tensor, which may be changed in place; default leaves it
-        layer : callable (step, its sum) of every step with weights; its answer is not taken
+        layer : callable (step, values) of every step with weights, when its sum is in `values` and not stored yet; it may
+            change that in place
         keep : names of the steps whose tensors stay
 
         Returns
@@ -86,13 +87,13 @@ class Network:
         with np.errstate(over="ignore", invalid="ignore"):
             for step in walk(self.plan, values, lambda s, inputs: self.compute(s, inputs, arrays, visit), keep):
                 if layer is not None and step.param("weight"):
-                    layer(step, values[step.name])
+                    layer(step, values)
                 values[step.name] = self.store(step, values[step.name], visit)
         return values
 
-    def logits(self, x, arrays=None, visit=None):
-        """(classes,) float32 of one picture (3, H, W)."""
-        return self.run(x, arrays, visit)["logits"][0]
+    def logits(self, x, arrays=None, visit=None, layer=None):
+        """(classes,) float32 of one picture (3, H, W); the rest as for `run`."""
+        return self.run(x, arrays, visit, layer)["logits"][0]
 
 
 def _operations():

@@ -8,12 +8,13 @@ import npmnv3
 from npmnv3.ops.grids import Grid
 from npmnv3.quantization.alone import alone
 from npmnv3.quantization.calibrate import Pictures, calibrate
-from npmnv3.quantization.causes import crushed, own_grid, saturating_pairs, weight_ratio
+from npmnv3.quantization.causes import crushed, own_grid, weight_ratio
 from npmnv3.quantization.halves import Arithmetic, Storage, rounded
 from npmnv3.quantization.judge import Candidate
 from npmnv3.quantization.parameters import Recipe
 from npmnv3.quantization.ranges import BINS, Ranges, Statistics
 from npmnv3.quantization.recipes import prepare
+from npmnv3.quantization.saturation import Saturation, saturating_pairs
 from npmnv3.quantization.schemes import SCHEMES
 from npmnv3.quantization.simulate import Network, snap, snapping
 
@@ -84,10 +85,38 @@ def test_channels():
 
 def test_pairs_that_saturate():
     weight = np.int8([[100, 29, 1, 1], [-100, -29, 127, -127], [64, 64, 65, 64]])
-    assert saturating_pairs(weight) == (3, 6)
+    assert saturating_pairs(weight).tolist() == [[True, False], [True, False], [False, True]]
     stem = np.zeros((1, 2, 1, 2), np.int8)  # channels lie side by side, not columns
     stem[0, :, 0, 0] = 100, 100
-    assert saturating_pairs(stem) == (1, 2)
+    assert saturating_pairs(stem).tolist() == [[True, False]]
+
+
+def test_saturation_is_that_of_integers(model, lines):
+    """Sums of a real network's layers with their largest pairs, against saturating integers pair by pair."""
+    network = Network(model, "onnx")
+    calibration = calibrate(network, lines, shown=False)
+    candidate, parameters = prepare(network, calibration, lines, Recipe("onnx", False, Ranges()))
+    for weight, _, _ in parameters.weights.values():
+        weight[0] = 127  # so that something saturates
+    saturation, checked = Saturation(network, parameters), []
+    assert saturation
+
+    def layer(step, values):
+        if step.name not in saturation.pairs or step.op != "pointwise_conv2d":
+            return
+        before = values[step.name].copy()
+        saturation(step, values)
+        grid = saturation.pairs[step.name][0]
+        weight, scales, _ = parameters.weights[step.param("weight").name]
+        q = grid.quantize(values[step.inputs[0]])[0, :, 0].astype(np.int64)  # a row of pixels, (C, W)
+        products = weight[0].astype(np.int64)[:, None] * q
+        pairs = products.reshape(-1, 2, q.shape[1]).sum(1)
+        lost = (pairs - np.clip(pairs, -32768, 32767)).sum(0) * grid.scale * scales[0]
+        np.testing.assert_allclose((before - values[step.name])[0, 0, 0], lost, rtol=1e-4, atol=1e-3)
+        checked.append(lost.max())
+
+    network.logits(lines[0], candidate.arrays, snapping(candidate.grids), layer)
+    assert len(checked) > 10 and max(checked) > 0
 
 
 @pytest.mark.parametrize("zero", [0, 3, 131, 255])
