@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...network.steps import INPUT
 from ...network.walk import apply
 from ...ops import definitions
-from .formats import NAMES, pick_format
+from .formats import NAMES, float_tables, pick_format
 
 DTYPES = ("float32", "float16", "int8")
 ROLES = ("weight", "bias", "gamma", "beta", "mean", "variance")
@@ -57,6 +57,11 @@ class Kit:
     steps: tuple
     vectors: dict
     tolerances: dict
+    checker = "check.c"
+
+    def c_tables(self, inline):
+        """The tables of vectors.h, lines of C."""
+        return float_tables(self, inline)
 
     def sizes(self, format):
         """(files, bytes) that `write_kit` will write, about."""
@@ -195,7 +200,7 @@ def write_kit(kit, folder, format):
 
     Parameters
     ----------
-    kit : Kit
+    kit : Kit or IntegerKit
     folder : path, must not exist or be empty
     format : "npy", "bin", "c" or "hex"
 
