@@ -153,9 +153,7 @@ def _wrapped(words, per_line=8):
 def _c_tensor(key, vector, inline):
     scales = f"{identifier(key)}_scales, {len(vector.scales)}" if vector.scales is not None else "0, 0"
     file, data = c_place(key, vector, inline)
-    return (
-        f'    {{"{key}", {file}, {c_kind(vector)}, {{{c_shape(vector.array)}}}, {vector.array.size}L, {scales}, {data}}},'
-    )
+    return f'    {{"{key}", {file}, {c_kind(vector)}, {{{c_shape(vector.array)}}}, {vector.array.size}L, {scales}, {data}}},'
 
 
 def _c_step(step, index, tolerance):

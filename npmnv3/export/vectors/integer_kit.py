@@ -134,7 +134,16 @@ class IntegerKit:
         index = {key: i for i, key in enumerate(self.vectors)}
         tensors = [_c_tensor(vector, inline) for vector in self.vectors.values()]
         steps = [self._c_step(step, index) for step in self.steps]
-        return ["", "static const tensor tensors[] = {", *tensors, "};", "", "static const step steps[] = {", *steps, "};"]
+        return [
+            "",
+            "static const tensor tensors[] = {",
+            *tensors,
+            "};",
+            "",
+            "static const step steps[] = {",
+            *steps,
+            "};",
+        ]
 
     def _c_step(self, step, index):
         label = self.labels[step.name]
@@ -190,9 +199,8 @@ def make_integer_kit(model, x=None, *, only="*"):
     if len(x) != 1:
         raise UsageError(f"x has {len(x)} pictures, expected 1")
     tensors = model.trace(x, integers=True)
-    name = model.variant.full_name if model.variant else "an unknown network"
     steps = tuple(step for step in plan.steps if step.name in wanted)
-    kit = IntegerKit(name, kernels, plan, steps, _labels([INPUT, *(step.name for step in plan.steps)]))
+    kit = IntegerKit(model.name, kernels, plan, steps, _labels([INPUT, *(step.name for step in plan.steps)]))
     for step in steps:
         for tensor in (*step.inputs, step.name):
             grid, key = plan.grids[tensor], kit.labels[tensor]

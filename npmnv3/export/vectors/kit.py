@@ -134,7 +134,7 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     if x is None:
-        shape = (1, model.variant.in_channels, *model.variant.side)
+        shape = (1, model.in_channels, *model.side)
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     plan = model.plan_for(x.shape[2:])
     wanted = select([step.name for step in plan], only)
