@@ -133,6 +133,8 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if model.kernels:
+        raise UsageError(f"{model.name} is quantised: its vectors are integers, of make_integer_kit")
     if x is None:
         shape = (1, model.in_channels, *model.side)
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
