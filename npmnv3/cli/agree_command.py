@@ -3,6 +3,7 @@
 import sys
 
 from ..progress import progress_bar
+from .arguments import add_kernels, kernels_of_quantized
 from .evaluate_command import add_data_arguments, show_dataset
 from .output import print_json
 
@@ -17,14 +18,19 @@ def add_arguments(parser):
     add_data_arguments(parser)
     parser.add_argument("--weights-a", metavar="FILE", help="weight dump of MODEL_A")
     parser.add_argument("--weights-b", metavar="FILE", help="weight dump of MODEL_B")
+    add_kernels(parser)
+    add_kernels(parser, "--kernels-a", text="of MODEL_A alone")
+    add_kernels(parser, "--kernels-b", text="of MODEL_B alone")
 
 
 def run(args):
     from ..evaluation import Network, agree, open_dataset
     from ..evaluation.files import shown
 
-    a = Network(args.model_a, args.weights_a, args.engine)
-    b = Network(args.model_b, args.weights_b, args.engine)
+    models, weights = (args.model_a, args.model_b), (args.weights_a, args.weights_b)
+    kernels = [args.kernels_a or args.kernels, args.kernels_b or args.kernels]
+    kernels = kernels_of_quantized(kernels, models, weights)
+    a, b = (Network(*one, args.engine, kernels=name) for *one, name in zip(models, weights, kernels))
     dataset = open_dataset(args.data, limit=args.limit, labelled=False)
     show_dataset(dataset, args.json)
     with progress_bar(len(dataset.pictures)) as tell:

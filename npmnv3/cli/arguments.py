@@ -5,6 +5,7 @@ import sys
 
 from ..errors import PictureError, UsageError
 from ..network.variants import DEFAULT_MODEL
+from ..ops.kernel_sets import KERNEL_SETS
 
 ENGINES = ("auto", "llvm", "numba", "numpy")
 
@@ -24,12 +25,24 @@ def add_model_options(parser):
     """--model, --weights and --engine, of commands that have a network without being told."""
     parser.add_argument("--model", metavar="M", help=f"a model's name, or a dump's path (default {DEFAULT_MODEL})")
     add_weights(parser)
+    add_kernels(parser)
     add_engine(parser)
 
 
 def add_engine(parser):
     """--engine."""
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what computes (default auto)")
+
+
+def add_kernels(parser, *names, text="of a quantised dump: whose kernels' integers", **options):
+    """--kernels, or options of other names that name a kernel set."""
+    parser.add_argument(
+        *(names or ("--kernels",)),
+        choices=tuple(KERNEL_SETS),
+        metavar="NAME",
+        help=f"{text} ({', '.join(KERNEL_SETS)})",
+        **options,
+    )
 
 
 def add_side(parser):
@@ -43,12 +56,33 @@ def add_json(parser, text="one JSON object"):
 
 
 def load_model(args):
-    """The model that --model, --weights and --engine ask for; a dump alone may say itself which network it is."""
+    """The model that --model, --weights, --kernels and --engine ask for; a dump alone may say which network it is."""
     from ..model import load
 
     if args.model is None and args.weights is not None:
-        return load(args.weights, engine=args.engine)
-    return load(args.model or DEFAULT_MODEL, args.weights, engine=args.engine)
+        return load(args.weights, engine=args.engine, kernels=args.kernels)
+    return load(args.model or DEFAULT_MODEL, args.weights, engine=args.engine, kernels=args.kernels)
+
+
+def kernels_of_quantized(kernels, models, weights):
+    """For each of several models the kernel set given for it, None for those that are not quantised.
+
+    Parameters
+    ----------
+    kernels : list, one for each model or None
+    models, weights : of each, as `npmnv3.load` takes them
+
+    Raises
+    ------
+    UsageError
+        Kernel sets are named, and nothing is quantised.
+    """
+    from ..dumps.quantized import is_quantized
+
+    quantized = [os.path.isfile(file or model) and is_quantized(file or model) for model, file in zip(models, weights)]
+    if any(kernels) and not any(quantized):
+        raise UsageError(f"--kernels is for quantised dumps, but neither is one: {', '.join(models)}")
+    return [name if one else None for name, one in zip(kernels, quantized)]
 
 
 def input_side(numbers, variant):

@@ -4,7 +4,7 @@ import sys
 
 from ..errors import UsageError
 from ..progress import progress_bar
-from .arguments import add_engine, add_json
+from .arguments import add_engine, add_json, add_kernels, kernels_of_quantized
 from .output import print_json, print_table
 
 HELP = "measure top-1 and top-5 accuracy on labelled pictures, beside the published figures"
@@ -15,6 +15,11 @@ def add_arguments(parser):
     add_data_arguments(parser)
     parser.add_argument(
         "--weights", action="append", metavar="FILE", help="a weight dump; one for each MODEL, in order"
+    )
+    add_kernels(
+        parser,
+        action="append",
+        text="of quantised dumps: whose kernels' integers; one for all, or one for each MODEL, in order",
     )
     parser.add_argument(
         "--labels",
@@ -52,7 +57,10 @@ def run(args):
         )
     if args.confusion:
         check_plot(args.confusion)
-    networks = [Network(model, file, args.engine) for model, file in zip(args.models, weights)]
+    kernels = kernels_of_quantized(_kernels_of(args), args.models, weights)
+    networks = [
+        Network(model, file, args.engine, kernels=name) for model, file, name in zip(args.models, weights, kernels)
+    ]
     dataset = open_dataset(args.data, args.labels, args.limit)
     show_dataset(dataset, args.json)
     counts = []  # of pictures done, the first as the CSV had them
@@ -78,6 +86,14 @@ def run(args):
     else:
         _print(results, counts[-1] - counts[0], counts[0])
     return _report_failures(results)
+
+
+def _kernels_of(args):
+    """The kernel set, or None, of each model."""
+    given, count = args.kernels or [None], len(args.models)
+    if len(given) not in (1, count):
+        raise UsageError(f"{len(given)} --kernels for {count} models, expected one, or one for each, in order")
+    return given * count if len(given) == 1 else given
 
 
 def show_dataset(dataset, as_json):

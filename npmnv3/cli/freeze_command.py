@@ -2,18 +2,20 @@
 
 import os
 
-from .arguments import add_model, picture_files
+from ..errors import Npmnv3Error
+from .arguments import add_kernels, add_model, picture_files
 
 HELP = "write a model as one file that classifies pictures with Python and NumPy alone"
 
 
 def add_arguments(parser):
     add_model(parser)
+    add_kernels(parser)
     parser.add_argument(
         "--dtype",
         choices=("float16", "float32", "int8-weights"),
-        default="float16",
-        help="how the weights are stored (default float16); computed is always in float32",
+        help="how the weights are stored (default float16), computed in float32; a quantised dump's are bytes, and "
+        "computed in integers",
     )
     parser.add_argument("--labels", action="store_true", help="put ImageNet's names in; a dump's own names always are")
     parser.add_argument(
@@ -28,24 +30,29 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..freezing import accuracy_cost, freeze, standard_inputs
+    from ..freezing import accuracy_cost, check_recipe, freeze, standard_inputs
     from ..model import load
     from ..pictures.recipes import preprocess
 
-    model = load(args.model, args.weights, engine="numpy")
+    model = load(args.model, args.weights, engine="numpy", kernels=args.kernels)
+    check_recipe(model)
     pictures = list(picture_files(args.pictures or ()))
     inputs = [preprocess(_sound(*picture), model) for picture in pictures] or list(standard_inputs(model))
     found = []  # measured before the file is there: an interrupt leaves nothing
-    freeze(
-        model,
-        args.output,
-        args.dtype,
-        names=args.labels,
-        check=lambda path: found.extend([accuracy_cost(model, path, inputs), os.path.getsize(path)]),
-    )
+
+    def check(path):
+        found.extend([accuracy_cost(model, path, inputs), os.path.getsize(path)])
+        if model.kernels and found[0].worst:
+            raise Npmnv3Error(f"{args.output}: not the model's integers: a logit differs by {found[0].worst:.6g}")
+
+    freeze(model, args.output, args.dtype, names=args.labels, check=check)
     cost, size = found
-    print(f"{args.output}: {size:,} bytes, {model.variant.full_name}, weights in {args.dtype}")
     which = "pictures" if pictures else "made-up pictures (--pictures takes real ones)"
+    if model.kernels:
+        print(f"{args.output}: {size:,} bytes, {model.name}, integers of {model.kernels}")
+        print(f"the same logits as the model's, bit for bit, on {cost.pictures} {which}")
+        return 0
+    print(f"{args.output}: {size:,} bytes, {model.name}, weights in {args.dtype or 'float16'}")
     print(f"beside the model in float32, on {cost.pictures} {which}:")
     print(f"  first answers the same {cost.same_first} of {cost.pictures}")
     print(f"  logits differ by {cost.worst:.3g} at most, rms {cost.rms:.3g}; they spread over {cost.spread:.3g}")

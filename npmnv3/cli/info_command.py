@@ -3,10 +3,11 @@
 import json
 import math
 
+from ..errors import UsageError
 from ..network.counts import plan_counts, step_macs
 from ..network.plan import make_plan
 from ..network.variants import get_variant
-from .arguments import add_json, add_side, input_side
+from .arguments import add_json, add_kernels, add_side, input_side
 from .list_command import describe
 from .output import print_table
 
@@ -14,13 +15,34 @@ HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulat
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, see `npmnv3 list`")
+    parser.add_argument("model", metavar="MODEL", help="a model's name, see `npmnv3 list`; or a quantised dump's path")
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
     add_side(parser)
+    add_kernels(parser, text="of a quantised dump: name the rule of each step with these kernels")
     add_json(parser)
 
 
 def run(args):
+    from ..dumps.quantized import is_quantized
+
+    if is_quantized(args.model):
+        return _run_quantized(args)
+    if args.kernels:
+        raise UsageError(f"--kernels is for quantised dumps, but {args.model} is none")
+    return _run_network(args)
+
+
+def _run_quantized(args):
+    """Every integer step of a quantised dump."""
+    from .integer_steps import print_integer_steps
+
+    if args.classes is not None or args.side is not None:
+        raise UsageError(f"{args.model} is quantised: its classes and its input are what they are (--classes, --side)")
+    print_integer_steps(args.model, args.kernels, args.json)
+    return 0
+
+
+def _run_network(args):
     from ..engines.memory import peak_bytes
 
     variant = get_variant(args.model)

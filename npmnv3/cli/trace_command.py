@@ -3,7 +3,7 @@
 import os
 
 from ..errors import UsageError
-from .arguments import add_model
+from .arguments import add_kernels, add_model
 from .output import print_table
 
 HELP = "print or write the reference's tensors: preprocessing stages, every step, logits"
@@ -11,6 +11,8 @@ HELP = "print or write the reference's tensors: preprocessing stages, every step
 
 def add_arguments(parser):
     add_model(parser)
+    add_kernels(parser)
+    parser.add_argument("--integers", action="store_true", help="of a quantised dump: the stored integers themselves")
     parser.add_argument(
         "--input", metavar="PICTURE|FILE.npy", required=True, help="a picture, or its preprocessed (N, 3, H, W) floats"
     )
@@ -36,7 +38,14 @@ def run(args):
     if args.output is not None and not args.output.endswith((".h5", ".hdf5", ".npz")):
         raise UsageError(f"--output is {args.output!r}, expected a name that ends in .h5 or .npz")
     tensors, attributes = trace(
-        args.model, args.input, weights=args.weights, dtype=args.dtype, layout=args.layout, only=args.only
+        args.model,
+        args.input,
+        weights=args.weights,
+        dtype=args.dtype,
+        layout=args.layout,
+        only=args.only,
+        kernels=args.kernels,
+        integers=args.integers,
     )
     if args.output is None:
         rows = [

@@ -19,7 +19,7 @@ class Agreement:
 
     def __init__(self, a, b):
         self.a, self.b = a, b
-        if a.names != b.names:
+        if a.names != b.names and not (len(a.names) == len(b.names) and (_unnamed(a) or _unnamed(b))):
             raise UsageError(
                 f"the models' classes differ ({len(a.names)} and {len(b.names)} of them): nothing to compare"
             )
@@ -68,6 +68,11 @@ class Agreement:
         }
 
 
+def _unnamed(classes):
+    """Whether the classes are called by their indices alone, as in a file that no names came with."""
+    return classes.names == tuple(map(str, range(len(classes.names))))
+
+
 def _margin(logits):
     """The largest logit minus the second largest."""
     if len(logits) < 2:
@@ -96,7 +101,7 @@ def agree(network_a, network_b, dataset, *, batch=None, workers=None, progress=N
     Raises
     ------
     UsageError
-        The models' classes differ. A background class before ImageNet's is left out.
+        The models' classes differ (those that are only numbered differ from no others). A background class before ImageNet's is left out.
     """
     start = time.perf_counter()
     networks = identify((network_a, network_b))

@@ -24,7 +24,7 @@ class Network:
 
     model : a model's name, or the path of a dump that says which it is
     weights : path of a dump, or None
-    engine : as for `npmnv3.load`
+    engine, kernels : as for `npmnv3.load`
     title : what results call it; filled in by `identify`
     fingerprint : eight hexadecimal digits that stand for its very bits; filled in by `identify`
     """
@@ -34,6 +34,7 @@ class Network:
     engine: str = "auto"
     title: str = ""
     fingerprint: str = ""
+    kernels: str | None = None
 
 
 _kept = {}  # {networks: their models}, the latest alone
@@ -64,7 +65,8 @@ def identify(networks):
             network,
             model=network.model if _is_name(network) else os.path.abspath(network.model),
             weights=network.weights and os.path.abspath(network.weights),
-            engine=model.engine,
+            engine=network.engine if model.kernels else model.engine,  # which integers do not depend on
+            kernels=model.kernels,
             title=title,
             fingerprint=fingerprint(model),
         )
@@ -81,7 +83,8 @@ def _is_name(network):
 
 def _titles(networks, models):
     """What results call the networks: by their weights' files too, or these by their paths, where names are the same."""
-    names = [n.model if n.model in REGISTRY else model.variant.full_name for n, model in zip(networks, models)]
+    names = [n.model if n.model in REGISTRY else model.name for n, model in zip(networks, models)]
+    names = [f"{name} [{model.kernels}]" if model.kernels else name for name, model in zip(names, models)]
     files = [n.weights if _is_name(n) else n.model for n in networks]
 
     def titles(written):
@@ -95,8 +98,8 @@ def _titles(networks, models):
 
 def published(network, model):
     """(top-1, top-5) in percent as published for what is run, each None where nothing is."""
-    entry = REGISTRY.get(network.model, model.variant.published)
-    return entry.top1, entry.top5
+    entry = REGISTRY.get(network.model, model.variant and model.variant.published)
+    return (entry.top1, entry.top5) if entry else (None, None)
 
 
 def load_all(networks):
@@ -125,7 +128,7 @@ def _checked(network):
 
 def _load(network):
     # One thread each: there are as many workers as cores.
-    return load(network.model, network.weights, engine=network.engine, threads=1)
+    return load(network.model, network.weights, engine=network.engine, threads=1, kernels=network.kernels)
 
 
 def _keep(networks, models):
@@ -138,11 +141,13 @@ def fingerprint(model):
 
     The logits' bits depend on every weight, on the engine, the decoder and the machine, and so do the results.
     """
+    if model.preprocess is None:
+        raise UsageError(f"{model.name}: nothing says how its pictures are prepared, so none can be evaluated")
     height, width = 300, 400
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     picture = preprocess(b"P6 %d %d 255\n" % (width, height) + noise.tobytes(), model.preprocess)
     digest = hashlib.sha256(model(picture[None]).tobytes())
-    digest.update(repr((model.variant.full_name, model.preprocess, model.labels)).encode())
+    digest.update(repr((model.name, model.preprocess, model.labels)).encode())
     return digest.hexdigest()[:8]
 
 

@@ -27,6 +27,7 @@ except ImportError as error:
     found = "this is Python %d.%d: %s" % (*sys.version_info[:2], error)
     message = "this needs Python 3.9 or later and NumPy 1.22 or later; " + found
     raise (SystemExit if __name__ == "__main__" else ImportError)(message) from None"""
+MAIN = 'if __name__ == "__main__":\n    sys.exit(main())'
 #: Where the weights are: beside the module in its archive, or in the module itself.
 FROM_ARCHIVE = '__loader__.get_data(os.path.join(os.path.dirname(__file__), "weights.bin"))'
 FROM_MODULE = 'base64.b85decode(WEIGHTS.replace("\\n", ""))'
@@ -53,23 +54,25 @@ def module_source(plan, recipe, labels, dtype, about, weights=None):
     -------
     str
     """
-    own = [_tables(plan, recipe), _pictures(recipe), _network(plan, recipe)]
+    own = [f"{recipe_constant(recipe)}\n\n{_layers(plan)}", picture_functions(recipe), _network(plan, recipe)]
     where = FROM_ARCHIVE if weights is None else FROM_MODULE
     unpack = f"# layer -> (weight, bias), float32\nW = {UNPACK[dtype].format(where)}"
     text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
-    end = "\n\n".join([_labels(plan, labels), *text, unpack, 'if __name__ == "__main__":\n    sys.exit(main())'])
+    end = "\n\n".join([labels_constant(plan, labels), *text, unpack, MAIN])
     imports, sections = excerpt("\n".join([*own, end, "classify"]), RUNTIME)
-    head = "\n\n".join([_docstring(plan, dtype, about, "pyz" if weights is None else "py"), _checked(imports)])
+    stored = f"stored as {dtype} with batch norm folded into them; the arithmetic is float32."
+    head = "\n\n".join([docstring(plan, stored, about, "pyz" if weights is None else "py"), checked(imports)])
     return "\n\n".join([head, "\n\n\n".join([*own, *sections, end])]) + "\n"
 
 
-def _checked(imports):
+def checked(imports):
     """The import statements, NumPy's in a piece of code that says what is needed where that is not there."""
     lines = [line for line in imports.split("\n") if line != NUMPY]
     return "\n".join([*lines, *[""] * bool(lines[-1]), CHECK])
 
 
-def _docstring(plan, dtype, about, suffix):
+def docstring(plan, stored, about, suffix):
+    """The frozen module's; `stored` says how the weights are, and what computes."""
     return f'''"""{about}
 
     python classifier.{suffix} picture.png [--top 5] [--json]
@@ -80,36 +83,39 @@ def _docstring(plan, dtype, about, suffix):
 
 Needs Python 3.9 or later and NumPy 1.22 or later. With Pillow it opens more kinds of pictures than PNG and PPM.
 Below are the network, its operations, what makes pictures its input, the command line, the classes and the weights,
-stored as {dtype} with batch norm folded into them; the arithmetic is float32.
+{stored}
 Made by npmnv3 {__version__} freeze. SPDX-License-Identifier of the code: Apache-2.0
 """'''
 
 
-def _tables(plan, recipe):
-    """The recipe and the layers' shapes, as constants."""
-    values = [f"{field.name}={_literal(getattr(recipe, field.name))}" for field in fields(recipe)]
-    layers = [f"    {_literal(name)}: {shape},\n" for name, shape in layer_shapes(plan).items()]
+def recipe_constant(recipe):
+    """The recipe, as a constant."""
+    values = [f"{field.name}={literal(getattr(recipe, field.name))}" for field in fields(recipe)]
+    return f"RECIPE = {filled('SimpleNamespace(', values, ')')}"
+
+
+def _layers(plan):
+    """The layers' shapes, as a constant."""
+    layers = [f"    {literal(name)}: {shape},\n" for name, shape in layer_shapes(plan).items()]
     return (
-        f"RECIPE = {_filled('SimpleNamespace(', values, ')')}\n\n"
-        "# The shape of each layer's weight: (O, I, KH, KW), (C, KH, KW) or (O, I).\n"
-        f"LAYERS = {{\n{''.join(layers)}}}"
+        f"# The shape of each layer's weight: (O, I, KH, KW), (C, KH, KW) or (O, I).\nLAYERS = {{\n{''.join(layers)}}}"
     )
 
 
-def _labels(plan, labels):
+def labels_constant(plan, labels):
     """The names of the classes, as a constant."""
     if labels is None:
         return f"LABELS = tuple(map(str, range({plan[-1].shape[0]})))"
-    return f"LABELS = {_filled('(', [_literal(label) for label in labels], ')')}"
+    return f"LABELS = {filled('(', [literal(label) for label in labels], ')')}"
 
 
-def _literal(value):
+def literal(value):
     """`repr`, but with double quotes where that needs no escapes."""
     text = repr(value)
     return f'"{text[1:-1]}"' if isinstance(value, str) and '"' not in text else text
 
 
-def _filled(start, items, end):
+def filled(start, items, end):
     """Items in one line of at most 120 characters, or in several."""
     line = f"{start}{', '.join(items)}{end}"
     if len(items) > 1 and len(line) + len("LABELS = ") <= WIDTH:
@@ -122,7 +128,7 @@ def _filled(start, items, end):
     return "\n".join([*lines, end])
 
 
-def _pictures(recipe):
+def picture_functions(recipe):
     """The functions by which this recipe differs from others."""
     lines = [
         "def preprocess(rgb, name):",
@@ -159,7 +165,7 @@ def _network(plan, recipe):
     doc = f'    """{shapes}. Comments give shapes, less the first axis."""'
     stem, tail = _lines(plan[: at[0]], INPUT), _lines(plan[at[-1] + 1 :], before.name)
     loop = ["    for block in BLOCKS:", "        x = block(x)"]
-    functions.append([f"BLOCKS = {_filled('(', list(blocks), ')')}"])
+    functions.append([f"BLOCKS = {filled('(', list(blocks), ')')}"])
     functions.append(["def network(x):", doc, *stem, *loop, *_returning(tail)])
     return "\n\n\n".join(map("\n".join, functions))
 
@@ -196,7 +202,7 @@ def _lines(steps, entry):
             pending = call  # nothing else in these networks uses what an activation is given
             continue
         pending = None
-        lines.append(f"    {target} = {call}  # {_shape(step)}")
+        lines.append(f"    {target} = {call}  # {shape_text(step)}")
         holds[target] = step.name
     return lines
 
@@ -223,5 +229,5 @@ def _layer(step):
     return step.name.removesuffix(".conv").removesuffix(".fc")
 
 
-def _shape(step):
+def shape_text(step):
     return "(" + ", ".join(map(str, step.shape)) + ("," if len(step.shape) == 1 else "") + ")"

@@ -27,7 +27,7 @@ def accuracy_cost(model, path, inputs):
 
     Parameters
     ----------
-    model : npmnv3.Model
+    model : npmnv3.Model or QuantizedModel
     path : str, the frozen file
     inputs : iterable of (3, H, W) float32, preprocessed pictures
 

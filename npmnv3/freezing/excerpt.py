@@ -29,14 +29,16 @@ class Source(NamedTuple):
     outside: dict  # name -> import statement
 
 
-def excerpt(code, home):
+def excerpt(code, home, instead=None):
     """The definitions that `code` needs to stand alone, as if it had been written in the module `home`.
 
     Parameters
     ----------
     code : str, Python source; what it does not define must be a builtin or known in `home`. What it defines takes the
-        place of what `home` defines by that name.
+        place of what `home`, or another module of its folder, defines by that name.
     home : str, dotted name of a module of this package
+    instead : {(module, name): Python source that defines the name}, what takes the place of a module's own definition or
+        import, such as a table of which only a part is needed; names that the module does not know are those of `home`
 
     Returns
     -------
@@ -50,13 +52,14 @@ def excerpt(code, home):
     UsageError
         The package is installed without its source.
     """
-    own = take_apart(home, code)
+    own, instead = take_apart(home, code), instead or {}
+    changed = {module: _changed(module, instead) for module, _ in instead}
     wanted = [(home, name) for definition in own.definitions.values() for name in definition.uses]
     imports, found = set(), {}
     while wanted:
         module, name = wanted.pop()
-        source = _source(module)
-        if module == home and name in own.definitions:
+        source = changed.get(module) or _source(module)
+        if _folder(module) == _folder(home) and name in own.definitions:
             continue
         if name in source.definitions:
             if name in own.definitions or found.get(name, module) != module:
@@ -68,16 +71,32 @@ def excerpt(code, home):
             wanted.append(source.inside[name])
         elif name in source.outside:
             imports.add(source.outside[name])
+        elif name not in KNOWN and module in changed:
+            wanted.append((home, name))
         elif name not in KNOWN:
             raise LookupError(f"{name} is not known in {module}")
     sections = []
     for module in sorted(set(found.values()), key=lambda module: (_height(module), module)):
-        source = _source(module)
+        source = changed.get(module) or _source(module)
         needed = sorted({source.definitions[name] for name in found if found[name] == module}, key=lambda d: d.line)
         space = "\n\n" if _is_line(needed[0].text) else "\n\n\n"
         sections.append(f"# {source.title}\n# ({module}){space}{joined([definition.text for definition in needed])}")
     standard = sorted(imports - {NUMPY}, key=lambda line: (line.startswith("from"), line))
     return "\n".join([*standard, "", NUMPY]), sections
+
+
+def _folder(module):
+    return module.rpartition(".")[0]
+
+
+def _changed(module, instead):
+    """The `Source` of a module with the definitions that take the place of its own, where these stood."""
+    source = _source(module)
+    texts = {name: text for (where, name), text in instead.items() if where == module}
+    lines = {name: source.definitions[name].line if name in source.definitions else -1 for name in texts}
+    definitions = {name: Definition(lines[name], text, _uses(ast.parse(text))) for name, text in texts.items()}
+    inside = {name: origin for name, origin in source.inside.items() if name not in texts}
+    return source._replace(definitions=source.definitions | definitions, inside=inside)
 
 
 def joined(texts):

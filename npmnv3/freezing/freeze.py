@@ -1,6 +1,7 @@
 """Freeze a model: its network, weights and preprocessing as one file."""
 
 import base64
+import functools
 import os
 import textwrap
 import zipfile
@@ -9,7 +10,10 @@ import numpy as np
 
 from ..dumps.writing import archive_member, replacing
 from ..errors import UsageError, WeightsError
+from ..network.integer_plan import LAYERS
+from ..ops.kernel_sets import get_kernel_set
 from .compose import layer_shapes, module_source
+from .compose_integers import KINDS, integer_source
 
 STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
 #: What any Python can read, to say what is missing.
@@ -29,15 +33,15 @@ if __name__ == "__main__":
 '''
 
 
-def freeze(model, path, dtype="float16", *, names=False, check=None):
+def freeze(model, path, dtype=None, *, names=False, check=None):
     """Write a model as one file that classifies pictures with NumPy alone.
 
     Parameters
     ----------
-    model : npmnv3.Model
+    model : npmnv3.Model, or a quantised one, which becomes a classifier of integers with the same bits
     path : str or os.PathLike; .pyz gives an archive that Python runs, .py a single module for small models
-    dtype : "float16", "float32" or "int8-weights" (a scale for each output channel), how the weights are stored;
-        computed is in float32
+    dtype : "float16" (default), "float32" or "int8-weights" (a scale for each output channel), how the weights are stored;
+        computed is in float32. A quantised model's stay the bytes that they are: None
     names : bool, put the names of a label set such as ImageNet's in; names that the dump itself has are always in
     check : callable (path of the file while it is not there yet); what it raises keeps the file from coming to be
 
@@ -46,24 +50,61 @@ def freeze(model, path, dtype="float16", *, names=False, check=None):
     UsageError, WeightsError, WriteError
     """
     path = os.fspath(path)
-    if dtype not in STORED:
-        raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(STORED)}")
     kind = os.path.splitext(path)[1]
     if kind not in (".pyz", ".py"):
         raise UsageError(f"{path}: ends in {kind!r}, expected .pyz or .py")
-    plan = model.plan_for(model.preprocess.side, folded=True)
-    weights = pack(folded_layers(model), dtype)
-    own = isinstance(model.attributes.get("labels"), list)
-    labels = model.labels if own or names else None
+    weights, source = _integer_parts(model, dtype, names) if model.kernels else _float_parts(model, dtype, names)
     with replacing(path) as temporary:
         if kind == ".py":
-            text = _lines(base64.b85encode(weights).decode())
-            _write_text(temporary, module_source(plan, model.preprocess, labels, dtype, _about(model), text))
+            _write_text(temporary, source(_lines(base64.b85encode(weights).decode())))
         else:
-            source = module_source(plan, model.preprocess, labels, dtype, _about(model))
-            _write_archive(temporary, {"__main__.py": MAIN, "classifier.py": source, "weights.bin": weights})
+            _write_archive(temporary, {"__main__.py": MAIN, "classifier.py": source(), "weights.bin": weights})
         if check is not None:
             check(temporary)
+
+
+def _float_parts(model, dtype, names):
+    """(the weights' bytes, a function from their text, or nothing, to the module's source)."""
+    dtype = "float16" if dtype is None else dtype
+    if dtype not in STORED:
+        raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(STORED)}")
+    plan = model.plan_for(model.preprocess.side, folded=True)
+    parts = plan, model.preprocess, _labels(model, names), dtype, _about(model)
+    return pack(folded_layers(model), dtype), functools.partial(module_source, *parts)
+
+
+def _integer_parts(model, dtype, names):
+    """The same of a quantised model."""
+    if dtype is not None:
+        raise UsageError(f"dtype is {dtype!r}, but the weights of {model.name} are integers, and stay so: leave it out")
+    check_recipe(model)
+    parts = model.plan, model.preprocess, _labels(model, names), get_kernel_set(model.kernels), _about(model)
+    return pack_integers(model.plan), functools.partial(integer_source, *parts)
+
+
+def check_recipe(model):
+    """UsageError where a model does not say how its pictures are prepared, or says it for another size."""
+    if model.preprocess is None:
+        raise UsageError(f"{model.name}: nothing says how its pictures are prepared, so it cannot be frozen")
+    if model.kernels and model.preprocess.side != model.side:
+        raise UsageError(
+            f"{model.name}: its pictures are prepared as {model.preprocess.side}, but its integers are for {model.side}"
+        )
+
+
+def _labels(model, names):
+    return model.labels if isinstance(model.attributes.get("labels"), list) or names else None
+
+
+def pack_integers(plan):
+    """The layers' bytes, one after another: what `integer_runtime.unpack_integers` reads."""
+    parts = []
+    for step in plan.steps:
+        if step.op in LAYERS:
+            arrays = zip(plan.params(step), (None, "<i4", "<f4", "<i2"))
+            kind = KINDS[str(plan.arrays[f"{step.name}.weight"].dtype)]
+            parts += [np.ascontiguousarray(array, dtype or kind).tobytes() for array, dtype in arrays]
+    return b"".join(parts)
 
 
 def folded_layers(model):
@@ -104,7 +145,7 @@ def _about(model):
         for note in notes
         if not note.endswith((": ", ": None"))
     ]
-    title = f"{model.variant.full_name}: an image classifier of {model.num_classes} classes in one file."
+    title = f"{model.name}: an image classifier of {model.num_classes} classes in one file."
     return "\n".join([title, *([""] if safe else []), *(line for note in safe for line in textwrap.wrap(note, 118))])
 
 

@@ -108,6 +108,8 @@ def ranked(picture, top):
 def logits(picture):
     """The network's answer for a picture (see `classify`): (classes,) float32."""
     x = prepare(picture)
+    if np.isnan(x).any():
+        raise PictureError(f"{name_of(picture)}: has NaN in it; is this a preprocessed picture?")
     with np.errstate(over="ignore", invalid="ignore"):
         scores = network(x[None])[0]
     if not np.isfinite(scores).all():

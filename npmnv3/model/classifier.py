@@ -18,9 +18,18 @@ BATCH = 16
 class Classifier:
     """A network with its weights.
 
-    What is made of it sets `num_classes`, `preprocess`, `in_channels`, `engine`, `dtype`, `_engine` and `label_source`, and has
-    `_check_side(side)`, which raises UsageError where the network cannot take an input of (height, width) pixels.
+    What is made of it sets `variant`, `num_classes`, `preprocess`, `in_channels`, `side`, `engine`, `dtype`, `_engine` and
+    `label_source`, and has `plan_for(side)` and `_check_side(side)`, which raise UsageError where the network cannot take an
+    input of (height, width) pixels.
     """
+
+    #: The name of the kernel set whose integers a quantised network computes.
+    kernels = None
+
+    @property
+    def name(self):
+        """`source/variant`, as far as it is known."""
+        return self.variant.full_name if self.variant else "an unknown network"
 
     @functools.cached_property
     def labels(self):

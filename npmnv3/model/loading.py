@@ -59,7 +59,7 @@ def load(
         return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
     if kernels is not None:
         raise UsageError(
-            f"kernels={kernels!r} is for quantised dumps, which `npmnv3 convert` and `npmnv3 quantize` write"
+            f"kernels={kernels!r} (--kernels) is for quantised dumps, which `npmnv3 convert` and `npmnv3 quantize` write"
         )
     if num_classes is not None:
         check_classes(num_classes)

@@ -104,5 +104,10 @@ class Model(Classifier):
     def in_channels(self):
         return self.variant.in_channels
 
+    @property
+    def side(self):
+        """(height, width) of the network's own input, pixels."""
+        return tuple(self.variant.side)
+
     def _check_side(self, side):
         check_side(self.variant, side)

@@ -38,8 +38,7 @@ class QuantizedModel(Classifier):
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 
     def __repr__(self):
-        name = self.variant.full_name if self.variant else "an unknown network"
-        return f"<npmnv3.QuantizedModel {name}, {self.num_classes} classes, {self.kernels}>"
+        return f"<npmnv3.QuantizedModel {self.name}, {self.num_classes} classes, {self.kernels}>"
 
     def __reduce__(self):
         return QuantizedModel, self._made_from
@@ -70,6 +69,17 @@ class QuantizedModel(Classifier):
         dict {step's name: (N, C, H, W) or (N, C)}, float32 or the integers' dtype; "input" comes first
         """
         return self._engine.trace(self._input(x), integers=integers)
+
+    @property
+    def side(self):
+        """(height, width) of the one input that it takes, pixels."""
+        return tuple(self.plan.input_shape[1:])
+
+    def plan_for(self, side=None):
+        """The integer steps for an input of (height, width) pixels, which is the network's own."""
+        if side is not None:
+            self._check_side(side)
+        return self.plan.steps
 
     def _check_side(self, side):
         if tuple(side) != self.plan.input_shape[1:]:

@@ -56,6 +56,7 @@ def get_kernel_set(name):
     known = ", ".join(KERNEL_SETS)
     if name is None:
         raise UsageError(
-            f"whose int8? Integers differ from engine to engine: name a kernel set, kernels= one of {known}"
+            f"whose int8? Integers differ from engine to engine: name a kernel set with kernels=, or --kernels on the "
+            f"command line, one of {known}"
         )
     raise UsageError(f"kernels is {name!r}, expected one of {known}")

@@ -51,7 +51,7 @@ def pick_input(model, given, port):
     ------
     UsageError, PictureError
     """
-    side, planes = tuple(model.variant.side), model.variant.in_channels
+    side, planes = model.side, model.in_channels
     if given is None:
         if port is not None:
             return Input(None, side=side, planes=planes)
@@ -68,6 +68,8 @@ def pick_input(model, given, port):
             arrays.append(check_array(_load(one), os.fspath(one), planes))
         elif isinstance(one, np.ndarray) and one.dtype.kind == "f":
             arrays.append(check_array(one, "input", planes))
+        elif model.preprocess is None:
+            raise UsageError("nothing says how this network's pictures are prepared: give it an .npy of floats")
         else:
             arrays.append(recipes.preprocess(one, model.preprocess)[None])
             pictures.append(one)

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 INLINE = 500_000  # numbers in all that C headers hold; above that the checker reads .bin files
-_C_TYPES = {"float32": ("float", "F32"), "float16": ("uint16_t", "F16"), "int8": ("int8_t", "I8")}
+_C_TYPES = {
+    "float32": ("float", "F32"),
+    "float16": ("uint16_t", "F16"),
+    "int8": ("int8_t", "I8"),
+    "uint8": ("uint8_t", "U8"),
+    "int16": ("int16_t", "I16"),
+    "uint16": ("uint16_t", "U16"),
+    "int32": ("int32_t", "I32"),
+}
 
 
 def _file_name(key):
@@ -71,7 +79,6 @@ def _write_c(kit, folder):
     inline = is_inline(kit.vectors.values())
     if not inline:
         _write_bin(kit, folder)
-    index = {key: i for i, key in enumerate(kit.vectors)}
     lines = [
         f"/* Test vectors of {kit.model}, {kit.dtype}; see manifest.json. */",
         "#ifndef VECTORS_H",
@@ -82,16 +89,38 @@ def _write_c(kit, folder):
         if inline:
             (folder / f"{_file_name(key)}.h").write_text(_c_array(key, vector), "ascii")
             lines.append(f'#include "{_file_name(key)}.h"')
-        if vector.scales is not None:
-            lines.append(f"static const float {identifier(key)}_scales[] = {{{_c_floats(vector.scales)}}};")
+    lines += [*kit.c_tables(inline), "", "#endif"]
+    (folder / "vectors.h").write_text("\n".join(lines) + "\n", "ascii")
+    checker = importlib.resources.files(__package__) / kit.checker
+    (folder / "check.c").write_bytes(checker.read_bytes())
+
+
+def float_tables(kit, inline):
+    """What `check.c` reads in vectors.h: the scales, the tensors and the steps, as lines of C."""
+    index = {key: i for i, key in enumerate(kit.vectors)}
+    lines = [
+        f"static const float {identifier(key)}_scales[] = {{{_c_floats(vector.scales)}}};"
+        for key, vector in kit.vectors.items()
+        if vector.scales is not None
+    ]
     lines += ["", "static const tensor tensors[] = {"]
     lines += [_c_tensor(key, vector, inline) for key, vector in kit.vectors.items()]
     lines += ["};", "", "static const step steps[] = {"]
-    lines += [_c_step(step, index, kit.tolerances[step.name]) for step in kit.steps]
-    lines += ["};", "", "#endif"]
-    (folder / "vectors.h").write_text("\n".join(lines) + "\n", "ascii")
-    checker = importlib.resources.files(__package__) / "check.c"
-    (folder / "check.c").write_bytes(checker.read_bytes())
+    return [*lines, *(_c_step(step, index, kit.tolerances[step.name]) for step in kit.steps), "};"]
+
+
+def c_kind(vector):
+    """The name that the checkers have for a vector's dtype."""
+    return _C_TYPES[str(vector.array.dtype)][1]
+
+
+def c_place(key, vector, inline):
+    """Where the checkers find a vector: its file, and its array in a header or 0."""
+    return f'"{_file_name(key)}.{"h" if inline else "bin"}"', identifier(key) if inline else "0"
+
+
+def c_shape(array):
+    return ", ".join(map(str, (*array.shape, 1, 1, 1, 1)[:4]))
 
 
 def _c_array(key, vector):
@@ -122,11 +151,9 @@ def _wrapped(words, per_line=8):
 
 
 def _c_tensor(key, vector, inline):
-    shape = ", ".join(map(str, (*vector.array.shape, 1, 1, 1, 1)[:4]))
     scales = f"{identifier(key)}_scales, {len(vector.scales)}" if vector.scales is not None else "0, 0"
-    file = f"{_file_name(key)}.{'h' if inline else 'bin'}"
-    kind = _C_TYPES[str(vector.array.dtype)][1]
-    return f'    {{"{key}", "{file}", {kind}, {{{shape}}}, {vector.array.size}L, {scales}, {identifier(key) if inline else 0}}},'
+    file, data = c_place(key, vector, inline)
+    return f'    {{"{key}", {file}, {c_kind(vector)}, {{{c_shape(vector.array)}}}, {vector.array.size}L, {scales}, {data}}},'
 
 
 def _c_step(step, index, tolerance):

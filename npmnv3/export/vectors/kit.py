@@ -12,7 +12,7 @@ from ...errors import UsageError
 from ...network.steps import INPUT
 from ...network.walk import apply
 from ...ops import definitions
-from .formats import NAMES, pick_format
+from .formats import NAMES, float_tables, pick_format
 
 DTYPES = ("float32", "float16", "int8")
 ROLES = ("weight", "bias", "gamma", "beta", "mean", "variance")
@@ -57,6 +57,11 @@ class Kit:
     steps: tuple
     vectors: dict
     tolerances: dict
+    checker = "check.c"
+
+    def c_tables(self, inline):
+        """The tables of vectors.h, lines of C."""
+        return float_tables(self, inline)
 
     def sizes(self, format):
         """(files, bytes) that `write_kit` will write, about."""
@@ -128,8 +133,10 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if model.kernels:
+        raise UsageError(f"{model.name} is quantised: its vectors are integers, of make_integer_kit")
     if x is None:
-        shape = (1, model.variant.in_channels, *model.variant.side)
+        shape = (1, model.in_channels, *model.side)
         x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     plan = model.plan_for(x.shape[2:])
     wanted = select([step.name for step in plan], only)
@@ -195,7 +202,7 @@ def write_kit(kit, folder, format):
 
     Parameters
     ----------
-    kit : Kit
+    kit : Kit or IntegerKit
     folder : path, must not exist or be empty
     format : "npy", "bin", "c" or "hex"
 

@@ -1,0 +1,230 @@
+"""Vectors of quantised networks: what the engine stores, what a port stores, and the C checker that compares the two."""
+
+import json
+import re
+import shutil
+import subprocess
+import zlib
+
+import numpy as np
+import pytest
+import quantized_files
+from command_line import run
+
+import npmnv3
+from npmnv3.errors import UsageError
+from npmnv3.export.vectors import make_integer_kit, make_kit, write_kit
+from npmnv3.network.integer_plan import LAYERS, IntegerPlan, IntegerStep
+from npmnv3.ops.grids import Grid
+from npmnv3.ops.kernel_sets import KERNEL_SETS
+from npmnv3.ops.requantize import INTEGER_RULES
+
+COMPILER = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler: gcc, cc or clang")
+SOME = "stem*,blocks.3.*,last*,max_pool,pool,logits*"
+
+
+@pytest.fixture(scope="module")
+def dumps(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dumps")
+    return {name: quantized_files.dump(name, folder) for name in (quantized_files.TEXT, quantized_files.SMALL)}
+
+
+@pytest.fixture(scope="module")
+def kit(dumps):
+    model = npmnv3.load(dumps[quantized_files.TEXT], kernels="tflite-reference", engine="numpy")
+    return make_integer_kit(model, quantized_files.golden(quantized_files.TEXT)[1])
+
+
+def check(folder, *arguments):
+    """(exit code, lines) of the checker in a folder, compiled without a warning."""
+    flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    subprocess.run([COMPILER, *flags, "check.c", "-o", "check", "-lm"], cwd=folder, check=True)
+    done = subprocess.run(["./check", *arguments], cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout.splitlines()
+
+
+def test_the_vectors_are_the_engines(kit):
+    """TensorFlow Lite's own integers, one golden tensor after another."""
+    golden, _ = quantized_files.golden(quantized_files.TEXT)
+    steps = [kit.vectors[step.name].array for step in kit.steps]
+    assert len(golden) == len(steps) == 113
+    for step, found, expected in zip(kit.steps, steps, golden.values()):
+        assert found.dtype == np.int8
+        np.testing.assert_array_equal(found.ravel(), expected.ravel(), step.name)
+
+
+def test_a_layer_is_computed_from_its_row_of_the_manifest_alone(kit, tmp_path):
+    """A 1x1 convolution, as somebody who reads no more than the manifest would write it."""
+    write_kit(kit, tmp_path / "kit", "npy")
+    manifest = json.loads((tmp_path / "kit" / "manifest.json").read_text())
+    assert manifest["rules"].keys() == {"double", "table"} and manifest["kernels"] == "tflite-reference"
+    row = next(step for step in manifest["steps"] if step["name"] == "blocks.1.project")
+    tensors, read = manifest["tensors"], lambda key: np.load(tmp_path / "kit" / manifest["tensors"][key]["file"])
+    x, y, params = read(row["inputs"][0]), read(row["output"]), {r: read(k) for r, k in row["params"].items()}
+    assert (row["layout"], row["rule"], params["bias"].dtype) == ("OI", "double", np.int32)
+    acc = params["weight"].astype(int) @ (x.reshape(len(x), -1).astype(int) - tensors[row["inputs"][0]]["zero_point"])
+    acc += params["bias"].astype(int)[:, None]
+    m, right = params["multiplier"].astype(int)[:, None], -params["shift"].astype(int)[:, None]
+    assert right.min() >= 0
+    high = (acc * m + (1 << 30)) >> 31
+    rounded = np.sign(high) * ((np.abs(high) + ((1 << right) >> 1)) >> right) + tensors[row["output"]]["zero_point"]
+    np.testing.assert_array_equal(np.clip(rounded, *row["clamp"]).reshape(y.shape), y)
+    for key, about in tensors.items():
+        assert about["crc32"] == zlib.crc32(read(key).tobytes()) and about["shape"] == list(read(key).shape)
+
+
+@pytest.mark.parametrize("kernels", sorted(KERNEL_SETS))
+def test_everything_that_a_port_needs(dumps, kernels):
+    model = npmnv3.load(dumps[quantized_files.SMALL], kernels=kernels, engine="numpy")
+    kit = make_integer_kit(model)
+    rules = KERNEL_SETS[kernels]
+    for step in kit.steps:
+        roles = {key.rpartition("/")[2] for key in kit.vectors if key.startswith(f"{step.name}/")}
+        numbers = {"multiplier", "shift"} if rules.layers in INTEGER_RULES else {"factor"}
+        if step.op in LAYERS:
+            assert roles == {"weight", "bias", *numbers}
+            (count,) = {len(kit.vectors[f"{step.name}/{role}"].array) for role in numbers}
+            assert count == step.shape[0]
+        elif step.op == "hard_swish":
+            assert roles == {"table"} and kit.vectors[f"{step.name}/table"].array.shape == (256,)
+        elif step.op in ("add", "global_avg_pool", "mul", "scale"):
+            assert roles & {"multiplier", "factor"}
+        else:
+            assert not roles
+
+
+def test_files_hold_the_numbers(kit, dumps, tmp_path):
+    model = npmnv3.load(dumps[quantized_files.TEXT], kernels="xnnpack", engine="numpy")
+    for kit in (kit, make_integer_kit(model, only="stem*,blocks.0.*")):
+        for format in ("bin", "hex"):
+            folder = tmp_path / f"{kit.kernels.name}.{format}"
+            write_kit(kit, folder, format)
+            for key, row in json.loads((folder / "manifest.json").read_text())["tensors"].items():
+                expected, file = kit.vectors[key].array, folder / row["file"]
+                if format == "bin":
+                    found = np.fromfile(file, np.dtype(row["dtype"]).newbyteorder("<"))
+                else:  # two's complement, as many digits as the type has
+                    lines = file.read_text().splitlines()
+                    assert {len(line) for line in lines} == {2 * expected.itemsize}
+                    words = [int(line, 16) for line in lines]
+                    found = np.array(words, f"<u{expected.itemsize}").view(expected.dtype)
+                np.testing.assert_array_equal(found.reshape(row["shape"]), expected, f"{format}: {key}")
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "kernels", "only"),
+    [
+        (quantized_files.TEXT, "tflite-reference", "*"),
+        (quantized_files.TEXT, "tflite-reference", SOME.replace("stem*,", "")),
+        *((quantized_files.SMALL, kernels, "*") for kernels in sorted(KERNEL_SETS)),
+    ],
+)
+def test_the_c_checker_compiles_without_a_warning_and_passes(dumps, tmp_path, name, kernels, only):
+    model = npmnv3.load(dumps[name], kernels=kernels, engine="numpy")
+    kit = make_integer_kit(model, quantized_files.golden(name)[1], only=only)
+    write_kit(kit, tmp_path / "kit", "c")
+    code, lines = check(tmp_path / "kit")
+    assert code == 0, [line for line in lines if line.startswith("BAD")][:5]
+    assert lines[-1] == f"{len(kit.steps)} of {len(kit.steps)} steps are equal, integer for integer"
+    assert bool(list((tmp_path / "kit").glob("*.bin"))) == (only == "*")  # else the numbers are in headers
+
+
+@needs_compiler
+@pytest.mark.parametrize("key", ["blocks.3.depthwise.conv", "blocks.3.project/weight", "stem/table", "logits/bias"])
+def test_the_c_checker_names_what_was_changed(kit, tmp_path, key):
+    write_kit(kit, tmp_path / "kit", "c")
+    file = tmp_path / "kit" / f"{key.replace('/', '.')}.bin"
+    numbers = bytearray(file.read_bytes())
+    numbers[7] ^= 0x40
+    file.write_bytes(numbers)
+    code, lines = check(tmp_path / "kit")
+    assert code == 1 and lines[0] == f"BAD  {key} ({file.name}): not the numbers that were written"
+    assert lines[-1].endswith("vectors were changed")
+    if "/" not in key:
+        assert f"the first that is not: {key}" in lines[-1]
+        (line,) = (line for line in lines if line.startswith(f"BAD  {key}: "))
+        assert re.search(r": 1 of \d+ integers differ, the first at 7 \(channel 0, row 0, column 7\): found", line)
+    assert check(tmp_path / "kit", "nothing")[0] == 2
+
+
+@needs_compiler
+@pytest.mark.parametrize(("rule", "other"), [("DOUBLE", "UP"), ("DOUBLE", "SINGLE"), ("DOUBLE", "TRUNCATE")])
+def test_the_c_checker_tells_the_rules_apart(kit, tmp_path, rule, other):
+    write_kit(kit, tmp_path / "kit", "c")
+    header = tmp_path / "kit" / "vectors.h"
+    header.write_text(header.read_text().replace(f"CONV2D, {rule}, ", f"CONV2D, {other}, "))
+    code, lines = check(tmp_path / "kit")
+    assert code == 1 and sum(line.startswith("BAD") for line in lines) > 10 and "vectors were changed" not in lines[-1]
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernels", ["onnxruntime", "onnxruntime-avx2", "tflite-reference"])
+def test_the_c_checker_on_a_network_of_another_tool(kernels, tmp_path):
+    """uint8, zero points a channel, an odd K, names that no file or C can have, and products that saturate."""
+    model = odd_model(kernels)
+    x = np.random.default_rng(1).uniform(-1, 1, (1, *model.plan.input_shape)).astype(np.float32)
+    kit = make_integer_kit(model, x)
+    assert kernels != "onnxruntime-avx2" or not np.array_equal(
+        kit.vectors["t001"].array, make_integer_kit(odd_model("onnxruntime"), x).vectors["t001"].array
+    )
+    write_kit(kit, tmp_path / "kit", "c")
+    code, lines = check(tmp_path / "kit")
+    assert code == 0 and lines[-1] == "4 of 4 steps are equal, integer for integer", lines
+    assert [step["name"] for step in kit.manifest("c")["steps"]][0] == 'a/"b'
+
+
+def odd_model(kernels):
+    from npmnv3.dumps.quantized import Quantized
+    from npmnv3.model import QuantizedModel
+
+    rng = np.random.default_rng(0)
+    steps = (
+        IntegerStep('a/"b', "conv2d", ("input",), (17, 4, 4), stride=(2, 2), pad=(0, 1, 0, 1)),
+        IntegerStep("../c", "mul", ('a/"b', 'a/"b'), (17, 4, 4), act="relu6"),
+        IntegerStep("d\n", "global_avg_pool", ("../c",), (17,)),
+        IntegerStep("e", "linear", ("d\n",), (5,)),
+    )
+    arrays = {
+        'a/"b.weight': rng.integers(-128, 128, (17, 3, 3, 3), np.int8),
+        'a/"b.weight_zero_point': np.zeros(1, np.int32),
+        "e.weight": rng.integers(0, 256, (5, 17), np.uint8),
+        "e.weight_zero_point": np.arange(120, 125, dtype=np.int32),
+    }
+    for name, count in (('a/"b', 17), ("e", 5)):
+        arrays[f"{name}.bias"] = rng.integers(-999, 999, count).astype(np.int32)
+        arrays[f"{name}.weight_scale"] = rng.uniform(0.001, 0.01, count).astype(np.float32)
+    scales = {"input": (2 / 255, 128), 'a/"b': (0.05, 130), "../c": (0.03, 3), "d\n": (0.01, 2), "e": (0.02, 120)}
+    grids = {name: Grid(float(np.float32(scale)), zero, "uint8") for name, (scale, zero) in scales.items()}
+    return QuantizedModel(Quantized(IntegerPlan(steps, grids, arrays, (3, 8, 8)), None, 5), kernels, "numpy")
+
+
+def test_the_command(dumps, tmp_path, capsys):
+    dump, base = dumps[quantized_files.TEXT], ["--only", SOME, "--format", "hex"]
+    code, out, _ = run(capsys, "vectors", dump, *base, "--kernels", "tflite-reference", "-o", tmp_path / "kit")
+    told = float(out.split("about ")[1].split(" MB")[0])
+    sizes = sum(file.stat().st_size for file in (tmp_path / "kit").glob("*.hex")) / 1e6
+    assert (
+        code == 0 and "integers of tflite-reference as hex" in out and told == pytest.approx(sizes, rel=0.3, abs=0.06)
+    )
+    code, _, err = run(capsys, "vectors", dump, *base, "-o", tmp_path / "none")
+    assert code == 2 and "--kernels" in err and "tflite-optimized" in err
+    code, _, err = run(
+        capsys, "vectors", dump, *base, "--kernels", "xnnpack", "--dtype", "int8", "-o", tmp_path / "none"
+    )
+    assert code == 2 and "--dtype int8 is for networks in floats" in err
+    code, _, err = run(
+        capsys, "vectors", "ppocr/text_direction", *base, "--kernels", "xnnpack", "-o", tmp_path / "none"
+    )
+    assert code == 2 and "is for quantised dumps" in err and not (tmp_path / "none").exists()
+
+
+def test_bad_requests_are_refused(dumps):
+    model = npmnv3.load(dumps[quantized_files.TEXT], kernels="tflite-reference", engine="numpy")
+    with pytest.raises(UsageError, match="no step fits"):
+        make_integer_kit(model, only="nothing")
+    with pytest.raises(UsageError, match="2 pictures, expected 1"):
+        make_integer_kit(model, np.zeros((2, 3, 48, 192), np.float32))
+    with pytest.raises(UsageError, match="make_integer_kit"):
+        make_kit(model)
