@@ -1,0 +1,137 @@
+"""Which change of the rules explains what is not equal: exactly, or not at all."""
+
+from dataclasses import dataclass, field
+
+from .changes import changes_of
+from .forced import KINDS
+
+MOST = 8  # causes that are looked for
+GIVE_UP = 3  # tensors of a kind without an explanation, after which the others of it are only counted
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A change that explains a tensor exactly.
+
+    Attributes
+    ----------
+    rule, setting, text : of the RuleChange and its Claim
+    explains : names of the tensors, not exact without it, that it explains exactly
+    agrees : how many of the tensors of this kind, all judged, are exactly so with it
+    of : how many tensors of this kind there are
+    local : whether it is told of this tensor, not of all of its kind
+    """
+
+    rule: str
+    setting: str
+    text: str
+    explains: tuple
+    agrees: int
+    of: int
+    kind: str
+    local: bool
+    freedom: int
+
+    def as_json(self):
+        return {
+            "rule": self.rule,
+            "setting": self.setting,
+            "text": self.text,
+            "explains": list(self.explains),
+            "agrees": self.agrees,
+            "of": self.of,
+            "kind": self.kind,
+            "local": self.local,
+        }
+
+
+@dataclass(frozen=True)
+class Cause:
+    """The first tensor that is not exact, the rules that explain it, best first, and the tensors that the best explains."""
+
+    tensor: str
+    rules: tuple
+    tensors: tuple
+    computed: tuple = field(default=())
+
+    def as_json(self):
+        return {
+            "tensor": self.tensor,
+            "rules": [rule.as_json() for rule in self.rules],
+            "tensors": list(self.tensors),
+            "inputs_computed": list(self.computed),
+        }
+
+
+def explain(forced, fit, tell=lambda done, text: None):
+    """The causes of what a kernel set does not give, in order of execution.
+
+    Parameters
+    ----------
+    forced : Forced
+    fit : Fit that is not whole
+    tell : callable (share done, text)
+
+    Returns
+    -------
+    list of Cause; the rules of one that nothing explains are ()
+    """
+    left, causes, given_up = [name for name, exact in fit.exact.items() if not exact], [], {}
+    many = len(left)
+    while left and len(causes) < MOST:
+        first = left[0]
+        tell(1 - len(left) / many, first)
+        case = forced.case(first, fit)
+        kind = case.kind
+        rules = _rules(forced, fit, case, left) if given_up.get(kind, 0) < GIVE_UP else ()
+        if not rules:
+            given_up[kind] = given_up.get(kind, 0) + 1
+            causes.append(Cause(first, (), (first,), case.computed))
+            left = left[1:]
+            continue
+        causes.append(Cause(first, rules, rules[0].explains, case.computed))
+        left = [name for name in left if name not in rules[0].explains]
+    return causes
+
+
+def _rules(forced, fit, case, left):
+    """The changes that explain a case, best first."""
+    found = [(change, claim) for change in changes_of(case) for claim in change.claims(case) if claim.explains(case)]
+    rules = [_counted(forced, fit, change, claim, case, left) for change, claim in found]
+    best = {}
+    for rule in rules:
+        best.setdefault((rule.text, rule.explains), rule)
+    return tuple(sorted(best.values(), key=lambda rule: (-len(rule.explains), rule.agrees < rule.of, rule.freedom)))
+
+
+def _counted(forced, fit, change, claim, case, left):
+    """A Rule with the other tensors that it was checked on."""
+    family = [name for name in fit.exact if KINDS[forced.steps[name].op][0] == case.kind]
+    explains, agrees = [], 0
+    for name in left:
+        other = case if name == case.step.name else forced.case(name, fit)
+        if other is case or _explains(change, claim, other):
+            explains.append(name)
+    for name in family:
+        if name in explains:
+            agrees += 1
+        elif fit.exact[name]:
+            agrees += change.local or _explains(change, claim, forced.case(name, fit))
+    return Rule(
+        change.rule,
+        claim.setting,
+        claim.text,
+        tuple(explains),
+        agrees,
+        len(family),
+        KINDS[case.step.op][1],
+        change.local,
+        claim.freedom,
+    )
+
+
+def _explains(change, claim, case):
+    """Whether the same change, in the same way, explains another case."""
+    if case.step.op not in change.ops:
+        return False
+    return any(other.setting == claim.setting and other.explains(case) for other in change.claims(case))
