@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...ops.requantize import F32, I64
+from ...ops.requantize import F32, I64, integer_factor
 from .claims import Claim, finish
 
 FEW = 64  # channels to solve one by one, at most
@@ -21,7 +21,7 @@ def saturation(case):
         yield Claim(
             "pairs",
             "AVX2 saturation (pairs of products cut at 16 bits, vpmaddubsw)",
-            lambda: finish(case, case.accumulated + case.lost) if case.lost.any() else None,
+            lambda: finish(case, case.accumulated + case.lost),
         )
 
 
@@ -96,18 +96,17 @@ def channels_named(channels, count):
 
 def _bias_interval(case, channels):
     """The least and the largest number that may be added to each channel's accumulators; least > largest where none may."""
-    acc, wanted = (
-        case.accumulated[:, channels],
-        case.rows[:, channels].astype(np.int16 if case.out.high < 1 << 15 else I64),
-    )
-    reach = 1 << 31
+    wanted = case.rows[:, channels].astype(I64)
+    factor = float(np.min(integer_factor(*case.factors, case.out.scale)))
+    ends = min(int(2.0**18 / factor) + 2, 1 << 31)  # beyond which every result stands at an end of its type
+    acc = case.accumulated[:, channels]
 
     def first(enough):
         """The least number for which a test, false and then true, is true."""
-        low, high = np.full(len(channels), -reach), np.full(len(channels), reach)
+        low, high = np.full(len(channels), -(1 << 32)), np.full(len(channels), 1 << 32)
         while (high - low > 1).any():
             middle = (low + high) // 2
-            passed = enough(finish(case, np.clip(acc + middle, -reach, reach - 1), channels=channels))
+            passed = enough(finish(case, np.clip(acc + middle, -ends, ends), channels=channels))
             low, high = np.where(passed, low, middle), np.where(passed, middle, high)
         return high
 

@@ -78,9 +78,9 @@ def half_away(y):
 
 #: How real steps may become whole ones.
 ROUNDED = {
-    "halves to even": np.rint,
+    "half to even": np.rint,
     "half up": half_up,
-    "halves away from zero": half_away,
+    "half away from zero": half_away,
     "truncated towards zero": np.trunc,
     "rounded down": np.floor,
 }

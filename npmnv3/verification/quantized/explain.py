@@ -106,32 +106,48 @@ def _rules(forced, fit, case, left):
 
 def _counted(forced, fit, change, claim, case, left):
     """A Rule with the other tensors that it was checked on."""
-    family = [name for name in fit.exact if KINDS[forced.steps[name].op][0] == case.kind]
-    explains, agrees = [], 0
+    explains = []
     for name in left:
         other = case if name == case.step.name else forced.case(name, fit)
-        if other is case or _explains(change, claim, other):
+        if other is case or _claimed(change, claim, other):
             explains.append(name)
-    for name in family:
-        if name in explains:
-            agrees += 1
-        elif fit.exact[name]:
-            agrees += change.local or _explains(change, claim, forced.case(name, fit))
-    return Rule(
-        change.rule,
-        claim.setting,
-        claim.text,
-        tuple(explains),
-        agrees,
-        len(family),
-        KINDS[case.step.op][1],
-        change.local,
-        claim.freedom,
-    )
+    agrees, of, kind = _checked(forced, fit, change, claim, case, explains)
+    return Rule(change.rule, claim.setting, claim.text, tuple(explains), agrees, of, kind, change.local, claim.freedom)
 
 
-def _explains(change, claim, case):
-    """Whether the same change, in the same way, explains another case."""
+def _checked(forced, fit, change, claim, case, explains):
+    """(tensors that the change agrees with, of how many that it may befall, what these are): of this operation alone where it
+    agrees with all of those, and not with all of the kind."""
+    said = {}
+    for name in fit.exact:
+        step = forced.steps[name]
+        if KINDS[step.op][0] != case.kind or step.op not in change.ops:
+            continue
+        if name in explains or change.local:
+            said[name] = name in explains or fit.exact[name]
+        else:
+            claimed = _claimed(change, claim, forced.case(name, fit))
+            if claimed is not None:
+                said[name] = claimed
+    same = {name: agrees for name, agrees in said.items() if forced.steps[name].op == case.step.op}
+    if all(same.values()) and not all(said.values()):
+        return len(same), len(same), _OPERATIONS.get(case.step.op, KINDS[case.step.op][1])
+    return sum(said.values()), len(said), KINDS[case.step.op][1]
+
+
+_OPERATIONS = {
+    "conv2d": "convolutions",
+    "depthwise_conv2d": "depthwise convolutions",
+    "pointwise_conv2d": "1x1 convolutions",
+    "linear": "linear layers",
+    "scale": "products with a constant",
+    "mul": "products of two tensors",
+}
+
+
+def _claimed(change, claim, case):
+    """Whether the same change, in the same way, explains another case; None where it cannot befall it."""
     if case.step.op not in change.ops:
-        return False
-    return any(other.setting == claim.setting and other.explains(case) for other in change.claims(case))
+        return None
+    same = [other for other in change.claims(case) if other.setting == claim.setting]
+    return any(other.explains(case) for other in same) if same else None

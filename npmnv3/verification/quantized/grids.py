@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...ops.grids import Grid
 from ...ops.integers import act_range
-from ...ops.requantize import F32, I64
-from .claims import Claim, finish
+from ...ops.requantize import F32, I64, integer_factor
+from .claims import Claim, finish, rounding
 
 PLACES = 256  # of a tensor on which all zero points are tried
 _NARROW = ("identity", "max_pool2d", "pad2d")  # operations that keep their integers
@@ -21,13 +22,18 @@ def sketch(case):
 
 
 def _scan(case, name, key, values, by, text):
-    """Claims of a layer for those of many values that fit on a sketch; `by` is what one unit adds to (places, channels)."""
+    """A layer's claims for many values, each held against a few places first; `by` is what one unit adds, (places, channels)."""
     rows = sketch(case)
+    few, few_by = case.accumulated[rows], (by if len(by) == 1 else by[rows])
+    wanted = case.rows[rows]
+
+    def output(units):
+        if np.array_equal(finish(case, few + units * few_by), wanted):
+            return finish(case, case.accumulated + units * by)
+        return None
+
     for value, units in values:
-        if np.array_equal(finish(case, (case.accumulated + units * by)[rows]), case.rows[rows]):
-            yield Claim(
-                f"{key}{name} {value}", text(value), lambda units=units: finish(case, case.accumulated + units * by)
-            )
+        yield Claim(f"{key}{name} {value}", text(value), lambda units=units: output(units))
 
 
 def zero_points(case):
@@ -188,15 +194,36 @@ def scales(case):
     if case.step.op in _NARROW:
         return
     for setting, (how, function) in SCALES.items():
-        for whose, text in (("output", case.step.name), ("input", ", ".join(case.step.inputs)), ("all", "all tensors")):
-            outer, inner = whose in ("output", "all"), whose in ("input", "all")
-            claim = _scaled(case, function, outer, inner, whose == "all")
+        for whose, outer, inner, weights in _WHOSE:
+            claim = _scaled(case, function, outer, inner, weights) if case.is_layer or not weights else None
             if claim:
-                yield Claim(f"{whose} {setting}", f"the scale of {text} {how}", claim)
-        if case.is_layer:
-            claim = _scaled(case, function, False, False, True)
-            if claim:
-                yield Claim(f"weights {setting}", f"the scales of the weights {how}", claim)
+                yield Claim(f"{whose} {setting}", f"the scales of {whose} {how}", claim)
+        if case.kind in ("layers", "mul"):
+            yield Claim(f"multiplier {setting}", f"the multiplier {how}", _multiplied(case, function))
+
+
+#: Whose scales: what it is called, whether the output's, the inputs', the weights'.
+_WHOSE = (
+    ("activations", True, True, False),
+    ("activations and weights", True, True, True),
+    ("the output", True, False, False),
+    ("the input", False, True, False),
+    ("the weights", False, False, True),
+)
+
+
+def _multiplied(case, function):
+    """What gives the step with its factor so changed."""
+    rule = rounding(getattr(case.kernels, case.kind))
+
+    def changed(acc, factors, out):
+        real = np.atleast_1d(integer_factor(*factors, out.scale))
+        real = np.array([function(float(value)) for value in real], F32)
+        if not (np.isfinite(real) & (real > 0)).all():
+            return np.full(acc.shape, out.high + 1, I64)
+        return rule(acc, (F32(1), real), Grid(1.0, out.zero_point, out.dtype))
+
+    return lambda: finish(case, case.accumulated, rule=changed)
 
 
 def _scaled(case, function, outer, inner, weights):

@@ -11,6 +11,7 @@ from ...network.steps import INPUT
 
 SKETCH = 4096  # numbers of a tensor that likeness looks at
 LIKE = 0.3  # likeness below which a tensor is not taken for a step's where there is a choice
+CLEAR = 0.05  # by how much tensors must be more alike to be out of order
 _ALIASES = {"output": "logits", "logits": "logits", "data": INPUT, "x": INPUT, "image": INPUT}
 
 
@@ -235,4 +236,16 @@ def _by_likeness(steps, fits, best):
         if steps[number] not in pairs and index not in taken and -score >= LIKE:
             pairs[steps[number]] = tensors[index]
             taken.add(index)
+    return _put_in_order([step for step in steps if step in pairs], pairs, best)
+
+
+def _put_in_order(steps, pairs, best):
+    """The pairs with tensors exchanged that come in another order than their steps, where that is as likely."""
+    for last in range(len(steps) - 1, 0, -1):
+        for first, second in zip(steps[:last], steps[1 : last + 1]):
+            a, b = pairs[first], pairs[second]
+            if a.index > b.index and (first, b.index) in best and (second, a.index) in best:
+                exchanged = best[first, b.index][0] + best[second, a.index][0]
+                if exchanged >= best[first, a.index][0] + best[second, b.index][0] - CLEAR:
+                    pairs[first], pairs[second] = b, a
     return pairs

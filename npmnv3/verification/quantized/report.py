@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 
+FEW = 4  # of a list in a sentence
+
+
 @dataclass(frozen=True)
 class TensorRow:
     """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not"""
@@ -149,15 +152,15 @@ def cause_text(cause):
     if not cause.rules:
         return f"{cause.tensor}{computed}: no rule change that was tried explains it exactly"
     best = cause.rules[0]
-    equals = [rule for rule in cause.rules if _rank(rule) == _rank(best)]
-    words = " or ".join(dict.fromkeys(rule.text for rule in equals))
-    text = f"{cause.tensor}{computed}: {words}, exactly; {_checked(best)}"
+    equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
+    text = f"{cause.tensor}{computed}: {equals[0]}, exactly; {_checked(best)}"
     if len(equals) > 1:
-        text += "; these tensors do not tell them apart"
+        text += f"; these tensors do not tell it from {', '.join(equals[1:])}"
     others = [rule for rule in cause.rules if _rank(rule) != _rank(best)]
     if others:
-        told = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:4])
-        text += f". It would also be: {told}" + (f"; and {len(others) - 4} more" if len(others) > 4 else "")
+        told = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:FEW])
+        more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
+        text += f". By itself it would also be: {told}{more}"
     return text
 
 
@@ -169,13 +172,10 @@ def _checked(rule):
     """On how many other tensors a rule was found to hold."""
     many = len(rule.explains)
     if rule.local:
-        others = f" {', '.join(rule.explains[1:4])}" if many > 1 else ""
-        return (
-            f"explains {many} of the tensors that are off{',' if others else ''}{others}" if many > 1 else "there alone"
-        )
-    if rule.agrees == rule.of:
-        return f"explains {rule.of} of {rule.of} {rule.kind}, {many} of them off without it"
-    return f"explains {rule.agrees} of {rule.of} {rule.kind}, {many} of those that are off"
+        others = f" ({', '.join(rule.explains[1:FEW])}{', ...' if many > FEW else ''})" if many > 1 else ""
+        return f"explains {many} of the tensors that are off{others}" if many > 1 else "there alone"
+    off = f"{many} tensors are off without it" if many > 1 else "it alone is off"
+    return f"explains {rule.agrees} of {rule.of} {rule.kind}, {off}"
 
 
 def _weights_text(layers):

@@ -32,10 +32,14 @@ _MEANS = {
 }
 
 
+#: The words in the order in which they are said where several explain the same.
+_LIKELY = ("single", "up", "double", "twice", "offset", "float", "float_offset", "shift", "fused", "fixed", "truncate")
+
+
 def known_words(case):
     """The other words that kernel sets have for this kind of step."""
     own = getattr(case.kernels, case.kind)
-    words = dict.fromkeys(getattr(kernels, case.kind) for kernels in KERNEL_SETS.values())
+    words = sorted({getattr(kernels, case.kind) for kernels in KERNEL_SETS.values()}, key=_LIKELY.index)
     extra = ("up", "single", "truncate") if case.kind in ("layers", "mul", "add") else ()
     extra = ("twice",) if case.kind == "mean" else extra
     texts = WORDS | (_MEANS if case.kind == "mean" else {})
@@ -59,7 +63,7 @@ def real_numbers(case):
         if width == "fp32" and function is np.rint and case.kind in ("layers", "mul"):
             continue
         output = _REALS[case.kind](case, dtype, function)
-        yield Claim(f"{width} {how}", f"rounding in floats: {how}, in {width}", output)
+        yield Claim(f"{width} {how}", f"{width} {how}", output)
 
 
 def _layer(case, dtype, rounds):

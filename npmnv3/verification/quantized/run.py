@@ -264,6 +264,8 @@ class _Verification:
         ]
         whole = [fit for fit in fits if fit.whole]
         best = whole[0] if whole else min(fits, key=lambda fit: self._misfit(forced, fit))
+        if not whole:
+            self._say_near(forced, fits, best)
         report.kernels = tuple(fit.kernels.name for fit in whole) or (best.kernels.name,)
         report.unmatched = matching.unmatched
         if not whole and explains:
@@ -278,9 +280,19 @@ class _Verification:
         return sorted(self.sets, key=lambda kernels: kernels.name != self.usual.name)
 
     def _misfit(self, forced, fit):
-        """Few kinds of steps, then few tensors that are not exact: what is left to explain."""
+        """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to explain."""
         off = [name for name, exact in fit.exact.items() if not exact]
-        return len({KINDS[forced.steps[name].op][0] for name in off}), len(off)
+        return len({KINDS[forced.steps[name].op][0] for name in off}), fit.kernels.name != self.usual.name, len(off)
+
+    def _say_near(self, forced, fits, best):
+        """Name the kernel sets that leave as few kinds of steps, and fewer tensors, to explain."""
+        kinds, _, many = self._misfit(forced, best)
+        for fit in fits:
+            other, _, fewer = self._misfit(forced, fit)
+            if fit is not best and (other, fewer) < (kinds, many):
+                self.notes.append(
+                    f"by {fit.kernels.name} fewer tensors are off, {fewer} of {len(fit.exact)}, first {fit.first}"
+                )
 
     def _cost(self, matching, x, on, kernels):
         if matching is not None and "logits" in matching.values:
