@@ -170,7 +170,8 @@ def _taps(case, channel, deltas):
         by = _difference(delta, kernel, case.weight_zero_point, channel)
         trial = acc[rows, None] + by * columns[rows]
         out = finish(case, trial.reshape(-1, 1), channels=one).reshape(trial.shape)
-        for tap in np.flatnonzero((out == wanted[rows, None]).all(0) & (by != 0)):
+        able = (by != 0) & ((np.abs(by) > 1) if deltas is _OTHER else True)
+        for tap in np.flatnonzero((out == wanted[rows, None]).all(0) & able):
             whole = finish(case, (acc + by[tap] * columns[:, tap])[:, None], channels=one)[:, 0]
             if np.array_equal(whole, wanted):
                 yield int(tap), int(by[tap])

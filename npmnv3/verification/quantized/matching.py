@@ -11,6 +11,7 @@ from ...network.steps import INPUT
 
 SKETCH = 4096  # numbers of a tensor that likeness looks at
 LIKE = 0.3  # likeness below which a tensor is not taken for a step's where there is a choice
+SURE, UNLIKE = 0.7, 0.2  # the order is not believed where other pairs are as much alike, and by so much more than it
 CLEAR = 0.05  # by how much tensors must be more alike to be out of order
 _ALIASES = {"output": "logits", "logits": "logits", "data": INPUT, "x": INPUT, "image": INPUT}
 
@@ -204,7 +205,7 @@ def _match_group(plan, shapes, found, steps, free, expected):
     }
     pairs, how = _in_order(steps, fits, best), "order"
     liked = _by_likeness(steps, fits, best) if expected else {}
-    if liked and (not pairs or _total(liked, best) > 1.25 * _total(pairs, best)):
+    if liked and (not pairs or _mean(liked, best) > max(SURE, _mean(pairs, best) + UNLIKE)):
         pairs, how = liked, "likeness"
     for step, tensor in pairs.items():
         found.put(step, tensor, how if len(steps) > 1 or len(fits) > 1 else "shape", best[step, tensor.index][1])
@@ -212,8 +213,8 @@ def _match_group(plan, shapes, found, steps, free, expected):
     return [tensor for tensor in free if id(tensor) not in taken]
 
 
-def _total(pairs, best):
-    return sum(best[step, tensor.index][0] for step, tensor in pairs.items())
+def _mean(pairs, best):
+    return sum(best[step, tensor.index][0] for step, tensor in pairs.items()) / len(pairs)
 
 
 def _in_order(steps, fits, best):

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-
 FEW = 4  # of a list in a sentence
 
 
@@ -144,8 +143,8 @@ def _lines(report):
         yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
 
 
-def cause_text(cause):
-    """A cause in words: the tensor, the rules that explain it exactly, and what they were checked on."""
+def cause_text(cause, most=None):
+    """A cause in words: the tensor, the rules that explain it exactly, all or at most so many, and what they were checked on."""
     computed = (
         f" (its input {', '.join(cause.computed)} was computed, the port does not have it)" if cause.computed else ""
     )
@@ -155,7 +154,10 @@ def cause_text(cause):
     equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
     text = f"{cause.tensor}{computed}: {equals[0]}, exactly; {_checked(best)}"
     if len(equals) > 1:
-        text += f"; these tensors do not tell it from {', '.join(equals[1:])}"
+        left = f" and {len(equals) - most} more" if most and len(equals) > most else ""
+        text += f"; these tensors do not tell it from {', '.join(equals[1:most])}{left}"
+    if most:
+        return text
     others = [rule for rule in cause.rules if _rank(rule) != _rank(best)]
     if others:
         told = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:FEW])

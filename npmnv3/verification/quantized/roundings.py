@@ -33,7 +33,7 @@ _MEANS = {
 
 
 #: The words in the order in which they are said where several explain the same.
-_LIKELY = ("single", "up", "double", "twice", "offset", "float", "float_offset", "shift", "fused", "fixed", "truncate")
+_LIKELY = ("twice", "single", "up", "double", "offset", "float", "float_offset", "shift", "fused", "fixed", "truncate")
 
 
 def known_words(case):
