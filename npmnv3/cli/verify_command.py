@@ -15,7 +15,17 @@ def add_arguments(parser):
     parser.add_argument(
         "port",
         metavar="PORT",
-        help="the port's tensors: .npz, HDF5, a folder of .npy or .bin; or an .onnx file, which is run",
+        help="the port's tensors: .npz, HDF5, a folder of .npy or .bin; or an .onnx file, which is run; or a quantised .tflite, "
+        ".onnx or dump",
+    )
+    parser.add_argument(
+        "tensors",
+        metavar="TENSORS",
+        nargs="?",
+        help="of a quantised port: the integers that a device stored, as PORT's",
+    )
+    parser.add_argument(
+        "--kernels", metavar="NAME", help="of a quantised port: whose exact integers (default each kernel set's)"
     )
     parser.add_argument(
         "--input", nargs="+", metavar="PICTURE|FILE.npy", help="what the port was given (default: its own input tensor)"
@@ -42,9 +52,16 @@ def add_arguments(parser):
 
 
 def run(args):
+    from ..verification.quantized.run import is_quantized_port
     from ..verification.run import FACTOR, verify
 
     inputs = args.input[0] if args.input and len(args.input) == 1 else args.input
+    quantized = is_quantized_port(args.port) or is_quantized_port(args.model)
+    if quantized:
+        _refuse_of_floats(args)
+    elif args.tensors or args.kernels:
+        what = "TENSORS" if args.tensors else "--kernels"
+        raise UsageError(f"{what} is for quantised ports; {args.port} is no quantised .tflite, .onnx or dump")
     if args.html:
         from ..verification.page import check_html
 
@@ -58,6 +75,8 @@ def run(args):
         precision=args.precision,
         factor=FACTOR if args.factor is None else args.factor,
         explain=not args.no_explain,
+        tensors=args.tensors,
+        kernels=args.kernels,
     )
     if args.write_map:
         write_text(args.write_map, json.dumps(report.mapping(), indent=1, ensure_ascii=False) + "\n")
@@ -69,6 +88,20 @@ def run(args):
         write_text(args.html, page(report))
     print(json.dumps(report.as_json(), allow_nan=False) if args.json else report.text())
     return 0 if report.fine else 1
+
+
+def _refuse_of_floats(args):
+    """UsageError for what says nothing of integers, which are equal or not."""
+    told = {
+        "--map": args.map,
+        "--write-map": args.write_map,
+        "--factor": args.factor,
+        "--html": args.html,
+        "--precision": None if args.precision == "auto" else args.precision,
+    }
+    for option, value in told.items():
+        if value is not None:
+            raise UsageError(f"{option} is not for quantised ports, which are judged integer for integer")
 
 
 def _read_map(path):

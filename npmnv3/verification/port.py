@@ -62,27 +62,39 @@ def _as_mapping(result):
 
 
 def _from_path(path, x):
+    if path.suffix.lower() == ".onnx" and path.is_file():
+        from .onnx_port import run_onnx
+
+        return _tensors(str(path), run_onnx(path, x))
+    return _tensors(str(path), read_arrays(path))
+
+
+def read_arrays(path):
+    """{name: array} of a file or a folder of tensors, as they are, scales and zero points among them.
+
+    Raises
+    ------
+    UsageError
+        Nothing there, unreadable, or not tensors.
+    """
+    path = pathlib.Path(path)
     if path.is_dir():
         return _from_folder(path)
     if not path.exists():
         raise UsageError(
             f"{path}: no such file or folder; a port is an .npz, HDF5 or .onnx file, or a folder of .npy or .bin files"
         )
-    if path.suffix.lower() == ".onnx":
-        from .onnx_port import run_onnx
-
-        return _tensors(str(path), run_onnx(path, x))
     if path.suffix.lower() in WEIGHT_FILES:
         raise UsageError(
             f"{path}: a file of weights, not of a run's tensors; run it and save what it gives (.npz, .npy, HDF5 or .bin), "
             "give an .onnx file, which is run here, or ask `npmnv3 identify` whose weights they are"
         )
     if path.suffix.lower() == ".npy":
-        return _tensors(str(path), {"logits": _load_npy(path)})
+        return {"logits": _load_npy(path)}
     try:
         with open_container(path) as (_, entries):
             _check_size(path, sum(math.prod(e.shape) * e.dtype.itemsize for e in entries.values()))
-            return _tensors(str(path), {name: entry.read() for name, entry in entries.items()})
+            return {name: entry.read() for name, entry in entries.items()}
     except WeightsError as error:
         raise UsageError(f"the port's tensors cannot be read: {error}") from error
 
@@ -91,9 +103,7 @@ def _from_folder(folder):
     arrays = sorted(folder.rglob("*.npy"))
     if arrays:
         _check_size(folder, sum(path.stat().st_size for path in arrays))
-        return _tensors(
-            str(folder), {path.relative_to(folder).with_suffix("").as_posix(): _load_npy(path) for path in arrays}
-        )
+        return {path.relative_to(folder).with_suffix("").as_posix(): _load_npy(path) for path in arrays}
     lists = sorted(folder.glob("*.json"))
     if len(lists) == 1:
         return _from_raw(folder, lists[0])
@@ -128,7 +138,7 @@ def _from_raw(folder, path):
         for companion in COMPANIONS:
             if companion[1:] in row:
                 arrays[name + companion] = _listed(path, name + companion, row[companion[1:]])
-    return _tensors(str(folder), arrays)
+    return arrays
 
 
 def _listed(path, name, value):

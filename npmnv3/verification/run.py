@@ -13,20 +13,33 @@ from .comparison import Comparison
 from .explain import WORK
 from .inputs import pick_input
 from .port import load_port, runs
+from .quantized.run import is_quantized_port, verify_quantized
 from .verdict import decide
 
 FACTOR = 10.0  # errors up to this many times honest rounding are fine
 
 
 def verify(
-    model, port, input=None, *, weights=None, map=None, precision="auto", factor=FACTOR, explain=True, num_classes=None
+    model,
+    port,
+    input=None,
+    *,
+    weights=None,
+    map=None,
+    precision="auto",
+    factor=FACTOR,
+    explain=True,
+    num_classes=None,
+    tensors=None,
+    kernels=None,
 ):
     """Compare a port of a network with the original, and say where and why they part.
 
     Parameters
     ----------
     model : Model, or a model's name or dump as `npmnv3.load` takes it
-    port : path of an .npz, HDF5, .npy or .onnx file or of a folder of .npy or .bin files; mapping {name: array}; or
+    port : path of an .npz, HDF5, .npy or .onnx file or of a folder of .npy or .bin files; mapping {name: array}; a quantised
+        .tflite, .onnx or dump, which is judged integer for integer (`quantized.run.verify_quantized`); or
         callable: (N, 3, H, W) float32 -> logits, mapping or sequence of arrays. Any subset of the network's tensors,
         under any names, in any usual layout.
     input : what the port was given: a picture (path, bytes, PIL image, (H, W, 3) uint8), a path of an .npy, an array
@@ -37,15 +50,22 @@ def verify(
     precision : "float32", "float16", "bfloat16", "int8", or "auto": what the port's numbers look like
     factor : errors up to this many times that precision's rounding are fine
     explain : bool, look for the cause; on a terminal a bar shows how far that is
+    tensors, kernels : of a quantised port: the integers that a device stored, and whose they should be
 
     Returns
     -------
-    Report; true if the verdict is "fine"
+    Report, or QuantizedReport of a quantised port; true if the verdict is "fine"
 
     Raises
     ------
     UsageError, PictureError, and what `npmnv3.load` raises
     """
+    if is_quantized_port(port) or is_quantized_port(model):
+        return verify_quantized(
+            model, port, tensors, input, weights=weights, kernels=kernels, explain=explain, num_classes=num_classes
+        )
+    if tensors is not None or kernels is not None:
+        raise UsageError("tensors= and kernels= are for quantised ports: a quantised .tflite, .onnx or dump")
     if precision not in ("auto", *noise.PRECISIONS):
         raise UsageError(f"precision is {precision!r}, expected auto, {', '.join(noise.PRECISIONS)}")
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:

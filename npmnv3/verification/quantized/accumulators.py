@@ -1,0 +1,264 @@
+"""Rule changes between a layer's products and its rounding: saturation, other weights, other biases."""
+
+import numpy as np
+
+from ...ops.requantize import F32, I64, integer_factor
+from .claims import Claim, finish
+
+FEW = 64  # channels to solve one by one, at most
+PLACES = 256  # of a tensor on which a weight is looked for
+LEAST_PLACES = 8  # below which any number explains a channel
+
+
+def saturation(case):
+    """Pairs of products cut at 16 bits, or not."""
+    if case.step.op == "depthwise_conv2d" or case.weight.dtype != np.int8:
+        return
+    pair = case.grids[0].dtype, case.weight.dtype
+    if case.kernels.saturates and pair == ("uint8", np.int8):
+        yield Claim("without", "no saturation of pairs of products", lambda: finish(case, case.accumulated - case.lost))
+    else:
+        yield Claim(
+            "pairs",
+            "AVX2 saturation (pairs of products cut at 16 bits, vpmaddubsw)",
+            lambda: finish(case, case.accumulated + case.lost),
+        )
+
+
+def widths(case):
+    """Accumulators of 16 bits."""
+    limits = np.iinfo(np.int16)
+    yield Claim(
+        "16 saturating",
+        "accumulators of 16 bits, saturating",
+        lambda: finish(case, np.clip(case.accumulated, limits.min, limits.max)),
+    )
+    yield Claim(
+        "16 wrapping",
+        "accumulators of 16 bits, wrapping round",
+        lambda: finish(case, case.accumulated.astype(np.int16).astype(I64)),
+    )
+
+
+def differing(case):
+    """(channels of a layer that differ from the kernel set's, its own output)."""
+    own = finish(case, case.accumulated)
+    return np.flatnonzero((own != case.rows).any(0)), own
+
+
+def biases(case):
+    """What bias each channel that differs must have: solved, since the result only grows with it."""
+    channels, _ = differing(case)
+    if not channels.size:
+        return
+    low, high = _bias_interval(case, channels)
+    if (low > high).any():
+        return
+    bias, rows = case.bias[channels], len(case.rows)
+
+    def claim(setting, text, by):
+        def output():
+            changed = case.accumulated.copy()
+            changed[:, channels] += by
+            return finish(case, changed)
+
+        return Claim(setting, text, output)
+
+    where = channels_named(channels, len(case.bias))
+    missing = (low <= -bias) & (-bias <= high)
+    if missing.all() and bias.any():
+        yield claim("missing", f"the bias missing {where}", -bias)
+    three = -np.rint(3.0 / (np.float64(case.factors[0]) * np.broadcast_to(case.weight_scale, len(case.bias))[channels]))
+    three = three.astype(I64)
+    if case.step.act == "relu6" and ((low <= three) & (three <= high)).all():
+        yield claim("three", f"the bias without the gate's 3 {where}", three)
+    one = np.where((low <= 1) & (1 <= high), 1, np.where((low <= -1) & (-1 <= high), -1, 0))
+    if one.all():
+        yield claim("by one", f"a bias off by one {where}{_signed(one)}", one)
+    elif rows >= LEAST_PLACES and not missing.all():
+        middle = (low + high) // 2
+        text = f"{bias[0] + middle[0]} instead of {bias[0]}" if channels.size == 1 else "others than the file's"
+        yield claim("other", f"another bias {where}: {text}", middle)
+
+
+def _signed(values):
+    return f" ({values[0]:+d})" if len(set(values.tolist())) == 1 else ""
+
+
+def channels_named(channels, count):
+    """ "of channel 7", "of channels 1, 2", "of all 16 channels", "of 30 of 40 channels"."""
+    if len(channels) == count and count > 1:
+        return f"of all {count} channels"
+    if len(channels) > 4:
+        return f"of {len(channels)} of {count} channels"
+    return f"of channel{'s' if len(channels) > 1 else ''} {', '.join(map(str, channels))}"
+
+
+def _bias_interval(case, channels):
+    """The least and the largest number that may be added to each channel's accumulators; least > largest where none may."""
+    wanted = case.rows[:, channels].astype(I64)
+    factor = float(np.min(integer_factor(*case.factors, case.out.scale)))
+    ends = min(int(2.0**18 / factor) + 2, 1 << 31)  # beyond which every result stands at an end of its type
+    acc = case.accumulated[:, channels]
+
+    def first(enough):
+        """The least number for which a test, false and then true, is true."""
+        low, high = np.full(len(channels), -(1 << 32)), np.full(len(channels), 1 << 32)
+        while (high - low > 1).any():
+            middle = (low + high) // 2
+            passed = enough(finish(case, np.clip(acc + middle, -ends, ends), channels=channels))
+            low, high = np.where(passed, low, middle), np.where(passed, middle, high)
+        return high
+
+    least = first(lambda out: (out >= wanted).all(0))
+    beyond = first(lambda out: (out > wanted).any(0))
+    return least, beyond - 1
+
+
+def weights(case):
+    """One weight of each channel that differs, another: which tap, found by trying all of them on a few places."""
+    channels, _ = differing(case)
+    if not 0 < channels.size <= FEW:
+        return
+    few = len(case.rows) < LEAST_PLACES
+    for setting, deltas in (("by one", (1, -1)), ("other", () if few else _OTHER)):
+        found = {}
+        for channel in channels:
+            found[channel] = list(_taps(case, channel, deltas)) if deltas else []
+            if not found[channel]:
+                break
+        else:
+            yield _weight_claim(case, setting, found)
+
+
+#: What a weight may be off by, beside one: a few steps, a bit.
+_OTHER = (2, -2, 3, -3, 4, -4, 8, -8, 16, -16, 32, -32, 64, -64, 127, -127, 128, -128, "sign", "zero", "double")
+
+
+def _weight_claim(case, setting, found):
+    places = {channel: options[0] for channel, options in found.items()}
+
+    def output():
+        changed = case.accumulated.copy()
+        for channel, (tap, delta) in places.items():
+            changed[:, channel] += delta * case_columns(case, channel)[:, tap]
+        return finish(case, changed)
+
+    told = [_tap_text(case, channel, *options[0], len(options) - 1) for channel, options in list(found.items())[:3]]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    what = "a weight off by one" if setting == "by one" else "another weight"
+    return Claim(setting, f"{what}: {'; '.join(told)}{more}", output, len(next(iter(found.values()))) + 1)
+
+
+def _tap_text(case, channel, tap, delta, others):
+    place = np.unravel_index(tap, case.weight.shape[1:])
+    old = int(case.weight[(channel, *place)])
+    where = ", ".join(map(str, (channel, *place)))
+    also = f" (or one of {others} other taps of this channel)" if others else ""
+    return f"[{where}] is {old + delta}, not {old}{also}"
+
+
+def _taps(case, channel, deltas):
+    """(tap, difference) of every single weight of a channel that explains it exactly."""
+    columns, wanted = case_columns(case, channel), case.rows[:, channel]
+    acc, one = case.accumulated[:, channel], slice(channel, channel + 1)
+    off = np.flatnonzero(finish(case, acc[:, None], channels=one)[:, 0] != wanted)
+    spread = np.linspace(0, len(wanted) - 1, min(PLACES, len(wanted))).astype(int)
+    rows = np.unique(np.concatenate([off[:PLACES], spread]))
+    kernel = case.weight[channel].ravel().astype(I64)
+    for delta in deltas:
+        by = _difference(delta, kernel, case.weight_zero_point, channel)
+        trial = acc[rows, None] + by * columns[rows]
+        out = finish(case, trial.reshape(-1, 1), channels=one).reshape(trial.shape)
+        able = (by != 0) & ((np.abs(by) > 1) if deltas is _OTHER else True)
+        for tap in np.flatnonzero((out == wanted[rows, None]).all(0) & able):
+            whole = finish(case, (acc + by[tap] * columns[:, tap])[:, None], channels=one)[:, 0]
+            if np.array_equal(whole, wanted):
+                yield int(tap), int(by[tap])
+
+
+def _difference(delta, kernel, zero, channel):
+    zero = int(zero[channel] if len(zero) > 1 else zero[0])
+    own = {"sign": -2 * (kernel - zero), "zero": zero - kernel, "double": kernel - zero}
+    return own[delta] if isinstance(delta, str) else np.full(len(kernel), delta)
+
+
+def case_columns(case, channel):
+    """(places, taps) int64: what meets each weight of a channel, in the order of the weight's axes."""
+    x = case.inputs[0].astype(I64) - case.grids[0].zero_point
+    if x.ndim == 2:
+        return x
+    if case.step.op == "pointwise_conv2d":
+        return np.moveaxis(x, 1, -1).reshape(-1, x.shape[1])
+    top, bottom, left, right = case.step.pad
+    x = x[:, channel : channel + 1] if case.step.op == "depthwise_conv2d" else x
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    down, across = case.step.stride
+    windows = np.lib.stride_tricks.sliding_window_view(x, case.weight.shape[-2:], axis=(2, 3))[:, :, ::down, ::across]
+    n, c, h, w = windows.shape[:4]
+    return windows.transpose(0, 2, 3, 1, 4, 5).reshape(n * h * w, -1)
+
+
+def kernels(case):
+    """The weights in another order."""
+    weight = case.weight
+    orders = {}
+    if case.step.op in ("conv2d", "depthwise_conv2d"):
+        orders |= {
+            "transposed": ("the kernel's rows and columns transposed", weight.swapaxes(-1, -2)),
+            "rotated": ("the kernel turned by 180 degrees", weight[..., ::-1, ::-1]),
+            "rows": ("the kernel's rows upside down", weight[..., ::-1, :]),
+            "columns": ("the kernel's columns mirrored", weight[..., ::-1]),
+        }
+    if case.step.op != "depthwise_conv2d":
+        orders["inputs"] = "the weights' input channels in reverse", weight[:, ::-1]
+        if weight.shape[0] == weight.shape[1]:
+            orders["matrix"] = "inputs and outputs of the weights transposed", weight.swapaxes(0, 1)
+    orders["outputs"] = "the weights' output channels in reverse", weight[::-1]
+    for setting, (text, changed) in orders.items():
+        if not np.array_equal(changed, weight):
+            yield Claim(
+                setting, text, lambda changed=changed: case.run(arrays={"weight": np.ascontiguousarray(changed)})
+            )
+
+
+def multiplier_per_tensor(case):
+    """One scale of the weights for all channels."""
+    scales = case.weight_scale
+    if len(scales) < 2:
+        return
+    for setting, value in (
+        ("largest", scales.max()),
+        ("first", scales[0]),
+        ("mean", scales.mean()),
+        ("least", scales.min()),
+    ):
+        factors = case.factors[0], np.array([value], F32)
+        yield Claim(
+            setting,
+            f"a per-tensor multiplier (of the {setting} of the weights' scales) instead of per-channel",
+            lambda factors=factors: finish(case, case.accumulated, factors=factors),
+        )
+
+
+def cuts(case):
+    """Another activation, or none, or no cut at the ends."""
+    own, acc = case.step.act, (lambda: case.accumulated)
+    texts = {
+        "": f"{own or 'relu'} not fused (missing)",
+        "relu": "relu fused where there is none",
+        "relu6": "relu6 fused",
+    }
+    for act in ("", "relu", "relu6"):
+        if act != own and not (own == "relu6" and act == "relu"):
+            yield Claim(f"act {act}", texts[act], lambda act=act: finish(case, acc(), act=act))
+    if own == "relu6":
+        yield Claim("act relu", "relu6 without its upper clamp", lambda: finish(case, acc(), act="relu"))
+    if own:
+        ends = max(case.out.low, 0), case.out.high
+        yield Claim(
+            "at 0", f"{own} that cuts at the integer 0, not at the zero point", lambda: finish(case, acc(), ends=ends)
+        )
+    yield Claim("wraps", "missing clamp: the result wraps round at 8 bits", lambda: finish(case, acc(), wraps=True))
+    ends = case.out.low + 1, case.out.high
+    yield Claim("narrow", f"cut at {ends[0]}, not at {case.out.low}", lambda: finish(case, acc(), ends=ends))

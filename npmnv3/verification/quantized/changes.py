@@ -1,0 +1,56 @@
+"""The table of rule changes that real ports of quantised networks have, each a small change of one step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ...network.integer_plan import LAYERS
+from . import accumulators, grids, roundings
+
+_REQUANTISED = (*LAYERS, "mul", "scale")
+_REAL = (*_REQUANTISED, "add", "global_avg_pool", "hard_swish", "hard_sigmoid")
+
+
+@dataclass(frozen=True)
+class RuleChange:
+    """rule : its name; ops : operations that it may befall; claims : callable (Case) -> its `Claim`s; local : whether it is told
+    of one tensor, its weights or its neighbours, rather than of all of a kind"""
+
+    rule: str
+    ops: tuple
+    claims: Callable
+    local: bool = False
+
+
+# fmt: off
+TABLE = (
+    #          rule                      operations                 claims                             of one tensor
+    RuleChange("rounding",               ("hard_sigmoid", *_REQUANTISED, "add"), roundings.real_numbers),
+    RuleChange("mean",                   ("global_avg_pool",),      roundings.real_numbers),
+    RuleChange("mean of integers",       ("global_avg_pool",),      roundings.whole_means),
+    RuleChange("hard-swish",             ("hard_swish",),           roundings.hard_swishes),
+    RuleChange("hard-swish in floats",   ("hard_swish",),           roundings.real_numbers),
+    RuleChange("hard-swish in one",      ("mul",),                  roundings.fused_table),
+    RuleChange("gate's slope",           ("hard_sigmoid",),         roundings.hard_sigmoids),
+    RuleChange("saturation",             LAYERS,                    accumulators.saturation),
+    RuleChange("accumulators",           LAYERS,                    accumulators.widths),
+    RuleChange("per-tensor multiplier",  LAYERS,                    accumulators.multiplier_per_tensor),
+    RuleChange("multiplier",             _REQUANTISED,              roundings.multipliers),
+    RuleChange("padding",                (*LAYERS, "pad2d"),        grids.paddings),
+    RuleChange("clamp",                  _REQUANTISED,              accumulators.cuts),
+    RuleChange("kernel order",           LAYERS,                    accumulators.kernels),
+    RuleChange("bias",                   LAYERS,                    accumulators.biases,               True),
+    RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
+    RuleChange("weights' zero point",    LAYERS,                    grids.weight_zero_points),
+    RuleChange("scale",                  _REAL,                     grids.scales),
+    RuleChange("weight",                 LAYERS,                    accumulators.weights,              True),
+)
+# fmt: on
+#: The kernel sets' own words come first.
+WORDS = RuleChange(
+    "rounding of a kernel set", ("hard_swish", *_REQUANTISED, "add", "global_avg_pool"), roundings.known_words
+)
+
+
+def changes_of(case):
+    """The rule changes that may befall a step."""
+    return [change for change in (WORDS, *TABLE) if case.step.op in change.ops]

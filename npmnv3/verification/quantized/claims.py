@@ -1,0 +1,86 @@
+"""What a rule change claims: that with it a step gives exactly what the port has."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...ops.integers import act_range
+from ...ops.requantize import F32, I64, INTEGER_RULES, float_factor, integer_factor, quantize_multiplier
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One way in which a rule may be changed.
+
+    setting : what tells it from other ways of the same rule, the same at every step that it is tried on
+    text : what the port does, in words
+    output : callable () -> the step's integers so changed, in the shape of `Case.found` or of `Case.rows`
+    freedom : how many such ways there were to choose from at this step; few are better evidence than many
+    """
+
+    setting: str
+    text: str
+    output: Callable
+    freedom: int = 1
+
+    def explains(self, case):
+        """Whether it is exactly what the port has."""
+        output = self.output()
+        return output is not None and np.array_equal(output, case.rows if output.ndim == 2 else case.found)
+
+
+def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None, act=None, ends=None, wraps=False):
+    """Accumulators (places, channels) as the step's integers, by the case's own rule where no other is given.
+
+    Parameters
+    ----------
+    case : Case of a layer or a product
+    acc : (places, channels) int64
+    channels : which of the layer's, where not all
+    rule : callable (acc, factors, out) -> int64 steps before the zero point; default the kernel set's
+    factors, out, act : as the case has them by default
+    ends : (low, high) to cut at, default the activation's
+    wraps : bool, wrap round at the dtype's ends instead
+    """
+    out = out or case.out
+    scale, weight_scale = factors or case.factors
+    weight_scale = weight_scale[channels] if len(weight_scale) > 1 else weight_scale
+    rule = rule or rounding(getattr(case.kernels, case.kind))
+    steps = rule(acc, (scale, weight_scale), out) + out.zero_point
+    if wraps:
+        return steps.astype(out.dtype)
+    low, high = ends or act_range(case.step.act if act is None else act, out)
+    return np.clip(steps, low, high).astype(out.dtype)
+
+
+def rounding(word):
+    """A kernel set's word for layers or products as a rule of `finish`."""
+    if word in INTEGER_RULES:
+        return lambda acc, factors, out: INTEGER_RULES[word](
+            acc, *quantize_multiplier(integer_factor(*factors, out.scale))
+        )
+    if word == "float_offset":
+        return lambda acc, factors, out: (
+            np.rint(acc.astype(F32) * float_factor(*factors, out.scale) + F32(out.zero_point)).astype(I64)
+            - out.zero_point
+        )
+    return lambda acc, factors, out: np.rint(acc.astype(F32) * float_factor(*factors, out.scale)).astype(I64)
+
+
+def half_up(y):
+    return np.floor(y + y.dtype.type(0.5))
+
+
+def half_away(y):
+    return np.sign(y) * np.floor(np.abs(y) + y.dtype.type(0.5))
+
+
+#: How real steps may become whole ones.
+ROUNDED = {
+    "half to even": np.rint,
+    "half up": half_up,
+    "half away from zero": half_away,
+    "truncated towards zero": np.trunc,
+    "rounded down": np.floor,
+}

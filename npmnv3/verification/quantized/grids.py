@@ -1,0 +1,247 @@
+"""Rule changes of grids: other zero points, other scales, another number where a picture ends."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ...ops.grids import Grid
+from ...ops.integers import act_range
+from ...ops.requantize import F32, I64, integer_factor
+from .claims import Claim, finish, rounding
+
+PLACES = 256  # of a tensor on which all zero points are tried
+_NARROW = ("identity", "max_pool2d", "pad2d")  # operations that keep their integers
+
+
+def sketch(case):
+    """Places of a layer's output to try many things on: some that differ, some spread over all."""
+    off = np.flatnonzero((finish(case, case.accumulated) != case.rows).any(1))
+    spread = np.linspace(0, len(case.rows) - 1, min(PLACES, len(case.rows))).astype(int)
+    return np.unique(np.concatenate([off[:PLACES], spread]))
+
+
+def _scan(case, name, key, values, by, text):
+    """A layer's claims for many values, each held against a few places first; `by` is what one unit adds, (places, channels)."""
+    rows = sketch(case)
+    few, few_by = case.accumulated[rows], (by if len(by) == 1 else by[rows])
+    wanted = case.rows[rows]
+
+    def output(units):
+        if np.array_equal(finish(case, few + units * few_by), wanted):
+            return finish(case, case.accumulated + units * by)
+        return None
+
+    for value, units in values:
+        yield Claim(f"{key}{name} {value}", text(value), lambda units=units: output(units))
+
+
+def zero_points(case):
+    """Another zero point of an input, as the step reads it, or of the output, as it writes it."""
+    for index, name in enumerate(case.step.inputs):
+        grid = case.grids[index]
+
+        def text(value, name=name, grid=grid):
+            return f"another zero point of {name}: {value}, not {grid.zero_point}"
+
+        others = [value for value in range(grid.low, grid.high + 1) if value != grid.zero_point]
+        if case.is_layer:
+            values = [(value, grid.zero_point - value) for value in others]
+            yield from _scan(case, name, "", values, _real_weights(case), text)
+            if any(case.step.pad):
+                note = " (the padding is still the file's)"
+                inner = lambda value, text=text, note=note: text(value) + note  # noqa: E731
+                yield from _scan(case, name, "inner ", values, _all_weights(case), inner)
+            continue
+        for value in others:
+            claims = {name: replace(grid, zero_point=value)}
+            yield Claim(f"{name} {value}", text(value), lambda claims=claims: _run(case, claims))
+    yield from _output_zero_points(case)
+
+
+def _run(case, grids):
+    return case.run(grids=grids) if case.step.op not in _NARROW else None
+
+
+def _output_zero_points(case):
+    if case.step.op in _NARROW:
+        return
+    out, name = case.out, case.step.name
+    own = case.run().astype(I64)
+    inside = (own > out.low) & (own < out.high) & (case.found > out.low) & (case.found < out.high)
+    for by in np.unique((case.found.astype(I64) - own)[inside])[:8]:
+        value = int(out.zero_point + by)
+        if by and out.low <= value <= out.high:
+            text = f"another zero point of {name}: {value}, not {out.zero_point}"
+            changed = {name: replace(out, zero_point=value)}
+            yield Claim(f"{name} {value}", text, lambda changed=changed: case.run(grids=changed))
+            if case.is_layer and case.step.act:
+                ends, grid = act_range(case.step.act, out), changed[name]
+                yield Claim(
+                    f"cut {name} {value}",
+                    f"{text} (its activation still cuts at the file's)",
+                    lambda ends=ends, grid=grid: finish(case, case.accumulated, out=grid, ends=ends),
+                )
+
+
+def weight_zero_points(case):
+    """Another zero point of the weights."""
+    ones = np.ones_like(case.weight)
+    own = int(case.weight_zero_point[0])
+    values = [(value, own - value) for value in range(-128, 256) if value != own]
+    if len(case.weight_zero_point) > 1 and np.ptp(case.weight_zero_point):
+        return
+
+    def text(value):
+        return f"another zero point of the weights: {value}, not {own}"
+
+    by = case.sums_of(case.inputs[0], ones, case.grids[0].zero_point)
+    yield from _scan(case, "weights", "", values, by, text)
+
+
+def _all_weights(case):
+    """(1, channels): the sum of a kernel's weights."""
+    zero = case.weight_zero_point.astype(I64).reshape(-1, *(1,) * (case.weight.ndim - 1))
+    return (case.weight.astype(I64) - zero).reshape(len(case.weight), -1).sum(1)[None]
+
+
+def _real_weights(case):
+    """(places, channels): the sum of the weights that meet the picture, not its padding."""
+    return case.sums_of(_ones(case, 0), case.weight, 0, case.weight_zero_point)
+
+
+def _ones(case, border):
+    """1 where the input is a picture, 0 in the `border`, (top, bottom, left, right), that an operation before added."""
+    ones = np.ones(case.inputs[0].shape, np.int8)
+    if border:
+        top, bottom, left, right = border
+        ones[:] = 0
+        ones[:, :, top : ones.shape[2] - bottom, left : ones.shape[3] - right] = 1
+    return ones
+
+
+def paddings(case):
+    """Another integer where a picture ends, or more of it on the other side."""
+    if case.step.op == "pad2d":
+        yield from _border(case)
+        return
+    if not case.is_layer:
+        return
+    zero, border = case.grids[0].zero_point, case.padded.pad if case.padded else 0
+    if any(case.step.pad) or border:
+        padding = _all_weights(case) - case.sums_of(_ones(case, border), case.weight, 0, case.weight_zero_point)
+        grid = case.grids[0]
+        values = [(value, value - zero) for value in range(grid.low, grid.high + 1) if value != zero]
+        yield from _scan(case, "padding", "", values, padding, lambda value: _padded(value, zero))
+    top, bottom, left, right = case.step.pad
+    for rows in range(top + bottom + 1):
+        for columns in range(left + right + 1):
+            pad = rows, top + bottom - rows, columns, left + right - columns
+            if pad != case.step.pad:
+                step = replace(case.step, pad=pad)
+                yield Claim(
+                    f"pad {pad}",
+                    f"padding (top, bottom, left, right) {pad}, not {case.step.pad}",
+                    lambda step=step: case.run(step=step),
+                )
+
+
+def _padded(value, zero):
+    return f"padding with {value} instead of the zero point {zero}"
+
+
+def _border(case):
+    """The integer that a padding operation put there."""
+    top, bottom, left, right = case.step.pad
+    border = np.ones(case.found.shape, bool)
+    border[:, :, top : border.shape[2] - bottom, left : border.shape[3] - right] = False
+    if border.any():
+        value, zero = int(case.found[border][0]), case.grids[0].zero_point
+        grids = {name: replace(case.grids[0], zero_point=value) for name in (*case.step.inputs, case.step.name)}
+        if value != zero:
+            yield Claim(f"padding {value}", _padded(value, zero), lambda: case.run(grids=grids))
+
+
+def _bfloat16(scale):
+    bits = np.float32(scale).view(np.uint32).astype(np.uint64)
+    return float(np.uint32((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).view(np.float32))
+
+
+def _digits(count):
+    return lambda scale: float(f"{scale:.{count}g}")
+
+
+def _decimals(count):
+    return lambda scale: float(f"{scale:.{count}f}")
+
+
+#: What may become of a scale on its way.
+SCALES = {
+    "float16": ("rounded to float16", lambda scale: float(np.float16(scale))),
+    "bfloat16": ("rounded to bfloat16", _bfloat16),
+    "power of two": ("rounded to a power of two", lambda scale: 2.0 ** round(math.log2(scale))),
+    "power above": ("raised to a power of two", lambda scale: 2.0 ** math.ceil(math.log2(scale))),
+    "power below": ("cut to a power of two", lambda scale: 2.0 ** math.floor(math.log2(scale))),
+    **{f"{n} digits": (f"printed with {n} digits", _digits(n)) for n in (3, 4, 5, 6, 7)},
+    **{f"{n} decimals": (f"printed with {n} decimals", _decimals(n)) for n in (4, 5, 6)},
+    "half": ("half of what it is", lambda scale: scale / 2),
+    "twice": ("twice what it is", lambda scale: scale * 2),
+}
+
+
+def scales(case):
+    """Scales of the inputs, of the output, of the weights, or of all, not as they should be."""
+    if case.step.op in _NARROW:
+        return
+    for setting, (how, function) in SCALES.items():
+        for whose, outer, inner, weights in _WHOSE:
+            claim = _scaled(case, function, outer, inner, weights) if case.is_layer or not weights else None
+            if claim:
+                yield Claim(f"{whose} {setting}", f"the scales of {whose} {how}", claim)
+        if case.kind in ("layers", "mul"):
+            yield Claim(f"multiplier {setting}", f"the multiplier {how}", _multiplied(case, function))
+
+
+#: Whose scales: what it is called, whether the output's, the inputs', the weights'.
+_WHOSE = (
+    ("activations", True, True, False),
+    ("activations and weights", True, True, True),
+    ("the output", True, False, False),
+    ("the input", False, True, False),
+    ("the weights", False, False, True),
+)
+
+
+def _multiplied(case, function):
+    """What gives the step with its factor so changed."""
+    rule = rounding(getattr(case.kernels, case.kind))
+
+    def changed(acc, factors, out):
+        real = np.atleast_1d(integer_factor(*factors, out.scale))
+        real = np.array([function(float(value)) for value in real], F32)
+        if not (np.isfinite(real) & (real > 0)).all():
+            return np.full(acc.shape, out.high + 1, I64)
+        return rule(acc, (F32(1), real), Grid(1.0, out.zero_point, out.dtype))
+
+    return lambda: finish(case, case.accumulated, rule=changed)
+
+
+def _scaled(case, function, outer, inner, weights):
+    """What gives the step with scales so changed; None where one of them becomes 0, infinite, or none changes."""
+    names = ((case.step.name,) if outer else ()) + (case.step.inputs if inner else ())
+    old = {name: case.plan.grids[name] for name in names}
+    values = {name: np.float32(function(grid.scale)) for name, grid in old.items()}
+    own = case.weight_scale if case.is_layer else np.zeros(0, F32)
+    weight_scale = np.array([function(float(s)) for s in own], F32) if weights and case.is_layer else own
+    every = np.concatenate([weight_scale, np.array(list(values.values()), F32)])
+    if not np.isfinite(every).all() or (every <= 0).any():
+        return None
+    if np.array_equal(own, weight_scale) and all(values[name] == np.float32(old[name].scale) for name in names):
+        return None
+    grids = {name: replace(grid, scale=float(values[name])) for name, grid in old.items()}
+    if not case.is_layer:
+        return lambda: case.run(grids=grids)
+    scale = grids.get(case.step.inputs[0], case.grids[0]).scale
+    return lambda: finish(
+        case, case.accumulated, factors=(F32(scale), weight_scale), out=grids.get(case.step.name, case.out)
+    )

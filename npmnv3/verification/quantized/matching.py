@@ -1,0 +1,252 @@
+"""Which of a device's tensors is which of the network's: by name, by shape and order, and by what they hold."""
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ...errors import UsageError
+from ...network.steps import INPUT
+
+SKETCH = 4096  # numbers of a tensor that likeness looks at
+LIKE = 0.3  # likeness below which a tensor is not taken for a step's where there is a choice
+SURE, UNLIKE = 0.7, 0.2  # the order is not believed where other pairs are as much alike, and by so much more than it
+CLEAR = 0.05  # by how much tensors must be more alike to be out of order
+_ALIASES = {"output": "logits", "logits": "logits", "data": INPUT, "x": INPUT, "image": INPUT}
+
+
+@dataclass
+class Matching:
+    """values : {step's name or INPUT: (N, *shape) of its grid's dtype}; rows : {step's name: (tensor's name, how, layout)}"""
+
+    count: int = 1  # pictures
+    values: dict = field(default_factory=dict)
+    rows: dict = field(default_factory=dict)
+    unmatched: list = field(default_factory=list)
+
+    def put(self, step, given, how, view):
+        layout, data = view
+        self.values[step] = data
+        self.rows[step] = given.name, how, layout
+
+
+def shapes_of(plan):
+    """{name: shape} of the input and every step."""
+    return {INPUT: tuple(plan.input_shape)} | {step.name: step.shape for step in plan.steps}
+
+
+def match(plan, aliases, given, reference):
+    """Match a device's tensors to a plan's.
+
+    Parameters
+    ----------
+    plan : IntegerPlan
+    aliases : {another name of a tensor: step's name}
+    given : list of `Given`
+    reference : callable (number of pictures, the input's integers or None) -> {step's name: integers} of a run, or None where
+        the input is not known: likeness then tells nothing
+
+    Returns
+    -------
+    Matching
+
+    Raises
+    ------
+    UsageError
+        A tensor under a step's name that cannot be it, or none that fits.
+    """
+    shapes = shapes_of(plan)
+    found = Matching(_pictures(shapes, given))
+    named = _named(shapes, aliases, given)
+    _place_input(plan, shapes, found, given, named)
+    expected = reference(found.count, found.values.get(INPUT))
+    for step, tensor in named.items():
+        if step not in found.values:
+            views = _views(tensor, shapes[step], found.count, plan.grids[step])
+            if not views:
+                raise UsageError(
+                    f"the tensor {tensor.name!r} is {tensor.array.dtype} {tensor.array.shape}, expected "
+                    f"{plan.grids[step].dtype} of {step}, {(found.count, *shapes[step])} or channels last"
+                )
+            found.put(step, tensor, "name", _best(views, expected and expected.get(step))[1])
+    taken = {id(tensor) for tensor in named.values()} | {
+        id(t) for t in given if t.name == found.rows.get(INPUT, ("",))[0]
+    }
+    free = [tensor for tensor in given if id(tensor) not in taken]
+    groups = {}
+    for name, shape in shapes.items():
+        if name not in found.values:
+            groups.setdefault(tuple(n for n in shape if n > 1), []).append(name)
+    for steps in groups.values():
+        free = _match_group(plan, shapes, found, steps, free, expected)
+    found.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in free]
+    if not found.values.keys() - {INPUT}:
+        some = ", ".join(f"{t.name} {t.array.dtype} {t.array.shape}" for t in given[:5])
+        raise UsageError(f"none of the {len(given)} tensors of integers has the shape of one of the network's ({some})")
+    return found
+
+
+def _pictures(shapes, given):
+    """How many pictures the tensors are of."""
+    firsts = Counter()
+    for tensor in given:
+        shape = tensor.array.shape
+        if len(shape) == 4 and any({shape[1:], (shape[3], *shape[1:3])} & {s} for s in shapes.values() if len(s) == 3):
+            firsts[shape[0]] += 1
+    if firsts:
+        return firsts.most_common(1)[0][0]
+    sizes = Counter(t.array.size for t in given)
+    logits = shapes[list(shapes)[-1]]
+    flat = [t.array.shape[0] for t in given if t.array.shape[1:] == logits]
+    return flat[0] if flat and sizes else 1
+
+
+def _key(name):
+    return re.sub(r"[^a-z0-9]+", ".", name.lower()).strip(".")
+
+
+def _named(shapes, aliases, given):
+    """{step: Given}, as far as names tell."""
+    by_key = {}
+    for name, step in (*_ALIASES.items(), *aliases.items(), *((name, name) for name in shapes)):
+        if step in shapes:
+            by_key[_key(name)] = step
+    named = {}
+    for tensor in given:
+        inner = tensor.name.split("/", 1)[-1]
+        for name in (
+            tensor.name,
+            inner,
+            *(inner.removesuffix(end) for end in ("_QuantizeLinear_Output", "_quantized")),
+        ):
+            step = by_key.get(_key(name))
+            if step is not None:
+                named.setdefault(step, tensor)
+                break
+    return named
+
+
+def _place_input(plan, shapes, found, given, named):
+    """The picture's integers: by name, or the only tensor of its shape."""
+    tensor = named.get(INPUT)
+    if tensor is None:
+        same = [name for name, shape in shapes.items() if sorted(shape) == sorted(shapes[INPUT])]
+        fits = [t for t in given if _views(t, shapes[INPUT], found.count, plan.grids[INPUT])]
+        fits = [t for t in fits if id(t) not in {id(other) for other in named.values()}]
+        tensor = fits[0] if len(fits) == 1 and len(same) == 1 else None
+    views = _views(tensor, shapes[INPUT], found.count, plan.grids[INPUT]) if tensor else []
+    if views:
+        found.put(INPUT, tensor, "name" if INPUT in named else "shape", views[0])
+
+
+def _views(tensor, shape, count, grid):
+    """[(layout, (count, *shape) of the grid's dtype)]: every way to read a tensor as a step's."""
+    array, wanted = tensor.array, (count, *shape)
+    if array.size != int(np.prod(wanted)) * (2 if tensor.raw and grid.dtype.endswith("16") else 1):
+        return []
+    if tensor.raw:
+        array = array.view(np.dtype(grid.dtype).newbyteorder("<"))
+    views = []
+    if len(shape) == 1:
+        if tensor.raw or tuple(n for n in array.shape if n > 1) == tuple(n for n in wanted if n > 1):
+            views.append(("", array.reshape(wanted)))
+    else:
+        last = (count, *shape[1:], shape[0])
+        if array.ndim == 1 or array.shape in (wanted, wanted[1:] if count == 1 else wanted):
+            views.append(("nchw", array.reshape(wanted)))
+        if array.ndim == 1 or array.shape in (last, last[1:] if count == 1 else last):
+            views.append(("nhwc", array.reshape(last).transpose(0, 3, 1, 2)))
+    return [(layout, data) for layout, view in views if (data := _as_dtype(view, grid)) is not None]
+
+
+def _as_dtype(array, grid):
+    """Integers in the grid's dtype; None where they are not of it."""
+    if array.dtype == grid.dtype:
+        return np.ascontiguousarray(array)
+    low, high = int(array.min(initial=0)), int(array.max(initial=0))
+    if (
+        array.dtype.itemsize == 1 and np.dtype(grid.dtype).itemsize == 1
+    ):  # uint8 for int8: 128 apart, as engines convert
+        shifted = array.astype(np.int16) + (128 if grid.dtype == "uint8" else -128)
+        return np.ascontiguousarray(shifted).astype(grid.dtype)
+    if low < grid.low or high > grid.high:
+        return None
+    return np.ascontiguousarray(array).astype(grid.dtype)
+
+
+def _likeness(data, expected):
+    """1 where equal, else the correlation of two tensors on a sketch, below 1."""
+    if expected is None or data.shape != expected.shape:
+        return 0.0
+    data, expected = data.ravel(), expected.ravel()
+    step = max(data.size // SKETCH, 1)
+    a, b = data[::step].astype(np.float64), expected[::step].astype(np.float64)
+    if np.array_equal(a, b):
+        return 1.0
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt(np.square(a).sum() * np.square(b).sum())
+    return min(float((a * b).sum() / scale), 0.9999) if scale else 0.0
+
+
+def _best(views, expected):
+    """(likeness, view) of the view most like what is expected."""
+    return max(((_likeness(view[1], expected), view) for view in views), key=lambda pair: pair[0])
+
+
+def _match_group(plan, shapes, found, steps, free, expected):
+    """Match the steps of one shape; what is left of the tensors."""
+    views = {(s, t.index): _views(t, shapes[s], found.count, plan.grids[s]) for s in steps for t in free}
+    fits = [t for t in free if any(views[s, t.index] for s in steps)]
+    if not fits:
+        return free
+    best = {
+        key: _best(found_views, expected and expected.get(key[0])) for key, found_views in views.items() if found_views
+    }
+    pairs, how = _in_order(steps, fits, best), "order"
+    liked = _by_likeness(steps, fits, best) if expected else {}
+    if liked and (not pairs or _mean(liked, best) > max(SURE, _mean(pairs, best) + UNLIKE)):
+        pairs, how = liked, "likeness"
+    for step, tensor in pairs.items():
+        found.put(step, tensor, how if len(steps) > 1 or len(fits) > 1 else "shape", best[step, tensor.index][1])
+    taken = {id(tensor) for tensor in pairs.values()}
+    return [tensor for tensor in free if id(tensor) not in taken]
+
+
+def _mean(pairs, best):
+    return sum(best[step, tensor.index][0] for step, tensor in pairs.items()) / len(pairs)
+
+
+def _in_order(steps, fits, best):
+    """One after another, where there are as many of both."""
+    pairs = dict(zip(steps, fits))
+    return pairs if len(steps) == len(fits) and all((s, t.index) in best for s, t in pairs.items()) else {}
+
+
+def _by_likeness(steps, fits, best):
+    """The most alike first; of equals those of the nearest place in their order."""
+    place = {t.index: i / len(fits) for i, t in enumerate(fits)}
+    rows = sorted(
+        (
+            (-score, abs(place[index] - steps.index(step) / len(steps)), steps.index(step), index)
+            for (step, index), (score, _) in best.items()
+        )
+    )
+    pairs, taken, tensors = {}, set(), {t.index: t for t in fits}
+    for score, _, number, index in rows:
+        if steps[number] not in pairs and index not in taken and -score >= LIKE:
+            pairs[steps[number]] = tensors[index]
+            taken.add(index)
+    return _put_in_order([step for step in steps if step in pairs], pairs, best)
+
+
+def _put_in_order(steps, pairs, best):
+    """The pairs with tensors exchanged that come in another order than their steps, where that is as likely."""
+    for last in range(len(steps) - 1, 0, -1):
+        for first, second in zip(steps[:last], steps[1 : last + 1]):
+            a, b = pairs[first], pairs[second]
+            if a.index > b.index and (first, b.index) in best and (second, a.index) in best:
+                exchanged = best[first, b.index][0] + best[second, a.index][0]
+                if exchanged >= best[first, a.index][0] + best[second, b.index][0] - CLEAR:
+                    pairs[first], pairs[second] = b, a
+    return pairs

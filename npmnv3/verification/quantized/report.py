@@ -1,0 +1,214 @@
+"""What the verification of a quantised port found, for people, programs and continuous integration."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass, field
+
+import numpy as np
+
+FEW = 4  # of a list in a sentence
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not"""
+
+    step: str
+    port: str
+    how: str
+    layout: str
+    exact: bool
+    off: int = 0  # numbers that differ
+    of: int = 0
+    largest: int = 0  # steps
+    because: str = ""
+    snr_db: float | None = None
+
+    def as_json(self):
+        row = {
+            key: getattr(self, key) for key in ("step", "port", "layout", "exact", "off", "of", "largest", "because")
+        }
+        return row | {
+            "matched_by": self.how,
+            "snr_db": self.snr_db if self.snr_db is None or np.isfinite(self.snr_db) else None,
+        }
+
+
+@dataclass
+class QuantizedReport:
+    """A verification's result.
+
+    Attributes
+    ----------
+    verdict : "fine" or "diverges"
+    sentence : the verdict in words
+    kernels : names of the kernel sets whose integers all tensors are; else the one that the causes are told against
+    kernel_sets : list of dict(name, exact, of, first)
+    causes : list of Cause, in order of execution
+    tensors : list of TensorRow
+    layers : list of LayerCheck; empty where no float weights are here
+    cost : Cost, or None
+    """
+
+    model: str
+    port: str
+    verdict: str
+    sentence: str
+    kernels: tuple = ()
+    kernel_sets: list = field(default_factory=list)
+    causes: list = field(default_factory=list)
+    tensors: list = field(default_factory=list)
+    unmatched: list = field(default_factory=list)
+    layers: list = field(default_factory=list)
+    cost: object = None
+    notes: list = field(default_factory=list)
+
+    @property
+    def fine(self):
+        return self.verdict == "fine"
+
+    def __bool__(self):
+        return self.fine
+
+    @property
+    def first_divergence(self):
+        """Name of the first tensor that is not exact, or None."""
+        return next((row.step for row in self.tensors if not row.exact), None)
+
+    def as_json(self):
+        """A dict of plain values, ready for json.dumps."""
+        return {
+            "model": self.model,
+            "port": self.port,
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+            "kernels": list(self.kernels),
+            "kernel_sets": self.kernel_sets,
+            "first_divergence": self.first_divergence,
+            "causes": [cause.as_json() for cause in self.causes],
+            "cost": self.cost.as_json() if self.cost else None,
+            "layers": [layer.as_json() for layer in self.layers],
+            "notes": list(self.notes),
+            "unmatched": self.unmatched,
+            "tensors": [row.as_json() for row in self.tensors],
+        }
+
+    def text(self):
+        """The report, verdict first."""
+        return "\n".join(_lines(self))
+
+    def junit(self):
+        """JUnit XML: one test case a tensor."""
+        wrong = [layer for layer in self.layers if layer.wrong]
+        failed = [row for row in self.tensors if not row.exact]
+        count = 1 + len(self.tensors) + len(self.layers)
+        suite = ET.Element(
+            "testsuite",
+            name=f"npmnv3 verify {self.model}",
+            tests=str(count),
+            failures=str(len(failed) + len(wrong) + (not self.fine)),
+        )
+        _case(suite, self.model, "verdict", "" if self.fine else self.sentence)
+        for row in self.tensors:
+            text = "" if row.exact else f"{row.off} of {row.of} integers differ, by up to {row.largest}. {row.because}"
+            _case(suite, self.model, f"{row.step} ({row.port})", text.strip())
+        for layer in self.layers:
+            _case(suite, self.model, f"weights of {layer.name}", layer.wrong)
+        return ET.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def _case(suite, model, name, failure):
+    case = ET.SubElement(suite, "testcase", classname=model, name=name)
+    if failure:
+        ET.SubElement(case, "failure", message=failure)
+
+
+def _lines(report):
+    yield f"{report.model} against {report.port}"
+    yield f"{report.verdict.upper()}: {report.sentence}"
+    if len(report.kernel_sets) > 1:
+        fits = (f"{row['name']} {row['exact']} of {row['of']}" for row in report.kernel_sets)
+        yield f"exact tensors: {', '.join(fits)}"
+    for cause in report.causes:
+        yield f"cause: {cause_text(cause)}"
+    if report.layers:
+        yield f"weights: {_weights_text(report.layers)}"
+    if report.cost:
+        yield f"quantising cost: {report.cost.text()}"
+    yield from (f"note: {note}" for note in report.notes)
+    if report.tensors:
+        yield ""
+        yield from _table(report)
+    if report.unmatched:
+        yield ""
+        yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
+
+
+def cause_text(cause, most=None):
+    """A cause in words: the tensor, the rules that explain it exactly, all or at most so many, and what they were checked on."""
+    computed = (
+        f" (its input {', '.join(cause.computed)} was computed, the port does not have it)" if cause.computed else ""
+    )
+    if not cause.rules:
+        return f"{cause.tensor}{computed}: no rule change that was tried explains it exactly"
+    best = cause.rules[0]
+    equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
+    text = f"{cause.tensor}{computed}: {equals[0]}, exactly; {_checked(best)}"
+    if len(equals) > 1:
+        left = f" and {len(equals) - most} more" if most and len(equals) > most else ""
+        text += f"; these tensors do not tell it from {', '.join(equals[1:most])}{left}"
+    if most:
+        return text
+    others = [rule for rule in cause.rules if _rank(rule) != _rank(best)]
+    if others:
+        told = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:FEW])
+        more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
+        text += f". By itself it would also be: {told}{more}"
+    return text
+
+
+def _rank(rule):
+    return len(rule.explains), rule.agrees == rule.of
+
+
+def _checked(rule):
+    """On how many other tensors a rule was found to hold."""
+    many = len(rule.explains)
+    if rule.local:
+        others = f" ({', '.join(rule.explains[1:FEW])}{', ...' if many > FEW else ''})" if many > 1 else ""
+        return f"explains {many} of the tensors that are off{others}" if many > 1 else "there alone"
+    off = f"{many} tensors are off without it" if many > 1 else "it alone is off"
+    return f"explains {rule.agrees} of {rule.of} {rule.kind}, {off}"
+
+
+def _weights_text(layers):
+    wrong = [layer for layer in layers if layer.wrong]
+    worst = sorted(layers, key=lambda layer: layer.snr_db)
+    span = f"{worst[0].snr_db:.0f} dB ({worst[0].name}) to {worst[-1].snr_db:.0f} dB ({worst[-1].name})"
+    if not wrong:
+        return f"those of {len(layers)} of {len(layers)} layers are the network's, rounded: {span}"
+    told = "; ".join(f"{layer.name} {layer.wrong}" for layer in wrong[:4])
+    more = f"; and {len(wrong) - 4} layers more" if len(wrong) > 4 else ""
+    return f"{len(wrong)} of {len(layers)} layers are not the network's: {told}{more}"
+
+
+def _table(report):
+    header = ("step", "port's tensor", "matched by", "layout", "off", "by", "dB to float", "")
+    rows = [header]
+    for row in report.tensors:
+        rows.append(
+            (
+                row.step,
+                row.port if row.port != row.step else "=",
+                row.how,
+                row.layout,
+                "exact" if row.exact else f"{row.off} of {row.of}",
+                "" if row.exact else str(row.largest),
+                "" if row.snr_db is None else "exact" if row.snr_db == np.inf else f"{row.snr_db:.1f}",
+                "" if row.exact else f"<-- {row.because}".rstrip(),
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    for row in rows:
+        yield "  ".join(
+            f"{cell:{'>' if 4 <= i <= 6 else '<'}{w}}" for i, (cell, w) in enumerate(zip(row, widths))
+        ).rstrip()

@@ -1,0 +1,219 @@
+"""Rule changes of rounding: how a step's real result becomes an integer."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+
+from ...ops.integers import hard_swish_float_table
+from ...ops.kernel_sets import KERNEL_SETS
+from ...ops.requantize import F32, I64, INTEGER_RULES, integer_factor, quantize_multiplier
+from .claims import ROUNDED, Claim, finish, rounding
+
+#: What the kernel sets' words say.
+WORDS = {
+    "double": "double rounding (halves up, then halves away from zero, as TFLite's reference kernels)",
+    "up": "double rounding with halves up both times (as TFLite's optimised kernels)",
+    "single": "single rounding (once, halves up)",
+    "truncate": "truncated rounding (a shift that does not round)",
+    "float": "fp32 requantisation (one float32 factor, halves to even)",
+    "float_offset": "fp32 requantisation, the zero point added before it rounds",
+    "shift": "XNNPACK's addition (factors of 21 bits, one shift)",
+    "fused": "float32 with fused multiply-adds (as ONNX Runtime on AVX2)",
+    "twice": "old MEAN, rounded twice (scaled, then divided by the pixels)",
+    "offset": "MEAN with one rounded offset (as TFLite's optimised kernels)",
+    "fixed": "fixed-point hard-swish (TFLite's 16-bit table)",
+}
+_MEANS = {
+    "double": "MEAN with the division in the factor (as TFLite's reference kernels)",
+    "single": "MEAN rounded once, halves up",
+    "float": "MEAN in float32 (as ONNX Runtime)",
+    "float_offset": "MEAN in float32 with an offset (as XNNPACK)",
+}
+
+
+#: The words in the order in which they are said where several explain the same.
+_LIKELY = ("twice", "single", "up", "double", "offset", "float", "float_offset", "shift", "fused", "fixed", "truncate")
+
+
+def known_words(case):
+    """The other words that kernel sets have for this kind of step."""
+    own = getattr(case.kernels, case.kind)
+    words = sorted({getattr(kernels, case.kind) for kernels in KERNEL_SETS.values()}, key=_LIKELY.index)
+    extra = ("up", "single", "truncate") if case.kind in ("layers", "mul", "add") else ()
+    extra = ("twice",) if case.kind == "mean" else extra
+    texts = WORDS | (_MEANS if case.kind == "mean" else {})
+    if case.kind == "hard_swish":
+        texts = WORDS | {"float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)"}
+    for word in dict.fromkeys((*words, *extra)):
+        if word != own:
+            yield Claim(word, texts[word], _by_word(case, word))
+
+
+def _by_word(case, word):
+    if case.kind in ("layers", "mul"):
+        return lambda: finish(case, case.accumulated, rule=rounding(word))
+    return lambda: case.run(kernels=replace(case.kernels, **{case.kind: word}))
+
+
+def real_numbers(case):
+    """The real result in floats of some width, rounded in some way; but layers in float32 to even: a kernel set's word."""
+    for dtype, (how, function) in itertools.product((F32, np.float64), ROUNDED.items()):
+        width = "fp32" if dtype is F32 else "float64"
+        if width == "fp32" and function is np.rint and case.kind in ("layers", "mul"):
+            continue
+        output = _REALS[case.kind](case, dtype, function)
+        yield Claim(f"{width} {how}", f"{width} {how}", output)
+
+
+def _layer(case, dtype, rounds):
+    def rule(acc, factors, out):
+        scale, weight_scale = (np.asarray(part, dtype) for part in factors)
+        return rounds(acc.astype(dtype) * (scale * weight_scale / dtype(F32(out.scale)))).astype(I64)
+
+    return lambda: finish(case, case.accumulated, rule=rule)
+
+
+def _sum(case, dtype, rounds):
+    def output():
+        real = sum(
+            (x.astype(dtype) - dtype(grid.zero_point)) * dtype(F32(grid.scale))
+            for x, grid in zip(case.inputs, case.grids)
+        )
+        return _cut(case, rounds(real / dtype(F32(case.out.scale))))
+
+    return output
+
+
+def _mean(case, dtype, rounds):
+    def output():
+        x, grid = case.inputs[0], case.grids[0]
+        pixels = x.shape[2] * x.shape[3]
+        total = x.sum(axis=(2, 3), dtype=I64) - pixels * grid.zero_point
+        return _cut(
+            case, rounds(total.astype(dtype) / dtype(pixels) * (dtype(F32(grid.scale)) / dtype(F32(case.out.scale))))
+        )
+
+    return output
+
+
+def _hard_swish(case, dtype, rounds):
+    def output():
+        real = (case.inputs[0].astype(dtype) - dtype(case.grids[0].zero_point)) * dtype(F32(case.grids[0].scale))
+        real = real * np.clip(real + dtype(3), dtype(0), dtype(6)) / dtype(6)
+        return _cut(case, rounds(real / dtype(F32(case.out.scale))))
+
+    return output
+
+
+def _hard_sigmoid(case, dtype, rounds):
+    def output():
+        real = (case.inputs[0].astype(dtype) - dtype(case.grids[0].zero_point)) * dtype(F32(case.grids[0].scale))
+        real = np.clip(real * dtype(F32(case.step.slope)) + dtype(case.step.offset), dtype(0), dtype(1))
+        return _cut(case, rounds(real / dtype(F32(case.out.scale))))
+
+    return output
+
+
+_REALS = {
+    "layers": _layer,
+    "mul": _layer,
+    "add": _sum,
+    "mean": _mean,
+    "hard_swish": _hard_swish,
+    "hard_sigmoid": _hard_sigmoid,
+}
+
+
+def _cut(case, steps):
+    out = case.out
+    return np.clip(steps.astype(I64) + out.zero_point, out.low, out.high).astype(out.dtype)
+
+
+def whole_means(case):
+    """The mean of the integers themselves, rounded to an integer before the scale changes, or with no change of it."""
+    x, grid = case.inputs[0].astype(I64), case.grids[0]
+    pixels = x.shape[2] * x.shape[3]
+    for how, function in ROUNDED.items():
+
+        def mean(function=function):
+            return function(x.sum(axis=(2, 3)) / np.float64(pixels)).astype(I64)
+
+        def rescaled(mean=mean):
+            m, e = quantize_multiplier(integer_factor(grid.scale, 1.0, case.out.scale))
+            return _cut(case, INTEGER_RULES["double"](mean() - grid.zero_point, m, e))
+
+        yield Claim(f"kept {how}", f"MEAN of the integers, {how}, the scale left as it is", mean)
+        yield Claim(f"rescaled {how}", f"MEAN of the integers, {how}, then rescaled", rescaled)
+
+
+def hard_swishes(case):
+    """Other tables: cut short, of another function, or looked up a place off."""
+    grid, out = case.grids[0], case.out
+    index = case.inputs[0].astype(np.int64) - grid.low
+    real = grid.dequantize(np.arange(grid.low, grid.high + 1)).astype(np.float64)
+
+    def looked(values):
+        return lambda: out.quantize(values)[index]
+
+    functions = {
+        "relu": ("relu in place of hard-swish", np.maximum(real, 0)),
+        "swish": ("swish (x * sigmoid(x)) in place of hard-swish", real / (1 + np.exp(np.clip(-real, -700, 700)))),
+        "identity": ("no hard-swish at all", real),
+        "slope 0.2": ("hard-swish with the slope 0.2", real * np.clip(real * 0.2 + 0.5, 0, 1)),
+        "gate": ("the gate alone in place of hard-swish", np.clip(real / 6 + 0.5, 0, 1)),
+    }
+    for setting, (text, values) in functions.items():
+        yield Claim(setting, text, looked(values))
+    for by in (-1, 1):
+        yield Claim(f"table {by}", "a hard-swish table looked up one place off", _off_by(case, by))
+    gate = np.clip(real * F32(1 / 6) + 0.5, 0, 1)
+    for steps in (255, 256, 127, 128):
+        stored = np.rint(gate * steps) / steps
+        yield Claim(f"gate of {steps}", f"hard-swish with its gate stored in steps of 1/{steps}", looked(real * stored))
+
+
+def _off_by(case, by):
+    grid = case.grids[0]
+    kept = np.clip(case.inputs[0].astype(np.int64) + by, grid.low, grid.high).astype(grid.dtype)
+    return lambda: case.run(inputs=[kept])
+
+
+def hard_sigmoids(case):
+    """Other slopes."""
+    for slope, text in ((0.2, "0.2"), (1 / 6, "1/6"), (0.25, "1/4")):
+        if abs(slope - case.step.slope) > 1e-6:
+            step = replace(case.step, slope=slope)
+            yield Claim(text, f"a gate with the slope {text}", lambda step=step: case.run(step=step))
+
+
+def fused_table(case):
+    """A hard-swish in one table where the file stores its gate: the product by floats from the layer's integers."""
+    if case.step.op == "mul" and case.step.inputs[1].endswith(".hard_sigmoid"):
+        x, grid = case.inputs[0], case.grids[0]
+        table = hard_swish_float_table(grid, case.out)
+        yield Claim(
+            "one table", "hard-swish in one table, its gate not stored", lambda: table[x.astype(int) - grid.low]
+        )
+
+
+def multipliers(case):
+    """Integer factors of fewer bits, or cut where they should be rounded."""
+    word = getattr(case.kernels, case.kind)
+    integer = INTEGER_RULES.get(word, INTEGER_RULES["double"])
+
+    def rule(change):
+        def steps(acc, factors, out):
+            m, e = quantize_multiplier(integer_factor(*factors, out.scale))
+            return integer(acc, change(m), e)
+
+        return lambda: finish(case, case.accumulated, rule=steps)
+
+    for bits in (8, 12, 15, 16, 24):
+        low = 31 - bits
+        yield Claim(
+            f"{bits} bits", f"a multiplier of {bits} bits", rule(lambda m, low=low: (m + (1 << low >> 1)) >> low << low)
+        )
+        yield Claim(f"{bits} bits cut", f"a multiplier cut to {bits} bits", rule(lambda m, low=low: m >> low << low))
+    for by in (-1, 1):
+        yield Claim(f"m {by:+d}", "a multiplier off by one", rule(lambda m, by=by: m + by))

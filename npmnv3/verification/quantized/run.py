@@ -1,0 +1,350 @@
+"""`npmnv3.verify` of a quantised port: from its file and its integers to the verdict."""
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...conversion.quantized import is_quantized_model, read_quantized_model
+from ...conversion.quantized.names import name_tensors
+from ...dumps.quantized import is_quantized, read_quantized
+from ...engines.blas import one_thread
+from ...engines.integer_engine import IntegerEngine
+from ...errors import MissingWeightsError, UsageError, WeightsError
+from ...model import Model, load
+from ...network.steps import INPUT
+from ...network.variants import get_variant
+from ...ops.kernel_sets import KERNEL_SETS, get_kernel_set
+from ...progress import progress_bar
+from ..inputs import pick_input
+from .cost import measure_cost
+from .explain import explain
+from .forced import KINDS, Forced
+from .matching import match
+from .report import FEW, QuantizedReport, TensorRow, cause_text
+from .tensors import read_tensors
+from .weights import check_weights
+
+#: Whose integers are looked at first, by how a file was quantised.
+_USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
+_SUFFIXES = (".tflite", ".onnx", ".npz")
+
+
+def is_quantized_port(path):
+    """Whether a port is a quantised .tflite or .onnx, or a quantised dump."""
+    if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
+        return False
+    return os.fspath(path).lower().endswith(_SUFFIXES) and (is_quantized_model(path) or is_quantized(path))
+
+
+@dataclass(frozen=True)
+class Port:
+    """A quantised port. plan : IntegerPlan under the network's names; aliases : {the file's name: step's}; kernels : what it is
+    meant for, or ""; whole : bool, it does not end before the network does"""
+
+    plan: object
+    scheme: str
+    kernels: str
+    variant: object
+    num_classes: int
+    whole: bool
+    aliases: dict
+    also: tuple = ()
+
+
+def read_port(path, variant):
+    """The Port in a file; `variant` is the network that it should be, None where that is not said.
+
+    Raises
+    ------
+    WeightsError
+        Damaged, or another network; the message names the tensor.
+    """
+    if is_quantized(path):
+        told = read_quantized(path)
+        if variant is not None and told.variant is not None and told.variant.full_name != variant.full_name:
+            raise WeightsError(f"{path}: is {told.variant.full_name}, not {variant.full_name}")
+        whole = told.plan.steps[-1].name in ("logits", "logits.flat")
+        return Port(told.plan, told.scheme, told.kernels, told.variant, told.num_classes, whole, {})
+    plan, scheme = read_quantized_model(path)
+    try:
+        named = name_tensors(plan, variant.full_name if variant else None)
+    except WeightsError as error:
+        instead = name_tensors(plan)
+        other = f" (it is {instead.variant.full_name})" if instead.variant else ""
+        raise WeightsError(f"{path}: {error}{other}") from error
+    aliases = {old.name.split(":", 1)[-1]: new.name for old, new in zip(plan.steps, named.plan.steps)}
+    return Port(named.plan, scheme, "", named.variant, named.num_classes, named.whole, aliases, named.also)
+
+
+def verify_quantized(
+    model, port, tensors=None, input=None, *, weights=None, kernels=None, explain=True, num_classes=None
+):
+    """Hold a quantised port against the float network and against each kernel set's exact integers.
+
+    Parameters
+    ----------
+    model : as for `npmnv3.verify`; or a quantised dump or model, whose integers `port` then are
+    port : path of a quantised .tflite, .onnx or dump; or, for a quantised model, the tensors
+    tensors : a device's integers, see `read_tensors`; default none, only the file is judged
+    input : as for `npmnv3.verify`; what the device was given, or what the cost is measured on
+    weights, num_classes : of the float network
+    kernels : str, one kernel set; default all of them
+    explain : bool, look for the rule that explains what is not equal
+
+    Returns
+    -------
+    QuantizedReport
+
+    Raises
+    ------
+    UsageError, WeightsError, and what `npmnv3.load` raises
+    """
+    sets = [get_kernel_set(kernels)] if kernels else list(KERNEL_SETS.values())
+    if is_quantized_port(model):
+        if tensors is not None:
+            raise UsageError(
+                f"{model} is quantised itself, so {port!r} is taken for its tensors: {tensors!r} is too much"
+            )
+        found, network, notes = read_port(model, None), None, []
+        tensors, title = port, _title(model)
+    else:
+        network, variant, notes = _float_network(model, weights, num_classes)
+        found = read_port(port, variant)
+        title = variant.full_name
+    with one_thread(), np.errstate(all="ignore"), progress_bar(100, title="rules", unit="%") as tell:
+        verification = _Verification(network, found, sets, notes, weights is not None or isinstance(model, Model))
+        shown = _title(port) + (f" and {_title(tensors)}" if tensors is not None and tensors is not port else "")
+        return verification.run(title, shown, tensors, input, explain, lambda done, text: tell(round(100 * done), text))
+
+
+def _title(path):
+    return os.fspath(path) if isinstance(path, (str, os.PathLike)) else f"the {type(path).__name__}"
+
+
+def _float_network(model, weights, num_classes):
+    """(Model or None, Variant, notes)."""
+    if isinstance(model, Model):
+        return model, model.variant, []
+    try:
+        network = load(model, weights, num_classes, engine="numpy")
+    except MissingWeightsError:
+        variant = get_variant(model.partition("@")[0])
+        note = f"the weights of {variant.full_name} are not here (--weights): not held against the float network"
+        return None, variant, [note]
+    return network, network.variant, []
+
+
+class _Verification:
+    def __init__(self, network, port, sets, notes, told):
+        self.network, self.port, self.plan, self.sets = network, port, port.plan, sets
+        self.notes, self.told_weights = [*notes, *port.plan.notes], told
+        if not port.whole and port.variant is not None:
+            self.notes.append(f"ends at {port.plan.steps[-1].name}: it is the beginning of the network")
+        if port.variant is None:
+            self.notes.append("its graph is no network that is known: tensors have the file's names")
+
+    @property
+    def usual(self):
+        """The kernel set that speaks for the file where nothing else does."""
+        if len(self.sets) == 1:
+            return self.sets[0]
+        return get_kernel_set(self.port.kernels or _USUAL.get(self.port.scheme, "tflite-reference"))
+
+    def run(self, title, shown, tensors, given, explains, tell):
+        layers = self._layers()
+        x, on, matching = self._inputs(tensors, given)
+        report = QuantizedReport(title, shown, "fine", "", notes=self.notes, layers=layers)
+        base = self.usual
+        if matching is not None:
+            base = self._judge(report, matching, explains, tell)
+        if self.network is not None and not self._strange(layers):
+            report.cost = self._cost(matching, x, on, base)
+            rows = report.cost.snr_db
+            report.tensors = [replace(row, snr_db=rows.get(row.step)) for row in report.tensors]
+        self._decide(report, matching)
+        return report
+
+    def _layers(self):
+        if self.network is None:
+            return []
+        if self.port.whole and self.network.num_classes != self.port.num_classes:
+            self.notes.append(
+                f"the port has {self.port.num_classes} classes, the float network {self.network.num_classes}"
+            )
+        return check_weights(self.network, self.plan, self.port.scheme)
+
+    def _strange(self, layers):
+        """Whether the float network has nothing to do with the port: every layer is another."""
+        return bool(layers) and all(layer.wrong for layer in layers)
+
+    def _inputs(self, tensors, given):
+        """(x or None, which input that is, Matching or None)."""
+        integers, floats = read_tensors(tensors) if tensors is not None else ([], {})
+        x, on = self._given(given), "the input given"
+        if x is None:
+            x, on = self._float_input(floats)
+        matching = None
+        if tensors is not None:
+            matching = match(self.plan, self.port.aliases, integers, lambda count, q: self._reference(q, x))
+            seen = matching.values.get(INPUT)
+            if x is not None and len(x) != matching.count:
+                raise UsageError(f"{on} is of {len(x)} pictures, the tensors are of {matching.count}")
+            if seen is None and x is not None:
+                matching.values[INPUT] = self.plan.grids[INPUT].quantize(x)
+                self.notes.append(f"the port has no input of integers: {on} was quantised here, halves to even")
+            elif seen is None:
+                self.notes.append("nothing says what the port was given: steps before its first tensors are not judged")
+            elif x is not None:
+                self._compare_input(seen, x, on)
+            if x is None and seen is not None:
+                x, on = self.plan.grids[INPUT].dequantize(seen), "the port's own input"
+        if x is None:
+            x = np.random.default_rng(0).standard_normal((1, *self.plan.input_shape)).astype(np.float32)
+            on = "made-up numbers (no input was given)"
+        return x, on, matching
+
+    def _given(self, given):
+        if given is None:
+            return None
+        if self.network is None:
+            variant, x = self.port.variant, given
+            if isinstance(x, (str, os.PathLike)) and os.fspath(x).lower().endswith(".npy"):
+                x = np.load(x, allow_pickle=False)
+            if variant is None or not isinstance(x, np.ndarray):
+                raise UsageError(
+                    "without the float network's weights an input is given as an .npy of (N, C, H, W) floats"
+                )
+        else:
+            x = pick_input(self.network, given, None).x
+        x = x[None] if x.ndim == 3 else x
+        if x.shape[1:] != tuple(self.plan.input_shape):
+            raise UsageError(
+                f"the input is {x.shape}, but the port takes (N, {', '.join(map(str, self.plan.input_shape))})"
+            )
+        return np.ascontiguousarray(x, np.float32)
+
+    def _float_input(self, floats):
+        """What a device's tensors say of the picture in floats, before it was quantised."""
+        c, h, w = self.plan.input_shape
+        for name, array in floats.items():
+            if array.ndim == 4 and "input" in name.lower() and np.isfinite(array).all():
+                if array.shape[1:] == (c, h, w):
+                    return np.ascontiguousarray(array, np.float32), f"the port's own {name}"
+                if array.shape[1:] == (h, w, c):
+                    return np.ascontiguousarray(array.transpose(0, 3, 1, 2), np.float32), f"the port's own {name}"
+        return None, ""
+
+    def _reference(self, q, x):
+        """{step: integers} of a run by the usual kernels, to know tensors by what they hold; None without an input."""
+        if q is not None:
+            x = self.plan.grids[INPUT].dequantize(q)
+        return None if x is None else IntegerEngine(self.plan, self.usual).trace(x, integers=True)
+
+    def _compare_input(self, seen, x, on):
+        expected = self.plan.grids[INPUT].quantize(x)
+        off = int((seen != expected).sum())
+        if off:
+            largest = int(np.abs(seen.astype(np.int32) - expected).max())
+            self.notes.append(
+                f"its input is not {on} quantised: {off} of {seen.size} integers differ, by up to {largest}"
+            )
+
+    def _judge(self, report, matching, explains, tell):
+        """Fill in what the integers are; the kernel set that they are held against."""
+        forced = Forced(self.plan, matching.values)
+        fits = [forced.fit(kernels) for kernels in self._ordered()]
+        if not fits[0].exact:
+            raise UsageError(
+                "none of the tensors can be judged: what goes into them is not there. Give the input's integers, under the name "
+                "input, or --input"
+            )
+        report.kernel_sets = [
+            {"name": fit.kernels.name, "exact": fit.count, "of": len(fit.exact), "first": fit.first} for fit in fits
+        ]
+        whole = [fit for fit in fits if fit.whole]
+        best = whole[0] if whole else min(fits, key=lambda fit: self._misfit(forced, fit))
+        if not whole:
+            self._say_near(forced, fits, best)
+        report.kernels = tuple(fit.kernels.name for fit in whole) or (best.kernels.name,)
+        report.unmatched = matching.unmatched
+        if not whole and explains:
+            report.causes = explain(forced, best, tell)
+        report.tensors = [_row(name, forced, best, matching, report.causes) for name in best.exact]
+        unjudged = matching.values.keys() - best.exact.keys() - {INPUT}
+        if unjudged:
+            self.notes.append(f"{len(unjudged)} tensors are not judged: what goes into them is not there")
+        return best.kernels
+
+    def _ordered(self):
+        return sorted(self.sets, key=lambda kernels: kernels.name != self.usual.name)
+
+    def _misfit(self, forced, fit):
+        """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to explain."""
+        off = [name for name, exact in fit.exact.items() if not exact]
+        return len({KINDS[forced.steps[name].op][0] for name in off}), fit.kernels.name != self.usual.name, len(off)
+
+    def _say_near(self, forced, fits, best):
+        """Name the kernel sets that leave as few kinds of steps, and fewer tensors, to explain."""
+        kinds, _, many = self._misfit(forced, best)
+        for fit in fits:
+            other, _, fewer = self._misfit(forced, fit)
+            if fit is not best and (other, fewer) < (kinds, many):
+                self.notes.append(
+                    f"by {fit.kernels.name} fewer tensors are off, {fewer} of {len(fit.exact)}, first {fit.first}"
+                )
+
+    def _cost(self, matching, x, on, kernels):
+        if matching is not None and "logits" in matching.values:
+            return measure_cost(self.network, self.plan, matching.values, x, "the port", on)
+        values = IntegerEngine(self.plan, kernels).trace(x, integers=True)
+        return measure_cost(self.network, self.plan, values, x, kernels.name, on)
+
+    def _decide(self, report, matching):
+        wrong = [layer for layer in report.layers if layer.wrong]
+        strange = self._strange(report.layers) and not self.told_weights
+        if strange and matching is not None:
+            self.notes.append(
+                "its weights have nothing to do with the published ones: another checkpoint's, which --weights names"
+            )
+            wrong = []
+        off = [row for row in report.tensors if not row.exact]
+        report.verdict = "diverges" if off or wrong else "fine"
+        report.sentence = "; ".join(
+            filter(None, [self._integers_said(report, matching, off), self._weights_said(report, wrong)])
+        )
+
+    def _integers_said(self, report, matching, off):
+        if matching is None:
+            return ""
+        many, names = len(report.tensors), report.kernels
+        if not off:
+            others = f", and {', '.join(names[1:])}'s as well: they do not tell them apart" if len(names) > 1 else ""
+            return f"{'all ' if many > 1 else ''}{many} tensor{'s are' if many > 1 else ' is'} exactly {names[0]}'s{others}"
+        text = f"{off[0].step} is the first of {many} tensors that is not {names[0]}'s ({many - len(off)} are)"
+        if report.causes:
+            text += f"; {cause_text(report.causes[0], FEW).removeprefix(off[0].step).removeprefix(': ')}"
+        return text
+
+    def _weights_said(self, report, wrong):
+        if wrong:
+            told = f"{wrong[0].name} {wrong[0].wrong}"
+            return f"{len(wrong)} of {len(report.layers)} layers do not have the float network's weights, first {told}"
+        if report.tensors:
+            return ""
+        name = self.port.variant.full_name if self.port.variant else "a quantised network"
+        if not report.layers:
+            return f"the network is {name}, quantised; neither weights nor integers to hold it against"
+        cost = f"; quantising costs: {report.cost.text()}" if report.cost else ""
+        return f"the network and its weights are {name}'s, {len(report.layers)} of {len(report.layers)} layers{cost}"
+
+
+def _row(name, forced, fit, matching, causes):
+    port, how, layout = matching.rows[name]
+    exact, found = fit.exact[name], matching.values[name]
+    if exact:
+        return TensorRow(name, port, how, layout, True, of=found.size)
+    case = forced.case(name, fit)
+    gap = np.abs(case.run().astype(np.int64) - found)
+    because = next((cause.rules[0].text for cause in causes if cause.rules and name in cause.tensors), "")
+    return TensorRow(name, port, how, layout, False, int(np.count_nonzero(gap)), found.size, int(gap.max()), because)

@@ -1,0 +1,132 @@
+"""A quantised port's weights against the float network's, folded: are they these, rounded?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...network.integer_plan import LAYERS
+from ...network.lowering import lower
+
+NEAREST = 0.501  # steps from the float weight to the nearest integer, and what float32 folding adds
+CLAMPED = 1 << 30  # biases that a converter does not let grow further
+LIKE = 15.0  # dB from which weights are taken for another layer's, or for the same in another order
+
+
+@dataclass(frozen=True)
+class LayerCheck:
+    """One layer. snr_db : of its weights; bias_snr_db; farthest : steps; wrong : what is wrong with it, "" if nothing is"""
+
+    name: str
+    snr_db: float
+    bias_snr_db: float
+    farthest: float
+    wrong: str = ""
+
+    def as_json(self):
+        return {
+            "layer": self.name,
+            "snr_db": finite(self.snr_db),
+            "bias_snr_db": finite(self.bias_snr_db),
+            "farthest_steps": finite(self.farthest),
+            "wrong": self.wrong,
+        }
+
+
+def finite(value):
+    """For JSON: None where it is not finite."""
+    return float(value) if value is not None and np.isfinite(value) else None
+
+
+def snr(real, found):
+    """Signal to noise, dB; infinite where equal."""
+    real, found = (np.asarray(part, np.float64) for part in (real, found))
+    noise = np.square(real - found).sum()
+    signal = np.square(real - real.mean()).sum() or np.square(real).sum()
+    if noise == 0:
+        return np.inf
+    return 10 * np.log10(signal / noise) if signal else -np.inf
+
+
+def check_weights(model, plan, scheme):
+    """A LayerCheck for each layer that both have.
+
+    Parameters
+    ----------
+    model : Model, the float network
+    plan : IntegerPlan under its names
+    scheme : "tflite" or "onnx", what was fused
+    """
+    floats = real_layers(model, plan, scheme)
+    return [_check(plan, step, floats) for step in plan.steps if step.op in LAYERS and step.name in floats]
+
+
+def real_layers(model, plan, scheme):
+    """{layer: (weight, bias)} of the float network as the port's layers have them: folded, a gate's 3 in its bias."""
+    folded = model.plan_for(plan.input_shape[1:], folded=True)
+    _, layers = lower(folded, scheme if scheme in ("tflite", "onnx") else "tflite", plan.input_shape)
+    arrays = model.arrays(folded=True)
+    steps = {step.name: step for step in plan.steps}
+    slopes = {step.inputs[0]: step.slope for step in folded if step.op == "hard_sigmoid"}
+    found = {}
+    for name, layer in layers.items():
+        weight, bias = layer.param("weight"), layer.param("bias")
+        weight = arrays[weight.name]
+        bias = arrays[bias.name] if bias else np.zeros(len(weight))
+        if name in steps and steps[name].act == "relu6" and layer.name in slopes:
+            factor = 6 * slopes[layer.name]
+            weight, bias = weight * factor, bias * factor + 3
+        found[name] = weight, bias
+    return found
+
+
+def _check(plan, step, floats):
+    q, bias, scale, zero = plan.params(step)
+    real, real_bias = floats[step.name]
+    if real.shape != q.shape:
+        return LayerCheck(step.name, -np.inf, -np.inf, np.inf, f"has weights {q.shape}, not {real.shape}")
+    along = (-1, *(1,) * (q.ndim - 1))
+    scale, zero = scale.astype(np.float64).reshape(along), zero.reshape(along)
+    found = (q.astype(np.int64) - zero) * scale
+    off = np.abs(real / scale + zero - q)
+    limits = np.iinfo(q.dtype)
+    off[(q <= limits.min + 1) | (q >= limits.max)] = 0  # cut at the ends, as some calibrations do
+    bias_scale = np.float64(plan.grids[step.inputs[0]].scale) * np.broadcast_to(scale.ravel(), len(bias))
+    steps = real_bias / bias_scale
+    kept = np.abs(steps) < CLAMPED - 1
+    snr_db, bias_db = snr(real, found), snr(real_bias[kept], bias[kept] * bias_scale[kept]) if kept.any() else np.inf
+    bias_off = float(np.abs(steps - bias)[kept].max(initial=0))
+    wrong = _wrong_weights(step, real, found, off, snr_db, floats)
+    if not wrong and bias_off > 1 and bias_db < 10:
+        wrong = "has no bias" if not bias.any() else f"has another bias ({bias_db:.0f} dB)"
+    return LayerCheck(step.name, float(snr_db), float(bias_db), float(off.max(initial=0)), wrong)
+
+
+def _wrong_weights(step, real, found, off, snr_db, floats):
+    """What sets a layer's weights apart from the float network's by more than rounding, in words."""
+    far = int((off > 1).sum())
+    if not far:
+        return ""
+    if far <= max(off.size // 100, 1):
+        place = np.unravel_index(int(np.argmax(off)), off.shape)
+        where = ", ".join(map(str, place))
+        return f"has {far} of {off.size} weights that are not these, first by size [{where}], {off.max():.1f} steps off"
+    for text, other in _orders(real):
+        if snr(other, found) > LIKE:
+            return f"has {text}"
+    for name, (other, _) in floats.items():
+        if name != step.name and other.shape == real.shape and snr(other, found) > LIKE:
+            return f"has the weights of {name}"
+    return f"has other weights ({snr_db:.0f} dB, {far} of {off.size} off by more than a step)"
+
+
+def _orders(weight):
+    if weight.ndim > 2:
+        yield "its kernel transposed", weight.swapaxes(-1, -2)
+        yield "its kernel turned by 180 degrees", weight[..., ::-1, ::-1]
+    if weight.ndim in (2, 4):
+        yield (
+            "its input channels in reverse (BGR)" if weight.shape[1] == 3 else "its input channels in reverse",
+            weight[:, ::-1],
+        )
+    if weight.ndim == 2 and weight.shape[0] == weight.shape[1]:
+        yield "inputs and outputs of its weights transposed", weight.T
