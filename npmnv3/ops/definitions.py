@@ -8,8 +8,10 @@ import math
 
 import numpy as np
 
-#: Numbers that a convolution works on at a time, beside its input and output, so that they stay in the cache.
+#: Numbers that a convolution works on at a time, beside its input and output, so that they stay in the cache; and of
+#: small maps, where hundreds of calls on a few numbers each would cost more than the sums.
 ROOM = 1 << 18
+LEAST_ROOM = 1 << 14
 
 
 def pad2d(x, pad):
@@ -244,8 +246,8 @@ def identity(x):
 
 
 def _room(shape, out):
-    """Numbers to work on at a time: fewer than the larger map (C, H, W) has, so that memory stays small as well."""
-    return min(ROOM, max(math.prod(shape), math.prod(out)) * 3 // 4)
+    """Numbers to work on at a time: fewer than a large map (C, H, W) has, so that memory stays small as well."""
+    return min(ROOM, max(LEAST_ROOM, math.prod(shape) * 3 // 4, math.prod(out) * 3 // 4))
 
 
 def conv2d_scratch(shape, weight, out, stride):

@@ -55,6 +55,7 @@ class Comparison:
         self.exact = self.model_arrays = model.arrays()
         self.arrays = {name: array.astype(np.float32) for name, array in self.exact.items()}
         self._whole = {}
+        self.detailed = True  # see `measure.measure`; a candidate of a search needs no more than the ratios
         check_batch(len(given.x), self.all_tensors, self.net.steps["logits"].shape[0])
         self._choose(0)
         self.marked = precision == "auto"
@@ -137,7 +138,7 @@ class Comparison:
     def under(self, net):
         """The same port against a faulty reference: a Comparison of its own."""
         other = copy.copy(self)
-        other.net, other._whole = net, {}
+        other.net, other._whole, other.detailed = net, {}, False
         other.exact = dict(net.with_arrays(self.model_arrays))
         other.arrays = {name: array.astype(np.float32) for name, array in other.exact.items()}
         other.__dict__.pop("logits_noise", None)
@@ -274,8 +275,8 @@ class Comparison:
         rows = []
         for name, view in self.views.items():
             floor, found = self._floor(name, precision), view.data.astype(np.float64)
-            local = measure(found, self.local[name], local_noise[name], floor)
-            whole = measure(found, self.oracle[name], whole_noise[name], floor)
+            local = measure(found, self.local[name], local_noise[name], floor, self.detailed)
+            whole = measure(found, self.oracle[name], whole_noise[name], floor, self.detailed)
             how, shape = self.matching.how[name], view.tensor.array.shape
             passes = bool(local.ratio <= factor)
             rows.append(

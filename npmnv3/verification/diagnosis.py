@@ -16,6 +16,7 @@ CANDIDATES = 3  # best trials that a whole comparison is made for
 ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
 NEAR = 4.0  # times honest rounding up to which a fault may be called certain
 LEAP = 20.0  # dB
+MANY, DROP = 16, 0.1  # tensors that are off, and the least share of them that one fault of a few must set right
 
 
 @dataclass
@@ -76,13 +77,19 @@ def _search(found, comparison, only, budget):
             found.chain.append(best[0])
             found.cleared = best[1]
             return
-        if not trials or not trials[0].helps:
+        if not trials or not trials[0].helps or _is_drop(explainer, trials[0]):
             break
         found.chain.append(trials[0])
         current = current.under(trials[0].net)
     # the part of it that is surely explained
     reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
     found.chain = found.chain[:reached]
+
+
+def _is_drop(explainer, trial):
+    """Whether so much is off that a fault which sets so little of it right is not one of the few that explain it all."""
+    before = explainer.bad(explainer.port_run.base)
+    return len(before) >= MANY and len(before - explainer.bad(trial.errors)) < DROP * len(before)
 
 
 def _explainer(current, comparison, only, budget):

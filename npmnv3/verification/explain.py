@@ -130,7 +130,7 @@ class Explainer:
         trials += [self._refined(t, net, errors) for t in trials if blocks is None or t in helped]
         trials = self._ranked(t for t in trials if t is not None)
         if self.bad(errors) and not self._solved(trials):
-            trials = self._ranked(trials + self._single(net, errors, blocks))
+            trials = self._ranked(trials + self._single(net, errors, self.suspects(errors, self.bad(errors))))
         return trials
 
     def _many(self, tasks, net, errors):
@@ -260,9 +260,13 @@ class Explainer:
             return [(change, (s.name,)) for s in net.plan if s.params and block_of(s.name) in blocks]
         return [(change, (block,)) for block in blocks] if few or change.alone else []
 
-    def suspects(self, errors):
-        """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere."""
-        bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
+    def suspects(self, errors, bad=None):
+        """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere.
+
+        `bad` : names of the tensors that are off, default all in which more than rounding may be seen
+        """
+        if bad is None:
+            bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
         steps, blocks = self.port_run.net.steps, []
         for name, step in self.port_run.step_of.items():
             if name in bad and (step in steps or step == INPUT):

@@ -55,7 +55,7 @@ def plain(value):
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def measure(found, expected, noise, floor):
+def measure(found, expected, noise, floor, detailed=True):
     """Compare.
 
     Parameters
@@ -64,6 +64,7 @@ def measure(found, expected, noise, floor):
     expected : the reference's, float64
     noise : (C,) mean squared error of honest rounding, a channel
     floor : least mean squared error to hold against the port
+    detailed : bool, whether the error in units of the last place is wanted: most of the work, and no verdict needs it
     """
     found, expected, bad = _finite(found, expected)
     non_finite = int(bad.sum())
@@ -74,7 +75,7 @@ def measure(found, expected, noise, floor):
     channels = squares.sum(axis=(0, *range(2, error.ndim)))
     by_channel = channels / max(error.size // len(channels), 1)
     total, power = float(channels.sum()), _energy(expected)
-    ulps = size / np.spacing(np.maximum(np.abs(expected), np.finfo(np.float32).tiny).astype(np.float32))
+    largest_ulp, typical_ulp = _ulps(size, expected) if detailed else (0.0, 0.0)
     snr = _db(signal_power(expected) / total) if total else np.inf
     worst = int(np.argmax(channels))
     return Measure(
@@ -84,8 +85,8 @@ def measure(found, expected, noise, floor):
         cosine=_cosine(_energy(found), power, total),
         snr_db=snr,
         effective_bits=(snr - 1.76) / 6.02,
-        ulp_max=float(ulps.max(initial=0.0)),
-        ulp_p999=_percentile(ulps),
+        ulp_max=largest_ulp,
+        ulp_p999=typical_ulp,
         worst_channel=worst,
         worst_channel_share=float(channels[worst] / total) if total else 0.0,
         noise_db=_db(signal_power(expected) / max(float(noise.mean()), floor) / max(error.size, 1)),
@@ -128,10 +129,12 @@ def _cosine(a, b, error):
     return (a + b - error) / (2 * float(np.sqrt(a * b)))
 
 
-def _percentile(ulps):
-    """99.9th, from at most a quarter million numbers."""
+def _ulps(size, expected):
+    """Errors in units of the reference's last place: the largest, and the 99.9th percentile of a quarter million."""
+    ulps = size / np.spacing(np.maximum(np.abs(expected), np.finfo(np.float32).tiny).astype(np.float32))
     flat = ulps.reshape(-1)
-    return float(np.percentile(flat[:: max(1, flat.size // 250_000)], 99.9)) if flat.size else 0.0
+    typical = float(np.percentile(flat[:: max(1, flat.size // 250_000)], 99.9)) if flat.size else 0.0
+    return float(ulps.max(initial=0.0)), typical
 
 
 def _db(ratio):

@@ -102,7 +102,15 @@ class View:
 
     def quick_error(self, predicted_sketch):
         """`error`, on the sketch alone."""
-        return relative_error(self.sketch, predicted_sketch)
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = float(np.square(np.subtract(self.sketch, predicted_sketch, dtype=np.float64)).sum())
+        return (
+            _ratio(error, self._sketch_power) if np.isfinite(error) else relative_error(self.sketch, predicted_sketch)
+        )
+
+    @functools.cached_property
+    def _sketch_power(self):
+        return signal_power(self.sketch)
 
     def permuted(self, permutation):
         """The view with its channels brought into the reference's order."""

@@ -18,8 +18,6 @@ from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
 from npmnv3.pictures import recipes
 
-SIDE = (224, 224)
-
 
 def half(x):
     with np.errstate(over="ignore"):
@@ -37,14 +35,17 @@ def run(plan, arrays, x, rounding):
 
 
 class Maker:
-    """Makes ports of one model."""
+    """Makes ports of one model; `side` cuts what the network gets to fewer pixels, for searches that are long."""
 
-    def __init__(self, model, picture):
+    def __init__(self, model, picture, side=None):
         self.variant = get_variant(model)
         self.recipe = recipes.RECIPES[self.variant.preprocess]
         self.state, self.picture = goldens.state(model), picture
         self.x = recipes.preprocess(picture, self.recipe)[None]
-        self.plan = make_plan(self.variant)
+        if side is not None:
+            self.x = np.ascontiguousarray(self.x[:, :, :side, :side])
+        self.side = self.x.shape[2:]
+        self.plan = make_plan(self.variant, side=self.side)
         self.arrays = canonical_arrays(self.plan, self.state, np.float64)
 
     def clean(self, rounding):
@@ -152,7 +153,7 @@ class Maker:
         has_se = any(block.se for block in self.variant.table)
 
         def other(fault, what, **fields):
-            plan = make_plan(replace(self.variant, source=replace(source, **fields)))
+            plan = make_plan(replace(self.variant, source=replace(source, **fields)), side=self.side)
             named = {s.name: s for s in self.plan}
             # a moved step may be called otherwise, but its parameters keep their names
             known = {p.name for s in self.plan for p in s.params}
@@ -328,7 +329,7 @@ class Maker:
         return found
 
     def _as_row(self, name):
-        other = make_plan(get_variant(name))
+        other = make_plan(get_variant(name), side=self.side)
         mine = {s.name: s for s in self.plan}
         plan = tuple(
             replace(s, params=tuple(p for p in mine[s.name].params if s.param(p.role)) if s.params else ())

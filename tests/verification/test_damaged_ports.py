@@ -121,4 +121,6 @@ def test_no_number_makes_a_warning(value):
                 tensor.reshape(-1)[rng.integers(tensor.size, size=3)] = value
             elif name != "input" and part < 1:
                 tensor[...] = value
-        assert not npmnv3.verify(model, port, x, explain=part == 1.0).fine
+        report = npmnv3.verify(model, port, x, explain=part == 1.0)
+        # Half of the tensors bear such numbers: no further fault is looked for on top of one that mends none of them.
+        assert not report.fine and report.faults_tried < 800

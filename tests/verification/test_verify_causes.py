@@ -1,5 +1,7 @@
 """verify: faults of single layers are named, what engines add is no fault, and what is not known is not claimed."""
 
+from dataclasses import replace
+
 import faulty_ports
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ MODEL = "ppcls/MobileNetV3_small_x0_35"
 
 @pytest.fixture(scope="module")
 def maker():
-    return faulty_ports.Maker(MODEL, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8))
+    return faulty_ports.Maker(MODEL, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8), side=96)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,38 @@ def test_one_layer_is_found_from_the_logits_alone(maker, model):
         logits = maker.layer_faults()[fault](np.float32)["logits"]
         report = verify(model, {"y": logits}, maker.x)
         assert report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
+
+
+def test_depthwise_kernels_alone_are_turned_in_all_layers(maker, model):
+    """The logits alone: the stem's kernels are as they should be, so that no fault of one place only is seen."""
+    turned = {
+        step.param("weight").name: maker.arrays[step.param("weight").name][:, ::-1, ::-1]
+        for step in maker.plan
+        if step.op == "depthwise_conv2d"
+    }
+    logits = faulty_ports.run(maker.plan, maker.arrays | turned, maker.x, np.float32)["logits"]
+    report = verify(model, {"y": logits}, maker.x)
+    assert [row["fault"] for row in report.explained_by] == ["weight_layout"], report.text()
+    assert report.explained_by[0]["certainty"] == "certain"
+
+
+def test_noise_elsewhere_does_not_widen_the_search(maker, model):
+    """One layer's activation is found by itself, although rounding in other blocks is twice what is usual."""
+    plan = tuple(replace(s, op="relu") if s.name == "blocks.6.expand" else s for s in maker.plan)
+    tensors = faulty_ports.run(plan, maker.arrays, maker.x, np.float32)
+    rng, noisy = (
+        np.random.default_rng(6),
+        ("blocks.2.project", "blocks.4.project", "blocks.8.project", "blocks.10.project"),
+    )
+    port = {f"t{i}": tensor for i, tensor in enumerate(tensors.values())}
+    clean = {row.step: row for row in verify(model, maker.clean(np.float32), maker.x).tensors}
+    for i, name in enumerate(tensors):
+        if name in noisy:
+            noise = np.abs(tensors[name]).max() * 10 ** (-clean[name].local.noise_db / 20)
+            port[f"t{i}"] = tensors[name] + (noise * rng.standard_normal(tensors[name].shape)).astype(np.float32)
+    report = verify(model, port, maker.x)
+    assert [row["fault"] for row in report.explained_by] == ["activation"], report.text()
+    assert report.explained_by[0]["steps"] == ["blocks.6.expand"]
 
 
 def test_sums_in_float16_are_named(maker, model):
@@ -161,7 +195,7 @@ def test_float16_that_is_only_inferred_is_said_to_be(maker, model):
     logits = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)["logits"]
     report = verify(model, {"y": logits}, maker.x)
     assert report.fine and "if it computes in float16" in report.sentence
-    assert not verify(model, {"y": logits}, maker.x, precision="float32").fine
+    assert not verify(model, {"y": logits}, maker.x, precision="float32", explain=False).fine
 
 
 def test_hints_remove_most_of_the_error():

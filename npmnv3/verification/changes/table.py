@@ -168,6 +168,9 @@ CHANGES = (
     *(Change("class_shift", f"classes shifted by {by:+d}", reordered("roll", by)) for by in (1, -1)),
     Change("class_shift", "a background class in front", reordered("background")),
     Change("class_shift", "a background class behind", reordered("background_last")),
+    Change("weight_layout", "depthwise kernels rotated by 180 degrees", laid_out("turned", is_depthwise, turned)),
+    Change("weight_layout", "depthwise kernels with height and width exchanged",
+           laid_out("transposed", is_depthwise, swapped_axes)),
     *(Change("weight_layout", text, laid_out(mark, fits, make), layer=layer, rare=layer and mark in ("major", "first"))
       for layer in (False, True)
       for mark, text, fits, make in (
