@@ -140,6 +140,12 @@ def test_a_float_dump_of_what_the_weights_stand_for(tmp_path):
     assert npmnv3.load(tmp_path / "f.h5").dtype == np.float32
 
 
+def test_what_has_no_floats_in_it(tmp_path):
+    path = INT8 / "timm--mobilenetv3_small_050.qoperator_u8u8_per_tensor.onnx"
+    with pytest.raises(WeightsError, match="computes with integers .*convert FILE -o NAME.npz` keeps the integers"):
+        npmnv3.convert(path, tmp_path / "f.h5")
+
+
 def test_real_values_and_batches(dumps):
     name = "timm--mobilenetv3_small_050.int8.tflite"
     data = golden(name)

@@ -8,6 +8,7 @@ from ...errors import WeightsError
 
 SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+KEEP = "`npmnv3 convert FILE -o NAME.npz` keeps the integers"
 MAX_ELEMENTS = 1 << 24  # of what is repeated
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import WeightsError
 from . import protobuf
-from .onnx_folding import DEQUANTIZE, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_tensors import External, is_external, read_tensor
 from .record import Checkpoint, Layer
 
@@ -49,7 +49,9 @@ def read(reader):
         raise WeightsError("an ONNX model in which no layer has weights, or no ONNX model")
     notes = ("the graph ends in softmax: its output are probabilities",) if graph.ends_in("Softmax") else ()
     if graph.scales:
-        notes += (f"quantized, {len(graph.scales)} scales: its weights are taken as what they stand for, in float32",)
+        notes += (
+            f"quantized, {len(graph.scales)} scales: its weights are taken as what they stand for, in float32; {KEEP}",
+        )
     about = {"producer": f"{protobuf.text(model, 2)} {protobuf.text(model, 3)}".strip()}
     if graph.scales:
         about["quantization"] = graph.scales
@@ -116,6 +118,8 @@ class _Graph(Constants):
     def _add(self, node):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
+        if node.op in MICROSOFT[2:] or node.op.startswith("QLinear"):
+            raise WeightsError(f"{node} computes with integers (QOperator): not read as floats; {KEEP}")
         if node.op in (QUANTIZE, DEQUANTIZE) and len(inputs) > 1 and inputs[1] is not None:
             self._quantized(node, inputs)
         elif node.op == "Constant":

@@ -9,7 +9,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
 import numpy as np
 
 from ...errors import WeightsError
-from .onnx_folding import dequantized
+from .onnx_folding import KEEP, dequantized
 from .record import Checkpoint, Layer
 from .tflite_tensors import MAGIC, Tensors
 
@@ -44,7 +44,7 @@ def read(reader):
         raise WeightsError(f"TensorFlow Lite: {error}") from error
     if not graph.weights:
         raise WeightsError("a TensorFlow Lite model in which no layer has weights")
-    notes = ("quantized: its weights are taken as what they stand for, in float32",) if graph.scales else ()
+    notes = (f"quantized: its weights are taken as what they stand for, in float32; {KEEP}",) if graph.scales else ()
     about = {"quantization": graph.scales} if graph.scales else {}
     return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers))
 
