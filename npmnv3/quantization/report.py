@@ -86,7 +86,7 @@ class Report:
             f"{self.model}, {self.scheme}, {self.recipe}; calibrated on {self.calibration} pictures",
             f"judged on {self.data}",
             "",
-            f"float      {said(self.exact)}" if self.exact.top1 is None else f"float      top-1 {self.exact.top1:.1f}",
+            *([] if self.exact.top1 is None else [f"float      top-1 {self.exact.top1:.1f}"]),
             f"predicted  {said(self.outcome)}, logits {decibels_text(self.outcome.snr_db)} dB",
             "",
             self.advice,

@@ -9,6 +9,7 @@ from npmnv3.network.variants import get_variant
 from npmnv3.ops import definitions
 from npmnv3.ops.grids import Grid
 from npmnv3.quantization.parameters import Parameters, bias_name, layers, real_arrays
+from npmnv3.quantization.saturation import Saturation
 from npmnv3.quantization.schemes import SCHEMES
 from npmnv3.quantization.simulate import Network, snapping
 from npmnv3.quantization.stored import stored_tensors
@@ -23,14 +24,20 @@ FILES = (  # the files, their networks, and classes and input side of these
 # fmt: on
 
 
+def bare_network(plan, scheme):
+    """A Network of a plan alone, without a model's arrays."""
+    network = object.__new__(Network)
+    network.plan, network.scheme, network.operations = plan, scheme, definitions
+    network.stored, network.at = stored_tensors(plan, SCHEMES[scheme]), {}
+    for tensor in network.stored:
+        network.at.setdefault(tensor.step, []).append(tensor)
+    return network
+
+
 def network_of(path, model, classes, side):
     """(Network, Parameters) of a file: its integers and grids under the plan's names, both being in the same order."""
     plan = make_plan(get_variant(model), classes, side, folded=True)
-    network = object.__new__(Network)
-    network.plan, network.scheme, network.operations = plan, "tflite", definitions
-    network.stored, network.at = stored_tensors(plan, SCHEMES["tflite"]), {}
-    for tensor in network.stored:
-        network.at.setdefault(tensor.step, []).append(tensor)
+    network = bare_network(plan, "tflite")
     weights, biases, scales = {}, {}, {}
     found = tflite_integers.layers(path)
     assert len(found) == len(layers(plan))
@@ -46,6 +53,58 @@ def network_of(path, model, classes, side):
         for tensor, out in zip(network.stored, (inputs, *outputs), strict=True)
     }
     return network, Parameters("tflite", plan, grids, weights, biases, scales)
+
+
+def onnx_numbers(path, network):
+    """(Parameters of a QDQ file, {stored tensor's name: its name in the file}); the file has the plan's names."""
+    onnx = pytest.importorskip("onnx")
+    numbers = {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer}
+    swishes = [tensor.name for tensor in network.stored if tensor.form == "gate"]
+    names = {tensor.name: tensor.name for tensor in network.stored} | {"pool": "pool.map"}
+    for number, gate in enumerate(swishes):
+        names[gate] = "_inlfunc_HardSwish_" + (f"token_{number - 1}_" if number else "") + "HS_X"
+    grids = {
+        mine: Grid(float(numbers[f"{its}_scale"]), int(numbers[f"{its}_zero_point"]), "uint8")
+        for mine, its in names.items()
+    }
+    weights, biases, scales = {}, {}, {}
+    for step in layers(network.plan):
+        param, bias = step.param("weight"), step.param("bias").name
+        integers, scale = numbers[f"{param.name}_quantized"], numbers[f"{param.name}_scale"]
+        weights[param.name] = integers.reshape(param.canonical), scale.reshape(-1), np.zeros(scale.size, np.int32)
+        biases[bias], scales[bias] = numbers[f"{bias}_quantized"], numbers[f"{bias}_quantized_scale"].reshape(-1)
+    return Parameters("onnx", network.plan, grids, weights, biases, scales), names
+
+
+def test_saturation_as_onnx_runtime_has_it(shared):
+    """Its tensors come from a processor with AVX2 and without VNNI: they are nearer with saturating pairs than without."""
+    path = shared / "golden" / "int8" / "timm--mobilenetv3_small_050.qdq_u8s8_per_channel"
+    plan = make_plan(get_variant("timm/mobilenetv3_small_050"), 10, (64, 64), folded=True)
+    network = bare_network(plan, "onnx")
+    parameters, names = onnx_numbers(f"{path}.onnx", network)
+    network.arrays = real_arrays(parameters)
+    saturation, shares = Saturation(network, parameters), []
+    with np.load(f"{path}.npz") as golden:
+        real = golden["float_input"]
+        engine = {mine: golden[f"tensor/{its}_QuantizeLinear_Output"] for mine, its in names.items()}
+    for layer in (None, saturation):
+        seen = {}
+
+        def visit(name, tensor, seen=seen):
+            snapped = snapping(parameters.grids)(name, tensor)
+            seen.setdefault(name, []).append(parameters.grids[name].quantize(snapped)[0])
+            return snapped
+
+        for x in real:
+            network.logits(x, network.arrays, visit, layer)
+        shares.append(
+            [
+                float((np.abs(np.stack(seen[name]).reshape(its.shape).astype(int) - its) <= 1).mean())
+                for name, its in engine.items()
+            ]
+        )
+    without, with_it = (float(np.mean(one)) for one in shares)
+    assert with_it > 0.99 and without < 0.9, (with_it, without)
 
 
 @pytest.mark.parametrize("name,model,classes,side", FILES, ids=[row[0] for row in FILES])
