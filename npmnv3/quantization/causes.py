@@ -52,7 +52,7 @@ class Evidence:
     parameters : Parameters of it
     calibration : Calibration
     tensors, weights, parts : {name: dB} when only that is rounded
-    outcomes : {title: Outcome} of all that was simulated; "float" is the float network's
+    outcomes : {title: Outcome} of what was simulated to learn where the loss comes from
     """
 
     network: object

@@ -113,6 +113,7 @@ def _study(network, asked, pictures, data, recipes, shown):
         advised=advised,
         learned=learned,
         notes=_notes(asked, judgement, pictures, data, advised),
+        left_out=judgement.left_out,
         parameters=parameters,
     )
 
@@ -188,10 +189,6 @@ def _notes(asked, judgement, pictures, data, advised):
         )
     elif overlap := _overlap(pictures, data):
         notes.append(f"{overlap} of the calibration pictures are among those judged on, which flatters.")
-    if judgement.unreadable:
-        notes.append(f"left out: {len(judgement.unreadable)} unreadable pictures, such as {judgement.unreadable[0]}")
-    if judgement.unknown:
-        notes.append(f"left out: pictures of classes it does not have: {', '.join(sorted(judgement.unknown)[:3])}")
     wide = asked.wide or (advised and advised[0].wide)
     if wide and asked.scheme == "tflite":
         notes.append(
