@@ -1,5 +1,7 @@
 """`npmnv3 quantize`: what a network loses in few bits, why, and what saves it."""
 
+import sys
+
 from ..dumps.writing import write_text
 from .arguments import add_json, add_model
 from .output import print_json
@@ -66,4 +68,6 @@ def run(args):
         print_json(report.as_json())
     else:
         print(report.text())
-    return 0
+    for line in report.left_out:
+        print(f"npmnv3 quantize: left out: {line}", file=sys.stderr)
+    return int(bool(report.left_out))

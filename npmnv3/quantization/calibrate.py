@@ -34,10 +34,12 @@ class Pictures:
 
     def __init__(self, given, model):
         self.recipe, self._kept = model.preprocess, {}
-        shape = (len(self.recipe.channels), *self.recipe.side)
+        self.shape = (len(self.recipe.channels), *self.recipe.side)
         if isinstance(given, np.ndarray) and given.dtype.kind == "f":
-            if given.shape[1:] != shape:
-                raise UsageError(f"pictures has the shape {given.shape}, expected (N, {', '.join(map(str, shape))})")
+            if given.shape[1:] != self.shape:
+                raise UsageError(
+                    f"pictures has the shape {given.shape}, expected (N, {', '.join(map(str, self.shape))})"
+                )
             self.sources = list(given)
         else:
             self.sources = [source for one in _listed(given) for source in _expanded(one)]
@@ -52,6 +54,8 @@ class Pictures:
         if index in self._kept:
             return self._kept[index]
         x = self._prepared(self.sources[index])
+        if x.shape != self.shape:
+            raise UsageError(f"picture {index} has the shape {x.shape}, expected {self.shape}")
         if not np.isfinite(x).all():
             raise UsageError(f"picture {index} has NaN or infinity in it; calibration needs finite numbers")
         if len(self._kept) < KEPT:

@@ -14,6 +14,9 @@ SPREAD = 4.0  # channels of a weight so far apart lose all but a few of one scal
 DEAD = 1e-6  # a scale below this stands for a tensor that is 0, or as good as
 NEAR = 3.0  # decibels within which a part is as bad as the worst
 
+#: Titles of what is simulated to learn where the loss comes from.
+DEPTHWISE_ALONE, AVX2 = "depthwise weights per tensor, nothing else", "on AVX2 without VNNI"
+
 #: What becomes of a dead squeeze in TensorFlow Lite.
 DEAD_IN_TFLITE = (
     ", the weights behind it become 0 or a few steps, their biases 2^30, and what follows is a constant. The reference and "
@@ -49,7 +52,7 @@ class Evidence:
     parameters : Parameters of it
     calibration : Calibration
     tensors, weights, parts : {name: dB} when only that is rounded
-    outcomes : {title: Outcome} of all that was simulated; "float" is the float network's
+    outcomes : {title: Outcome} of what was simulated to learn where the loss comes from
     """
 
     network: object
@@ -76,10 +79,10 @@ def weight_ratio(weight):
 
 
 def crushed(weight):
-    """How many output channels have two levels or fewer, and how many numbers become 0, with one scale for all."""
-    steps = np.rint(weight / (np.abs(weight).max() / 127)).astype(int).reshape(len(weight), -1)
-    few = sum(len(np.unique(np.abs(row))) <= 2 for row in steps)
-    return few, int(np.count_nonzero((steps == 0) & (weight.reshape(steps.shape) != 0)))
+    """How many output channels reach no further than two steps, and how many become 0, with one scale for all of them."""
+    reach = np.abs(weight.reshape(len(weight), -1)).max(1)
+    steps = np.rint(reach / (reach.max() / 127)) if reach.any() else reach
+    return int(np.count_nonzero(steps <= 2)), int(np.count_nonzero((steps == 0) & (reach > 0)))
 
 
 def said(outcome):
@@ -95,18 +98,21 @@ def _depthwise_per_tensor(evidence):
     for step in layers(evidence.network.plan):
         if step.op == "depthwise_conv2d":
             weight = arrays[step.param("weight").name]
-            rows.append((weight_ratio(weight), step.name, crushed(weight)[0], len(weight)))
+            rows.append((weight_ratio(weight), step.name, *crushed(weight), len(weight)))
     rows = sorted((row for row in rows if row[0] >= SPREAD), reverse=True)
     if not rows:
         return None
-    ratio, worst, few, channels = rows[0]
-    alone = evidence.outcomes.get("depthwise weights per tensor, nothing else")
+    ratio, worst, few, _, channels = rows[0]
+    gone = sum(row[3] for row in rows)
+    alone = evidence.outcomes.get(DEPTHWISE_ALONE)
     text = (
-        f"{len(rows)} depthwise layers have channels far apart: in {worst} the largest is {ratio:.0f} times the median, "
-        f"and one scale leaves {few} of its {channels} channels two levels or fewer"
+        f"{len(rows)} depthwise layers have channels far apart: in {worst} the largest is {ratio:.0f} times the median"
     )
+    if few:
+        text += f", and one scale leaves {few} of its {channels} channels no more than two steps"
+    text += f"; of all these layers {gone} channels become 0" if gone else ""
     text += f"; these weights alone, all else in floats: {said(alone)}" if alone else ""
-    figures = {"layers": len(rows), "ratio": ratio, "crushed": few, "channels": channels}
+    figures = {"layers": len(rows), "ratio": ratio, "crushed": few, "channels": channels, "zero": gone}
     return Cause(
         "per-tensor depthwise weights",
         text,
@@ -199,7 +205,7 @@ def _avx2(evidence):
         f"layers have |w0| + |w1| above {PAIR}, {100 * rows[0][0]:.0f}% of the pairs of {rows[0][1]}; their sums can pass "
         f"16 bits, where processors with AVX2 and without VNNI saturate"
     )
-    alone = evidence.outcomes.get(f"on AVX2 without VNNI: {evidence.recipe}")
+    alone = evidence.outcomes.get(f"{AVX2}: {evidence.recipe}")
     text += f": {said(alone)}; all other figures are without that" if alone else ""
     return Cause(
         "AVX2 saturation",

@@ -157,6 +157,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
         advised=None,
         learned=[],
         notes=NOTES,
+        left_out=judgement.left_out,
         parameters=None,
     )
 
@@ -165,7 +166,7 @@ def _some(data, count):
     """So many of the pictures to judge on, evenly spread."""
     if isinstance(data, Pictures):
         part = object.__new__(Pictures)
-        part.recipe, part._kept = data.recipe, {}
+        part.recipe, part.shape, part._kept = data.recipe, data.shape, {}
         part.sources = [data.sources[i] for i in data.spread(count)]
         return part
     count = min(count, len(data.pictures))

@@ -7,7 +7,8 @@ import numpy as np
 
 from ..errors import PictureError
 from ..evaluation.classes import Classes
-from ..evaluation.files import read_picture
+from ..evaluation.files import counted, read_picture
+from ..evaluation.files import shown as shown_name
 from ..evaluation.statistics import wilson
 from ..pictures.recipes import preprocess
 from ..progress import progress_bar
@@ -57,14 +58,12 @@ class Judgement:
     """The outcomes, in order; the first is the float network's own.
 
     data : str, what was judged on, for people
-    unreadable : tuple of files
-    unknown : {label: pictures} that no class bears
+    left_out : tuple of str, for people: files that cannot be read, and labels that no class bears
     """
 
     outcomes: tuple
     data: str
-    unreadable: tuple = ()
-    unknown: dict = None
+    left_out: tuple = ()
 
 
 def judge(network, candidates, data, *, shown=None):
@@ -118,7 +117,9 @@ def judge_with(network, simulations, data, *, shown=None):
             tell(first + len(part))
     outcomes = tuple(_outcome(rows, number, labelled) for number in range(len(simulations) + 1))
     about = data.summary() if labelled else f"the {len(data)} calibration pictures"
-    return Judgement(outcomes, about, tuple(unreadable), unknown)
+    left_out = [f"unreadable: {shown_name(file)}" for file in unreadable]
+    left_out += [f"no class is called {label!r}: {counted(number, 'picture')}" for label, number in unknown.items()]
+    return Judgement(outcomes, about, tuple(left_out))
 
 
 def _answers(network, simulations, x):

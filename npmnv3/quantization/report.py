@@ -25,6 +25,7 @@ class Report:
     advised : (Recipe, Outcome, bool: whether it saves), or None
     learned : list of (title, Outcome), simulated to learn where the loss comes from
     notes : tuple of str
+    left_out : tuple of str, pictures to judge on that do not count, and why
     parameters : Parameters of what was asked for; None for fp16 and bf16
     """
 
@@ -44,6 +45,7 @@ class Report:
     advised: tuple | None
     learned: list
     notes: tuple
+    left_out: tuple
     parameters: object
 
     @property
@@ -77,6 +79,7 @@ class Report:
                 "layers": self.layers,
                 "parts": self.parts,
                 "notes": list(self.notes),
+                "left_out": list(self.left_out),
             }
         )
 
@@ -86,7 +89,7 @@ class Report:
             f"{self.model}, {self.scheme}, {self.recipe}; calibrated on {self.calibration} pictures",
             f"judged on {self.data}",
             "",
-            f"float      {said(self.exact)}" if self.exact.top1 is None else f"float      top-1 {self.exact.top1:.1f}",
+            *([] if self.exact.top1 is None else [f"float      top-1 {self.exact.top1:.1f}"]),
             f"predicted  {said(self.outcome)}, logits {decibels_text(self.outcome.snr_db)} dB",
             "",
             self.advice,

@@ -8,7 +8,7 @@ from ..evaluation import Dataset, open_dataset
 from ..model import Model, load
 from .alone import alone
 from .calibrate import Pictures, calibrate
-from .causes import Evidence, find_causes, said
+from .causes import AVX2, DEPTHWISE_ALONE, Evidence, find_causes, said
 from .halves import quantize_to_halves
 from .integers import check_dump, write_dump
 from .judge import Candidate, judge
@@ -21,8 +21,6 @@ from .schemes import HALVES, SCHEMES, check_scheme
 from .simulate import Network
 from .stored import named_parts
 from .tables import layer_rows, tensor_rows
-
-DEPTHWISE_ALONE = "depthwise weights per tensor, nothing else"
 
 
 def quantize(
@@ -121,10 +119,11 @@ def _study(network, asked, pictures, data, recipes, shown):
         parts=parts,
         causes=find_causes(evidence) if recipes else (),
         tried=[(str(recipe), outcome) for recipe, outcome in zip(tried, outcomes)],
-        advice=_advice(asked, advised, outcomes[0]),
+        advice=_advice(asked, advised, outcomes[0], dict(learned)),
         advised=advised,
         learned=learned,
         notes=_notes(asked, judgement, pictures, data, advised),
+        left_out=judgement.left_out,
         parameters=parameters,
     )
 
@@ -172,11 +171,11 @@ def _saturating(network, prepared):
         saturation, recipe = Saturation(network, parameters), candidate.recipe
         plain = candidate is prepared[0][0] or not (recipe.correct_bias or recipe.cut or recipe.ranges.method == "mse")
         if saturation and plain:
-            found.append(replace(candidate, title=f"on AVX2 without VNNI: {recipe}", layer=saturation))
+            found.append(replace(candidate, title=f"{AVX2}: {recipe}", layer=saturation))
     return found
 
 
-def _advice(asked, advised, outcome):
+def _advice(asked, advised, outcome, learned):
     """One sentence: what to do."""
     if advised is None:
         return f"as asked ({asked}): {said(outcome)}"
@@ -185,9 +184,11 @@ def _advice(asked, advised, outcome):
         fine = f"{asked} is fine as it is: {said(outcome)}"
         return fine if saved else f"nothing that was tried does better than {asked}: {said(outcome)}"
     change = ", ".join(word for word in str(recipe).split(", ") if word not in str(asked).split(", "))
+    saturated = learned.get(f"{AVX2}: {recipe}")
+    predicted = said(best) + (f"; {AVX2} {said(saturated)}" if saturated else "")
     if saved:
-        return f"the cheapest change that saves it: {change}. Predicted: {said(best)}"
-    return f"nothing that was tried saves it; best is {change}. Predicted: {said(best)}"
+        return f"the cheapest change that saves it: {change}. Predicted: {predicted}"
+    return f"nothing that was tried saves it; best is {change}. Predicted: {predicted}"
 
 
 def _notes(asked, judgement, pictures, data, advised):
@@ -198,10 +199,6 @@ def _notes(asked, judgement, pictures, data, advised):
         )
     elif overlap := _overlap(pictures, data):
         notes.append(f"{overlap} of the calibration pictures are among those judged on, which flatters.")
-    if judgement.unreadable:
-        notes.append(f"left out: {len(judgement.unreadable)} unreadable pictures, such as {judgement.unreadable[0]}")
-    if judgement.unknown:
-        notes.append(f"left out: pictures of classes it does not have: {', '.join(sorted(judgement.unknown)[:3])}")
     wide = asked.wide or (advised and advised[0].wide)
     if wide and asked.scheme == "tflite":
         notes.append(

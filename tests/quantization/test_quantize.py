@@ -1,6 +1,7 @@
 """`npmnv3.quantize` and `npmnv3 quantize` on small networks and pictures."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -103,6 +104,7 @@ BAD_PICTURES = (
     (np.zeros((0, 3, 224, 224), np.float32),         UsageError,   "no pictures to calibrate on"),
     (np.zeros((2, 3, 64, 64), np.float32),           UsageError,   r"shape \(2, 3, 64, 64\), expected \(N, 3, 224, 224\)"),
     (np.full((1, 3, 224, 224), np.nan, np.float32),  UsageError,   "picture 0 has NaN or infinity"),
+    ([np.zeros((3, 9, 9), np.float32)],              UsageError,   r"picture 0 has the shape \(3, 9, 9\), expected"),
     (["no such picture.png"],                        PictureError, "no such picture.png"),
 )
 # fmt: on
@@ -130,3 +132,14 @@ def test_the_command(dump, folder, tmp_path, capsys):
     assert code == 0 and json.loads(out)["recipe"] == "per channel, minmax, wide stem, bias correction, cut at -3"
     code, out, err = run(capsys, *words[:-2], "--wide", "steam")
     assert code == 2 and err.startswith("npmnv3 quantize: wide: no stored tensor is called 'steam'")
+
+
+def test_pictures_that_do_not_count(dump, folder, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(folder, data)
+    (data / "class_0" / "broken.png").write_bytes(b"no picture")
+    shutil.copytree(data / "class_1", data / "unheard_of")
+    words = ("quantize", dump, "--calibrate", folder, "--evaluate", data, "--no-recipes", "--json")
+    code, out, err = run(capsys, *words)
+    assert code == 1 and json.loads(out)["predicted"]["pictures"] == 6
+    assert "left out: unreadable: class_0/broken.png" in err and "no class is called 'unheard_of': 1 picture" in err

@@ -80,7 +80,12 @@ def test_channels():
     seen = Statistics(0.0, 9.0, np.ones(BINS, np.int64), np.float32([0, 0, 0, 0]), np.float32([0, 1, 2, 9]))
     assert seen.dead == 1 and seen.ratio == 4.5
     weight = np.float32([[100, 50, 7], [1, 0.2, 0.1], [9, 0, 2]])
-    assert np.isclose(weight_ratio(weight), 100 / 9) and crushed(weight) == (1, 2)
+    assert np.isclose(weight_ratio(weight), 100 / 9) and crushed(weight) == (1, 0)
+
+
+def test_channels_that_one_scale_crushes():
+    weight = np.float32([[127, 1], [2.4, 1], [0.4, 0.1], [0, 0], [3, 0]])
+    assert crushed(weight) == (3, 1) and crushed(np.zeros((2, 3), np.float32)) == (2, 0)
 
 
 def test_pairs_that_saturate():
