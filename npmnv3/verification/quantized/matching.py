@@ -1,5 +1,6 @@
 """Which of a device's tensors is which of the network's: by name, by shape and order, and by what they hold."""
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -59,7 +60,7 @@ def match(plan, aliases, given, reference):
     shapes = shapes_of(plan)
     found = Matching(_pictures(shapes, given))
     named = _named(shapes, aliases, given)
-    _place_input(plan, shapes, found, given, named)
+    _place_input(plan, shapes, found, given, named, reference)
     expected = reference(found.count, found.values.get(INPUT))
     for step, tensor in named.items():
         if step not in found.values:
@@ -77,7 +78,7 @@ def match(plan, aliases, given, reference):
     groups = {}
     for name, shape in shapes.items():
         if name not in found.values:
-            groups.setdefault(tuple(n for n in shape if n > 1), []).append(name)
+            groups.setdefault(math.prod(shape), []).append(name)
     for steps in groups.values():
         free = _match_group(plan, shapes, found, steps, free, expected)
     found.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in free]
@@ -127,17 +128,28 @@ def _named(shapes, aliases, given):
     return named
 
 
-def _place_input(plan, shapes, found, given, named):
-    """The picture's integers: by name, or the only tensor of its shape."""
+def _place_input(plan, shapes, found, given, named, reference):
+    """The picture's integers: by name, or what fits its shape and makes a run most like the other tensors."""
     tensor = named.get(INPUT)
-    if tensor is None:
-        same = [name for name, shape in shapes.items() if sorted(shape) == sorted(shapes[INPUT])]
-        fits = [t for t in given if _views(t, shapes[INPUT], found.count, plan.grids[INPUT])]
-        fits = [t for t in fits if id(t) not in {id(other) for other in named.values()}]
-        tensor = fits[0] if len(fits) == 1 and len(same) == 1 else None
-    views = _views(tensor, shapes[INPUT], found.count, plan.grids[INPUT]) if tensor else []
+    others = {id(other) for other in named.values()}
+    fits = [tensor] if tensor else [t for t in given if id(t) not in others]
+    views = [(t, view) for t in fits for view in _views(t, shapes[INPUT], found.count, plan.grids[INPUT])]
+    if len(views) > 1:
+        views.sort(key=lambda pair: -_fit_of_run(plan, shapes, found, given, reference(found.count, pair[1][1])))
+    elif tensor is None and len({name for name, shape in shapes.items() if shape == shapes[INPUT]}) > 1:
+        views = []  # it may as well be a step's
     if views:
-        found.put(INPUT, tensor, "name" if INPUT in named else "shape", views[0])
+        found.put(INPUT, views[0][0], "name" if tensor else "shape", views[0][1])
+
+
+def _fit_of_run(plan, shapes, found, given, expected):
+    """How much like a run the tensors are, all of them in order."""
+    total = 0.0
+    for name in shapes:
+        if expected and name != INPUT:
+            views = [view for t in given for view in _views(t, shapes[name], found.count, plan.grids[name])]
+            total += max((_likeness(view[1], expected.get(name)) for view in views), default=0.0)
+    return total
 
 
 def _views(tensor, shape, count, grid):

@@ -21,7 +21,7 @@ from .cost import measure_cost
 from .explain import explain
 from .forced import KINDS, Forced
 from .matching import match
-from .report import FEW, QuantizedReport, TensorRow, cause_text
+from .report import FEW, QuantizedReport, TensorRow, because_text
 from .tensors import read_tensors
 from .weights import check_weights
 
@@ -323,7 +323,7 @@ class _Verification:
             return f"{'all ' if many > 1 else ''}{many} tensor{'s are' if many > 1 else ' is'} exactly {names[0]}'s{others}"
         text = f"{off[0].step} is the first of {many} tensors that is not {names[0]}'s ({many - len(off)} are)"
         if report.causes:
-            text += f"; {cause_text(report.causes[0], FEW).removeprefix(off[0].step).removeprefix(': ')}"
+            text += f"; {because_text(report.causes[0], FEW)}"
         return text
 
     def _weights_said(self, report, wrong):
