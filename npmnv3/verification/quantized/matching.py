@@ -12,7 +12,8 @@ from ...network.steps import INPUT
 
 SKETCH = 4096  # numbers of a tensor that likeness looks at
 LIKE = 0.3  # likeness below which a tensor is not taken for a step's where there is a choice
-SURE, UNLIKE = 0.7, 0.2  # the order is not believed where other pairs are as much alike, and by so much more than it
+SURE = 0.7  # the order is believed where other pairs are not even that much alike
+MANY, UNLIKE, FEW_UNLIKE = 256, 0.05, 0.3  # or not by so much more than it: of tensors of many numbers, and of few
 CLEAR = 0.05  # by how much tensors must be more alike to be out of order
 _ALIASES = {"output": "logits", "logits": "logits", "data": INPUT, "x": INPUT, "image": INPUT}
 
@@ -84,6 +85,11 @@ def match(plan, aliases, given, reference):
     found.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in free]
     if not found.values.keys() - {INPUT}:
         some = ", ".join(f"{t.name} {t.array.dtype} {t.array.shape}" for t in given[:5])
+        if any(_views(t, shapes[step], found.count, plan.grids[step]) for t in given for step in shapes):
+            raise UsageError(
+                f"nothing but their shapes tells which steps the tensors are ({some}): give them the steps' names, or give the "
+                "input's integers as well, as input"
+            )
         raise UsageError(f"none of the {len(given)} tensors of integers has the shape of one of the network's ({some})")
     return found
 
@@ -217,7 +223,7 @@ def _match_group(plan, shapes, found, steps, free, expected):
     }
     pairs, how = _in_order(steps, fits, best), "order"
     liked = _by_likeness(steps, fits, best) if expected else {}
-    if liked and (not pairs or _mean(liked, best) > max(SURE, _mean(pairs, best) + UNLIKE)):
+    if liked and (not pairs or _tells(liked, pairs, best, math.prod(shapes[steps[0]]))):
         pairs, how = liked, "likeness"
     for step, tensor in pairs.items():
         found.put(step, tensor, how if len(steps) > 1 or len(fits) > 1 else "shape", best[step, tensor.index][1])
@@ -225,8 +231,13 @@ def _match_group(plan, shapes, found, steps, free, expected):
     return [tensor for tensor in free if id(tensor) not in taken]
 
 
-def _mean(pairs, best):
-    return sum(best[step, tensor.index][0] for step, tensor in pairs.items()) / len(pairs)
+def _tells(liked, pairs, best, size):
+    """Whether likeness speaks clearly enough against the order."""
+    liked, pairs = ([best[step, tensor.index][0] for step, tensor in found.items()] for found in (liked, pairs))
+    if liked.count(1.0) > pairs.count(1.0):
+        return True
+    margin = UNLIKE if size >= MANY else FEW_UNLIKE
+    return np.mean(liked) > max(SURE, np.mean(pairs) + margin)
 
 
 def _in_order(steps, fits, best):
@@ -258,7 +269,8 @@ def _put_in_order(steps, pairs, best):
         for first, second in zip(steps[:last], steps[1 : last + 1]):
             a, b = pairs[first], pairs[second]
             if a.index > b.index and (first, b.index) in best and (second, a.index) in best:
-                exchanged = best[first, b.index][0] + best[second, a.index][0]
-                if exchanged >= best[first, a.index][0] + best[second, b.index][0] - CLEAR:
+                now = best[first, a.index][0], best[second, b.index][0]
+                other = best[first, b.index][0], best[second, a.index][0]
+                if sum(other) >= sum(now) - CLEAR and other.count(1.0) >= now.count(1.0):
                     pairs[first], pairs[second] = b, a
     return pairs
