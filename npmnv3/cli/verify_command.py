@@ -52,7 +52,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..verification.quantized.run import is_quantized_port
+    from ..verification.quantized.port import is_quantized_port
     from ..verification.run import FACTOR, verify
 
     inputs = args.input[0] if args.input and len(args.input) == 1 else args.input

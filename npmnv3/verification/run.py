@@ -13,7 +13,8 @@ from .comparison import Comparison
 from .explain import WORK
 from .inputs import pick_input
 from .port import load_port, runs
-from .quantized.run import is_quantized_port, verify_quantized
+from .quantized.port import is_quantized_port
+from .quantized.run import verify_quantized
 from .verdict import decide
 
 FACTOR = 10.0  # errors up to this many times honest rounding are fine

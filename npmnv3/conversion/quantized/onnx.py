@@ -203,9 +203,25 @@ class _Graph(Constants):
 
     def _arithmetic(self, node, out, grid, sources):
         if len(sources) != 2:
-            raise WeightsError(f"{node} adds or multiplies a constant, which no quantised network here does")
+            self._constant_product(node, out, grid, sources)
+            return
         sources = sorted(sources, key=lambda name: -len(self.builder.shapes[name]))
         self.builder.add(out, node.op.lower(), sources, self.builder.shapes[sources[0]], grid)
+
+    def _constant_product(self, node, out, grid, sources):
+        """A product with one number, such as PaddleClas's 0.8 before its classifier."""
+        told = [self.weights[name] for name in node.inputs if name in self.weights]
+        if node.op != "Mul" or len(told) != 1 or any(np.size(part) != 1 for part in told[0][:3] if part is not None):
+            raise WeightsError(
+                f"{node} adds a constant, or multiplies one that is no single number, as no network here does"
+            )
+        constant, scale, zero, _ = told[0]
+        arrays = {
+            "constant": np.reshape(constant, ()),
+            "weight_scale": np.reshape(scale, 1),
+            "weight_zero_point": np.zeros(1, np.int32) if zero is None else np.reshape(zero, 1).astype(np.int32),
+        }
+        self.builder.add(out, "scale", sources, self.builder.shapes[sources[0]], grid, arrays)
 
     def _mean(self, node, out, grid, sources):
         axes = node.attributes.get("axes", (2, 3))

@@ -2,7 +2,7 @@
 
 import functools
 from collections import ChainMap
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -56,7 +56,6 @@ class Case:
     kernels: object
     computed: tuple = ()
     padded: object = None  # the pad2d step in front of it, where the port does not have that tensor
-    operations: object = field(default=definitions)
 
     @property
     def kind(self):
@@ -86,9 +85,8 @@ class Case:
         """The step's integers, with other grids {tensor: Grid}, arrays {role: array}, kernels, fields or inputs."""
         arrays = {f"{self.step.name}.{role}": value for role, value in (arrays or {}).items()}
         plan = Parts(ChainMap(grids or {}, self.plan.grids), ChainMap(arrays, self.plan.arrays))
-        return apply(step or self.step, inputs or self.inputs, plan, kernels or self.kernels, self.operations).reshape(
-            self.found.shape
-        )
+        out = apply(step or self.step, inputs or self.inputs, plan, kernels or self.kernels)
+        return out.reshape(self.found.shape)
 
     # A layer's, with a row for each place and a column for each channel
 
@@ -119,10 +117,10 @@ class Case:
         return as_rows(self.found)
 
     def sums_of(self, x, weight, zero_point, weight_zero_point=0):
-        """(places, channels) int64: the layer's sums of other integers."""
-        return as_rows(
-            integers.sums(self.step.op, x, weight, weight_zero_point, zero_point, self.operations, **self.space)
-        )
+        """(places, channels) int64: the layer's sums of other integers, by products that float64 holds exactly."""
+        weight = weight.astype(np.float64) - np.reshape(weight_zero_point, (-1, *(1,) * (weight.ndim - 1)))
+        total = getattr(definitions, self.step.op)(x.astype(np.float64) - zero_point, weight, **self.space)
+        return as_rows(total).astype(I64)
 
     @functools.cached_property
     def products(self):
@@ -191,8 +189,8 @@ class Forced:
     values : {step's name or INPUT: (N, ...) integers of the port}
     """
 
-    def __init__(self, plan, values, operations=definitions):
-        self.plan, self.values, self.operations, self._kept = plan, values, operations, {}
+    def __init__(self, plan, values):
+        self.plan, self.values, self._kept = plan, values, {}
         self.steps = {step.name: step for step in plan.steps}
 
     def fit(self, kernels):
@@ -210,11 +208,11 @@ class Forced:
 
     def _run(self, step, given, kernels):
         if any(name not in self.values for name in step.inputs):
-            return apply(step, given, self.plan, kernels, self.operations)
+            return apply(step, given, self.plan, kernels)
         saturates = kernels.saturates and step.op in LAYERS and self._may_saturate(step)
         key = step.name, getattr(kernels, KINDS[step.op][0], ""), saturates
         if key not in self._kept:
-            self._kept[key] = apply(step, given, self.plan, kernels, self.operations)
+            self._kept[key] = apply(step, given, self.plan, kernels)
         return self._kept[key]
 
     def _may_saturate(self, step):
@@ -227,6 +225,4 @@ class Forced:
         computed = tuple(source for source in step.inputs if source not in self.values)
         before = self.steps.get(step.inputs[0])
         padded = before if before is not None and before.op == "pad2d" and before.name in computed else None
-        return Case(
-            self.plan, step, fit.inputs[name], self.values[name], fit.kernels, computed, padded, self.operations
-        )
+        return Case(self.plan, step, fit.inputs[name], self.values[name], fit.kernels, computed, padded)

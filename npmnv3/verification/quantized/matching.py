@@ -1,5 +1,6 @@
 """Which of a device's tensors is which of the network's: by name, by shape and order, and by what they hold."""
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from ...network.steps import INPUT
 
 SKETCH = 4096  # numbers of a tensor that likeness looks at
 LIKE = 0.3  # likeness below which a tensor is not taken for a step's where there is a choice
-SURE, UNLIKE = 0.7, 0.2  # the order is not believed where other pairs are as much alike, and by so much more than it
+SURE = 0.7  # the order is believed where other pairs are not even that much alike
+MANY, UNLIKE, FEW_UNLIKE = 256, 0.05, 0.3  # or not by so much more than it: of tensors of many numbers, and of few
 CLEAR = 0.05  # by how much tensors must be more alike to be out of order
 _ALIASES = {"output": "logits", "logits": "logits", "data": INPUT, "x": INPUT, "image": INPUT}
 
@@ -59,7 +61,7 @@ def match(plan, aliases, given, reference):
     shapes = shapes_of(plan)
     found = Matching(_pictures(shapes, given))
     named = _named(shapes, aliases, given)
-    _place_input(plan, shapes, found, given, named)
+    _place_input(plan, shapes, found, given, named, reference)
     expected = reference(found.count, found.values.get(INPUT))
     for step, tensor in named.items():
         if step not in found.values:
@@ -77,12 +79,17 @@ def match(plan, aliases, given, reference):
     groups = {}
     for name, shape in shapes.items():
         if name not in found.values:
-            groups.setdefault(tuple(n for n in shape if n > 1), []).append(name)
+            groups.setdefault(math.prod(shape), []).append(name)
     for steps in groups.values():
         free = _match_group(plan, shapes, found, steps, free, expected)
     found.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in free]
     if not found.values.keys() - {INPUT}:
         some = ", ".join(f"{t.name} {t.array.dtype} {t.array.shape}" for t in given[:5])
+        if any(_views(t, shapes[step], found.count, plan.grids[step]) for t in given for step in shapes):
+            raise UsageError(
+                f"nothing but their shapes tells which steps the tensors are ({some}): give them the steps' names, or give the "
+                "input's integers as well, as input"
+            )
         raise UsageError(f"none of the {len(given)} tensors of integers has the shape of one of the network's ({some})")
     return found
 
@@ -127,17 +134,28 @@ def _named(shapes, aliases, given):
     return named
 
 
-def _place_input(plan, shapes, found, given, named):
-    """The picture's integers: by name, or the only tensor of its shape."""
+def _place_input(plan, shapes, found, given, named, reference):
+    """The picture's integers: by name, or what fits its shape and makes a run most like the other tensors."""
     tensor = named.get(INPUT)
-    if tensor is None:
-        same = [name for name, shape in shapes.items() if sorted(shape) == sorted(shapes[INPUT])]
-        fits = [t for t in given if _views(t, shapes[INPUT], found.count, plan.grids[INPUT])]
-        fits = [t for t in fits if id(t) not in {id(other) for other in named.values()}]
-        tensor = fits[0] if len(fits) == 1 and len(same) == 1 else None
-    views = _views(tensor, shapes[INPUT], found.count, plan.grids[INPUT]) if tensor else []
+    others = {id(other) for other in named.values()}
+    fits = [tensor] if tensor else [t for t in given if id(t) not in others]
+    views = [(t, view) for t in fits for view in _views(t, shapes[INPUT], found.count, plan.grids[INPUT])]
+    if len(views) > 1:
+        views.sort(key=lambda pair: -_fit_of_run(plan, shapes, found, given, reference(found.count, pair[1][1])))
+    elif tensor is None and len({name for name, shape in shapes.items() if shape == shapes[INPUT]}) > 1:
+        views = []  # it may as well be a step's
     if views:
-        found.put(INPUT, tensor, "name" if INPUT in named else "shape", views[0])
+        found.put(INPUT, views[0][0], "name" if tensor else "shape", views[0][1])
+
+
+def _fit_of_run(plan, shapes, found, given, expected):
+    """How much like a run the tensors are, all of them in order."""
+    total = 0.0
+    for name in shapes:
+        if expected and name != INPUT:
+            views = [view for t in given for view in _views(t, shapes[name], found.count, plan.grids[name])]
+            total += max((_likeness(view[1], expected.get(name)) for view in views), default=0.0)
+    return total
 
 
 def _views(tensor, shape, count, grid):
@@ -205,7 +223,7 @@ def _match_group(plan, shapes, found, steps, free, expected):
     }
     pairs, how = _in_order(steps, fits, best), "order"
     liked = _by_likeness(steps, fits, best) if expected else {}
-    if liked and (not pairs or _mean(liked, best) > max(SURE, _mean(pairs, best) + UNLIKE)):
+    if liked and (not pairs or _tells(liked, pairs, best, math.prod(shapes[steps[0]]))):
         pairs, how = liked, "likeness"
     for step, tensor in pairs.items():
         found.put(step, tensor, how if len(steps) > 1 or len(fits) > 1 else "shape", best[step, tensor.index][1])
@@ -213,8 +231,13 @@ def _match_group(plan, shapes, found, steps, free, expected):
     return [tensor for tensor in free if id(tensor) not in taken]
 
 
-def _mean(pairs, best):
-    return sum(best[step, tensor.index][0] for step, tensor in pairs.items()) / len(pairs)
+def _tells(liked, pairs, best, size):
+    """Whether likeness speaks clearly enough against the order."""
+    liked, pairs = ([best[step, tensor.index][0] for step, tensor in found.items()] for found in (liked, pairs))
+    if liked.count(1.0) > pairs.count(1.0):
+        return True
+    margin = UNLIKE if size >= MANY else FEW_UNLIKE
+    return np.mean(liked) > max(SURE, np.mean(pairs) + margin)
 
 
 def _in_order(steps, fits, best):
@@ -246,7 +269,8 @@ def _put_in_order(steps, pairs, best):
         for first, second in zip(steps[:last], steps[1 : last + 1]):
             a, b = pairs[first], pairs[second]
             if a.index > b.index and (first, b.index) in best and (second, a.index) in best:
-                exchanged = best[first, b.index][0] + best[second, a.index][0]
-                if exchanged >= best[first, a.index][0] + best[second, b.index][0] - CLEAR:
+                now = best[first, a.index][0], best[second, b.index][0]
+                other = best[first, b.index][0], best[second, a.index][0]
+                if sum(other) >= sum(now) - CLEAR and other.count(1.0) >= now.count(1.0):
                     pairs[first], pairs[second] = b, a
     return pairs

@@ -143,16 +143,21 @@ def _lines(report):
         yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
 
 
-def cause_text(cause, most=None):
-    """A cause in words: the tensor, the rules that explain it exactly, all or at most so many, and what they were checked on."""
+def cause_text(cause):
+    """A cause in words: the tensor, and all the rules that explain it exactly."""
     computed = (
         f" (its input {', '.join(cause.computed)} was computed, the port does not have it)" if cause.computed else ""
     )
+    return f"{cause.tensor}{computed}: {because_text(cause)}"
+
+
+def because_text(cause, most=None):
+    """The rules that explain a tensor exactly, all or at most so many, and what they were checked on."""
     if not cause.rules:
-        return f"{cause.tensor}{computed}: no rule change that was tried explains it exactly"
+        return "no rule change that was tried explains it exactly"
     best = cause.rules[0]
     equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
-    text = f"{cause.tensor}{computed}: {equals[0]}, exactly; {_checked(best)}"
+    text = f"{equals[0]}, exactly; {_checked(best)}"
     if len(equals) > 1:
         left = f" and {len(equals) - most} more" if most and len(equals) > most else ""
         text += f"; these tensors do not tell it from {', '.join(equals[1:most])}{left}"

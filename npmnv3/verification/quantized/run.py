@@ -1,80 +1,32 @@
 """`npmnv3.verify` of a quantised port: from its file and its integers to the verdict."""
 
+import copy
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from ...conversion.quantized import is_quantized_model, read_quantized_model
-from ...conversion.quantized.names import name_tensors
-from ...dumps.quantized import is_quantized, read_quantized
 from ...engines.blas import one_thread
 from ...engines.integer_engine import IntegerEngine
-from ...errors import MissingWeightsError, UsageError, WeightsError
+from ...errors import MissingWeightsError, UsageError
 from ...model import Model, load
 from ...network.steps import INPUT
 from ...network.variants import get_variant
 from ...ops.kernel_sets import KERNEL_SETS, get_kernel_set
+from ...pictures import recipes
 from ...progress import progress_bar
-from ..inputs import pick_input
 from .cost import measure_cost
 from .explain import explain
 from .forced import KINDS, Forced
+from .given import compare_input, float_input, given_input, made_up
 from .matching import match
-from .report import FEW, QuantizedReport, TensorRow, cause_text
+from .port import OtherNetwork, is_quantized_port, read_port
+from .report import FEW, QuantizedReport, TensorRow, because_text
 from .tensors import read_tensors
 from .weights import check_weights
 
 #: Whose integers are looked at first, by how a file was quantised.
 _USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
-_SUFFIXES = (".tflite", ".onnx", ".npz")
-
-
-def is_quantized_port(path):
-    """Whether a port is a quantised .tflite or .onnx, or a quantised dump."""
-    if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
-        return False
-    return os.fspath(path).lower().endswith(_SUFFIXES) and (is_quantized_model(path) or is_quantized(path))
-
-
-@dataclass(frozen=True)
-class Port:
-    """A quantised port. plan : IntegerPlan under the network's names; aliases : {the file's name: step's}; kernels : what it is
-    meant for, or ""; whole : bool, it does not end before the network does"""
-
-    plan: object
-    scheme: str
-    kernels: str
-    variant: object
-    num_classes: int
-    whole: bool
-    aliases: dict
-    also: tuple = ()
-
-
-def read_port(path, variant):
-    """The Port in a file; `variant` is the network that it should be, None where that is not said.
-
-    Raises
-    ------
-    WeightsError
-        Damaged, or another network; the message names the tensor.
-    """
-    if is_quantized(path):
-        told = read_quantized(path)
-        if variant is not None and told.variant is not None and told.variant.full_name != variant.full_name:
-            raise WeightsError(f"{path}: is {told.variant.full_name}, not {variant.full_name}")
-        whole = told.plan.steps[-1].name in ("logits", "logits.flat")
-        return Port(told.plan, told.scheme, told.kernels, told.variant, told.num_classes, whole, {})
-    plan, scheme = read_quantized_model(path)
-    try:
-        named = name_tensors(plan, variant.full_name if variant else None)
-    except WeightsError as error:
-        instead = name_tensors(plan)
-        other = f" (it is {instead.variant.full_name})" if instead.variant else ""
-        raise WeightsError(f"{path}: {error}{other}") from error
-    aliases = {old.name.split(":", 1)[-1]: new.name for old, new in zip(plan.steps, named.plan.steps)}
-    return Port(named.plan, scheme, "", named.variant, named.num_classes, named.whole, aliases, named.also)
 
 
 def verify_quantized(
@@ -101,20 +53,21 @@ def verify_quantized(
     UsageError, WeightsError, and what `npmnv3.load` raises
     """
     sets = [get_kernel_set(kernels)] if kernels else list(KERNEL_SETS.values())
+    network, notes, told = None, [], weights is not None or isinstance(model, Model)
     if is_quantized_port(model):
         if tensors is not None:
-            raise UsageError(
-                f"{model} is quantised itself, so {port!r} is taken for its tensors: {tensors!r} is too much"
-            )
-        found, network, notes = read_port(model, None), None, []
-        tensors, title = port, _title(model)
+            raise UsageError(f"{model} is quantised itself, so {port!r} is its tensors: {tensors!r} is one too many")
+        found, tensors, title = read_port(model, None), port, _title(model)
     else:
         network, variant, notes = _float_network(model, weights, num_classes)
-        found = read_port(port, variant)
-        title = variant.full_name
+        told, title = told or os.path.exists(model), variant.full_name
+        try:
+            found = read_port(port, variant)
+        except OtherNetwork as error:
+            return QuantizedReport(title, _title(port), "diverges", str(error))
+    shown = _title(port) + (f" and {_title(tensors)}" if tensors is not None and tensors is not port else "")
     with one_thread(), np.errstate(all="ignore"), progress_bar(100, title="rules", unit="%") as tell:
-        verification = _Verification(network, found, sets, notes, weights is not None or isinstance(model, Model))
-        shown = _title(port) + (f" and {_title(tensors)}" if tensors is not None and tensors is not port else "")
+        verification = _Verification(network, found, sets, notes, told)
         return verification.run(title, shown, tensors, input, explain, lambda done, text: tell(round(100 * done), text))
 
 
@@ -135,9 +88,19 @@ def _float_network(model, weights, num_classes):
     return network, network.variant, []
 
 
+def _at_side(network, plan):
+    """The float network that prepares pictures at the port's input size."""
+    if network is not None and network.preprocess is not None:
+        network = copy.copy(network)
+        network.preprocess = recipes.at_side(network.preprocess, plan.input_shape[1:])
+    return network
+
+
 class _Verification:
+    """One port; `told` is whether somebody said whose weights it has."""
+
     def __init__(self, network, port, sets, notes, told):
-        self.network, self.port, self.plan, self.sets = network, port, port.plan, sets
+        self.network, self.port, self.plan, self.sets = _at_side(network, port.plan), port, port.plan, sets
         self.notes, self.told_weights = [*notes, *port.plan.notes], told
         if not port.whole and port.variant is not None:
             self.notes.append(f"ends at {port.plan.steps[-1].name}: it is the beginning of the network")
@@ -181,9 +144,9 @@ class _Verification:
     def _inputs(self, tensors, given):
         """(x or None, which input that is, Matching or None)."""
         integers, floats = read_tensors(tensors) if tensors is not None else ([], {})
-        x, on = self._given(given), "the input given"
+        x, on = given_input(given, self.network, self.port), "the input given"
         if x is None:
-            x, on = self._float_input(floats)
+            x, on = float_input(floats, self.plan.input_shape)
         matching = None
         if tensors is not None:
             matching = match(self.plan, self.port.aliases, integers, lambda count, q: self._reference(q, x))
@@ -196,59 +159,18 @@ class _Verification:
             elif seen is None:
                 self.notes.append("nothing says what the port was given: steps before its first tensors are not judged")
             elif x is not None:
-                self._compare_input(seen, x, on)
+                self.notes += compare_input(seen, self.plan.grids[INPUT], x, on)
             if x is None and seen is not None:
                 x, on = self.plan.grids[INPUT].dequantize(seen), "the port's own input"
         if x is None:
-            x = np.random.default_rng(0).standard_normal((1, *self.plan.input_shape)).astype(np.float32)
-            on = "made-up numbers (no input was given)"
+            x, on = made_up(self.plan), "made-up numbers (no input was given)"
         return x, on, matching
-
-    def _given(self, given):
-        if given is None:
-            return None
-        if self.network is None:
-            variant, x = self.port.variant, given
-            if isinstance(x, (str, os.PathLike)) and os.fspath(x).lower().endswith(".npy"):
-                x = np.load(x, allow_pickle=False)
-            if variant is None or not isinstance(x, np.ndarray):
-                raise UsageError(
-                    "without the float network's weights an input is given as an .npy of (N, C, H, W) floats"
-                )
-        else:
-            x = pick_input(self.network, given, None).x
-        x = x[None] if x.ndim == 3 else x
-        if x.shape[1:] != tuple(self.plan.input_shape):
-            raise UsageError(
-                f"the input is {x.shape}, but the port takes (N, {', '.join(map(str, self.plan.input_shape))})"
-            )
-        return np.ascontiguousarray(x, np.float32)
-
-    def _float_input(self, floats):
-        """What a device's tensors say of the picture in floats, before it was quantised."""
-        c, h, w = self.plan.input_shape
-        for name, array in floats.items():
-            if array.ndim == 4 and "input" in name.lower() and np.isfinite(array).all():
-                if array.shape[1:] == (c, h, w):
-                    return np.ascontiguousarray(array, np.float32), f"the port's own {name}"
-                if array.shape[1:] == (h, w, c):
-                    return np.ascontiguousarray(array.transpose(0, 3, 1, 2), np.float32), f"the port's own {name}"
-        return None, ""
 
     def _reference(self, q, x):
         """{step: integers} of a run by the usual kernels, to know tensors by what they hold; None without an input."""
         if q is not None:
             x = self.plan.grids[INPUT].dequantize(q)
         return None if x is None else IntegerEngine(self.plan, self.usual).trace(x, integers=True)
-
-    def _compare_input(self, seen, x, on):
-        expected = self.plan.grids[INPUT].quantize(x)
-        off = int((seen != expected).sum())
-        if off:
-            largest = int(np.abs(seen.astype(np.int32) - expected).max())
-            self.notes.append(
-                f"its input is not {on} quantised: {off} of {seen.size} integers differ, by up to {largest}"
-            )
 
     def _judge(self, report, matching, explains, tell):
         """Fill in what the integers are; the kernel set that they are held against."""
@@ -323,7 +245,7 @@ class _Verification:
             return f"{'all ' if many > 1 else ''}{many} tensor{'s are' if many > 1 else ' is'} exactly {names[0]}'s{others}"
         text = f"{off[0].step} is the first of {many} tensors that is not {names[0]}'s ({many - len(off)} are)"
         if report.causes:
-            text += f"; {cause_text(report.causes[0], FEW).removeprefix(off[0].step).removeprefix(': ')}"
+            text += f"; {because_text(report.causes[0], FEW)}"
         return text
 
     def _weights_said(self, report, wrong):

@@ -1,0 +1,64 @@
+"""A quantised port's file, under the names of the network that it is."""
+
+import os
+from dataclasses import dataclass
+
+from ...conversion.quantized import is_quantized_model, read_quantized_model
+from ...conversion.quantized.names import name_tensors
+from ...dumps.quantized import is_quantized, read_quantized
+from ...errors import WeightsError
+
+_SUFFIXES = (".tflite", ".onnx", ".npz")
+
+
+def is_quantized_port(path):
+    """Whether a port is a quantised .tflite or .onnx, or a quantised dump."""
+    if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
+        return False
+    return os.fspath(path).lower().endswith(_SUFFIXES) and (is_quantized_model(path) or is_quantized(path))
+
+
+@dataclass(frozen=True)
+class Port:
+    """A quantised port. plan : IntegerPlan under the network's names; aliases : {the file's name: step's}; kernels : what it is
+    meant for, or ""; whole : bool, it does not end before the network does"""
+
+    plan: object
+    scheme: str
+    kernels: str
+    variant: object
+    num_classes: int
+    whole: bool
+    aliases: dict
+    also: tuple = ()
+
+
+class OtherNetwork(WeightsError):
+    """A port whose graph is not the network that it should be; the message says where they part."""
+
+
+def read_port(path, variant):
+    """The Port in a file; `variant` is the network that it should be, None where that is not said.
+
+    Raises
+    ------
+    WeightsError
+        Damaged; the message names the tensor. OtherNetwork where it is another network.
+    """
+    kernels = ""
+    if is_quantized(path):
+        told = read_quantized(path)
+        plan, scheme, kernels = told.plan, told.scheme, told.kernels
+        if told.variant is not None and variant in (None, told.variant):
+            whole = plan.steps[-1].name in ("logits", "logits.flat")
+            return Port(plan, scheme, kernels, told.variant, told.num_classes, whole, {})
+    else:
+        plan, scheme = read_quantized_model(path)
+    try:
+        named = name_tensors(plan, variant.full_name if variant else None)
+    except WeightsError as error:
+        instead = name_tensors(plan)
+        other = f"; it is {instead.variant.full_name}" if instead.variant else ""
+        raise OtherNetwork(f"{error}{other}") from error
+    aliases = {old.name.split(":", 1)[-1]: new.name for old, new in zip(plan.steps, named.plan.steps)}
+    return Port(named.plan, scheme, kernels, named.variant, named.num_classes, named.whole, aliases, named.also)

@@ -1,0 +1,172 @@
+"""What real engines gave is exactly a kernel set's, in whatever form it comes."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+import quantized_goldens as golden
+from command_line import run
+
+import npmnv3
+from npmnv3.conversion import convert
+from npmnv3.errors import UsageError, WeightsError
+from npmnv3.verification.quantized.run import verify_quantized
+
+pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
+
+WHOLE = [
+    (name, kernels)
+    for name in golden.TFLITE
+    for kernels in golden.CHANGED
+    if not (name.startswith(golden.TEXT) and kernels != "tflite-reference")
+]
+
+
+@pytest.mark.parametrize("name, kernels", WHOLE)
+def test_every_tensor_of_tflite_is_its_kernel_sets(name, kernels):
+    given = golden.tensors(name, kernels)
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given)
+    assert report.fine and kernels in report.kernels, report.text()
+    assert report.kernel_sets[0]["of"] == len(given) - 1 == len(report.tensors)
+    assert f"all {len(given) - 1} tensors are exactly" in report.sentence
+    assert not report.unmatched and not report.causes
+
+
+@pytest.mark.parametrize("name", golden.ONNX)
+def test_every_tensor_of_onnxruntime_is_its_kernel_sets(name):
+    given = golden.tensors(name)
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given)
+    saturates = name.endswith("u8s8_per_channel")
+    assert report.kernels[0] == ("onnxruntime-avx2" if saturates else "onnxruntime"), report.text()
+    assert ("onnxruntime" in report.kernels) is not saturates
+    assert report.fine and len(report.tensors) == len(given) - 1
+
+
+@pytest.mark.parametrize("kernels, change", [("tflite-optimized", "opt-ref"), ("xnnpack", "xnn-ref")])
+def test_means_and_the_last_tensor_alone(kernels, change):
+    """Inputs that the port does not have are computed: the last tensor then answers for all before it."""
+    name = f"{golden.TEXT}.int8"
+    with np.load(golden.FOLDER / f"{name}.npz") as file:
+        changed = {entry.split("/")[1] for entry in file.files if entry.startswith(f"{change}/")}
+    whole = golden.tensors(name, kernels)
+    given = {key: value for key, value in whole.items() if key in changed or key == "input"}
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given)
+    assert report.fine and report.kernels[0] == kernels, report.text()
+
+
+def test_names_do_not_matter(tmp_path):
+    """A folder whose files are named by chance and hold either layout, and bare bytes in their order."""
+    name = f"{golden.SMALL}.int8"
+    given = golden.tensors(name)
+    rng = np.random.default_rng(0)
+    names = [f"t{number:04d}" for number in rng.permutation(len(given))]
+    for index, (file, array) in enumerate(zip(names, given.values())):
+        swap = index % 2 and array.ndim == 4
+        np.save(tmp_path / f"{file}.npy", array.transpose(0, 3, 1, 2) if swap else array)
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=tmp_path)
+    assert report.fine and len(report.tensors) == 114, report.text()
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    for index, array in enumerate(given.values()):
+        array.tofile(bare / f"{index:03d}.bin")
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=bare)
+    assert report.fine and len(report.tensors) == 114, report.text()
+
+
+def test_uint8_for_int8_is_128_apart():
+    name = f"{golden.KERAS}.int8"
+    given = {key: (array.astype(np.int16) + 128).astype(np.uint8) for key, array in golden.tensors(name).items()}
+    assert npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given).fine
+
+
+def test_several_pictures_at_once():
+    name = f"{golden.KERAS}.int8"
+    given = {key: np.concatenate([array, array]) for key, array in golden.tensors(name).items()}
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given)
+    assert report.fine and report.tensors[0].of == 2 * 16 * 33 * 24, report.text()
+
+
+def test_a_quantised_dump_serves_as_port_and_as_model(tmp_path, capsys):
+    name = f"{golden.SMALL}.int8"
+    convert(golden.path(name), tmp_path / "q.npz")
+    for first in ([golden.model_of(name), tmp_path / "q.npz"], [tmp_path / "q.npz"]):
+        code, out, _ = run(capsys, "verify", *first, golden.FOLDER / f"{name}.npz")
+        assert code == 0 and "all 114 tensors are exactly tflite-reference's" in out.splitlines()[1]
+
+
+def test_the_command(tmp_path, capsys):
+    """Exit codes, JSON, JUnit; another kernel set than the one asked for diverges at its first tensor."""
+    name = f"{golden.KERAS}.int8"
+    argv = ["verify", golden.model_of(name), golden.path(name), golden.FOLDER / f"{name}.npz"]
+    code, out, _ = run(capsys, *argv, "--json", "--junit", tmp_path / "a.xml")
+    found = json.loads(out)
+    assert code == 0 and found["kernels"] == ["tflite-reference"] and len(found["tensors"]) == 37
+    assert ET.parse(tmp_path / "a.xml").getroot().get("failures") == "0"
+    code, out, _ = run(capsys, *argv, "--kernels", "xnnpack", "--no-explain", "--junit", tmp_path / "b.xml")
+    assert code == 1 and "DIVERGES: stem.conv is the first of 37 tensors that is not xnnpack's" in out
+    assert int(ET.parse(tmp_path / "b.xml").getroot().get("failures")) > 10
+    for wrong in (["--html", "a.html"], ["--map", "a.json"], ["--precision", "int8"], ["--factor", "3"]):
+        code, _, err = run(capsys, *argv, *wrong)
+        assert code == 2 and f"{wrong[0]} is not for quantised ports" in err
+    code, _, err = run(capsys, *argv, "--kernels", "nobody")
+    assert code == 2 and "kernels is 'nobody', expected one of tflite-reference" in err
+    code, _, err = run(capsys, "verify", golden.model_of(name), golden.FOLDER / f"{name}.npz", "--kernels", "xnnpack")
+    assert code == 2 and "--kernels is for quantised ports" in err
+
+
+def test_another_network_diverges_and_is_named(capsys):
+    code, out, _ = run(capsys, "verify", "timm/mobilenetv3_small_075", golden.path(f"{golden.SMALL}.int8"))
+    assert code == 1 and "is not timm/mobilenetv3_small_075" in out and "it is timm/mobilenetv3_small_050" in out
+
+
+def test_bad_tensors_are_named(tmp_path):
+    name = f"{golden.KERAS}.int8"
+    network, file, given = golden.model_of(name), golden.path(name), golden.tensors(name)
+    cases = [
+        ({"a": np.zeros(3, np.float32)}, "holds no tensor of integers"),
+        ({"stem.conv": np.zeros((1, 3, 3), np.int8)}, "the tensor 'stem.conv' is int8 .* expected int8 of stem.conv"),
+        ({"stem.conv": np.full((1, 33, 24, 16), 300, np.int16)}, "the tensor 'stem.conv' is int16"),
+        ({"a": np.zeros((5, 7), np.int8)}, "none of the 1 tensors of integers has the shape"),
+        ({"001": given["001.HARD_SWISH"]}, "nothing but their shapes tells which steps the tensors are"),
+        ({"stem": given["001.HARD_SWISH"]}, "none of the tensors can be judged"),
+        (tmp_path, "holds no .npy and no .bin files"),
+        (tmp_path / "nothing.npz", "no such file"),
+        (3, "tensors is a int, expected a path or a mapping"),
+    ]
+    for bad, message in cases:
+        with pytest.raises(UsageError, match=message):
+            verify_quantized(network, file, bad)
+    with pytest.raises(UsageError, match="is quantised itself"):
+        verify_quantized(file, golden.FOLDER / f"{name}.npz", given)
+    with pytest.raises(UsageError, match="tensors= and kernels= are for quantised ports"):
+        npmnv3.verify(network, {"logits": np.zeros(3)}, tensors=given)
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises((UsageError, WeightsError), match="damaged.tflite"):
+        npmnv3.verify(network, damaged, tensors=given)
+
+
+def test_the_input_is_compared_with_what_was_given():
+    name = f"{golden.KERAS}.int8"
+    given = golden.tensors(name)
+    with np.load(golden.FOLDER / f"{name}.npz") as file:
+        x, scale = file["float_input"].transpose(0, 3, 1, 2), np.float32(file["input_scale"])
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), x, tensors=given)
+    assert report.fine and not any("its input" in note for note in report.notes), report.notes
+    truncated = (np.trunc(x / scale) - 1).clip(-128, 127).astype(np.int8)
+    report = npmnv3.verify(
+        golden.model_of(name), golden.path(name), x, tensors={"input": truncated, **_run(name, truncated)}
+    )
+    assert any("truncated, not halves to even" in note for note in report.notes), report.notes
+
+
+def _run(name, q):
+    """The tensors of a run of a golden .tflite on other integers, by the tests' own code."""
+    from integer_ports import IntegerPort
+
+    from npmnv3.conversion.quantized import read_quantized_model
+    from npmnv3.conversion.quantized.names import name_tensors
+
+    plan = name_tensors(read_quantized_model(golden.path(name))[0], golden.model_of(name)).plan
+    return {key: value for key, value in IntegerPort(plan).run(q).items() if key != "input"}

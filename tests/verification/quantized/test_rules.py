@@ -1,0 +1,200 @@
+"""Integer ports with a rule changed, by code of the tests' own: the first tensor is named, and the rule."""
+
+import functools
+
+import numpy as np
+import pytest
+import quantized_goldens as golden
+from integer_ports import IntegerPort, cut, half_up_in_floats, in_floats, once, twice_up
+
+import npmnv3
+from npmnv3.conversion.quantized import read_quantized_model
+from npmnv3.conversion.quantized.names import name_tensors
+from npmnv3.network.integer_plan import LAYERS
+
+pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
+
+NAMES = (f"{golden.SMALL}.int8", f"{golden.TEXT}.int8", f"{golden.KERAS}.int8_per_tensor")
+
+
+@functools.cache
+def plan_of(name):
+    return name_tensors(read_quantized_model(golden.path(name))[0], golden.model_of(name)).plan
+
+
+@functools.cache
+def right(name):
+    """The tensors of the port without a fault."""
+    return IntegerPort(plan_of(name)).run(golden.tensors(name)["input"].transpose(0, 3, 1, 2))
+
+
+def port(name, **fault):
+    """(report, first tensor that is off) of a port with a fault; its tensors are numbered, and channels last."""
+    found = IntegerPort(plan_of(name), **fault).run(right(name)["input"])
+    first = next(key for key in found if not np.array_equal(found[key], right(name)[key]))
+    given = {
+        f"{i:03d}": array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for i, array in enumerate(found.values())
+    }
+    return npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given), first
+
+
+def said(report):
+    """Texts of the rules that explain the first tensor as well as the best does."""
+    rules = report.causes[0].rules
+    return [
+        rule.text for rule in rules if (len(rule.explains), rule.agrees) == (len(rules[0].explains), rules[0].agrees)
+    ]
+
+
+def test_the_port_without_a_fault_is_the_engines():
+    for name in NAMES:
+        expected = golden.tensors(name)
+        for (step, found), (operation, array) in zip(right(name).items(), expected.items()):
+            array = array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
+            assert np.array_equal(found.ravel(), array.ravel()), (name, step, operation)
+
+
+#: What is changed: options of `IntegerPort`, and what the rule must say.
+EVERYWHERE = {
+    "single": ({"layer_rule": once}, "single rounding"),
+    "up": ({"layer_rule": twice_up}, "halves up both times"),
+    "truncated": ({"layer_rule": cut}, "truncated rounding"),
+    "half up in floats": ({"layer_rule": half_up_in_floats}, "fp32 half up"),
+    "fp32": ({"layer_rule": in_floats}, "fp32 requantisation"),
+    "old MEAN": ({"mean_twice": True}, "old MEAN"),
+    "saturation": ({"saturates": True}, "AVX2 saturation"),
+    "padding": ({"pad_with": 0}, "padding with 0 instead of the zero point"),
+    "float16 scales": ({"scale_of": np.float16}, "the scales of activations rounded to float16"),
+    "powers of two": (
+        {"scale_of": lambda scale: 2.0 ** round(np.log2(scale))},
+        "the scales of activations rounded to a power of two",
+    ),
+    "hard-swish": ({"table": lambda x: x * np.clip(x + 3, 0, 6) / 6}, "hard-swish by floats"),
+}
+
+
+@pytest.mark.parametrize("fault", EVERYWHERE)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rule_changed_everywhere(name, fault):
+    options, words = EVERYWHERE[fault]
+    report, first = port(name, **options)
+    assert not report.fine and report.first_divergence == first == report.causes[0].tensor
+    assert any(words in text for text in said(report)), report.text()
+    assert not [cause for cause in report.causes if not cause.rules], report.text()
+
+
+@pytest.mark.parametrize("name", NAMES[:2])
+def test_one_multiplier_for_all_channels(name):
+    report, first = port(name, per_tensor=True)
+    assert report.first_divergence == first and "a per-tensor multiplier (of the largest" in said(report)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_transposed_kernels(name):
+    plan = plan_of(name)
+    layers = [step.name for step in plan.steps if step.op == "depthwise_conv2d"]
+    report, first = port(name, weights={n: plan.arrays[f"{n}.weight"].swapaxes(-1, -2) for n in layers})
+    assert report.first_divergence == first and said(report) == ["the kernel's rows and columns transposed"]
+    best = report.causes[0].rules[0]
+    assert best.agrees == best.of == len(layers) and best.kind == "depthwise convolutions"
+
+
+def changed(array, place, by):
+    other = array.astype(np.int64)
+    other[place] += by
+    return other
+
+
+@pytest.mark.parametrize("op", ["depthwise_conv2d", "pointwise_conv2d", "conv2d"])
+@pytest.mark.parametrize("name", NAMES)
+def test_one_weight_off_by_one(name, op):
+    """The heaviest input decides whether the change is seen at all: the first layer where it is."""
+    plan = plan_of(name)
+    for step in (step for step in plan.steps if step.op == op):
+        weight = plan.arrays[f"{step.name}.weight"]
+        for channel in range(len(weight)):
+            place = (channel, *(n // 2 for n in weight.shape[1:]))
+            try:
+                report, first = port(name, weights={step.name: changed(weight, place, 1)})
+            except StopIteration:
+                continue  # nothing differs
+            assert report.first_divergence == first == step.name
+            where = ", ".join(map(str, place))
+            assert any(
+                f"a weight off by one: [{where}] is {weight[place] + 1}, not {weight[place]}" in rule.text
+                or f"a weight off by one: [{channel}, " in rule.text
+                and "other taps" in rule.text
+                for rule in report.causes[0].rules
+            ), report.text()
+            return
+    pytest.fail("no such weight is seen")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_bias_off_by_one(name):
+    plan = plan_of(name)
+    for step in (step for step in plan.steps if step.op == "pointwise_conv2d"):
+        bias = plan.arrays[f"{step.name}.bias"]
+        for channel in range(0, len(bias), 3):
+            try:
+                report, first = port(name, biases={step.name: changed(bias, channel, 1)})
+            except StopIteration:
+                continue
+            assert report.first_divergence == first == step.name
+            assert said(report)[0] == f"a bias off by one of channel {channel} (+1)", report.text()
+            return
+    pytest.fail("no such bias is seen")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_biases(name):
+    plan = plan_of(name)
+    layers = [step.name for step in plan.steps if step.op in LAYERS]
+    report, first = port(name, biases={n: np.zeros_like(plan.arrays[f"{n}.bias"]) for n in layers})
+    assert report.first_divergence == first == "stem.conv" and "the bias missing" in said(report)[0]
+    report, first = port(name, biases={layers[4]: np.zeros_like(plan.arrays[f"{layers[4]}.bias"])})
+    assert report.first_divergence == first == layers[4] and "the bias missing" in said(report)[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_zero_point(name):
+    """As its step writes it and as its readers read it."""
+    plan = plan_of(name)
+    step = next(step.name for step in plan.steps if step.name.endswith(".project"))
+    own = plan.grids[step].zero_point
+    report, first = port(name, zero_points={step: own + 3})
+    assert report.first_divergence == first == step
+    assert said(report)[0] == f"another zero point of {step}: {own + 3}, not {own}", report.text()
+    assert not [cause for cause in report.causes if not cause.rules], report.text()
+
+
+def test_two_faults_are_two_causes():
+    report, _ = port(NAMES[0], mean_twice=True, pad_with=0)
+    texts = [cause.rules[0].text for cause in report.causes]
+    assert len(texts) == 2 and "padding with 0" in texts[0] and "old MEAN" in texts[1], report.text()
+
+
+def test_saturation_of_an_onnx_port():
+    """By the kernel set that does not saturate, what does is saturation, and nothing else."""
+    name = f"{golden.SMALL}.qdq_u8s8_per_channel"
+    report = npmnv3.verify(
+        golden.model_of(name), golden.path(name), tensors=golden.tensors(name), kernels="onnxruntime"
+    )
+    assert not report.fine and len(report.causes) == 1
+    assert said(report) == ["AVX2 saturation (pairs of products cut at 16 bits, vpmaddubsw)"]
+    report = npmnv3.verify(
+        golden.model_of(name), golden.path(name), tensors=golden.tensors(name), kernels="tflite-reference"
+    )
+    assert report.first_divergence == "stem.conv" and not report.fine
+
+
+def test_what_nothing_explains_is_said_so():
+    """Noise is no rule: nothing is named, of a tensor with places enough to tell."""
+    name = NAMES[2]
+    given = golden.tensors(name)
+    key = next(key for key in given if "DEPTHWISE" in key)
+    noise = np.random.default_rng(0).integers(-3, 4, given[key].shape)
+    given[key] = np.clip(given[key] + noise, -128, 127).astype(np.int8)
+    report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given)
+    assert report.causes[0].rules == () and "no rule change that was tried explains it exactly" in report.sentence
+    assert report.first_divergence == "blocks.0.depthwise"
