@@ -60,7 +60,7 @@ def integer_source(plan, recipe, labels, kernels, about, weights=None):
     """
     own = [recipe_constant(recipe), _kernels(kernels), _layers(plan), picture_functions(recipe), _network(plan)]
     where = FROM_ARCHIVE if weights is None else FROM_MODULE
-    unpack = f"# layer -> (weight, bias, scales of the weight, its zero points)\nW = unpack_integers({where})"
+    unpack = f"# layer -> (weight in floats, bias, scales of the weight, the weight as stored where its pairs saturate)\nW = unpack_integers({where})"
     text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
     end = "\n\n".join([_grids(plan), labels_constant(plan.steps, labels), *text, unpack, MAIN])
     imports, sections = excerpt("\n".join([*own, end, "classify"]), HOME, _instead(plan, kernels))
@@ -112,9 +112,12 @@ def _layers(plan):
         if step.op in LAYERS:
             weight, _, scale, zero = plan.params(step)
             lines.append(
-                f"    {literal(step.name)}: ({literal(KINDS[str(weight.dtype)])}, {weight.shape}, {len(scale)}, {len(zero)}),\n"
+                f"    {literal(step.name)}: ({literal(step.op)}, {literal(step.inputs[0])}, "
+                f"{literal(KINDS[str(weight.dtype)])}, {weight.shape}, {len(scale)}, {len(zero)}),\n"
             )
-    about = "# The type and shape of each layer's weight, the number of its scales and of its zero points."
+    about = (
+        "# layer -> operation, what it reads, type and shape of its weight, number of its scales and of its zero points"
+    )
     return f"{about}\nLAYERS = {{\n{''.join(lines)}}}"
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..ops.definitions import conv2d, depthwise_conv2d, linear, max_pool2d, pointwise_conv2d
 from ..ops.grids import Grid
-from ..ops.integers import add, global_avg_pool, hard_sigmoid, hard_swish, layer, mul, scale
+from ..ops.integers import add, exact_weight, global_avg_pool, hard_sigmoid, hard_swish, layer, mul, saturates, scale
 from ..pictures.decode import turn
 from ..pictures.plain import check_size
 from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
@@ -67,13 +67,19 @@ def between(*names):
 
 
 def unpack_integers(data):
-    """Every layer's (weight, bias, scales of the weight, its zero points); they lie in `data` one after another."""
+    """{layer: (weight in floats, bias, scales of the weight, the weight as stored where its pairs saturate, else None)}.
+
+    They lie in `data` one after another.
+    """
     record = [
         (name, [("weight", kind, shape), ("bias", "<i4", shape[:1]), ("scale", "<f4", (n,)), ("zero", "<i2", (zeros,))])
-        for name, (kind, shape, n, zeros) in LAYERS.items()
+        for name, (_, _, kind, shape, n, zeros) in LAYERS.items()
     ]
     layers, unpacked = np.frombuffer(data, np.dtype(record))[0], {}
-    for name, (kind, *_) in LAYERS.items():
+    for name, (op, source, kind, *_) in LAYERS.items():
         arrays = zip(layers[name], (kind, np.int32, np.float32, np.int32))
-        unpacked[name] = tuple(np.array(array, dtype) for array, dtype in arrays)
+        weight, bias, scale, zero = (np.array(array, dtype) for array, dtype in arrays)
+        grid = GRIDS[source]
+        saturating = weight if saturates(op, weight, grid, KERNELS) else None
+        unpacked[name] = exact_weight(weight, zero, grid), bias, scale, saturating
     return unpacked

@@ -57,7 +57,8 @@ def _round_integers(rows, bias, m, e, rule, zero, low, high, out):
                 half = (1 << (30 - e[k])) if rule == 2 else 0
                 y = (x * m[k] + half) >> (31 - e[k])
             else:
-                y = ((x << left) * m[k] + (1 << 30)) >> 31
+                shifted = np.int64(np.int32(x << left))  # in 32 bits, as the engines do it
+                y = (shifted * m[k] + (1 << 30)) >> 31
                 half = (1 << right) >> 1
                 y = (y + half - (1 if rule == 0 and y < 0 and right > 0 else 0)) >> right
             out[p, k] = min(max(y + zero, low), high)

@@ -39,7 +39,7 @@ def act_range(act, grid):
     return low, high
 
 
-def layer(op, x, weight, bias, weight_scale, *, grid, out, kernels, act="", saturating=None, twins=None, **space):
+def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kernels, act="", twins=None, **space):
     """A convolution or a linear layer.
 
     Parameters
@@ -49,9 +49,9 @@ def layer(op, x, weight, bias, weight_scale, *, grid, out, kernels, act="", satu
     weight : in the layout of `definitions`, floats that are integers: `exact_weight`
     bias : (O,) int32
     weight_scale : (O,) or (1,) float32
+    saturating : the weight as int8, where pairs of its products saturate
     grid, out : of the input and the output
     act : fused activation: "", "relu" or "relu6"
-    saturating : the weight as int8, where pairs of its products saturate
     twins : `integer_loops`, whose compiled loops do the same; default the definitions
     space : stride, pad where the operation has them; padded is what stands for 0
 

@@ -34,9 +34,8 @@ def divide_by_power(x, exponent):
 
 def _high(x, m, e):
     """x * m * 2^-31 after the left shift that the factor needs, halves up: gemmlowp's doubling high product."""
-    if np.any(
-        e > 0
-    ):  # the engines shift in 32 bits, and what does not fit wraps round: behind a dead squeeze it happens
+    if np.any(e > 0):
+        # The engines shift in 32 bits, and what does not fit wraps round: behind a dead squeeze it happens.
         x = ((x << np.maximum(e, 0)) + (1 << 31)) % (1 << 32) - (1 << 31)
     return (x * m + (1 << 30)) >> 31
 
