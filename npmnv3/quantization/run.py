@@ -192,7 +192,9 @@ def _advice(asked, advised, outcome, learned):
 
 
 def _notes(asked, judgement, pictures, data, advised):
-    notes = ["Figures are predictions by simulation in floats: engines give the same to about 3 points."]
+    notes = []
+    if asked.scheme in ("tflite", "onnx"):
+        notes.append("Figures are predictions by simulation in floats: engines give the same to about 3 points.")
     if data is None:
         notes.append(
             "Judged on the pictures that the ranges come from, which flatters; --evaluate takes others, with labels."
