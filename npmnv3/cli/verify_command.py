@@ -52,7 +52,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..verification.quantized.port import is_quantized_port
+    from ..verification.quantized.port import is_quantized_port, refuse
     from ..verification.run import FACTOR, verify
 
     inputs = args.input[0] if args.input and len(args.input) == 1 else args.input
@@ -60,8 +60,7 @@ def run(args):
     if quantized:
         _refuse_of_floats(args)
     elif args.tensors or args.kernels:
-        what = "TENSORS" if args.tensors else "--kernels"
-        raise UsageError(f"{what} is for quantised ports; {args.port} is no quantised .tflite, .onnx or dump")
+        refuse(args.port, "TENSORS" if args.tensors else "--kernels")
     if args.html:
         from ..verification.page import check_html
 

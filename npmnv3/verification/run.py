@@ -13,7 +13,7 @@ from .comparison import Comparison
 from .explain import WORK
 from .inputs import pick_input
 from .port import load_port, runs
-from .quantized.port import is_quantized_port
+from .quantized.port import is_quantized_port, refuse
 from .quantized.run import verify_quantized
 from .verdict import decide
 
@@ -66,7 +66,7 @@ def verify(
             model, port, tensors, input, weights=weights, kernels=kernels, explain=explain, num_classes=num_classes
         )
     if tensors is not None or kernels is not None:
-        raise UsageError("tensors= and kernels= are for quantised ports: a quantised .tflite, .onnx or dump")
+        refuse(port, "tensors=" if tensors is not None else "kernels=")
     if precision not in ("auto", *noise.PRECISIONS):
         raise UsageError(f"precision is {precision!r}, expected auto, {', '.join(noise.PRECISIONS)}")
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:

@@ -237,7 +237,7 @@ def _tells(liked, pairs, best, size):
     if liked.count(1.0) > pairs.count(1.0):
         return True
     margin = UNLIKE if size >= MANY else FEW_UNLIKE
-    return np.mean(liked) > max(SURE, np.mean(pairs) + margin)
+    return sum(liked) / len(pairs) > max(SURE, np.mean(pairs) + margin)  # a step without a tensor counts against it
 
 
 def _in_order(steps, fits, best):

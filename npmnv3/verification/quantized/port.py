@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ...conversion.quantized import is_quantized_model, read_quantized_model
 from ...conversion.quantized.names import name_tensors
 from ...dumps.quantized import is_quantized, read_quantized
-from ...errors import WeightsError
+from ...errors import UsageError, WeightsError
 
 _SUFFIXES = (".tflite", ".onnx", ".npz")
 
@@ -16,6 +16,22 @@ def is_quantized_port(path):
     if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
         return False
     return os.fspath(path).lower().endswith(_SUFFIXES) and (is_quantized_model(path) or is_quantized(path))
+
+
+def refuse(path, what):
+    """Say why a port is not judged integer for integer, though `what` was given.
+
+    Raises
+    ------
+    UsageError, or WeightsError of a damaged file
+    """
+    if (
+        isinstance(path, (str, os.PathLike))
+        and os.path.isfile(path)
+        and os.fspath(path).lower().endswith((".tflite", ".onnx"))
+    ):
+        read_quantized_model(path)
+    raise UsageError(f"{what} is for quantised ports, and {path} is no quantised .tflite, .onnx or dump")
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def test_bad_tensors_are_named(tmp_path):
             verify_quantized(network, file, bad)
     with pytest.raises(UsageError, match="is quantised itself"):
         verify_quantized(file, golden.FOLDER / f"{name}.npz", given)
-    with pytest.raises(UsageError, match="tensors= and kernels= are for quantised ports"):
+    with pytest.raises(UsageError, match="tensors= is for quantised ports"):
         npmnv3.verify(network, {"logits": np.zeros(3)}, tensors=given)
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(file.read_bytes()[:5000])

@@ -111,7 +111,7 @@ def test_one_weight_off_by_one(name, op):
     """The heaviest input decides whether the change is seen at all: the first layer where it is."""
     plan = plan_of(name)
     for step in (step for step in plan.steps if step.op == op):
-        weight = plan.arrays[f"{step.name}.weight"]
+        weight = plan.arrays[f"{step.name}.weight"].astype(int)
         for channel in range(len(weight)):
             place = (channel, *(n // 2 for n in weight.shape[1:]))
             try:
