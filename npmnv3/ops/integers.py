@@ -128,7 +128,8 @@ def mul(x, y, *, grids, out, kernels, act=""):
     grids : of the two
     """
     y = y.reshape(*y.shape, *(1,) * (x.ndim - y.ndim))
-    product = (x.astype(np.int32) - grids[0].zero_point) * (y.astype(np.int32) - grids[1].zero_point)
+    dtype = np.int32 if all(grid.high - grid.low < 256 for grid in grids) else I64  # products of 16 bits pass 31
+    product = (x.astype(dtype) - grids[0].zero_point) * (y.astype(dtype) - grids[1].zero_point)
     low, high = act_range(act, out)
     if kernels.mul not in INTEGER_RULES:
         steps = product.astype(F32) * float_factor(grids[0].scale, grids[1].scale, out.scale)

@@ -175,6 +175,33 @@ def test_the_c_checker_on_a_network_of_another_tool(kernels, tmp_path):
     assert [step["name"] for step in kit.manifest("c")["steps"]][0] == 'a/"b'
 
 
+@needs_compiler
+@pytest.mark.parametrize("kernels", ["onnxruntime", "xnnpack"])
+def test_the_c_checker_on_tensors_of_16_bits(kernels, tmp_path):
+    """A hard-swish in two operations, whose products pass 32 bits."""
+    from npmnv3.dumps.quantized import Quantized
+    from npmnv3.model import QuantizedModel
+
+    steps = (
+        IntegerStep("gate", "hard_sigmoid", ("input",), (3, 8, 8), slope=1 / 6, offset=0.5),
+        IntegerStep("swish", "mul", ("input", "gate"), (3, 8, 8)),
+        IntegerStep("pool", "global_avg_pool", ("swish",), (3,)),
+    )
+    scales = {"input": (6 / 65535, 20000), "gate": (1 / 65535, 0), "swish": (6 / 65535, 20000), "pool": (0.01, 100)}
+    grids = {
+        name: Grid(float(np.float32(scale)), zero, "uint8" if name == "pool" else "uint16")
+        for name, (scale, zero) in scales.items()
+    }
+    plan = IntegerPlan(steps, grids, {}, (3, 8, 8))
+    model = QuantizedModel(Quantized(plan, None, 3), kernels, "numpy")
+    x = np.random.default_rng(0).uniform(-1.8, 4, (1, 3, 8, 8)).astype(np.float32)
+    real = x.astype(np.float64) * np.clip(x.astype(np.float64) / 6 + 0.5, 0, 1)
+    assert np.abs(model.trace(x)["swish"] - real).max() < 3e-4
+    write_kit(make_integer_kit(model, x), tmp_path / "kit", "c")
+    code, lines = check(tmp_path / "kit")
+    assert code == 0 and lines[-1] == "3 of 3 steps are equal, integer for integer", lines
+
+
 def odd_model(kernels):
     from npmnv3.dumps.quantized import Quantized
     from npmnv3.model import QuantizedModel
