@@ -112,11 +112,11 @@ def test_every_public_name_is_there_and_documented():
 
 
 def test_the_package_is_small():
-    """What is installed, without compiled Python: less than 2 MB."""
+    """What is installed, without compiled Python: less than 2.5 MB."""
     kinds = (".py", ".csv", ".md", ".c", ".h5")
     folders = [PACKAGE, goldens.ROOT / "weights"]
     files = [path for folder in folders for path in folder.rglob("*") if path.suffix in kinds]
-    assert len(files) > 100 and sum(path.stat().st_size for path in files) < 2_000_000
+    assert len(files) > 100 and sum(path.stat().st_size for path in files) < 2_500_000
 
 
 def test_no_test_imports_another():

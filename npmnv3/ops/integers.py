@@ -107,7 +107,7 @@ def _lost_by_pairs(columns, kernels):
         if able.size:
             total = pair[able] @ columns[k : k + 2]
             lost[able] += np.clip(total, F32(-32768), F32(32767)) - total
-    return lost.T
+    return lost.T.astype(I64)
 
 
 def _columns(x, shape, zero_point, stride, pad):
