@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 FEW = 4  # of a list in a sentence
+LONG = 48  # characters of a name in the table
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,11 @@ def _weights_text(layers):
     return f"{len(wrong)} of {len(layers)} layers are not the network's: {told}{more}"
 
 
+def _short(name):
+    """The end of a converter's long names."""
+    return name if len(name) <= LONG else f"...{name[3 - LONG :]}"
+
+
 def _table(report):
     header = ("step", "port's tensor", "matched by", "layout", "off", "by", "dB to float", "")
     rows = [header]
@@ -203,7 +209,7 @@ def _table(report):
         rows.append(
             (
                 row.step,
-                row.port if row.port != row.step else "=",
+                _short(row.port) if row.port != row.step else "=",
                 row.how,
                 row.layout,
                 "exact" if row.exact else f"{row.off} of {row.of}",
