@@ -13,12 +13,14 @@ from ..network.walk import walk
 from ..ops import integers
 from ..ops.compiled import compiled
 from ..ops.grids import Grid
+from ..ops.requantize import INTEGER_RULES
 
 
 def make_integer_engine(plan, kernels, engine="auto"):
     """The IntegerEngine of a plan; engine "numpy", "numba" or "auto": numba where its loops are compiled already."""
     if engine not in ("auto", "numpy", "numba"):
         raise UsageError(f"engine is {engine!r}, but integers are computed by 'numpy' or 'numba' ('auto' chooses)")
+    _check_sums(plan, kernels)
     if engine == "numba":
         require("numba", "jit", "the engine numba")
     if engine == "numba" or (engine == "auto" and compiled("float32") and compiled("float64")):
@@ -26,6 +28,17 @@ def make_integer_engine(plan, kernels, engine="auto"):
 
         return IntegerEngine(plan, kernels, integer_loops)
     return IntegerEngine(plan, kernels)
+
+
+def _check_sums(plan, kernels):
+    """UsageError if tensors of 16 bits are added by rules whose factors leave no room for them."""
+    sums = [step for step in plan.steps if step.op == "add"]
+    wide = [step.name for step in sums if any(plan.grids[name].dtype.endswith("int16") for name in step.inputs)]
+    if wide and kernels.add in INTEGER_RULES:
+        raise UsageError(
+            f"{wide[0]} adds tensors of 16 bits, for which {kernels.name} has no rule (8 bits alone); onnxruntime and xnnpack "
+            "have one"
+        )
 
 
 class IntegerEngine:

@@ -73,6 +73,16 @@ def test_written_and_read_again(tmp_path):
         write_quantized(tmp_path / "e.h5", second)
 
 
+def test_sums_of_sixteen_bits(tmp_path):
+    """Twenty bits finer, times 31: more than 64, which no rule in fixed point may pass over in silence."""
+    steps = [*STEPS[:1], {"name": "sum", "op": "add", "inputs": ["stem", "stem"], "shape": [4, 3, 3]}, *STEPS[1:]]
+    wide = {"stem.zero_point": np.int16(0), "sum.zero_point": np.int16(0), "sum.scale": np.float32(0.1)}
+    path = written(tmp_path / "q.npz", {"steps": steps}, **wide)
+    assert npmnv3.load(path, kernels="onnxruntime")(np.ones((1, 3, 5, 6), np.float32)).shape == (1, 2)
+    with pytest.raises(UsageError, match="sum adds tensors of 16 bits, for which tflite-reference has no rule"):
+        npmnv3.load(path, kernels="tflite-reference")
+
+
 def test_a_model_is_pickled(tmp_path):
     model = npmnv3.load(written(tmp_path / "q.npz"), kernels="xnnpack")
     again = pickle.loads(pickle.dumps(model))
