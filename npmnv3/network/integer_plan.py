@@ -153,24 +153,20 @@ def _check_scales(scale, zero, count):
         raise WeightsError(f"weight zero points {zero.dtype} {zero.shape}, expected {count} or 1 integers of 8 bits")
 
 
+_OF_ANY_SHAPE = ("scale", "mul", "add", "hard_swish", "hard_sigmoid", "identity")
+
+
 def _shape(step, plan, inputs):
-    """What the operation gives."""
-    first = inputs[0]
+    """What the operation gives for inputs of these shapes."""
+    first, dims = inputs[0], 1 if step.op == "linear" else 3
+    if step.op not in _OF_ANY_SHAPE and len(first) != dims:
+        raise WeightsError(f"reads {first}, expected {'(C,)' if dims == 1 else '(C, H, W)'}")
+    if step.op in LAYERS:
+        return _layer_shape(step, plan.arrays[f"{step.name}.weight"], first)
     if step.op == "identity":
         if math.prod(first) != math.prod(step.shape):
             raise WeightsError(f"reads {first}")
         return step.shape
-    pooled = step.op in ("linear",)
-    if len(first) != (1 if pooled else 3) and step.op not in ("scale", "mul", "add", "hard_swish", "hard_sigmoid"):
-        raise WeightsError(f"reads {first}, expected {'(C,)' if pooled else '(C, H, W)'}")
-    if step.op in LAYERS:
-        weight = plan.arrays[f"{step.name}.weight"]
-        inner = first[0] if step.op != "depthwise_conv2d" else weight.shape[0]
-        expected = weight.shape[0] if step.op == "depthwise_conv2d" else weight.shape[1]
-        if first[0] != expected or inner != expected:
-            raise WeightsError(f"reads {first[0]} channels with weights {weight.shape}")
-        kernel = weight.shape[-2:] if step.op in ("conv2d", "depthwise_conv2d") else (1, 1)
-        return (len(weight), *_slid(first[1:], kernel, step))
     if step.op == "pad2d":
         return first[0], first[1] + step.pad[0] + step.pad[1], first[2] + step.pad[2] + step.pad[3]
     if step.op == "global_avg_pool":
@@ -182,6 +178,14 @@ def _shape(step, plan, inputs):
     if step.op == "mul" and inputs[1] != first[: len(inputs[1])] or step.op == "add" and inputs[1] != first:
         raise WeightsError(f"reads {first} and {inputs[1]}")
     return first
+
+
+def _layer_shape(step, weight, shape):
+    channels = weight.shape[0 if step.op == "depthwise_conv2d" else 1]
+    if shape[0] != channels:
+        raise WeightsError(f"reads {shape[0]} channels with weights {weight.shape}")
+    kernel = weight.shape[-2:] if step.op in ("conv2d", "depthwise_conv2d") else (1, 1)
+    return (len(weight), *_slid(shape[1:], kernel, step))
 
 
 def _slid(side, kernel, step):
