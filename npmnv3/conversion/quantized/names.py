@@ -101,18 +101,13 @@ def _told(steps):
 
 def _match(plan, expected, layers):
     """({the graph's name: the network's}, "", steps that fit), or (None, where they part, steps that fit)."""
-    names = {INPUT: INPUT}
-    wanted = iter(_told(expected))
-    their_pads = _padding(expected)
-    our_pads = _padding(plan.steps)
-    count = 0
-    for step in plan.steps:
-        if step.op in _PASSING:
-            continue
+    ours, theirs = _Graph(plan.steps), _Graph(expected)
+    names, wanted, count = {INPUT: INPUT}, iter(_told(expected)), 0
+    for step in _told(plan.steps):
         want = next(wanted, None)
         if want is None:
             return None, f"{step.name} comes after its last operation", count
-        wrong = _difference(plan, step, want, layers, our_pads, their_pads, names)
+        wrong = _difference(plan, step, want, layers) or _other_place(ours, theirs, step, want, names)
         if wrong:
             return None, f"{step.name}, where {want.name} should be, {wrong}", count
         names[step.name] = want.name
@@ -128,7 +123,7 @@ def _match(plan, expected, layers):
     return names, "", count
 
 
-def _difference(plan, step, want, layers, our_pads, their_pads, names):
+def _difference(plan, step, want, layers):
     """What sets a step apart from what the network has there, "" if nothing does."""
     if step.op != want.op:
         return f"is {step.op}, not {want.op}"
@@ -137,24 +132,36 @@ def _difference(plan, step, want, layers, our_pads, their_pads, names):
         canonical = layers[want.name].param("weight").canonical
         if shape != canonical:
             return f"has weights {shape}, not {canonical}"
-        if (step.stride, our_pads[step.name]) != (want.stride, their_pads[want.name]):
-            return f"has stride {step.stride} and padding {our_pads[step.name]}, not {want.stride} and {their_pads[want.name]}"
     if step.shape != want.shape:
         return f"is {step.shape}, not {want.shape}"
     if step.op == "hard_sigmoid" and abs(step.slope - want.slope) > 1e-6:
         return f"has the slope {step.slope:.4g}, not {want.slope:.4g}"
-    sources = [names.get(_source(plan.steps, name), name) for name in step.inputs]
-    if step.op in ("mul", "add") and sorted(sources) != sorted(want.inputs):
-        return f"reads {', '.join(sources)}, not {', '.join(want.inputs)}"
     return ""
 
 
-def _source(steps, name):
-    """The step whose integers a name passes on."""
-    by_name = {step.name: step for step in steps}
-    while name in by_name and by_name[name].op == "identity":
-        name = by_name[name].inputs[0]
-    return name
+def _other_place(ours, theirs, step, want, names):
+    """The same of what it reads, and of strides and padding."""
+    sources, expected = [names.get(name, name) for name in ours.sources(step)], theirs.sources(want)
+    if sorted(sources) != sorted(expected):
+        return f"reads {', '.join(sources)}, not {', '.join(expected)}"
+    found, needed = ((one.stride, graph.pads.get(one.name)) for one, graph in ((step, ours), (want, theirs)))
+    return "" if found == needed else f"has stride and padding {found}, not {needed}"
+
+
+class _Graph:
+    """What reads what, where operations that pass integers on are looked through."""
+
+    def __init__(self, steps):
+        self._through = {step.name: step.inputs[0] for step in steps if step.op in _PASSING}
+        self.pads = _padding(steps)
+
+    def sources(self, step):
+        return [self._source(name) for name in step.inputs]
+
+    def _source(self, name):
+        while name in self._through:
+            name = self._through[name]
+        return name
 
 
 def _padding(steps):
