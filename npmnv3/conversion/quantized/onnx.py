@@ -15,6 +15,7 @@ from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
 from ..formats.onnx_graph import Constants, read_constant, read_model, read_node
 from ..formats.onnx_tensors import External
 from .builder import FEW, Builder, bias_array, make_grid
+from .onnx_space import input_shape, slid, space_of
 
 SCHEME = "onnx"
 _SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
@@ -67,7 +68,7 @@ class _Graph(Constants):
         inputs = [value for value in inputs if protobuf.text(value, 1) not in self.tensors]
         if len(inputs) != 1:
             raise WeightsError(f"{len(inputs)} inputs, expected one picture")
-        self.input, self.input_shape = protobuf.text(inputs[0], 1), _input_shape(inputs[0])
+        self.input, self.input_shape = protobuf.text(inputs[0], 1), input_shape(inputs[0])
 
     def add(self, node):
         if node.op == "Constant":
@@ -264,7 +265,11 @@ class _Graph(Constants):
                 f"{node} has weights {weight.shape} with {scale.size} scales along axis {axis}, expected {len(weight)} along "
                 "the output channels, or one"
             )
-        fields = self._space(node, weight, source) if node.op == "Conv" else {"stride": (1, 1), "pad": (0, 0, 0, 0)}
+        fields = (
+            space_of(node, weight.shape[2:], self.builder.shapes[source])
+            if node.op == "Conv"
+            else {"stride": (1, 1), "pad": (0, 0, 0, 0)}
+        )
         group = node.attributes.get("group", 1)
         if node.op != "Conv":
             weight = weight[:, :, None, None]
@@ -283,38 +288,5 @@ class _Graph(Constants):
         if op in ("linear", "pointwise_conv2d"):
             shape, fields = (len(weight), *self.builder.shapes[source][1:]), {}
         else:
-            shape = (len(weight), *_slid(self.builder.shapes[source][1:], weight.shape[-2:], **fields))
+            shape = (len(weight), *slid(self.builder.shapes[source][1:], weight.shape[-2:], **fields))
         self.builder.add(out, op, (source,), shape, grid, arrays, act=act, **fields)
-
-    def _space(self, node, weight, source):
-        """Stride and padding of a Conv."""
-        told, shape = node.attributes, self.builder.shapes[source]
-        strides = told.get("strides") or (1, 1)
-        if len(strides) != 2 or min(strides) < 1 or any(n > 1 for n in told.get("dilations") or ()):
-            raise WeightsError(f"{node} has strides {strides} or dilation, which no network here has")
-        auto = told.get("auto_pad") or "NOTSET"
-        if auto == "NOTSET":
-            pads = told.get("pads") or (0, 0, 0, 0)
-            if len(pads) != 4:
-                raise WeightsError(f"{node} has the padding {pads}")
-            return {"stride": tuple(strides), "pad": (pads[0], pads[2], pads[1], pads[3])}
-        if auto not in ("SAME_UPPER", "VALID") or len(shape) != 3:
-            raise WeightsError(f"{node} is padded by {auto[:50]!r}, as no network here is")
-        totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(shape[1:], strides, weight.shape[2:])]
-        pad = tuple(part for total in totals for part in (total // 2, total - total // 2))
-        return {"stride": tuple(strides), "pad": pad if auto == "SAME_UPPER" else (0, 0, 0, 0)}
-
-
-def _slid(side, kernel, stride, pad):
-    """Height and width of a convolution's output."""
-    ends = (pad[:2], pad[2:])
-    return tuple((n + sum(end) - k) // s + 1 for n, end, k, s in zip(side, ends, kernel, stride))
-
-
-def _input_shape(value):
-    """(C, H, W) of a graph's input of a told shape; 0 for what is not told."""
-    tensor = protobuf.collect(protobuf.message(protobuf.collect(protobuf.message(value, 2)), 1))
-    dims = [
-        protobuf.integer(protobuf.collect(dim), 1) for dim in protobuf.collect(protobuf.message(tensor, 2)).get(1, ())
-    ]
-    return tuple(dims[1:])
