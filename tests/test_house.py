@@ -94,6 +94,51 @@ def test_the_readmes_main_path_is_the_codes():
         assert wanted in {name.strip(".") for name in modules}, arrow
 
 
+READMES = sorted(
+    [goldens.ROOT / "README.md"]
+    + [
+        path
+        for folder in ("npmnv3", "weights", "tests", "bench")
+        for path in (goldens.ROOT / folder).rglob("README.md")
+    ]
+)
+
+
+def prose(readme):
+    """The lines of a README that are no code."""
+    return [line for line in readme.read_text("utf-8").splitlines() if not line.startswith("    ")]
+
+
+def anchors(readme):
+    """The anchors that its headings get: small letters, hyphens for blanks, no other punctuation."""
+    headings = [line.lstrip("#").strip() for line in prose(readme) if re.match("#+ ", line)]
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda p: str(p.relative_to(goldens.ROOT)))
+def test_every_link_of_a_readme_resolves(readme):
+    """The file is there, within the project, and has the heading that is named."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", "\n".join(prose(readme))):
+        if re.match("[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (readme.parent / name).resolve() if name else readme
+        assert path.exists() and path.is_relative_to(goldens.ROOT), f"{target}: there is no {path}"
+        assert not anchor or anchor in anchors(path), f"{target}: {path} has no such heading"
+
+
+def test_the_readme_is_short_and_leads_to_every_other():
+    """At most 160 lines; a README of a room that no other README links to would not be found."""
+    assert len((goldens.ROOT / "README.md").read_text("utf-8").splitlines()) <= 160
+    linked = {
+        (readme.parent / target.partition("#")[0]).resolve()
+        for readme in READMES
+        for target in re.findall(r"\]\(([^)\s]+\.md[^)\s]*)\)", "\n".join(prose(readme)))
+    }
+    rooms = {path for path in READMES if path.is_relative_to(PACKAGE)} | {goldens.ROOT / "bench" / "README.md"}
+    assert len(rooms) >= 10 and rooms <= linked, f"linked from nowhere: {sorted(map(str, rooms - linked))}"
+
+
 def test_import_is_light():
     code = "import sys, npmnv3; print([m for m in ('numpy', 'h5py', 'PIL', 'numba', 'llvmlite', 'tqdm') if m in sys.modules])"
     assert (
