@@ -54,6 +54,14 @@ CASES = (
 # fmt: on
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """What one tensor costs alone is told by one picture here: there are some hundred tensors and layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("npmnv3.quantization.alone.PICTURES", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def plain():
     """The causes in the network as it is, with the plainest scheme."""

@@ -13,6 +13,14 @@ from npmnv3.errors import PictureError, UsageError
 from npmnv3.quantization.schemes import NAMES, SCHEMES
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few():
+    """What one tensor costs alone is told by one picture here: there are some hundred tensors and layers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("npmnv3.quantization.alone.PICTURES", 1)
+        yield
+
+
 @pytest.fixture(scope="module")
 def dump(tmp_path_factory):
     return write_network(tmp_path_factory.mktemp("network") / "net.h5")

@@ -108,6 +108,9 @@ def test_a_map_as_deep_as_no_map_is(tmp_path):
         _read_map(tmp_path / "map.json")
 
 
+SEARCHED = (np.inf, 3e38, 0.0)  # for which faults are looked for as well: that takes ten seconds each
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0.0])
 def test_no_number_makes_a_warning(value):
     model = npmnv3.load("ppocr/text_direction", engine="numpy")
@@ -121,6 +124,6 @@ def test_no_number_makes_a_warning(value):
                 tensor.reshape(-1)[rng.integers(tensor.size, size=3)] = value
             elif name != "input" and part < 1:
                 tensor[...] = value
-        report = npmnv3.verify(model, port, x, explain=part == 1.0)
+        report = npmnv3.verify(model, port, x, explain=part == 1.0 and value in SEARCHED)
         # Half of the tensors bear such numbers: no further fault is looked for on top of one that mends none of them.
         assert not report.fine and report.faults_tried < 800

@@ -75,6 +75,9 @@ def _compare(plan, variant, num_classes):
         side = check_side(variant, plan.input_shape[1:])
     except UsageError as error:
         return None, str(error)
+    first = next((plan.arrays[f"{step.name}.weight"].shape[0] for step in plan.steps if step.op in LAYERS), 0)
+    if first != variant.stem:  # which spares making most networks' plans
+        return None, f"its first layer has {first} channels, not {variant.stem}"
     head = _head(plan, variant)
     variant = replace(variant, in_channels=plan.input_shape[0], head=head)
     for scheme in SCHEMES:
