@@ -28,6 +28,7 @@ from .writing import archive_member, replacing
 
 MAX_ENTRIES = 20_000
 MAX_TEXT = 1 << 20  # bytes of attributes
+NPZ_MAGIC = b"PK\x03\x04"
 NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes, as JSON
 
 _CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
@@ -90,7 +91,7 @@ def open_container(path):
         file.seek(0)
         if magic == b"\x89HDF\r\n\x1a\n":
             opened = _open_hdf5
-        elif magic[:4] == b"PK\x03\x04":
+        elif magic[:4] == NPZ_MAGIC:
             opened = _open_npz
         else:
             raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}), so no weight dump{_CONVERT}")

@@ -19,8 +19,9 @@ from ..network.steps import INPUT
 from ..network.variants import get_variant
 from ..ops.grids import Grid
 from ..ops.kernel_sets import get_kernel_set
-from .containers import open_container, write_container
+from .containers import NPZ_MAGIC, open_container, write_container
 from .dumps import read_labels, read_preprocess
+from .reader import Reader
 
 FORMAT, VERSION = "npmnv3-quantized", 1
 MAX_STEPS = 2000
@@ -51,8 +52,11 @@ class Quantized:
 
 
 def is_quantized(path):
-    """Whether a file is a quantised dump; False where it cannot be read."""
+    """Whether a file is a quantised dump; False where it cannot be read. They are all .npz: no HDF5 file is looked through."""
     try:
+        with Reader(os.fspath(path)) as reader:
+            if reader.read(len(NPZ_MAGIC)) != NPZ_MAGIC:
+                return False
         with open_container(path) as (attributes, _):
             return attributes.get("format") == FORMAT
     except WeightsError:
