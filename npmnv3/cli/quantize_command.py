@@ -40,7 +40,7 @@ def run(args):
     from ..quantization import quantize
 
     if args.html:
-        from ..quantization.page import check_html
+        from ..evaluation.figures import check_html
 
         check_html()
     report = quantize(

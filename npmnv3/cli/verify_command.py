@@ -62,7 +62,7 @@ def run(args):
     elif args.tensors or args.kernels:
         refuse(args.port, "TENSORS" if args.tensors else "--kernels")
     if args.html:
-        from ..verification.page import check_html
+        from ..evaluation.figures import check_html
 
         check_html()
     report = verify(

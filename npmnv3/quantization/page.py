@@ -1,11 +1,8 @@
 """A report as one self-contained HTML page: the verdict first, then why, what helps, and the tables."""
 
-import base64
-import io
-
 import numpy as np
 
-from ..errors import require
+from ..evaluation.figures import check_html, encoded, new_figure
 from .report import decibels_text
 
 # Colours that stay apart for colour-blind readers and on paper.
@@ -13,12 +10,6 @@ BAD, GOOD, PLAIN = "#c2410c", "#1d4ed8", "#94a3b8"
 WORST = 16  # tensors that are drawn
 POOR = 15.0  # decibels below which a tensor costs first answers by itself
 CEILING = 70.0  # decibels from which it costs nothing that could be seen
-
-
-def check_html():
-    """MissingExtraError if the page's packages are not here."""
-    require("jinja2", "report", "the HTML report")
-    require("matplotlib", "report", "the HTML report")
 
 
 def page(report):
@@ -44,23 +35,10 @@ def page(report):
     return template.render(report=report, figures=figures, db=decibels_text)
 
 
-def _figure(width, height):
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _encoded(figure):
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    return base64.b64encode(data.getvalue()).decode("ascii")
-
-
 def _tried(report):
     """What each recipe is predicted to give, beside the float network."""
     outcomes = report.tried
-    figure, axes = _figure(10, 0.42 * len(outcomes) + 1.3)
+    figure, axes = new_figure(10, 0.42 * len(outcomes) + 1.3)
     places = np.arange(len(outcomes))
     axes.barh(places + 0.2, [one.agreement for _, one in outcomes], 0.36, color=PLAIN, label="answers as in floats, %")
     if report.exact.top1 is not None:
@@ -70,7 +48,7 @@ def _tried(report):
     axes.set_xlim(0, 100)
     axes.invert_yaxis()
     figure.legend(fontsize=8, loc="outside upper right", ncols=3)
-    return _encoded(figure)
+    return encoded(figure)
 
 
 def _alone(report):
@@ -78,19 +56,19 @@ def _alone(report):
     rows = sorted((row for row in report.tensors if row["snr_db"] is not None), key=lambda row: row["snr_db"])[:WORST]
     if not rows:
         return ""
-    figure, axes = _figure(10, 0.24 * len(rows) + 1)
+    figure, axes = new_figure(10, 0.24 * len(rows) + 1)
     levels = [min(row["snr_db"], CEILING) for row in rows]
     bars = axes.barh(range(len(rows)), levels, color=[BAD if level < POOR else PLAIN for level in levels])
     axes.bar_label(bars, [decibels_text(row["snr_db"]) for row in rows], fontsize=7, padding=2)
     axes.set_yticks(range(len(rows)), [row["name"] for row in rows], fontsize=8)
     axes.set_xlabel("logits above the noise, dB; short bars cost most")
     axes.invert_yaxis()
-    return _encoded(figure)
+    return encoded(figure)
 
 
 def _ranges(report):
     """Along the depth, the tensors' ranges on an axis that shows small and large ones."""
-    figure, axes = _figure(11, 3.6)
+    figure, axes = new_figure(11, 3.6)
     places = np.arange(len(report.tensors))
     low = np.array([row["low"] for row in report.tensors])
     high = np.array([row["high"] for row in report.tensors])
@@ -99,7 +77,7 @@ def _ranges(report):
     axes.axhline(0, color="black", linewidth=0.6)
     axes.set_ylabel("smallest and largest number")
     axes.set_xticks([0, len(places) - 1], [report.tensors[0]["name"], report.tensors[-1]["name"]])
-    return _encoded(figure)
+    return encoded(figure)
 
 
 TEMPLATE = """<!doctype html>

@@ -1,21 +1,13 @@
 """A report as one self-contained HTML page: verdict first, then plots, then the table."""
 
-import base64
-import io
-
 import numpy as np
 
 from ..errors import require
+from ..evaluation.figures import encoded, new_figure
 
 CHANNEL_BINS, CHANNEL_ROWS = 64, 32  # of the heat map, at most
 # Colours that stay apart for colour-blind readers and on paper.
 LOCAL, INHERITED, NOISE = "#c2410c", "#1d4ed8", "#94a3b8"
-
-
-def check_html():
-    """MissingExtraError if the page's packages are not here."""
-    require("jinja2", "report", "the HTML report")
-    require("matplotlib", "report", "the HTML report")
 
 
 def page(report):
@@ -39,20 +31,6 @@ def page(report):
     return template.render(report=report, figures=figures, rows=CHANNEL_ROWS, db=_decibels)
 
 
-def _figure(width, height):
-    require("matplotlib", "report", "the HTML report")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots()
-
-
-def _encoded(figure):
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-    return base64.b64encode(data.getvalue()).decode("ascii")
-
-
 def _decibels(value):
     return "exact" if value == np.inf else f"{value:.1f}"
 
@@ -65,7 +43,7 @@ def _level(snr):
 def _depth(report):
     """Error along the depth, with the noise floor as a band, local beside accumulated."""
     rows = report.tensors
-    figure, axes = _figure(11, 4.2)
+    figure, axes = new_figure(11, 4.2)
     at = np.arange(len(rows))
     noise = np.array([_level(row.local.noise_db) for row in rows])
     axes.fill_between(
@@ -101,7 +79,7 @@ def _depth(report):
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return _encoded(figure)
+    return encoded(figure)
 
 
 def _channels(report):
@@ -113,7 +91,7 @@ def _channels(report):
         parts = np.array_split(row.local.channels, min(CHANNEL_BINS, len(row.local.channels)))
         levels = np.log10(np.maximum([part.max() for part in parts], 1e-2))
         grid[i] = levels[np.arange(CHANNEL_BINS) * len(levels) // CHANNEL_BINS]
-    figure, axes = _figure(11, max(1.6, 0.17 * len(rows) + 1))
+    figure, axes = new_figure(11, max(1.6, 0.17 * len(rows) + 1))
     image = axes.imshow(
         grid, aspect="auto", cmap="magma", vmin=-1, vmax=max(3, np.nanmax(grid, initial=0)), interpolation="nearest"
     )
@@ -123,7 +101,7 @@ def _channels(report):
         label.set_fontweight("normal" if row.passes else "bold")
     axes.set_xticks([0, CHANNEL_BINS - 1], ["first channel", "last"])
     figure.colorbar(image, ax=axes, label="log10 of local error\nover rounding", fraction=0.03)
-    return _encoded(figure)
+    return encoded(figure)
 
 
 def _picture(picture):
@@ -131,10 +109,10 @@ def _picture(picture):
     if picture is None:
         return ""
     low, high = float(np.nanmin(picture)), float(np.nanmax(picture))
-    figure, axes = _figure(2.6, 2.6)
+    figure, axes = new_figure(2.6, 2.6)
     axes.imshow(np.clip((picture.transpose(1, 2, 0) - low) / max(high - low, 1e-30), 0, 1))
     axes.set_axis_off()
-    return _encoded(figure)
+    return encoded(figure)
 
 
 TEMPLATE = """<!doctype html>
