@@ -11,7 +11,7 @@ import functools
 import signal
 import threading
 
-from ..engines.llvm.threads import thread_count
+from ..engines.cores import thread_count
 from ..errors import Npmnv3Error, UsageError, require
 
 BATCH = 32  # pictures a worker takes at a time

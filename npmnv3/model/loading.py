@@ -40,7 +40,7 @@ def load(
         the quickest) or "auto": llvm for float32 where llvmlite is, for float64 numba where its loops are compiled
         already (`npmnv3 warmup` does it), else numpy
     dtype : "float32" or "float64", of the arithmetic and of the results
-    threads : int, of the llvm engine; default NPMNV3_THREADS or all cores
+    threads : int, of the llvm engine; default NPMNV3_THREADS, or the cores that the process may use
     rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in
         float64
     fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..engines import tracing_engine
 from ..engines.blas import one_thread
-from ..engines.llvm.threads import thread_count
+from ..engines.cores import thread_count
 from ..network.steps import INPUT
 from ..network.walk import apply, walk
 from .schemes import SCHEMES

@@ -32,8 +32,9 @@ class Library:
     machine : Machine they were compiled for
     processor : str, LLVM's name of the processor
     kernels : {name: Kernel}
-    addresses : {name: int} of the functions, "barrier" among them
+    addresses : {name: int} of the functions that commands call
     execute : callable (address of commands, count); other Python threads run meanwhile
+    share : callable, see `kernels.control.build_share`; likewise
     point : callable (address of addresses, address of offsets, count, start): writes `start` plus an offset to each
     cached : bool, the machine code came from the cache
     problem : str, why the machine code is not in the cache now; "" if it is
@@ -63,6 +64,7 @@ class Library:
         self._engine.finalize_object()
         self.addresses = {name: self._engine.get_function_address(name) for name in names.decode().split()}
         self.execute = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self.addresses.pop("execute"))
+        self.share = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 7)(self.addresses.pop("share"))
         self.point = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)(self.addresses.pop("point"))
 
     @functools.cached_property
@@ -119,12 +121,12 @@ def build_module(machine):
     from llvmlite import ir
 
     from .kernels import kernels_for
-    from .kernels.control import BARRIER_ARGS, PEAK_ARGS, build_barrier, build_execute, build_peak, build_point
+    from .kernels.control import PEAK_ARGS, build_execute, build_peak, build_point, build_share
     from .kernels.ir import INT, Code
 
     module = ir.Module("npmnv3")
     kernels = [(kernel.name, kernel.args, kernel.emit) for kernel in kernels_for(machine).values()]
-    kernels += [("barrier", BARRIER_ARGS, build_barrier), ("peak", PEAK_ARGS, build_peak)]
+    kernels.append(("peak", PEAK_ARGS, build_peak))
     for name, args, emit in kernels:
         function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT]), name)
         code = Code(function, machine.width)
@@ -132,8 +134,9 @@ def build_module(machine):
         emit(code, SimpleNamespace(**values))
         code.builder.ret_void()
     build_execute(module)
+    build_share(module)
     build_point(module)
-    return str(module), [*(name for name, _, _ in kernels), "execute", "point"]
+    return str(module), [*(name for name, _, _ in kernels), "execute", "share", "point"]
 
 
 def _compile(llvm, compiler, machine):

@@ -1,6 +1,5 @@
 """The llvm engine as a whole: passes once for a network, programs once for a size, then runs."""
 
-import collections
 import contextlib
 import functools
 import math
@@ -10,6 +9,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...network.counts import picture_channels, step_macs
+from ..cores import thread_count
 from .compiler import library
 from .fold_constants import fold
 from .fuse import fuse
@@ -17,7 +17,7 @@ from .memory import address_of
 from .pack import Weights
 from .programs import Bound, Programs
 from .schedule import schedule, split_head
-from .threads import TEAM, thread_count
+from .threads import TEAM, Tasks
 
 #: Pictures whose pooled channels go through the head together.
 HEAD_PICTURES = 56
@@ -38,7 +38,7 @@ class LlvmEngine:
     ----------
     plan_for : callable (side or None) -> tuple of Step for an input of (H, W) pixels, with batch norm or without
     params : {source's name: array as the source stores it}
-    threads : int, default NPMNV3_THREADS or all cores
+    threads : int, see `thread_count`
 
     The same picture gives the same bits in any batch and with any number of threads. One engine may be called from many
     threads at once. With NPMNV3_DEBUG=1 every command is checked before it runs, and memory between buffers after.
@@ -139,11 +139,7 @@ class LlvmEngine:
         worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
         with self._borrow_body(side, head, self.threads if worth else 1) as program:
             program.read_from(x)
-            if self._run_body(program):
-                return program.row.copy()
-        with self._borrow_body(side, head) as program:  # another caller has the team
-            program.read_from(x)
-            program.run()
+            self._run_body(program)
             return program.row.copy()
 
     def _some(self, x, head, out):
@@ -173,33 +169,22 @@ class LlvmEngine:
 
     def _each(self, count, job):
         """job(0), ..., job(count - 1), in this thread or in all."""
-        pending = collections.deque(range(count))
-
-        def work(_):
-            while pending:
-                try:
-                    i = pending.popleft()
-                except IndexError:  # another thread took the last one
-                    return
-                job(i)
-
-        if count < 2 or self.threads == 1 or not TEAM.run(work, pending.clear, self.threads):
-            work(0)
+        tasks = Tasks(job, count)
+        if count > 1 and self.threads > 1:
+            TEAM.invite(tasks.help, min(self.threads, count) - 1)
+        tasks.finish()
 
     def _run_body(self, program):
-        """Run a program; False if it needs the team, and that is at work for another caller."""
-        if program.threads == 1:
-            program.run()
-            return True
-        try:
-            return TEAM.run(program.run, program.abandon, program.threads)
-        except BaseException:
-            program.ready()
-            raise
+        """Run a program, with helpers if it has parts for them and they are not held up by others."""
+        if program.parts == 1 or TEAM.is_resting:
+            return program.run()
+        before = program.stalls
+        program.run(lambda share: TEAM.invite(share, self.threads - 1))
+        TEAM.learn(program.stalls > before)
 
-    def _borrow_body(self, side, head=(), threads=1, pictures=1):
+    def _borrow_body(self, side, head=(), parts=1, pictures=1):
         """The program for some pictures, with the layers of `head` after the body."""
-        return self._programs.borrow(self._schedules.body, side, len(head), threads, pictures)
+        return self._programs.borrow(self._schedules.body, side, len(head), parts, pictures)
 
     def _borrow_head(self, head, pictures):
         return self._programs.borrow(self._schedules.head, len(head), pictures)
@@ -216,8 +201,8 @@ class _Schedules:
         self._plan_for, self._weights, self._library = plan_for, weights, library
         self._head, self._pooled, self._debug = head, pooled, debug
 
-    def body(self, side, of_head, threads, pictures):
-        """Some pictures of one side, with the first layers of the head after the body, shared by some threads."""
+    def body(self, side, of_head, parts, pictures):
+        """Some pictures of one side, with the first layers of the head after the body, cut into parts."""
         plan = self._plan_for(side)
         body, head = split_head(fuse(plan))
         return schedule(
@@ -226,7 +211,7 @@ class _Schedules:
             self._library,
             picture=(picture_channels(plan), *side),
             pictures=pictures,
-            threads=threads,
+            parts=parts,
             guard=self._debug,
         )
 

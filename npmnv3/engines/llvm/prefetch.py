@@ -39,7 +39,7 @@ class _Pointer:
 
 
 def pace(commands, library, end):
-    """Fill in `ahead`, `far` and their steps in the products of one thread's commands.
+    """Fill in `ahead`, `far` and their steps in the products of one part's commands.
 
     Parameters
     ----------

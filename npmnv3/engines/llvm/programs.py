@@ -1,6 +1,7 @@
-"""Last pass: programs bound to memory, and run. Any number of threads may run at once, each in memory of its own."""
+"""Last pass: programs bound to memory, and run. Any number of callers may run at once, each in memory of its own."""
 
 import collections
+import functools
 import threading
 import time
 import weakref
@@ -8,9 +9,9 @@ import weakref
 import numpy as np
 
 from ...errors import Npmnv3Error
-from .kernels.kernel import ABANDONED, BARRIER_BYTES
+from .kernels.kernel import PHASE, STALLS, control_bytes
 from .memory import Regions, address_of, aligned, views
-from .threads import RENEWED_BY_FORK
+from .threads import PAUSE, RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
 #: What fills all memory of a debug run before it starts: a NaN that no arithmetic makes.
@@ -49,24 +50,37 @@ class Bound:
         others = [array.ctypes.data for array in self._works[1:]]
         bases = [0, *(array.ctypes.data for array in memory), 0, *others, 0]
         self._commands = [bind(commands, bases) for commands in program.commands]
-        self._lists = [(commands.ctypes.data, len(commands)) for commands in self._commands]
+        self._list = self._commands[0].ctypes.data, len(self._commands[0])
         self._picture, self._picture_at = None, None
         self._pointers = [_Pointers(*lists) for lists in zip(program.commands, self._commands)]
         self.input = self._vectors(program.input) if program.input else None
         self.output = self._vectors(program.output)
         self.row = self.output.reshape(1, -1)[:, : program.output.shape[0]] if self.output.shape[1] == 1 else None
-        self._barrier = self._kept[:BARRIER_BYTES].view(np.int64)  # the first thing kept, if there is one
+        self._phase, self._control = 0, aligned(control_bytes(self.parts)).view(np.int64)
+        self._lists = self._phase_lists()
         if debug:
             self._fill_gaps()
 
+    def _phase_lists(self):
+        """For each part of each phase the address of its first command and the number of its commands, (phases, parts, 2)."""
+        ends = np.array(self.program.ends, np.int64).reshape(-1, self.parts)
+        starts = np.concatenate([np.zeros_like(ends[:1]), ends[:-1]])
+        bases = np.array([commands.ctypes.data for commands in self._commands], np.int64)
+        return np.stack([bases + starts * self._commands[0].strides[0], ends - starts], axis=-1)
+
     @property
-    def threads(self):
-        return len(self._lists)
+    def parts(self):
+        return len(self._commands)
+
+    @property
+    def stalls(self):
+        """How often, since it was made, a thread waited long for another that had begun a part and did not go on."""
+        return int(self._control[STALLS // 8])
 
     @property
     def nbytes(self):
         """Memory that belongs to this program alone."""
-        arrays = (*self._works, self._kept, self._tables, *self._commands)
+        arrays = (*self._works, self._kept, self._tables, *self._commands, self._control, self._lists)
         return sum(array.nbytes for array in arrays)
 
     def _vectors(self, tensor):
@@ -77,8 +91,10 @@ class Bound:
         return self
 
     def __exit__(self, *_):
-        self._picture = None
         home = self._home()
+        if self._control[PHASE // 8] != self._phase:
+            return  # an interrupt left helpers at work: memory and picture are theirs until they are done
+        self._picture = None
         if home is not None:
             home.append(self)
 
@@ -93,26 +109,32 @@ class Bound:
             for pointers in self._pointers:
                 self._library.point(*pointers.args, start)
             self._picture_at = start
-        if self._debug:
-            self._picture = x[first : first + self.program.pictures]
+        self._picture = x[first : first + self.program.pictures]
 
-    def run(self, thread=0):
-        """Run the command list of one thread; the others must run theirs at the same time."""
+    def run(self, invite=None):
+        """Run all commands.
+
+        Parameters
+        ----------
+        invite : callable (callable (number)), asks other threads to call that with their numbers from 1 on: they help
+        if they come in time, and do nothing if they come too late; None, if the caller is to do it alone
+        """
         if self._debug:
-            self._check(thread)
-        self._library.execute(*self._lists[thread])
-        if self._debug and self.threads == 1:
+            self._check()
+        if self.parts == 1:
+            self._library.execute(*self._list)
+        else:
+            phases, _, _ = self._lists.shape
+            share, self._phase = functools.partial(self._share, self._phase, phases), self._phase + phases
+            if invite:
+                invite(share)
+            share(0)
+        if self._debug:
             self._check_gaps()
 
-    def abandon(self):
-        """Let all threads run to the end of their lists without waiting for each other; what they make is nothing."""
-        if self.threads > 1:
-            self._barrier[ABANDONED] = 1
-
-    def ready(self):
-        """Make barriers as new, after `abandon`; no thread may be at work."""
-        if self.threads > 1:
-            self._barrier[:] = 0
+    def _share(self, first, phases, number):
+        control, lists = self._control.ctypes.data, self._lists.ctypes.data
+        self._library.share(control, lists, first, phases, self.parts, number % self.parts, PAUSE)
 
     def timed_run(self, rounds):
         """Time each command by itself.
@@ -124,7 +146,7 @@ class Bound:
         """
         from .profile import peak_command  # imports the compiler, which an ordinary run does not need
 
-        execute, (start, count), step = self._library.execute, self._lists[0], self._commands[0].strides[0]
+        execute, (start, count), step = self._library.execute, self._list, self._commands[0].strides[0]
         peak, work = peak_command(self._library)
         best = np.full(count + 2, np.inf)
         for _ in range(rounds):
@@ -146,7 +168,7 @@ class Bound:
             for segment in self._works if address < KEPT else [self._kept]:
                 yield name, segment, start, start + size
 
-    def _check(self, thread):
+    def _check(self):
         """Hold every command against the bounds of the buffers that it touches."""
         buffers = [(name, segment[start:stop]) for name, segment, start, stop in self._buffers()]
         buffers += [("weights", self._weights.block), ("tables", self._tables)]
@@ -154,11 +176,11 @@ class Bound:
             buffers.append(("picture", self._picture.reshape(-1).view(np.uint8)))
         regions = Regions(buffers)
         names = {self._library.addresses[name]: kernel for name, kernel in self._library.kernels.items()}
-        for command, label in zip(self._commands[thread], self.program.labels[thread]):
-            if int(command[0]) in names:
+        for commands, labels in zip(self._commands, self.program.labels):
+            for command, label in zip(commands, labels):
+                if int(command[0]) not in names:
+                    raise Npmnv3Error(f"a command of {label} calls {int(command[0])}, which is no kernel")
                 views(names[int(command[0])], command[1:], regions, label)
-            elif int(command[0]) != self._library.addresses["barrier"]:
-                raise Npmnv3Error(f"a command of {label} calls {int(command[0])}, which is no kernel")
 
     def _gaps(self):
         """All memory that belongs to no buffer, as integers."""

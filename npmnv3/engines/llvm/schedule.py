@@ -1,4 +1,7 @@
-"""Fourth pass: layers become a list of commands for each thread, and every tensor gets its place in memory.
+"""Fourth pass: layers become lists of commands, and every tensor gets its place in memory.
+
+The work of a picture that several threads share is cut into as many parts, and its commands into *phases*: what the
+parts of a phase do can be done at once, in any order and by any thread, and the next phase begins when all are done.
 
 A depthwise convolution is done together with what makes its input: a few rows, or a few channels, of the expanded map
 are made in a small ring and used up at once, so that the widest maps never leave the cache (see `separable`).
@@ -9,11 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .kernels.kernel import BARRIER_BYTES, FLOAT_BYTES, RECORD
+from .kernels.kernel import FLOAT_BYTES, RECORD
 from .prefetch import pace
 from .separable import separable, whole_conv
 from .simple_layers import gate, max_pool, mean, pointwise
-from .threads import PAUSE
 from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
 
 #: What emits the commands of a layer that is done on its own.
@@ -35,8 +37,9 @@ HEAVY_BYTES = 1 << 17
 class Program:
     """Commands, not yet bound to memory.
 
-    commands : for each thread an int array (count, RECORD): kernel's address, arguments
-    labels : for each thread, for each command the layer's name
+    commands : for each part an int array (count, RECORD): kernel's address, arguments
+    ends : for each phase, how many commands of each part are done at its end; empty for one part
+    labels : for each part, for each command the layer's name
     tables : int64 array, what the segment TABLES holds
     pictures : int, that it works on; each has a segment of its own for its tensors
     work_bytes, kept_bytes : sizes of the segments WORK (of one picture) and KEPT; the latter to be zeroed once
@@ -45,6 +48,7 @@ class Program:
     """
 
     commands: tuple[np.ndarray, ...]
+    ends: tuple[tuple[int, ...], ...]
     labels: tuple[tuple[str, ...], ...]
     tables: np.ndarray
     pictures: int
@@ -61,9 +65,7 @@ def split_head(layers):
     return layers[: last + 1], layers[last + 1 :]
 
 
-def schedule(
-    layers, weights, library, *, picture=None, head_input=None, output=None, pictures=1, threads=1, guard=False
-):
+def schedule(layers, weights, library, *, picture=None, head_input=None, output=None, pictures=1, parts=1, guard=False):
     """The program of some layers.
 
     Parameters
@@ -75,14 +77,14 @@ def schedule(
     head_input : (name, channels) of the pooled tensor that they read
     output : name of the tensor that is wanted, if not what the last layer is named after
     pictures : int, pictures that are worked on in turn, but at once where a layer is heavy, or pooled vectors
-    threads : int, command lists that run side by side, with barriers between them; 1 for several pictures
+    parts : int, that each phase is cut into; 1 for several pictures
     guard : bool, see `Workspace`
 
     Returns
     -------
     Program
     """
-    s = Schedule(layers, weights, library, picture, pictures if picture else 1, threads, guard)
+    s = Schedule(layers, weights, library, picture, pictures if picture else 1, parts, guard)
     source = None
     if head_input is not None:
         name, channels = head_input
@@ -96,12 +98,12 @@ def schedule(
 class Schedule:
     """Commands under construction; `tensors` holds the Map of every tensor that is still wanted."""
 
-    def __init__(self, layers, weights, library, picture, pictures, threads, guard):
-        self.machine, self.threads, self.weights = library.machine, threads, weights
+    def __init__(self, layers, weights, library, picture, pictures, parts, guard):
+        self.machine, self.parts, self.weights = library.machine, parts, weights
         self.picture, self.pictures = picture, pictures
         self.tensors = {}
         self._library, self._kernels, self._addresses = library, library.kernels, library.addresses
-        self._commands, self._labels = [[] for _ in range(threads)], [[] for _ in range(threads)]
+        self._commands, self._labels = [[] for _ in range(parts)], [[] for _ in range(parts)]
         self._label, self._next, self._repeated = "", 0, 0
         self._workspace, self._rings, self._tables, self._table_size = Workspace(guard), {}, {}, 0
         self._last = {name: index for index, layer in enumerate(layers) for name in layer.reads}
@@ -109,7 +111,7 @@ class Schedule:
         for layer in layers:
             for name in layer.reads:
                 self._readers[name] = self._readers.get(name, 0) + 1
-        self._barrier = self._workspace.keep(BARRIER_BYTES, "barrier") if threads > 1 else 0
+        self._ends = []
 
     # Memory
 
@@ -126,9 +128,9 @@ class Schedule:
     def planes(self, channels):
         return -(-channels // self.machine.width)
 
-    def ring(self, ring, thread):
-        """Address of a thread's ring; rings of the same form share their memory, and nothing else does."""
-        key = (ring.key, thread)
+    def ring(self, ring, part):
+        """Address of a part's ring; rings of the same form share their memory, and nothing else does."""
+        key = (ring.key, part)
         if key not in self._rings:
             self._rings[key] = self._workspace.keep(ring.size, f"ring {ring.key}")
         return self._rings[key]
@@ -155,25 +157,24 @@ class Schedule:
 
     # Commands
 
-    def emit(self, thread, kernel, **args):
-        """Append a command to a thread's list."""
+    def emit(self, part, kernel, **args):
+        """Append a command to a part's list."""
         command = [self._addresses[kernel], *(int(args.pop(name)) for name in self._kernels[kernel].args)]
         assert not args, args
-        self._append(thread, command, self._label)
+        self._commands[part].append(command + [0] * (RECORD - len(command)))
+        self._labels[part].append(self._label)
 
-    def barrier(self):
-        """All threads wait here for each other."""
-        if self.threads > 1:
-            for thread in range(self.threads):
-                self._append(thread, [self._addresses["barrier"], self._barrier, self.threads, PAUSE], "barrier")
+    def end_phase(self):
+        """What comes needs what all parts did up to here."""
+        if self.parts == 1:
+            return
+        ends = tuple(len(commands) for commands in self._commands)
+        if ends != (self._ends[-1] if self._ends else (0,) * self.parts):
+            self._ends.append(ends)
 
-    def _append(self, thread, command, label):
-        self._commands[thread].append(command + [0] * (RECORD - len(command)))
-        self._labels[thread].append(label)
-
-    def share(self, count, thread):
-        """(start, stop) of a thread's part of `count` things."""
-        return count * thread // self.threads, count * (thread + 1) // self.threads
+    def share(self, count, part):
+        """(start, stop) of a part's share of `count` things."""
+        return count * part // self.parts, count * (part + 1) // self.parts
 
     # Layers
 
@@ -294,11 +295,13 @@ class Schedule:
 
     def program(self, source, output):
         output = self._gather(output) if self.pictures > 1 else self.tensors[output]
+        self.end_phase()
         for commands in self._commands:
             pace(commands, self._library, self.weights.block.nbytes)
         tables = np.frombuffer(b"".join(self._tables), np.int64) if self._tables else np.zeros(1, np.int64)
         return Program(
             tuple(np.array(commands, np.int64).reshape(-1, RECORD) for commands in self._commands),
+            tuple(self._ends),
             tuple(tuple(labels) for labels in self._labels),
             tables,
             self.pictures,

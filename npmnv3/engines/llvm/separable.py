@@ -29,13 +29,13 @@ def separable(s, producer, layer, projection):
     projection : "pointwise" Layer that alone reads the output, or None
     """
     work = _Separable(s, producer, layer, projection)
-    for thread in range(s.threads):
-        work.thread(thread)
+    for part in range(s.parts):
+        work.part(part)
     work.finish()
 
 
 class _Separable:
-    """One depthwise layer with its neighbours: where everything lies, and the commands of each thread."""
+    """One depthwise layer with its neighbours: where everything lies, and the commands of each part."""
 
     def __init__(self, s, producer, layer, projection):
         self.s, self.producer, self.layer, self.projection = s, producer, layer, projection
@@ -61,7 +61,7 @@ class _Separable:
         return [(panel.first, panel.vectors, panel) for panel in self.s.weights.layers[self.producer.name].panels]
 
     def _bands(self):
-        """(first, stop) output rows of each band; for any number of threads the same, as sums go band by band."""
+        """(first, stop) output rows of each band; for any number of parts the same, as sums go band by band."""
         rows, stride = self.layer.shape[1], self.layer.stride[0]
         band = rows
         if self.height * self.width > SMALL_MAP:
@@ -70,7 +70,7 @@ class _Separable:
         return [(first, min(first + band, rows)) for first in range(0, rows, band)]
 
     def _allocate(self, band):
-        """Memory for the output: of a band for each thread, if the projection uses it up, else of the whole map."""
+        """Memory for the output: of a band for each part, if the projection uses it up, else of the whole map."""
         s, shape = self.s, self.layer.shape
         producer, projection = self.producer, self.projection
         self.adds_ring = bool(producer and projection and projection.add == producer.name)
@@ -78,10 +78,10 @@ class _Separable:
         if self.consumed:
             plane = plane_bytes(band * shape[2], s.machine.bytes)
             size = plane * self.planes
-            start = s.take(size * s.threads, f"{self.layer.name} (band)")
-            self.out = [Map(start + size * t, shape, self.planes, plane, s.machine.bytes) for t in range(s.threads)]
+            start = s.take(size * s.parts, f"{self.layer.name} (band)")
+            self.out = [Map(start + size * t, shape, self.planes, plane, s.machine.bytes) for t in range(s.parts)]
         else:
-            self.out = [s.new_map(self.layer.name, shape)] * s.threads
+            self.out = [s.new_map(self.layer.name, shape)] * s.parts
         if self.consumed:
             self.projected = s.new_map(projection.name, projection.shape)
         self.sums = (
@@ -90,17 +90,17 @@ class _Separable:
             else 0
         )
 
-    def thread(self, thread):
-        """The commands of one thread: its bands, or its panels of channels."""
+    def part(self, part):
+        """The commands of one part: its bands, or its panels of channels."""
         s, top = self.s, self.layer.pad[0]
-        base, stem = s.ring(self.ring, thread), None
+        base, stem = s.ring(self.ring, part), None
         bands, panels = list(enumerate(self.bands)), self.panels
         if self.in_bands:
-            bands = bands[slice(*s.share(len(bands), thread))]
+            bands = bands[slice(*s.share(len(bands), part))]
         else:
-            panels = panels[slice(*s.share(len(panels), thread))]
+            panels = panels[slice(*s.share(len(panels), part))]
         if self.producer and self.producer.op == "conv":
-            stem = _Stem(s, thread, self.producer)
+            stem = _Stem(s, part, self.producer)
         done = 0
         for index, (first, stop) in bands:
             start = max(first * self.layer.stride[0] - top, done)
@@ -108,13 +108,13 @@ class _Separable:
             for panel in panels:
                 at = base + (panel[0] * self.ring.plane if self.in_bands else 0)
                 for row, row_stop, offset in self.ring.runs(start, end):
-                    self._produce(thread, stem, panel, row, row_stop - row, at + offset + self.ring.inner)
-                self._convolve(thread, panel, at, index, first, stop)
+                    self._produce(part, stem, panel, row, row_stop - row, at + offset + self.ring.inner)
+                self._convolve(part, panel, at, index, first, stop)
             done = max(done, end)
             if self.consumed and panels:
-                self._project(thread, base, first, stop)
+                self._project(part, base, first, stop)
 
-    def _produce(self, thread, stem, panel, row, rows, out):
+    def _produce(self, part, stem, panel, row, rows, out):
         """Write rows of the input into the ring."""
         s, x, (first, vectors, packed) = self.s, self.source, panel
         if stem:
@@ -122,10 +122,10 @@ class _Separable:
         elif packed:
             source = (x.address + row * x.row, x.plane, x.row)
             target = (out - first * self.ring.plane, self.ring.plane, self.ring.row)
-            product(s, thread, self.producer, [packed], source, target, None, self.width, rows)
+            product(s, part, self.producer, [packed], source, target, None, self.width, rows)
         else:
             s.emit(
-                thread,
+                part,
                 "copy_rows",
                 x=x.address + first * x.plane + row * x.row,
                 x_plane=x.plane,
@@ -139,12 +139,12 @@ class _Separable:
                 ahead=rows * x.row,
             )
 
-    def _convolve(self, thread, panel, at, band, first, stop):
-        s, layer, out, (vector, vectors, _) = self.s, self.layer, self.out[thread], panel
+    def _convolve(self, part, panel, at, band, first, stop):
+        s, layer, out, (vector, vectors, _) = self.s, self.layer, self.out[part], panel
         taps = (1 + layer.kernel**2) * s.machine.bytes
         target = out.address + vector * out.plane + (0 if self.consumed else first * out.row)
         s.emit(
-            thread,
+            part,
             f"depthwise{layer.kernel}_{layer.stride[1]}",
             x=at,
             x_plane=self.ring.plane,
@@ -162,9 +162,9 @@ class _Separable:
             slope=float_bits(layer.slope),
         )
 
-    def _project(self, thread, base, first, stop):
+    def _project(self, part, base, first, stop):
         """The projection of a band; what is added to it may be the input of the depthwise convolution, in the ring."""
-        s, layer, band, out = self.s, self.projection, self.out[thread], self.projected
+        s, layer, band, out = self.s, self.projection, self.out[part], self.projected
         panels = s.weights.layers[layer.name].panels
         target = (out.address + first * out.row, out.plane, out.row)
         if self.adds_ring:
@@ -173,7 +173,7 @@ class _Separable:
                 add = (base + offset + self.ring.inner, self.ring.plane, self.ring.row)
                 product(
                     s,
-                    thread,
+                    part,
                     layer,
                     panels,
                     (x, band.plane, band.row),
@@ -186,12 +186,12 @@ class _Separable:
         residual = s.tensors[layer.add] if layer.add else None
         add = (residual.address + first * residual.row, residual.plane, 0) if residual else None
         pixels = (stop - first) * layer.shape[2]
-        product(s, thread, layer, panels, (band.address, band.plane, 0), target, add, pixels, 1)
+        product(s, part, layer, panels, (band.address, band.plane, 0), target, add, pixels, 1)
 
     def finish(self):
-        """What needs the work of all threads: the sums of all bands, the projection of a whole map."""
+        """What needs the work of all parts: the sums of all bands, the projection of a whole map."""
         s = self.s
-        s.barrier()
+        s.end_phase()
         if self.sums:
             pixels = self.layer.shape[1] * self.layer.shape[2]
             out = s.new_map(self.layer.pool, self.layer.shape[:1])
@@ -209,13 +209,13 @@ class _Stem:
 
     BAND = 4  # output rows
 
-    def __init__(self, s, thread, layer):
-        self.s, self.thread, self.layer, self.done = s, thread, layer, 0
+    def __init__(self, s, part, layer):
+        self.s, self.part, self.layer, self.done = s, part, layer, 0
         self.inputs = s.weights.layers[layer.name].inputs
         _, self.height, self.width = s.picture
         capacity = min(self.height, (self.BAND - 1) * layer.stride[0] + layer.kernel)
         self.ring = Ring(self.height, self.width, layer.pad, capacity, self.inputs, FLOAT_BYTES)
-        self.base = s.ring(self.ring, thread)
+        self.base = s.ring(self.ring, part)
         self.table = s.table(self.ring.offsets((layer.shape[1] - 1) * layer.stride[0] + layer.kernel))
 
     def rows(self, row, rows, out, out_plane, out_row):
@@ -225,7 +225,7 @@ class _Stem:
             count = min(self.BAND, row + rows - first)
             self._fetch(first, count)
             s.emit(
-                self.thread,
+                self.part,
                 f"conv{layer.kernel}_{layer.stride[1]}",
                 x=self.base,
                 x_plane=self.ring.plane,
@@ -260,7 +260,7 @@ class _Stem:
         row = self.width * FLOAT_BYTES
         for run, run_stop, offset in self.ring.runs(start, stop):
             self.s.emit(
-                self.thread,
+                self.part,
                 "copy_rows",
                 x=PICTURE + run * row,
                 x_plane=self.height * row,
@@ -279,8 +279,8 @@ class _Stem:
 def whole_conv(s, layer):
     """The first convolution on its own: its map is read by several layers."""
     out = s.new_map(layer.name, layer.shape)
-    for thread in range(s.threads):
-        first, stop = s.share(layer.shape[1], thread)
+    for part in range(s.parts):
+        first, stop = s.share(layer.shape[1], part)
         if stop > first:
-            _Stem(s, thread, layer).rows(first, stop - first, out.address + first * out.row, out.plane, out.row)
-    s.barrier()
+            _Stem(s, part, layer).rows(first, stop - first, out.address + first * out.row, out.plane, out.row)
+    s.end_phase()

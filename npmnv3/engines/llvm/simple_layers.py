@@ -1,6 +1,6 @@
 """Layers that are done on their own: products on whole maps or pooled channels, gates, means, maxima.
 
-Every function takes the `Schedule` and appends commands; `s.share` divides the work among threads.
+Every function takes the `Schedule` and appends commands; `s.share` divides the work among parts.
 """
 
 from .kernels import VECTORS
@@ -9,7 +9,7 @@ from .kernels.pointwise import blocks_of
 from .workspace import WEIGHTS
 
 
-def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
+def product(s, part, layer, panels, x, out, add, width, rows, *, weight=None):
     """A pointwise layer on `rows` rows of `width` pixels, for some panels of its output channels.
 
     x, out, add : (address, bytes to the next plane, to the next row); `out` and `add` of the first vector of the layer.
@@ -19,7 +19,7 @@ def product(s, thread, layer, panels, x, out, add, width, rows, *, weight=None):
     blocks = blocks_of(s.weights.layers[layer.name].inputs, s.machine)
     for panel in panels:
         s.emit(
-            thread,
+            part,
             f"pointwise{panel.halves}",
             x=x[0],
             x_plane=x[1],
@@ -58,22 +58,22 @@ def pointwise(s, layer):
     out = s.new_map(layer.name, layer.shape)
     tile = s.machine.tiles[0]
     tiles = x.pixels // tile
-    by_pixels = tiles >= 8 * s.threads
-    scaled = s.take(s.threads * packed.inputs * VECTORS * s.machine.bytes, "scaled weights") if gates else 0
-    for thread in range(s.threads):
+    by_pixels = tiles >= 8 * s.parts
+    scaled = s.take(s.parts * packed.inputs * VECTORS * s.machine.bytes, "scaled weights") if gates else 0
+    for part in range(s.parts):
         first, stop, panels = 0, x.pixels, packed.panels
         if by_pixels:
-            first, stop = (tile * count for count in s.share(tiles, thread))
-            stop = x.pixels if thread == s.threads - 1 else stop
+            first, stop = (tile * count for count in s.share(tiles, part))
+            stop = x.pixels if part == s.parts - 1 else stop
         else:
-            panels = panels[slice(*s.share(len(panels), thread))]
+            panels = panels[slice(*s.share(len(panels), part))]
         at = [(m.address + first * m.pixel, m.plane, 0) if m else None for m in (x, out, add)]
         for panel in panels:
             weight = None
             if gates:
-                weight = scaled + thread * packed.inputs * VECTORS * s.machine.bytes
+                weight = scaled + part * packed.inputs * VECTORS * s.machine.bytes
                 s.emit(
-                    thread,
+                    part,
                     "gate_weights",
                     weight=WEIGHTS + panel.weight,
                     gate=gates.address,
@@ -82,19 +82,19 @@ def pointwise(s, layer):
                     vectors=panel.halves // 2,
                     half=panel.halves % 2,
                 )
-            product(s, thread, layer, [panel], *at, stop - first, 1, weight=weight)
-    s.barrier()
+            product(s, part, layer, [panel], *at, stop - first, 1, weight=weight)
+    s.end_phase()
     if gates:
         s.give_back(scaled)
 
 
 def _gate_map(s, x, gates, act, slope):
     """Multiply a map by its gates, in place."""
-    for thread in range(s.threads):
-        first, stop = s.share(x.planes, thread)
+    for part in range(s.parts):
+        first, stop = s.share(x.planes, part)
         if stop > first:
             s.emit(
-                thread,
+                part,
                 "gate_map",
                 out=x.address + first * x.plane,
                 out_plane=x.plane,
@@ -104,7 +104,7 @@ def _gate_map(s, x, gates, act, slope):
                 act=act,
                 slope=float_bits(slope),
             )
-    s.barrier()
+    s.end_phase()
 
 
 def gate(s, layer):
@@ -121,11 +121,11 @@ def mean(s, layer):
 
 def mean_vectors(s, address, plane, step, count, out, factor):
     """`factor` times the sum of `count` vectors, `step` bytes apart, for each plane of `out`."""
-    for thread in range(s.threads):
-        first, stop = s.share(out.planes, thread)
+    for part in range(s.parts):
+        first, stop = s.share(out.planes, part)
         if stop > first:
             s.emit(
-                thread,
+                part,
                 "mean",
                 x=address + first * plane,
                 x_plane=plane,
@@ -135,16 +135,16 @@ def mean_vectors(s, address, plane, step, count, out, factor):
                 planes=stop - first,
                 factor=float_bits(factor),
             )
-    s.barrier()
+    s.end_phase()
 
 
 def max_pool(s, layer):
     x, out = s.tensors[layer.inputs[0]], s.new_map(layer.name, layer.shape)
-    for thread in range(s.threads):
-        first, stop = s.share(x.planes, thread)
+    for part in range(s.parts):
+        first, stop = s.share(x.planes, part)
         if stop > first:
             s.emit(
-                thread,
+                part,
                 "max_pool",
                 x=x.address + first * x.plane,
                 x_plane=x.plane,
@@ -157,4 +157,4 @@ def max_pool(s, layer):
                 rows=layer.shape[1],
                 planes=stop - first,
             )
-    s.barrier()
+    s.end_phase()

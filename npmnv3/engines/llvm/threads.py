@@ -1,52 +1,38 @@
-"""Threads that help: a few that wait for work, called for one job at a time."""
+"""Threads that help: a few that wait for work, and what is shared with them."""
 
+import collections
+import contextlib
 import ctypes
 import os
 import queue
 import threading
+import time
 import weakref
-
-from ...errors import UsageError
 
 
 def _pause_address():
-    """The system's function that gives the rest of a time slice away, or 0."""
+    """Of the system's function that lets a thread sleep for some microseconds, or 0."""
     try:
-        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value
+        return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value
     except (AttributeError, TypeError, OSError):  # not on this system
         return 0
 
 
-#: What a thread calls that has waited long at a barrier.
+#: What a thread calls that has waited long for another one: it sleeps for a moment. To yield its core instead would give
+#: a whole time slice to whatever else wants it, and hold the other thread off a core that is idle.
 PAUSE = _pause_address()
 
-
-#: More than any machine has cores; a larger number is a slip.
-MOST_THREADS = 1024
-
-
-def thread_count(wanted=None):
-    """How many threads to use: as asked for, else NPMNV3_THREADS, else one for each core this process may use."""
-    name, value = "threads", wanted
-    if wanted is None:
-        name, value = "the environment variable NPMNV3_THREADS", os.environ.get("NPMNV3_THREADS")
-        if not value:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            return min(cores, MOST_THREADS)
-    try:
-        count = int(value)
-    except (TypeError, ValueError):
-        count = 0
-    if not 1 <= count <= MOST_THREADS or isinstance(value, (bool, float)):
-        raise UsageError(f"{name} is {value!r:.40}, expected a whole number from 1 to {MOST_THREADS}")
-    return count
+#: Seconds for which helpers are left alone that did not go on with what they had begun, since others use their cores: at
+#: first, and at most, after one failure upon another.
+REST, LONGEST_REST = 0.02, 1.0
 
 
 class Team:
-    """Runs a job in several threads at once, the caller's among them. One team serves all engines of a process.
+    """Helpers for whoever asks. One team serves all engines of a process.
 
-    One job at a time: if the team is at work, `run` says so and does nothing. The helpers are started by the first job
-    that needs them, and again in a process that was forked, where threads do not come along.
+    Nobody waits for a helper to come: those that are awake take a share of what they find, and late ones find nothing.
+    The helpers are started by the first invitation that needs them, and again in a process that was forked, where threads
+    do not come along.
     """
 
     def __init__(self):
@@ -55,90 +41,122 @@ class Team:
 
     def renew(self):
         """Forget helpers and locks."""
-        self._busy, self._helpers = threading.Lock(), []
+        self._lock, self._helpers = threading.Lock(), []
+        self._resting_until, self._rest = 0.0, REST
 
-    def run(self, job, abandon, size):
-        """Call job(0), ..., job(size - 1), side by side.
+    def invite(self, job, count):
+        """Ask helpers 1 to `count` to call job(number); what an earlier invitation asked for, if they did not come, is off.
 
-        Parameters
-        ----------
-        job : callable (number)
-        abandon : callable (), called if the caller's own part fails or is interrupted: makes the others come to an end
-        size : int, threads
-
-        Returns
-        -------
-        bool, False if the team was at work for somebody else, or has not so many threads, and nothing was called
-
-        Raises
-        ------
-        What a job raised, when all are done
+        A system that has no more threads to give gives fewer helpers.
         """
-        if not self._busy.acquire(blocking=False):
-            return False
-        try:
-            while len(self._helpers) < size - 1:
-                self._helpers.append(_Helper(len(self._helpers) + 1))
-        except RuntimeError:  # the system has no more threads to give
-            self._busy.release()
-            return False
-        try:
-            _run(self._helpers[: size - 1], job, abandon)
-        finally:
-            self._busy.release()
-        return True
+        with contextlib.suppress(RuntimeError):
+            while len(self._helpers) < count:
+                with self._lock:
+                    self._helpers.append(_Helper(len(self._helpers) + 1))
+        for helper in self._helpers[:count]:
+            helper.invite(job)
 
+    @property
+    def is_resting(self):
+        """True for a while after helpers stalled: then what is cut finely had better be done alone."""
+        return self._resting_until > time.monotonic()
 
-def _run(helpers, job, abandon):
-    try:
-        for helper in helpers:
-            helper.calls.put(job)
-        job(0)
-        errors = [helper.answers.get() for helper in helpers]
-    except BaseException:
-        abandon()
-        _calm(helpers)
-        raise
-    for error in errors:
-        if error is not None:
-            raise error
-
-
-def _calm(helpers):
-    """Wait until every helper is idle, whatever it was called for: its memory is about to change hands."""
-    while True:
-        try:
-            for helper in helpers:
-                last = object()
-                helper.calls.put(last)
-                while helper.answers.get() is not last:
-                    pass
-            return
-        except KeyboardInterrupt:  # one KeyboardInterrupt is being raised already
-            continue
+    def learn(self, stalled):
+        """Whether helpers held the caller up in what they did together, so that they are left alone for a while."""
+        if stalled:
+            self._resting_until = time.monotonic() + self._rest
+            self._rest = min(2 * self._rest, LONGEST_REST)
+        else:
+            self._rest = REST
 
 
 class _Helper:
-    """One waiting thread; it ends with the process.
-
-    It answers a call with what that raised, or None, and anything else with the thing itself.
-    """
+    """One waiting thread; it ends with the process."""
 
     def __init__(self, number):
-        self.calls, self.answers = queue.SimpleQueue(), queue.SimpleQueue()
+        self._jobs = queue.SimpleQueue()
         threading.Thread(target=self._serve, args=(number,), name=f"npmnv3-{number}", daemon=True).start()
+
+    def invite(self, job):
+        with contextlib.suppress(queue.Empty):
+            self._jobs.get_nowait()
+        self._jobs.put(job)
 
     def _serve(self, number):
         while True:
-            job = self.calls.get()
-            answer = None if callable(job) else job
+            job = self._jobs.get()
+            job(number)
+            del job  # it holds what it works on, and the next may be long in coming
+
+
+class Tasks:
+    """Numbered tasks that any number of threads do together.
+
+    Parameters
+    ----------
+    task : callable (number)
+    count : int
+    """
+
+    def __init__(self, task, count):
+        self._task, self._pending = task, collections.deque(range(count))
+        self._error, self._changed = None, threading.Condition()
+        self._running = {}  # thread: number of the task that it does
+
+    def help(self, _=0):
+        """Claim tasks and do them until none is left; what one raises is raised by `finish`."""
+        while (number := self._claim()) is not None:
+            error = None
             try:
-                if callable(job):
-                    job(number)
-            except BaseException as error:  # raised again in the thread that waits for the job
-                answer = error
-            self.answers.put(answer)
-            del job, answer  # they hold what the job works on, and the next may be long in coming
+                self._task(number)
+            except BaseException as raised:
+                error = raised
+            self._end(error)
+
+    def finish(self):
+        """Do what nobody has begun, and wait for what others have.
+
+        Raises
+        ------
+        What a task raised, when none is running any more
+        """
+        try:
+            self.help()
+            self._wait()
+        except BaseException:  # an interrupt
+            self._end(None)
+            self._pending.clear()
+            self._wait_for_sure()
+            raise
+        if self._error is not None:
+            raise self._error
+
+    def _claim(self):
+        with self._changed:
+            if not self._pending:
+                return None
+            number = self._running[threading.get_ident()] = self._pending.popleft()
+            return number
+
+    def _end(self, error):
+        with self._changed:
+            self._running.pop(threading.get_ident(), None)
+            if error is not None:
+                self._error = error
+                self._pending.clear()
+            self._changed.notify_all()
+
+    def _wait(self):
+        with self._changed:
+            self._changed.wait_for(lambda: not self._running)
+
+    def _wait_for_sure(self):
+        """Their memory is about to change hands."""
+        while True:
+            try:
+                return self._wait()
+            except KeyboardInterrupt:  # one is being raised already
+                continue
 
 
 #: Everything with a lock that another thread may have held when the process forked.

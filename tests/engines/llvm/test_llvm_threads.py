@@ -1,5 +1,6 @@
 """The helping threads: failures, interrupts, and what is left after them."""
 
+import queue
 import threading
 import time
 import weakref
@@ -14,82 +15,221 @@ from random_networks import plan_maker, random_params
 from npmnv3.engines.llvm import LlvmEngine
 from npmnv3.engines.llvm import engine as engine_module
 from npmnv3.engines.llvm.programs import Bound
-from npmnv3.engines.llvm.threads import Team
+from npmnv3.engines.llvm.threads import TEAM, Tasks, Team
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
 
-def test_every_thread_gets_its_number():
-    team, seen = Team(), []
+def shared_engine(threads=2):
+    """(an engine that shares even a small picture, a picture, its logits by one thread)."""
+    variant = get_variant("torchvision/mobilenet_v3_small")
+    params = random_params(make_plan(variant), np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
+    return (
+        LlvmEngine(plan_maker(variant), params, threads=threads),
+        x,
+        LlvmEngine(plan_maker(variant), params, threads=1).run(x),
+    )
+
+
+@pytest.fixture
+def shares_all(monkeypatch):
+    monkeypatch.setattr(engine_module, "SHARED_MACS", 0)
+
+
+def test_every_helper_gets_its_number():
+    team, seen = Team(), queue.SimpleQueue()
     for _ in range(5):
-        assert team.run(seen.append, seen.clear, 3)
-    assert sorted(seen) == [0] * 5 + [1] * 5 + [2] * 5
+        team.invite(seen.put, 2)
+        assert sorted(seen.get(timeout=30) for _ in range(2)) == [1, 2]
 
 
-@pytest.mark.parametrize("number", (0, 1))
-def test_what_a_job_raises_reaches_the_caller(number):
-    team = Team()
+def test_an_invitation_that_was_not_heard_gives_way_to_the_next():
+    team, leave, seen = Team(), threading.Event(), queue.SimpleQueue()
+    entered = threading.Event()
 
-    def job(i):
-        if i == number:
-            raise ValueError(f"in thread {i}")
-
-    with pytest.raises(ValueError, match=f"in thread {number}"):
-        team.run(job, lambda: None, 2)
-    assert team.run(lambda i: None, lambda: None, 2)
-
-
-def test_a_team_at_work_says_so():
-    team, entered, leave = Team(), threading.Event(), threading.Event()
-
-    def job(i):
+    def first(_):
         entered.set()
         leave.wait(30)
 
-    caller = threading.Thread(target=team.run, args=(job, leave.set, 2))
-    caller.start()
+    team.invite(first, 1)
     assert entered.wait(30)
-    assert team.run(job, leave.set, 2) is False
+    for name in "abc":
+        team.invite(lambda _, name=name: seen.put(name), 1)
     leave.set()
-    caller.join()
+    assert seen.get(timeout=30) == "c"
+
+
+@pytest.mark.parametrize("threads", (1, 2, 5))
+def test_every_task_is_done_once(threads):
+    done = []
+    tasks = Tasks(done.append, 100)
+    Team().invite(tasks.help, threads - 1)
+    tasks.finish()
+    assert sorted(done) == list(range(100))
+
+
+def test_the_caller_does_not_wait_for_a_helper_that_did_not_come():
+    team, leave, entered, done = Team(), threading.Event(), threading.Event(), []
+    team.invite(lambda _: (entered.set(), leave.wait(30)), 1)
+    assert entered.wait(30)
+    tasks = Tasks(done.append, 3)
+    team.invite(tasks.help, 1)
+    tasks.finish()
+    assert done == [0, 1, 2] and not leave.is_set()
+    leave.set()
+
+
+def test_the_caller_waits_for_a_task_that_a_helper_has_begun():
+    begun, done = threading.Event(), []
+
+    def task(number):
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(30)
+        else:
+            begun.set()
+            time.sleep(0.05)
+        done.append(number)
+
+    tasks = Tasks(task, 2)
+    Team().invite(tasks.help, 1)
+    tasks.finish()
+    assert sorted(done) == [0, 1]
+
+
+@pytest.mark.parametrize("helper_fails", (False, True))
+def test_what_a_task_raises_reaches_the_caller(helper_fails):
+    failed = threading.Event()
+
+    def task(number):
+        if (threading.current_thread() is not threading.main_thread()) == helper_fails:
+            failed.set()
+            raise ValueError("in a task")
+        assert failed.wait(30)
+
+    tasks = Tasks(task, 1000)
+    Team().invite(tasks.help, 1)
+    with pytest.raises(ValueError, match="in a task"):
+        tasks.finish()
 
 
 def test_after_an_interrupt_no_helper_is_left_at_work():
-    team, stop, working = Team(), threading.Event(), []
+    working, begun = [], threading.Event()
 
-    def job(i):
-        if i == 0:
+    def task(number):
+        if threading.current_thread() is threading.main_thread():
+            assert begun.wait(30)
             raise KeyboardInterrupt
-        working.append(i)
-        while not stop.is_set():
-            time.sleep(0.001)
-        working.remove(i)
+        working.append(number)
+        begun.set()
+        time.sleep(0.05)
+        working.remove(number)
 
+    tasks = Tasks(task, 1000)
+    Team().invite(tasks.help, 1)
     with pytest.raises(KeyboardInterrupt):
-        team.run(job, stop.set, 2)
+        tasks.finish()
     assert not working
-    assert team.run(lambda i: None, lambda: None, 2)
 
 
-def test_an_interrupted_picture_does_not_spoil_the_next(monkeypatch):
-    monkeypatch.setattr(engine_module, "SHARED_MACS", 0)
-    variant = get_variant("torchvision/mobilenet_v3_small")
-    params = random_params(make_plan(variant), np.random.default_rng(0))
-    engine = LlvmEngine(plan_maker(variant), params, threads=2)
-    x = np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
-    expected, run = engine.run(x), Bound.run
+def test_an_interrupt_while_a_task_is_claimed_leaves_nothing_to_wait_for(monkeypatch):
+    tasks = Tasks(lambda number: None, 3)
+    claim = tasks._claim
 
-    def interrupted(self, thread=0):
-        if thread == 0 and self.threads > 1:
-            raise KeyboardInterrupt  # the other thread waits at its first barrier meanwhile
-        run(self, thread)
+    def interrupted():
+        claim()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "_claim", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tasks.finish()
+
+
+@pytest.mark.parametrize("comes", ("never", "before the caller", "after the caller", "in the middle"))
+def test_a_picture_is_the_same_whenever_its_helper_comes(shares_all, monkeypatch, comes):
+    engine, x, expected = shared_engine()
+    waiting = []
+
+    def invite(share, count):
+        assert count == 1
+        if comes == "before the caller":
+            share(1)
+        if comes == "after the caller":
+            waiting.append(share)
+        if comes == "in the middle":
+            waiting.append(threading.Thread(target=share, args=(1,)))
+            waiting[-1].start()
+
+    monkeypatch.setattr(TEAM, "invite", invite)
+    for _ in range(10):
+        np.testing.assert_array_equal(engine.run(x), expected)
+    for late in waiting:
+        late.join() if comes == "in the middle" else late(1)
+    np.testing.assert_array_equal(engine.run(x), expected)
+
+
+def test_many_helpers_that_come_and_go(shares_all, monkeypatch):
+    engine, x, expected = shared_engine(threads=5)
+    shares, over = queue.SimpleQueue(), threading.Event()
+
+    def helper(number):
+        rng = np.random.default_rng(number)
+        share = lambda _: None  # noqa: E731
+        while not over.is_set():
+            try:
+                share = shares.get_nowait()
+            except queue.Empty:
+                time.sleep(rng.random() * 1e-3)
+            share(number)  # an old one as well
+
+    helpers = [threading.Thread(target=helper, args=(number,)) for number in range(1, 5)]
+    monkeypatch.setattr(TEAM, "invite", lambda share, count: [shares.put(share) for _ in range(count)])
+    for thread in helpers:
+        thread.start()
+    try:
+        for _ in range(100):
+            np.testing.assert_array_equal(engine.run(x), expected)
+    finally:
+        over.set()
+        for thread in helpers:
+            thread.join()
+
+
+def test_helpers_that_stall_are_left_alone_for_a_while_and_longer_each_time(monkeypatch):
+    team, now = Team(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    rests = []
+    for _ in range(8):
+        team.learn(True)
+        start = now[0]
+        while team.is_resting:
+            now[0] += 0.001
+        rests.append(now[0] - start)
+    assert rests == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0], abs=0.002)
+    team.learn(False)
+    assert not team.is_resting
+    team.learn(True)
+    now[0] += 0.021
+    assert not team.is_resting
+
+
+def test_an_interrupted_picture_does_not_spoil_the_next(shares_all, monkeypatch):
+    engine, x, expected = shared_engine()
+    np.testing.assert_array_equal(engine.run(x), expected)
+    late, share = [], Bound._share
+
+    def interrupted(self, first, phases, number):
+        late.append(lambda: share(self, first, phases, 1))
+        raise KeyboardInterrupt  # a helper is at work meanwhile, or comes later
 
     with monkeypatch.context() as patch:
-        patch.setattr(Bound, "run", interrupted)
+        patch.setattr(TEAM, "invite", lambda share, count: None)
+        patch.setattr(Bound, "_share", interrupted)
         with pytest.raises(KeyboardInterrupt):
             engine.run(x)
-    for _ in range(3):
-        np.testing.assert_array_equal(engine.run(x), expected)
+    np.testing.assert_array_equal(engine.run(x + 1), engine.run(x + 1))
+    late[0]()  # in memory of its own, with the picture it was given
+    np.testing.assert_array_equal(engine.run(x), expected)
 
 
 def test_an_interrupt_while_commands_are_pointed_at_a_picture(monkeypatch):
@@ -109,16 +249,20 @@ def test_an_interrupt_while_commands_are_pointed_at_a_picture(monkeypatch):
     np.testing.assert_array_equal(engine.run(first), expected)
 
 
-def test_a_system_without_more_threads(monkeypatch):
-    team, called = Team(), []
+def test_a_system_without_more_threads(shares_all, monkeypatch):
+    engine, x, expected = shared_engine()
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
 
+    monkeypatch.setattr(engine_module, "TEAM", team := Team())
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    assert team.run(called.append, called.clear, 3) is False and not called
+    np.testing.assert_array_equal(engine.run(x), expected)
+    np.testing.assert_array_equal(engine.run(np.repeat(x, 9, 0)), np.repeat(expected, 9, 0))
     monkeypatch.undo()
-    assert team.run(called.append, called.clear, 3) and sorted(called) == [0, 1, 2]
+    seen = queue.SimpleQueue()
+    team.invite(seen.put, 2)
+    assert sorted(seen.get(timeout=30) for _ in range(2)) == [1, 2]
 
 
 def test_a_waiting_helper_holds_nothing():
@@ -128,7 +272,7 @@ def test_a_waiting_helper_holds_nothing():
         assert number >= 0
 
     gone = weakref.ref(job)
-    assert team.run(job, lambda: None, 3)
+    team.invite(job, 2)
     del job
     deadline = time.monotonic() + 30
     while gone() is not None and time.monotonic() < deadline:

@@ -1,18 +1,21 @@
-"""The functions that run command lists: the loop over commands, what points them at other memory, and the barrier."""
+"""The functions that run command lists: the loop over commands, what points them at other memory, threads' sharing."""
 
 from llvmlite import ir
 
-from .ir import INT, Code
-from .kernel import ABANDONED, ARRIVALS, RECORD, ROUNDS
+from .ir import INT, INT32, Code
+from .kernel import CLAIMS, DONE, LINE, PHASE, RECORD, STALLS
 
-BARRIER_ARGS = ("state", "threads", "pause")
 PEAK_ARGS = ("out", "rounds")
 
 #: Multiply-adds of vectors in a round of `peak`, none of which waits for another one of the same round.
 PEAK_SUMS = 12
 
-#: Rounds that a thread waits at a barrier before it begins to offer its core to others: a few microseconds.
-SPINS = 1000
+#: How often a thread that waits for another looks whether it is done before it pauses: a fifth of a millisecond or so,
+#: which is longer than the parts of a phase differ, and shorter than any time slice. (At a quarter of it one call in
+#: six of Large was taken for a stall on a quiet machine, at this one in a hundred.)
+SPINS = 400_000
+
+PAUSE_MICROSECONDS = 20
 
 
 def build_execute(module):
@@ -46,39 +49,77 @@ def build_point(module):
     code.builder.ret_void()
 
 
-def build_barrier(code, a):
-    """Wait until all threads are here. `state` is the address of BARRIER_BYTES zeroed bytes.
+def build_share(module):
+    """`share(control, lists, first, phases, parts, own, pause)`: do parts of phases until the last phase is done.
 
-    A thread that has waited long calls `pause`, the address of a function that gives the core away (0: there is none).
+    Any number of threads may run it at once, and come and go when they like: a part belongs to who claims it first, and
+    the phase after is opened by who does the last one. So a thread waits for parts that another has begun, and for
+    nothing else; alone it does them all.
+
+    control : address of `control_bytes` bytes, zeroed before the first run
+    lists : address of a pair for each part of each phase: address of its first command, number of its commands
+    first, phases : the number of the first phase, and how many there are; where the last one is over, nothing is done
+    own : the part that this thread claims first, so that it finds what it made before in its cache
+    pause : address of a function that lets other threads run for a moment (0: there is none)
     """
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 7), "share")
+    code = Code(function, 4)
     builder = code.builder
-    arrivals, rounds = (builder.inttoptr(code.add(a.state, 8 * at), INT.as_pointer()) for at in (ARRIVALS, ROUNDS))
-    before = builder.load_atomic(rounds, "acquire", 8)
-    arrived = builder.atomic_rmw("add", arrivals, INT(1), "acq_rel")
-    with builder.if_else(builder.icmp_signed("==", arrived, code.sub(a.threads, 1))) as (last, other):
-        with last:
-            builder.store_atomic(INT(0), arrivals, "monotonic", 8)
-            builder.store_atomic(code.add(before, 1), rounds, "release", 8)
-        with other:
-            _wait(code, a, rounds, before)
+    control, lists, first, phases, parts, own, pause = function.args
+    look, work, over = (builder.append_basic_block(name) for name in ("look", "work", "over"))
+    builder.branch(look)
+    builder.position_at_end(look)
+    phase = builder.load_atomic(_counter(code, control, PHASE), "acquire", 8)
+    builder.cbranch(builder.icmp_signed("<", phase, code.add(first, phases)), work, over)
+    builder.position_at_end(work)
+
+    def one(carried):
+        (part,) = carried
+        claim = _counter(code, code.add(control, code.mul(part, LINE)), CLAIMS)
+        seen = builder.load_atomic(claim, "monotonic", 8)
+        with builder.if_then(builder.icmp_signed("<", seen, code.add(phase, 1))):
+            claimed = builder.cmpxchg(claim, seen, code.add(phase, 1), "acq_rel", "monotonic")
+            with builder.if_then(builder.extract_value(claimed, 1)):
+                at = code.add(lists, code.mul(code.add(code.mul(code.sub(phase, first), parts), part), 16))
+                builder.call(module.globals["execute"], [code.load_int(at), code.load_int(at, 8)])
+                _finish(code, control, phase, parts)
+        following = code.add(part, 1)
+        return [builder.select(code.equal(following, parts), INT(0), following)]
+
+    code.loop(parts, [own], one)
+    _wait(code, control, phase, pause)
+    builder.branch(look)
+    builder.position_at_end(over)
+    builder.ret_void()
 
 
-def _wait(code, a, rounds, before):
-    """Look at `rounds` until it is no longer `before`, or the barrier is abandoned."""
+def _counter(code, control, place):
+    return code.builder.inttoptr(code.add(control, place), INT.as_pointer())
+
+
+def _finish(code, control, phase, parts):
+    """A part is done; if it was the last one of the phase, the next phase is open."""
+    builder, following = code.builder, code.add(phase, 1)
+    done = builder.atomic_rmw("add", _counter(code, control, DONE), INT(1), "acq_rel")
+    with builder.if_then(code.equal(code.add(done, 1), code.mul(following, parts))):
+        builder.store_atomic(following, _counter(code, control, PHASE), "release", 8)
+
+
+def _wait(code, control, phase, pause):
+    """Until the next phase is open: a while at the ready, then with pauses, which are told of as one stall."""
     builder, start = code.builder, code.builder.block
-    abandoned = builder.inttoptr(code.add(a.state, 8 * ABANDONED), INT.as_pointer())
-    look, rest, again, done = (builder.append_basic_block(name) for name in ("look", "rest", "again", "released"))
+    look, rest, again, done = (builder.append_basic_block(name) for name in ("wait", "rest", "again", "opened"))
     builder.branch(look)
     builder.position_at_end(look)
     spins = builder.phi(INT)
     spins.add_incoming(INT(0), start)
-    same = builder.icmp_signed("==", builder.load_atomic(rounds, "acquire", 8), before)
-    wanted = builder.icmp_signed("==", builder.load_atomic(abandoned, "monotonic", 8), INT(0))
-    builder.cbranch(builder.and_(same, wanted), rest, done)
+    now = builder.load_atomic(_counter(code, control, PHASE), "acquire", 8)
+    builder.cbranch(code.equal(now, phase), rest, done)
     builder.position_at_end(rest)
-    tired = builder.and_(builder.icmp_signed(">", spins, INT(SPINS)), code.is_set(a.pause))
-    with builder.if_then(tired):
-        builder.call(builder.inttoptr(a.pause, ir.FunctionType(ir.IntType(32), []).as_pointer()), [])
+    with builder.if_then(code.equal(spins, SPINS)):
+        builder.atomic_rmw("add", _counter(code, control, STALLS), INT(1), "monotonic")
+    with builder.if_then(builder.and_(builder.icmp_signed(">=", spins, INT(SPINS)), code.is_set(pause))):
+        builder.call(builder.inttoptr(pause, ir.FunctionType(INT32, [INT32]).as_pointer()), [INT32(PAUSE_MICROSECONDS)])
     builder.branch(again)
     builder.position_at_end(again)
     spins.add_incoming(code.add(spins, 1), again)

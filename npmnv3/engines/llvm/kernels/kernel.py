@@ -17,10 +17,14 @@ LINE = 64
 #: 64-bit integers in a command: the kernel's address, then its arguments.
 RECORD = 24
 
-#: A barrier's memory: 64-bit integers that count arrivals and completed rounds, and one that is set if nobody is to
-#: wait.
-BARRIER_BYTES = 128
-ARRIVALS, ROUNDS, ABANDONED = 0, 8, 9
+#: What threads that share a picture tell each other, 64-bit integers in a cache line each: the phase that is open, how
+#: many parts of phases are done, how often a thread waited long; then for each part the phase it was last claimed in.
+#: Phases are counted on from run to run, so all of these only grow.
+PHASE, DONE, STALLS, CLAIMS = (LINE * place for place in range(4))
+
+
+def control_bytes(parts):
+    return CLAIMS + LINE * parts
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,83 @@
+"""How many threads are worth starting: as many as this process has cores, by its affinity and its container's quota."""
+
+import contextlib
+import math
+import os
+from pathlib import Path, PurePosixPath
+
+from ..errors import UsageError
+
+#: More than any machine has cores; a larger number is a slip.
+MOST_THREADS = 1024
+
+
+def thread_count(wanted=None):
+    """How many threads to use: as asked for, else NPMNV3_THREADS, else `available_cores`.
+
+    Parameters
+    ----------
+    wanted : int, a string of one, or None
+
+    Raises
+    ------
+    UsageError
+        It is no whole number from 1 to MOST_THREADS.
+    """
+    name, value = "threads", wanted
+    if wanted is None:
+        name, value = "the environment variable NPMNV3_THREADS", os.environ.get("NPMNV3_THREADS")
+        if not value:
+            return available_cores()
+    try:
+        count = int(value)
+    except (TypeError, ValueError):
+        count = 0
+    if not 1 <= count <= MOST_THREADS or isinstance(value, (bool, float)):
+        raise UsageError(f"{name} is {value!r:.40}, expected a whole number from 1 to {MOST_THREADS}")
+    return count
+
+
+def available_cores(root="/"):
+    """Cores that this process may use at once, at least 1.
+
+    Of the processor's cores those of its affinity (`taskset`, a batch system); of these no more than the quota of the
+    control groups it is in (`docker --cpus`, a limit in Kubernetes), rounded: more threads than that would only use up
+    sooner what is given for a tenth of a second, and then all stand still.
+
+    Parameters
+    ----------
+    root : str, where the system's files are
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(1, math.floor(min([cores, *_quotas(Path(root))]) + 0.5)), MOST_THREADS)
+
+
+def _quotas(root):
+    """Cores that each control group above this process allows, of those that have a limit; version 2 and version 1."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except (OSError, UnicodeDecodeError):  # not Linux, or hidden
+        return
+    for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / controllers
+        # In a container the path may be the host's, while what is mounted is the container's own: then only the last
+        # of these exists, and is the one.
+        for group in (PurePosixPath(path), *PurePosixPath(path).parents):
+            with contextlib.suppress(
+                OSError, ValueError, ZeroDivisionError
+            ):  # no limit there, or none that is readable
+                yield _quota(mount / group.relative_to("/"), bool(controllers))
+
+
+def _quota(folder, first_version):
+    """Cores that one control group allows; ValueError where it does not limit them."""
+    if first_version:
+        quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+    else:
+        quota, period = (folder / "cpu.max").read_text().split()  # "max 100000" where there is none
+    cores = int(quota) / int(period)
+    if cores <= 0:  # version 1 says -1 where there is none
+        raise ValueError(quota)
+    return cores
