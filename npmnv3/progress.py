@@ -51,6 +51,18 @@ def progress_bar(total=None, *, title=None, unit="picture", shown=None, lines=Fa
         yield tell
 
 
+@contextlib.contextmanager
+def above_bars():
+    """Let what is printed meanwhile stand above the bar, where there is one."""
+    if "tqdm" not in sys.modules:
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():
+        yield
+
+
 class _Lines:
     """A line on standard error every few seconds."""
 

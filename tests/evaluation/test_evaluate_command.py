@@ -108,10 +108,10 @@ def test_wrong_words(dump, folder):
 
 def test_missing_extras_are_named(dump, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'npmnv3\[dask\]'"):
+    with pytest.raises(MissingExtraError, match="pip install distributed"):
         command(evaluate_command, dump, folder, "--scheduler", "local:2")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'npmnv3\[report\]'"):
+    with pytest.raises(MissingExtraError, match="pip install jinja2 matplotlib"):
         command(evaluate_command, dump, folder, "--confusion", "plot.png")
 
 
