@@ -15,8 +15,10 @@ def main():
         interrupted.append(number)
         raise KeyboardInterrupt
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else whoever started us wants it ignored
+    if ours:
         signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = _insist
     try:
         from .cli import main as run
 
@@ -26,11 +28,20 @@ def main():
         if not interrupted:
             raise
         print("npmnv3: interrupted", file=sys.stderr)
-        code = 130
-    if interrupted:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what is left is to end: the next one ends it at once
-        return 130
-    return code
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # only to end is left: the next one ends it at once
+    return 130 if interrupted else code
+
+
+def _insist(lost):
+    """Interrupt once more where Python drops exceptions, with a traceback, such as in what runs when a lock is freed."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        return sys.__unraisablehook__(lost)
+    import _thread
+    import threading
+
+    threading.Timer(0.02, _thread.interrupt_main).start()
 
 
 if __name__ == "__main__":
