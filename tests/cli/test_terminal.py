@@ -11,6 +11,7 @@ import pytest
 from command_line import run
 
 import npmnv3
+from npmnv3.cli import main
 from npmnv3.cli.output import as_options
 from npmnv3.errors import EXTRAS
 
@@ -157,3 +158,27 @@ def test_help_has_the_line_to_type(capsys):
     out = run(capsys, "--help")[1]
     assert 'eval "$(register-python-argcomplete npmnv3)"' in out and "--shell fish npmnv3 | source" in out
     assert EXTRAS["complete"] in out
+
+
+@posix
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("freeze ppocr/text_direction -o OUT.pyz", r"measuring: 100%.*16/16"),
+        ("convert weights/ppocr--text_direction.h5 -o OUT.npz", r"converting: \d s"),
+        ("vectors ppocr/text_direction -o OUT --format hex --only logits", r"computing: \d s"),
+        ("trace ppocr/text_direction --input weights/examples/hello_upright.png", r"tracing: \d s"),
+    ],
+)
+def test_progress_on_a_terminal_and_none_in_a_pipe(words, said, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("npmnv3.progress.PATIENCE", 0.0)
+    monkeypatch.chdir(goldens.ROOT)
+    outer, inner = os.openpty()
+    with open(inner, "w", closefd=False) as stderr, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        assert main(words.replace("OUT", str(tmp_path / "terminal")).split()) == 0
+    shown = os.read(outer, 1_000_000).decode()
+    os.close(inner), os.close(outer)
+    assert re.search(said, shown.replace("\r", "\n")), shown
+    capfd.readouterr()
+    assert main(words.replace("OUT", str(tmp_path / "pipe")).split()) == 0 and capfd.readouterr().err == ""
