@@ -18,7 +18,7 @@ from ..dumps.folders import file_hash
 from ..dumps.registry import find_published, shipped_dump
 from ..errors import MissingWeightsError, UsageError, WeightsError, WriteError, require
 from ..network.variants import get_variant
-from ..progress import progress_bar
+from ..progress import above_bars, progress_bar
 from .cache import cache_folder, find_dump, make_cache_folder, read_record, record_path, write_record
 from .download import Downloader
 
@@ -165,9 +165,10 @@ def _keep(entry, url, folder, file, hashes):
     write_record(folder, entry, hashes | {entry.dump_name: file_hash(dump)})
     os.replace(dump, finished)
     if first and not (entry.sha256 or entry.md5):
-        logging.getLogger("npmnv3").warning(
-            "%s: its publisher states no hash; that of this first download is recorded in %s and checked from now on",
-            entry.name,
-            record_path(folder, entry),
-        )
+        with above_bars():
+            logging.getLogger("npmnv3").warning(
+                "%s: its publisher states no hash; that of this first download is recorded in %s and checked from now on",
+                entry.name,
+                record_path(folder, entry),
+            )
     return finished
