@@ -1,8 +1,48 @@
-"""`python -m npmnv3` is `npmnv3`."""
+"""Where a process begins: `npmnv3` and `python -m npmnv3`. PYTHON_ARGCOMPLETE_OK
 
+Nothing is imported before Ctrl-C is one line, and it stays one while the rest is imported.
+"""
+
+import signal
 import sys
 
-from .cli import main
+
+def main():
+    """Run the command line and return the exit code; 130 after Ctrl-C, whatever it met."""
+    interrupted = []
+
+    def interrupt(number, frame):
+        interrupted.append(number)
+        raise KeyboardInterrupt
+
+    ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # else whoever started us wants it ignored
+    if ours:
+        signal.signal(signal.SIGINT, interrupt)
+        sys.unraisablehook = _insist
+    try:
+        from .cli import main as run
+
+        code = run()
+    except BaseException:
+        # An import that is interrupted may fail with an error of its own.
+        if not interrupted:
+            raise
+        print("npmnv3: interrupted", file=sys.stderr)
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # only to end is left: the next one ends it at once
+    return 130 if interrupted else code
+
+
+def _insist(lost):
+    """Interrupt once more where Python drops exceptions, with a traceback, such as in what runs when a lock is freed."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        return sys.__unraisablehook__(lost)
+    import _thread
+    import threading
+
+    threading.Timer(0.02, _thread.interrupt_main).start()
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,4 +1,18 @@
-"""The errors of npmnv3. Every message says what was wrong, where, and what to do about it."""
+"""The errors of npmnv3. Every message says what was wrong, where, and what to do about it.
+
+An argument that a message speaks of stands between backticks as Python has it, `weights=FILE`; the command line rewrites
+it as its option, `--weights FILE` (see `npmnv3.cli.output.as_options`).
+"""
+
+#: What each extra brings, as pip is told: setup.cfg's table.
+EXTRAS = {
+    "jit": "numba llvmlite",
+    "fetch": "pooch platformdirs certifi",
+    "onnx": "onnx",
+    "report": "jinja2 matplotlib",
+    "dask": "distributed",
+    "complete": "argcomplete",
+}
 
 
 class Npmnv3Error(Exception):
@@ -18,7 +32,16 @@ class WeightsError(Npmnv3Error):
 
 
 class MissingWeightsError(WeightsError):
-    """The model is known, its weights are not here; the message says how to get them."""
+    """The model is known, its weights are not here; the message says how to get them.
+
+    Attributes
+    ----------
+    checkpoint : str, what `npmnv3.fetch` would have to get; None where that would not help
+    """
+
+    def __init__(self, message, checkpoint=None):
+        super().__init__(message)
+        self.checkpoint = checkpoint
 
 
 class PictureError(Npmnv3Error):
@@ -30,11 +53,23 @@ class WriteError(Npmnv3Error):
 
 
 class MissingExtraError(Npmnv3Error, ImportError):
-    """A part of npmnv3 needs a package that is not installed; the message names the extra that brings it."""
+    """A part of npmnv3 needs a package that is not installed; the message names what to install."""
+
+
+def install_line(extra):
+    """The command that installs what an extra brings, wherever npmnv3 itself came from."""
+    return f"pip install {EXTRAS[extra]}"
+
+
+def missing_packages(extra):
+    """Which of an extra's packages are not installed: a list of their names."""
+    import importlib.util
+
+    return [package for package in EXTRAS[extra].split() if importlib.util.find_spec(package) is None]
 
 
 def require(module, extra, what):
-    """Import an optional package, or say which extra brings it.
+    """Import an optional package, or say what to install.
 
     Parameters
     ----------
@@ -56,7 +91,7 @@ def require(module, extra, what):
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        wanted = f"'npmnv3[{extra}]'" if extra else package
+        line = install_line(extra) if extra else f"pip install {package}"
         raise MissingExtraError(
-            f"{what} needs the package {package}, which cannot be imported ({error}); install it with: pip install {wanted}"
+            f"{what} needs the package {package}, which cannot be imported ({error}); install it with: {line}"
         ) from error

@@ -4,8 +4,10 @@ import contextlib
 import os
 import shutil
 import sys
+import threading
 import time
 
+PATIENCE = 2.0  # seconds without a word on a terminal
 SECONDS = 10.0  # between the lines where there is no terminal
 
 
@@ -49,6 +51,46 @@ def progress_bar(total=None, *, title=None, unit="picture", shown=None, lines=Fa
             bar.update(done - bar.n)
 
         yield tell
+
+
+@contextlib.contextmanager
+def above_bars():
+    """Let what is printed meanwhile stand above the bar, where there is one."""
+    if "tqdm" not in sys.modules:
+        yield
+        return
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():
+        yield
+
+
+@contextlib.contextmanager
+def working(title):
+    """On a terminal, a line with the seconds so far, for work of which nobody can say how much is left.
+
+    It comes after two seconds, and goes when the work is done.
+    """
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_tell_seconds, args=(title, done, sys.stderr), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _tell_seconds(title, done, stream):
+    begun, line, pause = time.monotonic(), "", PATIENCE
+    while not done.wait(pause):
+        line, pause = f"{title}: {time.monotonic() - begun:.0f} s", 1.0
+        print(f"\r{line}", end="", file=stream, flush=True)
+    if line:
+        print(f"\r{' ' * len(line)}\r", end="", file=stream, flush=True)
 
 
 class _Lines:

@@ -12,7 +12,9 @@ import os
 import sys
 
 from .. import __version__
-from ..errors import Npmnv3Error, WriteError
+from ..errors import MissingWeightsError, Npmnv3Error, WriteError, install_line, require
+from .arguments import may_fetch
+from .output import as_options
 
 # fmt: off
 COMMANDS = (
@@ -22,6 +24,10 @@ COMMANDS = (
     "profile", "warmup",                                     # speed
 )
 # fmt: on
+
+COMPLETION = f"""tab completion, once its package is there ({install_line("complete")}); the line to type, or to put into:
+  ~/.bashrc, ~/.zshrc          eval "$(register-python-argcomplete npmnv3)"    (zsh: after compinit)
+  ~/.config/fish/config.fish   register-python-argcomplete --shell fish npmnv3 | source"""
 
 
 def main(argv=None):
@@ -35,10 +41,10 @@ def main(argv=None):
             print(f"{command}: {error}", file=sys.stderr)
             return 1
         except Npmnv3Error as error:
-            print(f"{command}: {error}", file=sys.stderr)
+            print(f"{command}: {as_options(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            print(f"{command}: interrupted", file=sys.stderr)
             return 130
         finally:
             if sys.stdout is not None:
@@ -48,19 +54,44 @@ def main(argv=None):
 
 
 def _run(words):
+    parser, modules = _parser()
+    _complete(parser)
+    args = parser.parse_args(words)
+    _print_any_name()
+    # A cache of fonts that matplotlib cannot write costs a second of the next run: no word among a command's own.
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+    run = modules[args.command].run
+    try:
+        return run(args)
+    except MissingWeightsError as error:
+        if error.checkpoint is None or not may_fetch(error.checkpoint, args):
+            raise
+        from ..fetching import fetch
+
+        fetch(error.checkpoint)
+    return run(args)  # weights are what every command begins with: nothing was done yet
+
+
+def _parser():
+    """(parser of all commands, {name: module})."""
     parser = argparse.ArgumentParser(
-        prog="npmnv3", description="MobileNetV3 of five sources, and Keras's, in plain NumPy."
+        prog="npmnv3",
+        description="MobileNetV3 of five sources, and Keras's, in plain NumPy.",
+        epilog=COMPLETION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"npmnv3 {__version__}")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = {name: importlib.import_module(f".{name}_command", __name__) for name in COMMANDS}
     for name, module in modules.items():
         module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
-    args = parser.parse_args(words)
-    _print_any_name()
-    # A cache of fonts that matplotlib cannot write costs a second of the next run: no word among a command's own.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
-    return modules[args.command].run(args)
+    return parser, modules
+
+
+def _complete(parser):
+    """Where a shell asks what a word may become, answer and exit."""
+    if "_ARGCOMPLETE" in os.environ:
+        require("argcomplete", "complete", "tab completion").autocomplete(parser)
 
 
 def _failed_output(command, error):

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import urllib.parse
 
 from ..errors import PictureError, UsageError
 from ..network.variants import DEFAULT_MODEL
@@ -12,18 +13,40 @@ ENGINES = ("auto", "llvm", "numba", "numpy")
 
 def add_model(parser):
     """MODEL and --weights."""
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path").completer = complete_model
     add_weights(parser)
 
 
-def add_weights(parser, text="a weight dump, HDF5 or .npz"):
-    """--weights."""
-    parser.add_argument("--weights", metavar="FILE", help=text)
+def add_weights(parser):
+    """--weights and --fetch."""
+    parser.add_argument(
+        "--weights", metavar="FILE", help="a weight dump, HDF5 or .npz, or a folder of them (default: NPMNV3_WEIGHTS)"
+    )
+    add_fetch(parser)
+
+
+def add_fetch(parser):
+    """--fetch; see `may_fetch`."""
+    parser.add_argument("--fetch", action="store_true", help="fetch published weights that are not here")
+
+
+def complete_model(prefix, **_):
+    """What a word that begins so may become, for tab completion: a model's name, else a file's."""
+    from ..network.variants import list_models
+
+    names = list_models(f"{prefix}*")
+    if names:
+        return names
+    from argcomplete.completers import FilesCompleter
+
+    return FilesCompleter()(prefix)
 
 
 def add_model_options(parser):
     """--model, --weights and --engine, of commands that have a network without being told."""
-    parser.add_argument("--model", metavar="M", help=f"a model's name, or a dump's path (default {DEFAULT_MODEL})")
+    parser.add_argument(
+        "--model", metavar="M", help=f"a model's name, or a dump's path (default {DEFAULT_MODEL})"
+    ).completer = complete_model
     add_weights(parser)
     add_kernels(parser)
     add_engine(parser)
@@ -62,6 +85,24 @@ def load_model(args):
     if args.model is None and args.weights is not None:
         return load(args.weights, engine=args.engine, kernels=args.kernels)
     return load(args.model or DEFAULT_MODEL, args.weights, engine=args.engine, kernels=args.kernels)
+
+
+def may_fetch(checkpoint, args):
+    """Whether published weights that are not here are fetched: as --fetch says, or whoever sits at the terminal."""
+    from ..dumps.registry import find_published
+    from ..errors import missing_packages
+
+    if getattr(args, "fetch", False):
+        return True
+    at_terminal = all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+    if not at_terminal or missing_packages("fetch"):
+        return False
+    entry = find_published(checkpoint)
+    place = urllib.parse.urlsplit(os.environ.get("NPMNV3_BASE_URL") or entry.url).hostname
+    question = f"fetch {entry.about_bytes / 1e6:.0f} MB from {place} (licence: {entry.licence})? [Y/n] "
+    print(f"the weights of {checkpoint} are not here: {question}", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
 
 def kernels_of_quantized(kernels, models, weights):

@@ -2,6 +2,8 @@
 
 import sys
 
+from ..progress import working
+
 HELP = "turn a checkpoint file of any source into a weight dump, without its framework"
 
 
@@ -25,7 +27,8 @@ def add_arguments(parser):
 def run(args):
     from ..conversion import convert
 
-    done = convert(args.file, args.out, args.model, args.key, args.dtype, args.kernels)
+    with working("converting"):
+        done = convert(args.file, args.out, args.model, args.key, args.dtype, args.kernels)
     folded = ", batch norm folded" if done.folded else ""
     print(
         f"{done.path}: {done.model or 'no known network'}, {done.num_classes} class{'es' if done.num_classes > 1 else ''}{folded}"

@@ -4,14 +4,16 @@ import sys
 
 from ..errors import UsageError
 from ..progress import progress_bar
-from .arguments import add_engine, add_json, add_kernels, kernels_of_quantized
+from .arguments import add_engine, add_fetch, add_json, add_kernels, complete_model, kernels_of_quantized
 from .output import print_json, print_table
 
 HELP = "measure top-1 and top-5 accuracy on labelled pictures, beside the published figures"
 
 
 def add_arguments(parser):
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="a model's name, or a dump's path")
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="a model's name, or a dump's path"
+    ).completer = complete_model
     add_data_arguments(parser)
     parser.add_argument(
         "--weights", action="append", metavar="FILE", help="a weight dump; one for each MODEL, in order"
@@ -43,6 +45,7 @@ def add_data_arguments(parser):
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a worker takes at a time (default 32)")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default one more than there are cores)")
     parser.add_argument("--limit", type=int, metavar="N", help="only N pictures, evenly spread over all")
+    add_fetch(parser)
     add_json(parser, "the result as JSON")
 
 

@@ -2,6 +2,7 @@
 
 import os
 
+from ..progress import working
 from .arguments import add_model, add_side, input_side
 
 HELP = "write a model as an ONNX file: one node a step, weights under their source's names"
@@ -30,11 +31,12 @@ def run(args):
     from ..export.onnx import export_onnx
     from ..model import load
 
-    model = load(args.model, args.weights, args.classes, engine="numpy")
-    side = input_side(args.side, model.variant)
-    proto = export_onnx(
-        model, args.output, side=side, folded=args.folded, dynamic_batch=args.dynamic_batch, softmax=args.softmax
-    )
+    with working("exporting"):
+        model = load(args.model, args.weights, args.classes, engine="numpy")
+        side = input_side(args.side, model.variant)
+        proto = export_onnx(
+            model, args.output, side=side, folded=args.folded, dynamic_batch=args.dynamic_batch, softmax=args.softmax
+        )
     shape = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
     norms = next(prop.value for prop in proto.metadata_props if prop.key == "batch_norm")
     print(

@@ -1,21 +1,28 @@
 """`npmnv3 fetch`: published weights into the cache."""
 
+import os
 import sys
 
 from ..errors import UsageError, WeightsError
-from .output import print_table
+from ..progress import above_bars, progress_bar
+from .output import as_options, print_table
 
 HELP = "fetch published weights, check them, and keep them as dumps in the cache"
 
 
 def add_arguments(parser):
     parser.add_argument(
-        "names", nargs="*", metavar="MODEL|PATTERN", help="a checkpoint's name (--list), or wildcards: 'timm/*'"
-    )
+        "names", nargs="*", metavar="MODEL|PATTERN", help="a checkpoint's name (--list), or quoted wildcards: 'timm/*'"
+    ).completer = _complete
     parser.add_argument(
         "--base-url", metavar="URL", help="fetch URL/FILE, from a mirror (default: NPMNV3_BASE_URL, or the publisher)"
     )
     parser.add_argument("--cache", metavar="DIR", help="the cache folder (default: NPMNV3_CACHE, or the user's)")
+    parser.add_argument(
+        "--into",
+        metavar="DIR",
+        help="put the dumps into this folder as well, SHA256SUMS beside them, for --weights DIR or NPMNV3_WEIGHTS",
+    )
     parser.add_argument("--list", action="store_true", help="print what there is, and what is here already")
 
 
@@ -26,22 +33,69 @@ def run(args):
         raise UsageError("name a model or a pattern; `npmnv3 fetch --list` prints them all")
     names = []
     for name in args.names or ["*"]:
+        if not list_published(name) and os.path.exists(name):
+            raise UsageError(
+                f"{name} is a file, not a checkpoint's name; quote a pattern, which the shell expands: '*'"
+            )
         names += list_published(name) or [find_published(name).name]
     names = list(dict.fromkeys(names))
     return _list(names, args.cache) if args.list else _fetch(names, args)
 
 
-def _fetch(names, args):
-    from ..fetching import fetch
+def _complete(prefix, **_):
+    """Names that a word which begins so may become, for tab completion."""
+    from ..dumps.registry import list_published
 
-    failed = 0
-    for name in names:
-        try:
-            print(f"{name}  {fetch(name, base_url=args.base_url, cache=args.cache)}", flush=True)
-        except WeightsError as error:
-            failed += 1
-            print(f"npmnv3 fetch: {name}: {error}", file=sys.stderr)
+    return list_published(f"{prefix}*")
+
+
+def _fetch(names, args):
+    """Fetch all of them under one bar: of bytes, as nearly as their number is known."""
+    from ..dumps.registry import REGISTRY
+
+    sizes = {name: REGISTRY[name].about_bytes for name in names}
+    got, failed = [], 0
+    with progress_bar(sum(sizes.values()), title="fetching", unit="B", lines=True, unit_scale=True) as tell:
+        before = 0
+
+        def progress(done, total):
+            sizes[name] = total or max(sizes[name], done)
+            tell(before + done, name, total=sum(sizes.values()))
+
+        for name in names:
+            try:
+                path = _get(name, args, progress)
+                got.append(name)
+                with above_bars():
+                    print(f"{name}  {path}", flush=True)
+            except WeightsError as error:
+                failed += 1
+                with above_bars():
+                    print(f"npmnv3 fetch: {name}: {as_options(error)}", file=sys.stderr)
+            before += sizes[name]
+            tell(before, name, total=sum(sizes.values()))
+    _say_licences([REGISTRY[name] for name in got])
     return 1 if failed else 0
+
+
+def _get(name, args, progress):
+    """The path of a checkpoint's dump, in the cache or in the folder that --into names."""
+    from ..fetching import fetch
+    from ..fetching.into import put_into, whole_in
+
+    here = whole_in(args.into, name) if args.into else None
+    if here is not None:
+        return here
+    dump = fetch(name, base_url=args.base_url, cache=args.cache, progress=progress)
+    return put_into(args.into, name, dump) if args.into else dump
+
+
+def _say_licences(entries):
+    """Each source's licence, on standard error."""
+    licences = {entry.model.partition("/")[0]: entry.licence for entry in entries}
+    if licences:
+        told = ", ".join(f"{source} {licence}" for source, licence in licences.items())
+        print(f"npmnv3 fetch: licences of the weights: {told}", file=sys.stderr)
 
 
 def _list(names, cache):

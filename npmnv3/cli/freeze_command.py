@@ -3,6 +3,7 @@
 import os
 
 from ..errors import Npmnv3Error
+from ..progress import progress_bar
 from .arguments import add_kernels, add_model, picture_files
 
 HELP = "write a model as one file that classifies pictures with Python and NumPy alone"
@@ -41,7 +42,8 @@ def run(args):
     found = []  # measured before the file is there: an interrupt leaves nothing
 
     def check(path):
-        found.extend([accuracy_cost(model, path, inputs), os.path.getsize(path)])
+        with progress_bar(len(inputs), title="measuring") as tell:
+            found.extend([accuracy_cost(model, path, _told(inputs, tell)), os.path.getsize(path)])
         if model.kernels and found[0].worst:
             raise Npmnv3Error(f"{args.output}: not the model's integers: a logit differs by {found[0].worst:.6g}")
 
@@ -57,6 +59,14 @@ def run(args):
     print(f"  first answers the same {cost.same_first} of {cost.pictures}")
     print(f"  logits differ by {cost.worst:.3g} at most, rms {cost.rms:.3g}; they spread over {cost.spread:.3g}")
     return 0
+
+
+def _told(inputs, tell):
+    """Each of them, saying how many are done when the next is asked for."""
+    for done, x in enumerate(inputs):
+        tell(done)
+        yield x
+    tell(len(inputs))
 
 
 def _sound(path, error):

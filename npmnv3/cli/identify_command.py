@@ -2,6 +2,7 @@
 
 import json
 
+from ..progress import working
 from .arguments import add_json
 
 HELP = "tell which network a checkpoint is, from names and shapes, with reasons"
@@ -16,7 +17,8 @@ def add_arguments(parser):
 def run(args):
     from ..conversion import identify_file
 
-    checkpoint, found = identify_file(args.file, args.key)
+    with working("reading"):
+        checkpoint, found = identify_file(args.file, args.key)
     if args.json:
         print(json.dumps(_describe(args.file, checkpoint, found), indent=1))
     else:

@@ -7,7 +7,7 @@ from ..errors import UsageError
 from ..network.counts import plan_counts, step_macs
 from ..network.plan import make_plan
 from ..network.variants import get_variant
-from .arguments import add_json, add_kernels, add_side, input_side
+from .arguments import add_json, add_kernels, add_side, complete_model, input_side
 from .list_command import describe
 from .output import print_table
 
@@ -15,7 +15,9 @@ HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulat
 
 
 def add_arguments(parser):
-    parser.add_argument("model", metavar="MODEL", help="a model's name, see `npmnv3 list`; or a quantised dump's path")
+    parser.add_argument(
+        "model", metavar="MODEL", help="a model's name, see `npmnv3 list`; or a quantised dump's path"
+    ).completer = complete_model
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
     add_side(parser)
     add_kernels(parser, text="of a quantised dump: name the rule of each step with these kernels")

@@ -2,6 +2,10 @@
 
 import json
 import math
+import re
+
+#: Arguments of the Python functions whose options have other names.
+OPTIONS = {"num_classes": "classes"}
 
 
 def print_table(rows, header, align):
@@ -9,6 +13,17 @@ def print_table(rows, header, align):
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())
+
+
+def as_options(message):
+    """A message of `npmnv3.errors` with options where it speaks of arguments: `weights=FILE` is `--weights FILE`."""
+
+    def option(match):
+        name, value = match.groups()
+        name = OPTIONS.get(name, name).replace("_", "-")
+        return f"`--{name}`" if value in ("", "True") else f"`--{name} {value}`"
+
+    return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message))
 
 
 def print_json(result):

@@ -1,17 +1,30 @@
 """`npmnv3 predict`: pictures to classes."""
 
 import json
+import os
 import sys
 
 from ..errors import PictureError
+from ..network.variants import DEFAULT_MODEL
 from ..progress import progress_bar
 from .arguments import add_json, add_model_options, load_model, picture_files
 
 HELP = "classify pictures"
 
+PURPOSE = f"{DEFAULT_MODEL}, the default, tells lines of text that are upright (0) from those upside down (180)"
+OTHERS = "for ImageNet's 1000 classes: --model keras/MobileNetV3Small --fetch, or another of `npmnv3 fetch --list`"
+
+#: A line of text is wider than this many times its height; of photographs few are.
+LINE = 2.0
+
 
 def add_arguments(parser):
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE|FOLDER", help="a folder stands for the pictures in it")
+    parser.add_argument(
+        "pictures",
+        nargs="+",
+        metavar="PICTURE|FOLDER|URL|-",
+        help="a folder stands for the pictures in it, - for one from standard input; a URL is fetched with --fetch",
+    )
     add_model_options(parser)
     parser.add_argument("--top", type=int, default=5, metavar="K", help="classes to print (default 5)")
     add_json(parser, "one JSON object a line and picture")
@@ -19,28 +32,76 @@ def add_arguments(parser):
 
 def run(args):
     model = load_model(args)
-    files = list(picture_files(args.pictures))
-    results = model.predict_each((path for path, error in files if error is None), args.top)
-    failed = 0
+    default = args.model is None and args.weights is None
+    if default:
+        print(f"npmnv3 predict: {PURPOSE}; --model takes another", file=sys.stderr)
+    pictures = list(_pictures(args))
+    results = model.predict_each((picture for _, picture, error in pictures if error is None), args.top)
+    failed = unlike = 0
     # On a terminal the answers themselves show how far it is.
-    with progress_bar(len(files), shown=sys.stderr.isatty() and not sys.stdout.isatty()) as tell:
-        for done, (path, error) in enumerate(files, 1):
+    with progress_bar(len(pictures), shown=sys.stderr.isatty() and not sys.stdout.isatty()) as tell:
+        for done, (name, picture, error) in enumerate(pictures, 1):
             result = error or next(results)
             failed += isinstance(result, PictureError)
-            _report(path, result, args.json)
+            if default and not isinstance(result, PictureError):
+                unlike += _warn(name, picture, first=not unlike)
+            _report(name, result, args.json)
             tell(done)
+    if unlike > 1:
+        print(f"npmnv3 predict: warning: by their shape {unlike} pictures are no lines of text", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _report(path, result, as_json):
+def _pictures(args):
+    """(name to print, path or bytes, None or PictureError) of each picture asked for."""
+    from ..fetching.pictures import fetch_picture, is_url
+
+    for word in args.pictures:
+        try:
+            if word == "-":
+                yield word, _from_standard_input(), None
+            elif not is_url(word) or os.path.exists(word):
+                yield from ((path, path, error) for path, error in picture_files([word]))
+            elif args.fetch:
+                yield word, fetch_picture(word), None
+            else:
+                raise PictureError(f"{word}: a URL, which is fetched with --fetch alone")
+        except PictureError as error:
+            yield word, None, error
+
+
+def _from_standard_input():
+    data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    if not data:
+        raise PictureError("-: standard input is empty, expected a picture's bytes: npmnv3 predict - < picture.png")
+    return data
+
+
+def _warn(name, picture, first):
+    """Say that a picture is no line of text, if its shape tells; whether it does."""
+    from ..pictures.decode import file_size
+
+    width, height = file_size(picture)
+    unlike = width < LINE * height
+    if unlike and first:
+        print(
+            f"npmnv3 predict: warning: {name}: {width} x {height} pixels is not the shape of a line of text, of which "
+            f"alone the answer would be true; {OTHERS}",
+            file=sys.stderr,
+        )
+    return unlike
+
+
+def _report(name, result, as_json):
     if isinstance(result, PictureError):
+        message = str(result) if name != "-" else str(result).replace("picture of", "standard input, picture of", 1)
         if as_json:
-            print(json.dumps({"file": path, "error": str(result)}), flush=True)
-        print(f"npmnv3 predict: {result}", file=sys.stderr)
+            print(json.dumps({"file": name, "error": message}), flush=True)
+        print(f"npmnv3 predict: {message}", file=sys.stderr)
     elif as_json:
         predictions = [{"index": i, "label": label, "probability": p} for i, label, p in result]
-        print(json.dumps({"file": path, "predictions": predictions}), flush=True)
+        print(json.dumps({"file": name, "predictions": predictions}), flush=True)
     else:
-        print(path)
+        print(name)
         for index, label, probability in result:
             print(f"  {probability:9.4%}  {index:4d}  {label}")

@@ -3,7 +3,7 @@
 import json
 
 from ..network.variants import DEFAULT_MODEL
-from .arguments import add_json, add_side, input_side
+from .arguments import add_fetch, add_json, add_side, complete_model, input_side
 from .output import print_table
 
 HELP = "show where the llvm engine's time goes, layer by layer, beside the processor's peak"
@@ -12,10 +12,11 @@ HELP = "show where the llvm engine's time goes, layer by layer, beside the proce
 def add_arguments(parser):
     parser.add_argument(
         "model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help="a model's name, or a dump's path"
-    )
+    ).completer = complete_model
     parser.add_argument(
         "--weights", metavar="FILE", help="a weight dump (default: random ones: they do not change the time)"
     )
+    add_fetch(parser)
     add_side(parser)
     parser.add_argument(
         "--rounds", type=int, default=50, metavar="N", help="runs, the quickest of which counts (default 50)"

@@ -3,6 +3,7 @@
 import os
 
 from ..errors import UsageError
+from ..progress import working
 from .arguments import add_kernels, add_model
 from .output import print_table
 
@@ -37,16 +38,17 @@ def run(args):
 
     if args.output is not None and not args.output.endswith((".h5", ".hdf5", ".npz")):
         raise UsageError(f"--output is {args.output!r}, expected a name that ends in .h5 or .npz")
-    tensors, attributes = trace(
-        args.model,
-        args.input,
-        weights=args.weights,
-        dtype=args.dtype,
-        layout=args.layout,
-        only=args.only,
-        kernels=args.kernels,
-        integers=args.integers,
-    )
+    with working("tracing"):
+        tensors, attributes = trace(
+            args.model,
+            args.input,
+            weights=args.weights,
+            dtype=args.dtype,
+            layout=args.layout,
+            only=args.only,
+            kernels=args.kernels,
+            integers=args.integers,
+        )
     if args.output is None:
         rows = [
             (name, " x ".join(map(str, a.shape)), str(a.dtype), *(f"{f(a):.6g}" for f in _STATISTICS))
@@ -54,7 +56,8 @@ def run(args):
         ]
         print_table(rows, ("tensor", "shape", "type", "least", "largest", "mean"), "<<<>>>")
         return 0
-    write_container(args.output, tensors, attributes)
+    with working("writing"):
+        write_container(args.output, tensors, attributes)
     size = os.path.getsize(args.output)
     print(f"{args.output}: {len(tensors)} tensors, {size / 1e6:.1f} MB")
     return 0

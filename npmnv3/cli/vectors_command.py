@@ -1,6 +1,7 @@
 """`npmnv3 vectors`: test vectors of every step, for ports in C, HDL or anything."""
 
 from ..errors import UsageError
+from ..progress import working
 from .arguments import add_kernels, add_model
 
 HELP = "write each step's inputs, parameters and expected output: raw files, C with a checker, or hex for $readmemh"
@@ -35,18 +36,20 @@ def run(args):
     model = load(args.model, args.weights, engine="numpy", kernels=args.kernels)
     if model.kernels and args.dtype:
         raise UsageError(f"--dtype {args.dtype} is for networks in floats; {args.model} has integers of its own")
-    x = pick_input(model, args.input, None).x[:1]
-    if model.kernels:
-        kit = make_integer_kit(model, x, only=args.only)
-    else:
-        kit = make_kit(model, x, dtype=args.dtype or "float32", only=args.only)
+    with working("computing"):
+        x = pick_input(model, args.input, None).x[:1]
+        if model.kernels:
+            kit = make_integer_kit(model, x, only=args.only)
+        else:
+            kit = make_kit(model, x, dtype=args.dtype or "float32", only=args.only)
     files, size = kit.sizes(args.format)
     print(
         f"{len(kit.steps)} steps, {files} files, about {size / 1e6:.1f} MB of {kit.dtype} as {args.format}", flush=True
     )
     if args.dry_run:
         return 0
-    write_kit(kit, args.output, args.format)
+    with working("writing"):
+        write_kit(kit, args.output, args.format)
     print(f"{args.output}: written; manifest.json says what each file is")
     if args.format == "c":
         print("cc -std=c99 -O2 -Wall -Wextra -Werror check.c -o check -lm && ./check")

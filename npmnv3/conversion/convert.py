@@ -120,7 +120,7 @@ def convert(path, out=None, model=None, key=None, dtype=None, kernels=None):
     if out.endswith(".npz") and is_quantized_model(path):
         return _convert_quantized(path, out, model, key, dtype, kernels)
     if kernels is not None:
-        raise UsageError(f"kernels={kernels!r} is for quantised models, .tflite or .onnx, that become an .npz")
+        raise UsageError(f"`kernels={kernels!r}` is for quantised models, .tflite or .onnx, that become an .npz")
     if is_dump(path):
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
@@ -217,7 +217,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
     """Write a quantised model's integers as a quantised dump, under the names of the network that it is."""
     for name, value in (("key", key), ("dtype", dtype)):
         if value is not None:
-            raise UsageError(f"{name}={value!r} is not for a quantised model, whose integers are kept as they are")
+            raise UsageError(f"`{name}={value!r}` is not for a quantised model, whose integers are kept as they are")
     kernels = get_kernel_set(kernels).name if kernels else ""
     plan, scheme = read_quantized_model(path)
     with _named(os.fspath(path)):
@@ -225,7 +225,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
     variant, notes, warnings = named.variant, list(plan.notes), []
     title = variant.full_name if variant else ""
     notes.append(
-        f"quantised: {len(named.plan.grids)} tensors of integers ({scheme}); load it with a kernel set, kernels="
+        f"quantised: {len(named.plan.grids)} tensors of integers ({scheme}); load it with a kernel set, `kernels=`"
     )
     if variant is None:
         warnings.append(

@@ -42,7 +42,7 @@ def _is_hdf5_dump(file):
 def read_dump_shapes(path, key=None):
     """A dump as a Checkpoint whose arrays are `containers.Entry`: shapes and dtypes, nothing read yet."""
     if key is not None:
-        raise UsageError(f"key={key!r} is for training checkpoints that hold several state dicts; {path} is a dump")
+        raise UsageError(f"`key={key!r}` is for training checkpoints that hold several state dicts; {path} is a dump")
     with open_container(path) as (attributes, entries):
         said = f"{attributes.get('source')}/{attributes.get('variant')}"
         notes = (f"the dump says it is {said}",) if said in list_models() else ()

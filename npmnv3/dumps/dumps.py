@@ -163,7 +163,7 @@ def _variant(where, attributes, variant, num_classes):
         if variant is None:
             raise WeightsError(
                 f"{where}: does not say which network it is (no attributes source and variant); name it: "
-                "npmnv3.load(MODEL, weights=FILE), or --model MODEL on the command line"
+                "a MODEL with `weights=FILE`"
             )
         return variant
     name = f"{attributes['source']}/{attributes['variant']}"

@@ -19,8 +19,11 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 
 from ..errors import UnknownModelError
+from ..network.counts import plan_counts
+from ..network.plan import make_plan
 from ..network.spec import Preprocess
 from ..network.variants import DEFAULT_MODEL, get_variant, list_models
+from .folders import dump_stem
 
 COLUMNS = ("model", "tag", "url", "file", "size", "sha256", "md5", "licence", "preprocess", "top1", "top5")
 
@@ -55,7 +58,15 @@ class PublishedFile:
     @property
     def dump_name(self):
         """The file name of its dump."""
-        return self.name.replace("/", "--") + ".h5"
+        return dump_stem(self.name) + ".h5"
+
+    @property
+    def about_bytes(self):
+        """How large the published file is, as nearly as is known: it holds little but the network's numbers."""
+        if self.size is not None:
+            return self.size
+        variant = get_variant(self.model)
+        return 4 * plan_counts(make_plan(variant), variant.source).entries
 
     def row(self):
         """Its line of the table: {column: text}."""

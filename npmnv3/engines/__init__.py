@@ -11,7 +11,7 @@ import logging
 
 import numpy as np
 
-from ..errors import UsageError, require
+from ..errors import UsageError, install_line, require
 
 ENGINES = ("auto", "llvm", "numba", "numpy")
 DTYPES = ("float32", "float64")
@@ -42,15 +42,17 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None):
         engine = _choice(dtype)
     if engine == "llvm":
         if dtype != np.float32:
-            raise UsageError("the llvm engine computes in float32; for float64 take engine='numba' or engine='numpy'")
-        require("llvmlite", "jit", "engine='llvm'")
+            raise UsageError(
+                "the llvm engine computes in float32; for float64 take `engine='numba'` or `engine='numpy'`"
+            )
+        require("llvmlite", "jit", "the engine llvm")
         from .llvm import LlvmEngine
 
         return LlvmEngine(plan_for, params, threads=threads)
     from .plan_engine import PlanEngine
 
     if engine == "numba":
-        require("numba", "jit", "engine='numba'")
+        require("numba", "jit", "the engine numba")
     return PlanEngine(plan_for, params, dtype, name=engine)
 
 
@@ -73,6 +75,6 @@ def _llvm_is_here():
     here = importlib.util.find_spec("llvmlite") is not None
     if not here:
         logging.getLogger("npmnv3").warning(
-            "npmnv3 computes with NumPy alone; with llvmlite it is several times faster: pip install llvmlite numba"
+            "npmnv3 computes with NumPy alone; with llvmlite it is several times faster: %s", install_line("jit")
         )
     return here

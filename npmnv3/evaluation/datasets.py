@@ -70,7 +70,7 @@ def open_dataset(data, labels=None, limit=None, *, labelled=True):
     """
     data = os.fspath(data)
     if limit is not None and limit < 1:
-        raise UsageError(f"limit is {limit}, expected a whole number from 1")
+        raise UsageError(f"`limit={limit}`, expected a whole number from 1")
     truth = None if labels is None else read_label_file(labels)
     shards = find_shards(data)
     if shards:

@@ -14,11 +14,12 @@ import tempfile
 from ..conversion import convert_state
 from ..conversion.formats import read_checkpoint
 from ..dumps.dumps import write_dump
+from ..dumps.folders import file_hash
 from ..dumps.registry import find_published, shipped_dump
 from ..errors import MissingWeightsError, UsageError, WeightsError, WriteError, require
 from ..network.variants import get_variant
-from ..progress import progress_bar
-from .cache import cache_folder, file_hash, find_dump, make_cache_folder, read_record, record_path, write_record
+from ..progress import above_bars, progress_bar
+from .cache import cache_folder, find_dump, make_cache_folder, read_record, record_path, write_record
 from .download import Downloader
 
 __all__ = ["cache_folder", "cached_dump", "fetch"]
@@ -53,7 +54,8 @@ def fetch(name, *, base_url=None, cache=None, progress=None):
     base_url : str, http or https: fetch base_url/FILE instead, from a mirror; default the environment variable
         NPMNV3_BASE_URL, else the publisher
     cache : folder; default the environment variable NPMNV3_CACHE, else the user's cache folder
-    progress : bool, show a bar; default whether standard error is a terminal, and without one a line every 10 seconds
+    progress : bool, show a bar; default whether standard error is a terminal, and without one a line every 10 seconds;
+        or callable (bytes so far, bytes in all or None) that is told instead
 
     Returns
     -------
@@ -100,12 +102,14 @@ def _download(entry, url, folder, workplace, progress):
     """The path of the downloaded file, in the folder `workplace`."""
     import pooch
 
+    bar = progress_bar(
+        title=entry.file, unit="B", shown=False if callable(progress) else progress, lines=True, unit_scale=True
+    )
     try:
-        with (
-            progress_bar(title=entry.file, unit="B", shown=progress, lines=True, unit_scale=True) as tell,
-            _quiet(pooch.get_logger()),
-        ):
-            downloader = Downloader(folder, lambda done, total: tell(done, total=total))
+        with bar as tell, _quiet(pooch.get_logger()):
+            downloader = Downloader(
+                folder, progress if callable(progress) else lambda done, total: tell(done, total=total)
+            )
             return pooch.retrieve(url, None, fname=entry.file, path=workplace, downloader=downloader)
     except MissingWeightsError as error:
         raise MissingWeightsError(
@@ -161,9 +165,10 @@ def _keep(entry, url, folder, file, hashes):
     write_record(folder, entry, hashes | {entry.dump_name: file_hash(dump)})
     os.replace(dump, finished)
     if first and not (entry.sha256 or entry.md5):
-        logging.getLogger("npmnv3").warning(
-            "%s: its publisher states no hash; that of this first download is recorded in %s and checked from now on",
-            entry.name,
-            record_path(folder, entry),
-        )
+        with above_bars():
+            logging.getLogger("npmnv3").warning(
+                "%s: its publisher states no hash; that of this first download is recorded in %s and checked from now on",
+                entry.name,
+                record_path(folder, entry),
+            )
     return finished

@@ -8,15 +8,13 @@ For the published checkpoint `source/variant` it holds
 and .part files of interrupted downloads. The published file itself is not kept: the dump has every bit of its weights.
 """
 
-import hashlib
 import importlib.util
 import logging
 import os
 import pathlib
-import re
 
-from ..dumps.writing import write_text
-from ..errors import WeightsError, WriteError, require
+from ..dumps.folders import file_hash, read_hashes, write_hashes
+from ..errors import WriteError, require
 
 
 def cache_folder(cache=None):
@@ -62,29 +60,9 @@ def record_path(folder, entry):
 
 def read_record(folder, entry):
     """{file name: sha256} as recorded when the checkpoint was first fetched; empty if it never was."""
-    path = record_path(folder, entry)
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: cannot be read: {error}") from error
-    matches = [re.fullmatch(r"([0-9a-f]{64})  (\S+)", line) for line in lines]
-    if not all(matches):
-        raise WeightsError(f"{path}: damaged: expected lines of a sha256 and a file name; remove it, and fetch again")
-    return {match[2]: match[1] for match in matches}
+    return read_hashes(record_path(folder, entry))
 
 
 def write_record(folder, entry, hashes):
     """Record {file name: sha256}."""
-    text = "".join(f"{value}  {name}\n" for name, value in hashes.items())
-    write_text(record_path(folder, entry), text)
-
-
-def file_hash(path, algorithm="sha256"):
-    """The hash of a file's bytes, in hexadecimal."""
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with open(path, "rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    write_hashes(record_path(folder, entry), hashes)

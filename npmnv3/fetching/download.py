@@ -37,6 +37,7 @@ class Downloader:
     tell : callable (bytes so far, bytes in all or None), called as they come
     timeout, pauses, deadline, span : seconds, see `TIMEOUT`, `PAUSES`, `DEADLINE` and `SPAN`
     slowest : bytes a second, see `SLOWEST`
+    max_size : bytes that the file may have
     """
 
     def __init__(
@@ -49,9 +50,10 @@ class Downloader:
         deadline=DEADLINE,
         slowest=SLOWEST,
         span=SPAN,
+        max_size=MAX_SIZE,
     ):
         self.parts, self.tell, self.timeout, self.pauses = os.fspath(parts), tell, timeout, pauses
-        self.deadline, self.slowest, self.span = deadline, slowest, span
+        self.deadline, self.slowest, self.span, self.max_size = deadline, slowest, span, max_size
 
     def __call__(self, url, output_file, pooch):
         """Download `url` to the path `output_file`.
@@ -61,7 +63,7 @@ class Downloader:
         MissingWeightsError
             The server cannot be reached, does not have the file, breaks off again and again, or is too slow.
         WeightsError
-            The file is larger than any checkpoint.
+            The file is larger than `max_size`.
         """
         transfer = _Transfer(url, os.fspath(output_file), self)
         try:
@@ -167,9 +169,9 @@ class _Transfer:
             raise _BrokenError(message)
 
     def _check_size(self, size):
-        if size > MAX_SIZE:
+        if size > self.settings.max_size:
             raise WeightsError(
-                f"{self.url} has {size} bytes or more, and no checkpoint of these networks has {MAX_SIZE}; not fetched"
+                f"{self.url} has {size} bytes or more, expected at most {self.settings.max_size}; not fetched"
             )
 
     def _receive(self, response):

@@ -78,12 +78,12 @@ class Classifier:
             Another engine than llvm, or not one picture.
         """
         if not hasattr(self._engine, "profile"):
-            raise UsageError(f"the engine is {self.engine}; profile needs engine='llvm'")
+            raise UsageError(f"the engine is {self.engine}; profile needs `engine='llvm'`")
         x = self._input(x)
         if len(x) != 1:
             raise UsageError(f"x has {len(x)} pictures, expected 1")
         if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-            raise UsageError(f"rounds is {rounds!r}, expected a whole number from 1")
+            raise UsageError(f"`rounds={rounds!r}`, expected a whole number from 1")
         return self._engine.profile(x, rounds)
 
     def predict(self, pictures, top=5):
@@ -113,7 +113,7 @@ class Classifier:
     def predict_each(self, pictures, top=5):
         """As `predict`, but one after another, with a picture's PictureError in its place where it cannot be read."""
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-            raise UsageError(f"top is {top!r}, expected a whole number from 1")
+            raise UsageError(f"`top={top!r}`, expected a whole number from 1")
         stream = iter(_as_pictures(pictures))
         while batch := [self._read(picture) for picture in itertools.islice(stream, BATCH)]:
             good = [x for x in batch if not isinstance(x, PictureError)]

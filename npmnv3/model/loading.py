@@ -6,9 +6,10 @@ import pathlib
 import numpy as np
 
 from ..dumps.dumps import load_weights
+from ..dumps.folders import VARIABLE, dump_in_folder, dump_stem, named_folder
 from ..dumps.quantized import is_quantized, read_quantized
 from ..dumps.registry import REGISTRY, shipped_dump
-from ..errors import MissingWeightsError, UsageError
+from ..errors import MissingWeightsError, UsageError, install_line, missing_packages
 from ..network.plan import check_classes, make_plan
 from ..network.variants import get_variant
 from .model import Model
@@ -33,8 +34,9 @@ def load(
     ----------
     name_or_dump : str, a model's name (`npmnv3.list_models()`), with "@tag" for further published weights of it, or the
         path of a dump that says which network it is
-    weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}; default the published weights, which
-        ship with npmnv3 or are in the cache that `npmnv3 fetch` fills
+    weights : path of a dump (HDF5 or .npz), or of a folder of them as `npmnv3 fetch --into` makes it, or mapping
+        {source's name: array}; default the published weights, from such a folder that the environment variable
+        NPMNV3_WEIGHTS names, or as they ship with npmnv3, or from the cache that `npmnv3 fetch` fills
     num_classes : int; default what the weights hold
     engine : "numpy" (the definitions), "numba" (the same as compiled loops), "llvm" (compiled kernels, float32 alone,
         the quickest) or "auto": llvm for float32 where llvmlite is, for float64 numba where its loops are compiled
@@ -59,7 +61,7 @@ def load(
         return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
     if kernels is not None:
         raise UsageError(
-            f"kernels={kernels!r} (--kernels) is for quantised dumps, which `npmnv3 convert` and `npmnv3 quantize` write"
+            f"`kernels={kernels!r}` is for quantised dumps, which `npmnv3 convert` and `npmnv3 quantize` write"
         )
     if num_classes is not None:
         check_classes(num_classes)
@@ -84,33 +86,52 @@ def _resolve(name_or_dump, weights, fetch):
     """(variant or None, weights) of `load`'s arguments of these names."""
     if not isinstance(name_or_dump, (str, os.PathLike)):
         raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
+    if isinstance(weights, (str, os.PathLike)) and os.path.isdir(weights):
+        weights = _in_folder(weights, name_or_dump)
     if isinstance(name_or_dump, str) and name_or_dump in REGISTRY:
         entry = REGISTRY[name_or_dump]
         return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
     if isinstance(name_or_dump, os.PathLike) or pathlib.PurePath(name_or_dump).suffix in (".h5", ".hdf5", ".npz"):
-        raise UsageError(
-            f"{name_or_dump}: no such dump, and weights={weights!r}; give a model's name with weights=, or a dump alone"
-        )
+        if weights is None:
+            raise UsageError(f"{name_or_dump}: no such dump; give the path of one, or a model's name")
+        raise UsageError(f"{name_or_dump}: a dump's path, expected a model's name beside `weights={weights}`")
     return get_variant(name_or_dump), weights  # raises, with the nearest names
 
 
+def _in_folder(folder, name):
+    """The dump of a model in the folder that was given as its weights."""
+    if name not in REGISTRY:
+        get_variant(name)  # raises, with the nearest names
+    path = dump_in_folder(folder, name)
+    if path is None:
+        raise MissingWeightsError(
+            f"{folder}: a folder without {dump_stem(name)}.h5 or .npz, the weights of {name}; "
+            f"`npmnv3 fetch {name} --into {folder}` puts them there"
+        )
+    return path
+
+
 def _published(entry, fetch):
-    """The dump of a published checkpoint: shipped, in the cache, or fetched if that is allowed."""
-    shipped = shipped_dump(entry)
-    if shipped:
-        return shipped
+    """The dump of a published checkpoint: in NPMNV3_WEIGHTS, shipped, in the cache, or fetched if that is allowed."""
+    folder = named_folder()
+    found = (dump_in_folder(folder, entry.name) if folder else None) or shipped_dump(entry)
+    if found:
+        return found
     from .. import fetching  # which loads the network's libraries
 
     fetch = os.environ.get("NPMNV3_FETCH", "0") not in ("", "0") if fetch is None else fetch
     wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
     path = fetching.fetch(entry.name) if wanted else fetching.cached_dump(entry.name)
     if path is None:
+        nor = f" (nor in {folder}, which {VARIABLE} names)" if folder else ""
+        lacking = f"; that takes {install_line('fetch')}" if missing_packages("fetch") else ""
         raise MissingWeightsError(
-            f"the weights of {entry.name} are not here. Get the published ones, {entry.url}, with `npmnv3 fetch {entry.name}` "
-            f"(or npmnv3.load(..., fetch=True), or NPMNV3_FETCH=1); or load a dump of your own: "
-            f"npmnv3.load({entry.model!r}, weights=FILE), or --model {entry.model} --weights FILE on the command line"
+            f"the weights of {entry.name} are not here{nor}. Get the published ones, {entry.url}, about "
+            f"{entry.about_bytes / 1e6:.0f} MB, with `npmnv3 fetch {entry.name}`, or `fetch=True`, or NPMNV3_FETCH=1 in the "
+            f"environment{lacking}. Or give a dump of your own: `weights=FILE`",
+            checkpoint=entry.name,
         )
     return path
 

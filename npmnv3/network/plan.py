@@ -78,7 +78,7 @@ def check_classes(num_classes):
     """`num_classes` as an int, or UsageError if no network can have so many."""
     num_classes = _whole("num_classes", num_classes)
     if num_classes < 1:
-        raise UsageError(f"num_classes is {num_classes}, expected 1 or more")
+        raise UsageError(f"`num_classes={num_classes}`, expected 1 or more")
     return num_classes
 
 

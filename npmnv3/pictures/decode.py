@@ -99,6 +99,21 @@ def decode(picture, how="pil"):
             return _from_pil(image, how, name, (FORMATS | MORE_FORMATS).get(image.format, MAX_PIXELS))
 
 
+def file_size(picture):
+    """(width, height) in pixels that a picture's file, a path or bytes, states; an EXIF rotation is not applied.
+
+    Raises
+    ------
+    PictureError
+    """
+    name, image_module = describe(picture), pillow_image()
+    with _open(picture, name) as file:
+        if image_module is None:
+            return plain.read(file.read(), name)[0].shape[1::-1]
+        with _damage_is_ours(name), _QUIET:
+            return open_image(image_module, file).size
+
+
 def open_image(image_module, file):
     """A PIL image of a file in one of the formats that are read here."""
     try:

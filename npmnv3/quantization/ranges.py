@@ -89,15 +89,13 @@ def parse_ranges(text):
     if method in ("minmax", "mse") and not given:
         return Ranges(method)
     if method != "percentile":
-        raise UsageError(f"ranges is {text!r}, expected minmax, percentile=99.99 or mse")
+        raise UsageError(f"`ranges={text!r}`, expected minmax, percentile=99.99 or mse")
     try:
         percent = float(number or 99.99)
     except ValueError:
         percent = float("nan")
     if not 50 < percent <= 100:
-        raise UsageError(
-            f"ranges is {text!r}, expected a percentile above 50 and at most 100, such as percentile=99.99"
-        )
+        raise UsageError(f"`ranges={text!r}`, expected a percentile above 50 and at most 100, such as percentile=99.99")
     return Ranges("percentile", percent)
 
 

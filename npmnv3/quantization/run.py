@@ -132,7 +132,7 @@ def _asked(scheme, per_tensor, ranges, wide, correct_bias, cut):
     wide = tuple(wide.split(",")) if isinstance(wide, str) else tuple(wide)
     if scheme in HALVES and (per_tensor or wide or correct_bias or cut or str(parse_ranges(ranges)) != "minmax"):
         raise UsageError(
-            f"{scheme} has no scales: per_tensor, ranges, wide, correct_bias and cut are of the schemes {', '.join(SCHEMES)}"
+            f"{scheme} has no scales: `per_tensor=`, `ranges=`, `wide=`, `correct_bias=` and `cut=` are of the schemes {', '.join(SCHEMES)}"
         )
     return Recipe(scheme, bool(per_tensor), parse_ranges(ranges), wide, bool(correct_bias), bool(cut))
 
@@ -141,7 +141,7 @@ def _data(evaluate, labels, limit):
     """The Dataset to judge on, or None."""
     if evaluate is None:
         if labels is not None or limit is not None:
-            raise UsageError("labels and limit are of the pictures to judge on; name these with evaluate")
+            raise UsageError("`labels=` and `limit=` are of the pictures to judge on; name these with `evaluate=`")
         return None
     return evaluate if isinstance(evaluate, Dataset) else open_dataset(evaluate, labels, limit)
 

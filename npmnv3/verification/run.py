@@ -68,9 +68,9 @@ def verify(
     if tensors is not None or kernels is not None:
         refuse(port, "tensors=" if tensors is not None else "kernels=")
     if precision not in ("auto", *noise.PRECISIONS):
-        raise UsageError(f"precision is {precision!r}, expected auto, {', '.join(noise.PRECISIONS)}")
+        raise UsageError(f"`precision={precision!r}`, expected auto, {', '.join(noise.PRECISIONS)}")
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:
-        raise UsageError(f"factor is {factor!r}, expected a number from 1")
+        raise UsageError(f"`factor={factor!r}`, expected a number from 1")
     model = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
     given = pick_input(model, input, None if runs(port) else port)
     # A port may hold anything, also NaN and numbers whose squares overflow: what comes of them is measured, not warned of.

@@ -85,7 +85,7 @@ def test_predict_goes_on_after_a_picture_it_cannot_read(capsys, tmp_path):
     [
         (["predict", "--model", "timm/mobilenetv3_rw", "x.png"], "weights of timm/mobilenetv3_rw are not here"),
         (["predict", "--weights", "nowhere.h5", "x.png"], "nowhere.h5: no such dump"),
-        (["predict", "--top", "0", "x.png"], "top is 0"),
+        (["predict", "--top", "0", "x.png"], "`--top 0`, expected a whole number from 1"),
         (["predict"], "the following arguments are required"),
         (["nonsense"], "invalid choice: 'nonsense'"),
         ([], "required"),

@@ -586,7 +586,7 @@ def test_dump_to_the_other_format(first, second, tmp_path):
     files.assert_same({name: weights.arrays[name] for name in state}, state)
     with pytest.raises(npmnv3.WeightsError, match=f"says it is {PPCLS}, but {RW} was asked for"):
         convert(a, b, RW)
-    with pytest.raises(npmnv3.UsageError, match="key='x' is for training checkpoints"):
+    with pytest.raises(npmnv3.UsageError, match="key='x'` is for training checkpoints"):
         convert(a, b, key="x")
 
 

@@ -168,7 +168,7 @@ def test_another_network_is_refused(tmp_path):
         WeightsError, match="is not timm/mobilenetv3_small_075: .*stem|is not timm/mobilenetv3_small_075"
     ):
         npmnv3.convert(path, tmp_path / "q.npz", model="timm/mobilenetv3_small_075")
-    with pytest.raises(UsageError, match="dtype='float16' is not for a quantised model"):
+    with pytest.raises(UsageError, match="dtype='float16'` is not for a quantised model"):
         npmnv3.convert(path, tmp_path / "q.npz", dtype="float16")
     with pytest.raises(UsageError, match="kernels is 'xnn', expected one of"):
         npmnv3.convert(path, tmp_path / "q.npz", kernels="xnn")

@@ -145,7 +145,7 @@ def test_number_of_classes_is_found_or_checked():
     assert npmnv3.load(KERAS, random_state(KERAS, 37), engine="numpy").num_classes == 37
     with pytest.raises(npmnv3.WeightsError, match=r"misshapen: fc.bias is \(37,\), expected \(36,\)"):
         load_weights(random_state(MODEL, 37), get_variant(MODEL), 36)
-    with pytest.raises(npmnv3.UsageError, match="num_classes is 0"):
+    with pytest.raises(npmnv3.UsageError, match="num_classes=0"):
         npmnv3.load(MODEL, random_state(MODEL), num_classes=0)
 
 

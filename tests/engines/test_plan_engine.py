@@ -147,4 +147,4 @@ def test_without_llvmlite_it_is_said_once(monkeypatch, caplog):
         for _ in range(2):
             assert npmnv3.load("ppocr/text_direction").engine == "numpy"
     room._llvm_is_here.cache_clear()
-    assert [record.getMessage().count("pip install llvmlite numba") for record in caplog.records] == [1]
+    assert [record.getMessage().count("pip install numba llvmlite") for record in caplog.records] == [1]

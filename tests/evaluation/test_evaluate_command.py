@@ -108,10 +108,10 @@ def test_wrong_words(dump, folder):
 
 def test_missing_extras_are_named(dump, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'npmnv3\[dask\]'"):
+    with pytest.raises(MissingExtraError, match="pip install distributed"):
         command(evaluate_command, dump, folder, "--scheduler", "local:2")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'npmnv3\[report\]'"):
+    with pytest.raises(MissingExtraError, match="pip install jinja2 matplotlib"):
         command(evaluate_command, dump, folder, "--confusion", "plot.png")
 
 
@@ -177,7 +177,7 @@ def test_interrupted_from_the_keyboard(dump, folder, whole, tmp_path):
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
     if run.returncode != 0:  # else it was done before the signal came
-        assert (run.returncode, err) == (130, b"interrupted\n")
+        assert (run.returncode, err) == (130, b"npmnv3 evaluate: interrupted\n")
     assert whole.startswith(path.read_bytes())
     assert command(evaluate_command, dump, folder, "--csv", path, "--resume") == 0
     assert path.read_bytes() == whole

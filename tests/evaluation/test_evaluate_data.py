@@ -273,7 +273,7 @@ def test_data_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(UsageError, match="say their classes with a labels file"):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path, labelled=False).summary() == "1 picture, folder"
-    with pytest.raises(UsageError, match="limit is 0"):
+    with pytest.raises(UsageError, match="limit=0"):
         open_dataset(tmp_path, limit=0)
     with pytest.raises(UsageError, match="l.csv: cannot be read"):
         open_dataset(tmp_path, tmp_path / "l.csv")

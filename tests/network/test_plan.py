@@ -133,7 +133,7 @@ def test_published_figures_and_the_rules_behind_them():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_classes": 0}, "num_classes is 0, expected 1 or more"),
+        ({"num_classes": 0}, "`num_classes=0`, expected 1 or more"),
         ({"num_classes": 2.5}, "num_classes is 2.5, expected a whole number"),
         ({"num_classes": True}, "num_classes is True"),
         ({"side": (31, 224)}, "31 x 224 pixels is too small for timm/mobilenetv3_rw; it takes 32 x 32"),

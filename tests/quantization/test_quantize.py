@@ -90,8 +90,8 @@ BAD = (
     ({"scheme": "int4"},              "no scheme is called 'int4', expected one of tflite, onnx"),
     ({"wide": ["steam"]},             "wide: no stored tensor is called 'steam'; nearest: .*stem"),
     ({"ranges": "percentile=40"},     "expected a percentile above 50 and at most 100"),
-    ({"ranges": "entropy"},           "ranges is 'entropy', expected minmax, percentile=99.99 or mse"),
-    ({"labels": "labels.csv"},        "name these with evaluate"),
+    ({"ranges": "entropy"},           "`ranges='entropy'`, expected minmax, percentile=99.99 or mse"),
+    ({"labels": "labels.csv"},        "name these with `evaluate=`"),
     ({"scheme": "fp16", "wide": "stem"}, "fp16 has no scales"),
     ({"evaluate": "/no/such/folder"}, "no such folder"),
 )

@@ -207,9 +207,9 @@ def test_bad_inputs_are_refused(model, x, tensors, tmp_path):
     ):
         with pytest.raises(UsageError, match=message):
             verify(model, port, given)
-    with pytest.raises(UsageError, match="factor is 0.5"):
+    with pytest.raises(UsageError, match="factor=0.5"):
         verify(model, port, x, factor=0.5)
-    with pytest.raises(UsageError, match="precision is 'double'"):
+    with pytest.raises(UsageError, match="precision='double'"):
         verify(model, port, x, precision="double")
 
 

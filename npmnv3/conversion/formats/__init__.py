@@ -146,7 +146,9 @@ def _hint(entries):
 
 def _refuse_key(key):
     if key is not None:
-        raise UsageError(f"key={key!r} is for training checkpoints that hold several state dicts; this file holds one")
+        raise UsageError(
+            f"`key={key!r}` is for training checkpoints that hold several state dicts; this file holds one"
+        )
 
 
 def _read_pickle(reader, key):

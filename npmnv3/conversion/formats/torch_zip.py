@@ -53,7 +53,7 @@ def read_exported(reader, entries, key):
     """Read an exported program (torch.export.save): a JSON list says where each tensor is."""
     listing = next(name for name in entries if name.endswith(EXPORTED))
     if key is not None:
-        raise UsageError(f"key={key!r} is for training checkpoints that hold several state dicts; this is a program")
+        raise UsageError(f"`key={key!r}` is for training checkpoints that hold several state dicts; this is a program")
     folder = listing.rpartition("/")[0]
     text = read_entry(reader, entries[listing], MAX_LIST)
     try:

@@ -1,0 +1,89 @@
+"""Folders of dumps by the networks' names, with their hashes beside them: a clone's weights/, or a stick.
+
+    source--variant.h5    a dump; .npz is as good
+    SHA256SUMS            as sha256sum writes it and `sha256sum -c SHA256SUMS` checks it; may be missing
+
+`npmnv3 fetch --into` makes such a folder. `npmnv3.load(name, weights=FOLDER)` takes a network's dump from it, and from
+the one that the environment variable NPMNV3_WEIGHTS names without being told.
+"""
+
+import hashlib
+import os
+import pathlib
+import re
+
+from ..errors import WeightsError
+from .writing import write_text
+
+SUMS = "SHA256SUMS"
+VARIABLE = "NPMNV3_WEIGHTS"
+SUFFIXES = (".h5", ".npz")
+
+
+def dump_stem(name):
+    """The file name, without its ending, of the dump of `source/variant` or `source/variant@tag`."""
+    return name.replace("/", "--")
+
+
+def named_folder():
+    """The folder that the environment variable NPMNV3_WEIGHTS names, or None."""
+    named = os.environ.get(VARIABLE)
+    return pathlib.Path(named).expanduser() if named else None
+
+
+def dump_in_folder(folder, name):
+    """The dump of this name in a folder.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, `source/variant` or `source/variant@tag`
+
+    Returns
+    -------
+    pathlib.Path, or None if there is none
+
+    Raises
+    ------
+    WeightsError
+        It is not what SHA256SUMS says.
+    """
+    for suffix in SUFFIXES:
+        path = pathlib.Path(folder, dump_stem(name) + suffix)
+        if path.is_file():
+            said = read_hashes(path.with_name(SUMS)).get(path.name)
+            if said is not None and (found := file_hash(path)) != said:
+                raise WeightsError(
+                    f"{path}: is not the file that {SUMS} beside it is of: its sha256 is {found}, expected {said}; "
+                    f"copy it again, or run `npmnv3 fetch {name} --into {folder}`"
+                )
+            return path
+    return None
+
+
+def read_hashes(path):
+    """{file name: sha256} of a file as sha256sum writes it; empty if it is not there."""
+    try:
+        lines = pathlib.Path(path).read_text("utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: cannot be read: {error}") from error
+    matches = [re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line) for line in lines]
+    if not all(matches):
+        raise WeightsError(f"{path}: damaged: expected lines of a sha256 and a file name; remove it, and fetch again")
+    return {match[2]: match[1] for match in matches}
+
+
+def write_hashes(path, hashes):
+    """Write {file name: sha256} as sha256sum does."""
+    write_text(path, "".join(f"{value}  {name}\n" for name, value in hashes.items()))
+
+
+def file_hash(path, algorithm="sha256"):
+    """The hash of a file's bytes, in hexadecimal."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,135 @@
+"""`npmnv3 predict` with its default network, standard input, URLs, and weights that are not here."""
+
+import io
+import os
+import sys
+
+import goldens
+import numpy as np
+import pytest
+from command_line import run
+from http_server import serving
+
+import npmnv3
+from npmnv3.cli import main, predict_command
+from npmnv3.errors import EXTRAS
+from npmnv3.fetching import pictures
+
+LINE = goldens.ROOT / "weights" / "examples" / "hello_upside_down.png"
+PHOTO = sorted((goldens.ROOT / "tests" / "golden" / "photos").glob("*.jpg"))[0]
+ABSENT = "showlo/mobilenetv3_small"
+
+
+@pytest.fixture(autouse=True)
+def nothing_fetched(tmp_path, monkeypatch):
+    """A cache that is empty, no folder of weights, no leave to fetch."""
+    monkeypatch.setenv("NPMNV3_CACHE", str(tmp_path / "cache"))
+    for name in ("NPMNV3_WEIGHTS", "NPMNV3_FETCH", "NPMNV3_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def predict(capsys, *words):
+    return run(capsys, "predict", "--engine", "numpy", "--top", "1", *words)
+
+
+def test_the_default_says_what_it_is_for(capsys):
+    code, out, err = predict(capsys, LINE)
+    assert code == 0 and "180" in out and err.count("\n") == 1 and "the default, tells lines of text" in err
+    assert predict(capsys, LINE, "--model", "ppocr/text_direction")[2] == ""
+
+
+def test_a_picture_that_is_no_line_of_text(capsys):
+    code, _, err = predict(capsys, LINE, PHOTO, PHOTO)
+    warnings = [line for line in err.splitlines() if "warning" in line]
+    assert code == 0 and len(warnings) == 2 and "2 pictures are no lines of text" in warnings[1]
+    assert (
+        str(PHOTO) in warnings[0] and "--model keras/MobileNetV3Small" in warnings[0] and "npmnv3 fetch" in warnings[0]
+    )
+    assert "warning" not in predict(capsys, PHOTO, "--model", "ppocr/text_direction")[2]
+
+
+def test_standard_input(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(LINE.read_bytes())))
+    code, out, _ = predict(capsys, "-")
+    assert code == 0 and out.splitlines()[0] == "-" and "180" in out
+    code, _, err = predict(capsys, "-", LINE)  # nothing is left of it
+    assert code == 1 and "standard input is empty" in err
+
+
+def test_urls(capsys, monkeypatch):
+    pytest.importorskip("certifi", reason="needs the extra fetch")
+    with serving() as server:
+        server.files = {"/line.png": LINE.read_bytes(), "/page": b"<html>"}
+        url = f"{server.url}/line.png"
+        code, _, err = predict(capsys, url)
+        assert code == 1 and f"{url}: a URL, which is fetched with --fetch alone" in err and not server.log
+        code, out, err = predict(capsys, "--fetch", url, f"{server.url}/page", f"{server.url}/none", "http://[x", LINE)
+        assert code == 1 and out.startswith(f"{url}\n") and out.count("180") == 2
+        for part in ("not a picture", "none cannot be fetched: the server answers 404", "http://[x cannot be fetched"):
+            assert part in err, part
+        monkeypatch.setattr(pictures, "MAX_SIZE", 1000)
+        code, _, err = predict(capsys, "--fetch", url)
+        assert code == 1 and "bytes or more, expected at most 1000" in err
+
+
+def absent(capsys, *words):
+    return predict(capsys, LINE, "--model", ABSENT, *words)
+
+
+def test_weights_that_are_not_here(capsys, monkeypatch):
+    code, _, err = absent(capsys)
+    assert (
+        code == 2
+        and err.count("\n") == 1
+        and f"`npmnv3 fetch {ABSENT}`, or `--fetch`" in err
+        and "`--weights FILE`" in err
+    )
+    assert "fetch=" not in err and "weights=" not in err
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    code, _, err = absent(capsys)
+    assert code == 2 and err.count("\n") == 1 and f"pip install {EXTRAS['fetch']}" in err
+
+
+def test_fetch_gets_them(capsys, monkeypatch):
+    asked = []
+
+    def fetch(name):
+        asked.append(name)
+        raise npmnv3.WeightsError("gave wrong bytes")
+
+    monkeypatch.setattr("npmnv3.fetching.fetch", fetch)
+    code, _, err = absent(capsys, "--fetch")
+    assert code == 2 and asked == [ABSENT] and err == "npmnv3 predict: gave wrong bytes\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("answer", "fetched"), [("n", False), ("", True), ("y", True), ("what?", False)])
+def test_on_a_terminal_it_asks(answer, fetched, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("pooch")
+    pytest.importorskip("platformdirs")
+    asked = []
+
+    def fetch(name):
+        """What `npmnv3 fetch` does is tested in its own room; here the folder gets its dump."""
+        asked.append(name)
+        arrays = {n: np.zeros(shape, np.float32) for n, shape in npmnv3.param_shapes(ABSENT, 3).items() if shape}
+        npmnv3.write_dump(tmp_path / "showlo--mobilenetv3_small.npz", arrays, model=ABSENT)
+
+    monkeypatch.setenv("NPMNV3_WEIGHTS", str(tmp_path))
+    monkeypatch.setattr("npmnv3.fetching.fetch", fetch)
+    outer, inner = os.openpty()
+    os.write(outer, f"{answer}\n".encode())
+    with open(inner, "r", closefd=False) as stdin, open(inner, "w", closefd=False) as stderr:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        monkeypatch.setattr(sys, "stderr", stderr)
+        code = main(["predict", "--engine", "numpy", "--model", ABSENT, str(LINE)])
+    said = os.read(outer, 10_000).decode()
+    os.close(inner), os.close(outer)
+    assert "MB from github.com (licence: none stated by its author)? [Y/n] " in said
+    assert (asked, code) == (([ABSENT], 0) if fetched else ([], 2)), said
+
+
+def test_the_way_to_imagenet_is_a_published_checkpoint():
+    from npmnv3.dumps.registry import REGISTRY
+
+    assert predict_command.OTHERS.split("--model ")[1].split()[0] in REGISTRY

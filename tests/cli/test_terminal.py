@@ -1,0 +1,184 @@
+"""How the command line behaves at a terminal: Ctrl-C, tab completion, bars, `--version`, words of the command line."""
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+
+import goldens
+import pytest
+from command_line import run
+
+import npmnv3
+from npmnv3.cli import main
+from npmnv3.cli.output import as_options
+from npmnv3.errors import EXTRAS
+
+posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX's signals and terminals")
+EXAMPLES = str(goldens.ROOT / "weights" / "examples")
+
+#: Runs npmnv3, and sends itself SIGINT as MODULE is looked for, from the place that HOW says.
+INTERRUPT = """
+import os, signal, sys, weakref
+module, how, words = sys.argv[1], sys.argv[2], sys.argv[3:]
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            if how == "where exceptions are lost":
+                class Thing: pass
+                thing = Thing()
+                keep.append(weakref.ref(thing, lambda _: os.kill(os.getpid(), signal.SIGINT)))
+                del thing
+            else:
+                try:
+                    os.kill(os.getpid(), signal.SIGINT)
+                except KeyboardInterrupt:
+                    if how == "turned into another error":
+                        raise ImportError(f"{name} is broken") from None
+                    raise
+
+keep = []
+sys.meta_path.insert(0, Finder())
+sys.argv[1:] = words
+from npmnv3.__main__ import main
+sys.exit(main())
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("module", "how", "said"),
+    [
+        ("npmnv3.cli", "plainly", "npmnv3: interrupted\n"),
+        ("argparse", "plainly", "npmnv3: interrupted\n"),
+        ("argparse", "turned into another error", "npmnv3: interrupted\n"),
+        ("npmnv3.model", "plainly", "npmnv3 predict: interrupted\n"),
+        ("numpy", "plainly", "npmnv3 predict: interrupted\n"),
+        ("PIL.Image", "plainly", "npmnv3 predict: interrupted\n"),
+        ("numpy", "where exceptions are lost", "npmnv3 predict: interrupted\n"),
+    ],
+)
+def test_an_interrupt_of_an_import_is_one_line(module, how, said):
+    words = [
+        sys.executable,
+        "-c",
+        INTERRUPT,
+        module,
+        how,
+        "predict",
+        "--model",
+        "ppocr/text_direction",
+        "--engine",
+        "numpy",
+    ]
+    done = subprocess.run([*words, f"{EXAMPLES}/hello_upright.png"], cwd=goldens.ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, said)
+
+
+def test_the_entry_point_is_where_interrupts_are_minded():
+    config = configparser.ConfigParser()
+    config.read(goldens.ROOT / "setup.cfg")
+    assert "npmnv3 = npmnv3.__main__:main" in config["options.entry_points"]["console_scripts"]
+
+
+def test_hints_name_what_the_extras_bring():
+    """One place says what an extra brings, and agrees with setup.cfg."""
+    config = configparser.ConfigParser()
+    config.read(goldens.ROOT / "setup.cfg")
+    extras = config["options.extras_require"]
+    listed = {
+        name: " ".join(re.match(r"[\w-]+", line)[0] for line in extras[name].split("\n") if line) for name in EXTRAS
+    }
+    assert listed == EXTRAS
+    assert set(EXTRAS) | {"test"} == set(re.search(r"\[(.*)\]", extras["all"])[1].split(", "))
+
+
+def test_messages_speak_of_options(capsys):
+    said = "no: `weights=FILE`, `num_classes=0`, `fetch=True`, `per_tensor=`; `npmnv3 fetch x` and NPMNV3_FETCH=1 stay"
+    assert as_options(said) == (
+        "no: `--weights FILE`, `--classes 0`, `--fetch`, `--per-tensor`; `npmnv3 fetch x` and NPMNV3_FETCH=1 stay"
+    )
+    for words in (
+        ("predict", "--kernels", "xnnpack", "x.png"),
+        ("predict", "--model", "x.h5", "--weights", "y.h5", "x.png"),
+        ("export", "ppocr/text_direction", "-o", "x.onnx", "--classes", "0"),
+        ("convert", "weights/ppocr--text_direction.h5", "--kernels", "xnnpack"),
+        ("quantize", "ppocr/text_direction", "--calibrate", EXAMPLES, "--labels", "x.csv"),
+    ):
+        code, _, err = run(capsys, *words)
+        assert code == 2 and re.search("`--[a-z]", err) and not re.search(r"[a-z]+=|npmnv3\.load", err), err
+
+
+def test_version(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"npmnv3 {npmnv3.__version__}\n")
+
+
+def completions(line, *flags):
+    """What a shell is told that the last word of a line may become."""
+    read, write = os.pipe()
+    env = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_IFS": "\n",
+        "_ARGCOMPLETE_SHELL": "bash",
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+        "COMP_TYPE": "9",
+    }
+    script = f"import os, sys; os.dup2({write}, 8); from npmnv3.__main__ import main; main()"
+    command = [sys.executable, *flags, "-c", script]
+    done = subprocess.run(command, env=env, cwd=goldens.ROOT, pass_fds=[write], stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    with open(read) as answer:
+        return [word.strip() for word in answer.read().split("\n")], done.stderr
+
+
+@posix
+def test_tab_completion():
+    pytest.importorskip("argcomplete", reason="needs the extra complete")
+    words, imported = completions("npmnv3 ", "-X", "importtime")
+    assert {"list", "predict", "fetch", "--version"} <= set(words)
+    heavy = {"numpy", "h5py", "PIL", "tqdm", "llvmlite"}
+    assert not heavy & set(re.findall(r"\| +(\w+)$", imported, re.MULTILINE)), "the shell waits for that"
+    for line, word in {
+        "npmnv3 predict --mo": "--model",
+        "npmnv3 predict --model keras/": "keras/MobileNetV3Small",
+        "npmnv3 info torchvision/": "torchvision/mobilenet_v3_large",
+        "npmnv3 fetch torchvision/": "torchvision/mobilenet_v3_large@V2",
+        "npmnv3 vectors x --format h": "hex",
+        "npmnv3 predict --model weights/pp": "weights/ppocr--text_direction.h5",
+    }.items():
+        assert word in completions(line)[0], line
+
+
+def test_help_has_the_line_to_type(capsys):
+    out = run(capsys, "--help")[1]
+    assert 'eval "$(register-python-argcomplete npmnv3)"' in out and "--shell fish npmnv3 | source" in out
+    assert EXTRAS["complete"] in out
+
+
+@posix
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("freeze ppocr/text_direction -o OUT.pyz", r"measuring: 100%.*16/16"),
+        ("convert weights/ppocr--text_direction.h5 -o OUT.npz", r"converting: \d s"),
+        ("vectors ppocr/text_direction -o OUT --format hex --only logits", r"computing: \d s"),
+        ("trace ppocr/text_direction --input weights/examples/hello_upright.png", r"tracing: \d s"),
+    ],
+)
+def test_progress_on_a_terminal_and_none_in_a_pipe(words, said, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("npmnv3.progress.PATIENCE", 0.0)
+    monkeypatch.chdir(goldens.ROOT)
+    outer, inner = os.openpty()
+    with open(inner, "w", closefd=False) as stderr, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr)
+        assert main(words.replace("OUT", str(tmp_path / "terminal")).split()) == 0
+    shown = os.read(outer, 1_000_000).decode()
+    os.close(inner), os.close(outer)
+    assert re.search(said, shown.replace("\r", "\n")), shown
+    capfd.readouterr()
+    assert main(words.replace("OUT", str(tmp_path / "pipe")).split()) == 0 and capfd.readouterr().err == ""

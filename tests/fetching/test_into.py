@@ -1,0 +1,115 @@
+"""Dumps in a folder of one's own: `npmnv3 fetch --into`, and what loads from it."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from command_line import run
+
+import npmnv3
+from npmnv3.dumps.folders import file_hash
+from npmnv3.dumps.registry import REGISTRY
+
+pytest.importorskip("pooch", reason="needs the extra fetch")
+pytest.importorskip("platformdirs", reason="needs the extra fetch")
+
+import checkpoint_files  # noqa: E402
+from http_server import serving  # noqa: E402
+from random_networks import random_params  # noqa: E402
+
+from npmnv3.network.plan import make_plan  # noqa: E402
+from npmnv3.network.variants import get_variant  # noqa: E402
+
+NAMES = [name for name in REGISTRY if name.startswith("sqlai/mobilenetv3_small")]  # its own, and further weights
+SHIPPED = "ppocr/text_direction"
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    plan = make_plan(get_variant(NAMES[0]), 3)
+    roles = {param.name: param.role for step in plan for param in step.params}
+    drawn = random_params(plan, np.random.default_rng(0))
+    return checkpoint_files.safetensors({n: np.array(1) if roles[n] == "count" else a for n, a in drawn.items()})
+
+
+@pytest.fixture
+def server(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("NPMNV3_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("NPMNV3_WEIGHTS", raising=False)
+    with serving() as server:
+        server.files = {f"/{REGISTRY[name].file}": checkpoint for name in NAMES}
+        monkeypatch.setenv("NPMNV3_BASE_URL", server.url)
+        yield server
+
+
+def test_a_pattern_into_a_folder(server, tmp_path, capsys, monkeypatch):
+    stick = tmp_path / "a stick"
+    code, out, err = run(capsys, "fetch", "sqlai/*small*", SHIPPED, "--into", stick)
+    paths = [stick / REGISTRY[name].dump_name for name in (*NAMES, SHIPPED)]
+    assert code == 0 and out.splitlines() == [f"{n}  {p}" for n, p in zip((*NAMES, SHIPPED), paths, strict=True)]
+    assert "licences of the weights: sqlai MIT, ppocr Apache-2.0" in err and "%" not in err
+    assert sorted(os.listdir(stick)) == sorted([*(path.name for path in paths), "SHA256SUMS"])
+    if shutil.which("sha256sum"):
+        subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=stick, check=True)
+
+    fetched = len(server.log)
+    shutil.rmtree(tmp_path / "cache")
+    assert run(capsys, "fetch", "sqlai/*small*", SHIPPED, "--into", stick)[0] == 0 and len(server.log) == fetched
+
+    assert npmnv3.load(NAMES[1], weights=stick, engine="numpy").num_classes == 3
+    with pytest.raises(npmnv3.MissingWeightsError, match="sqlai/mobilenetv3_small are not here"):
+        npmnv3.load(NAMES[0], engine="numpy")
+    monkeypatch.setenv("NPMNV3_WEIGHTS", str(stick))
+    assert npmnv3.load(NAMES[0], engine="numpy").num_classes == 3 and len(server.log) == fetched
+
+
+def test_what_is_not_whole_is_fetched_again(server, tmp_path, capsys):
+    assert run(capsys, "fetch", NAMES[0], "--into", tmp_path)[0] == 0
+    path = tmp_path / REGISTRY[NAMES[0]].dump_name
+    right = file_hash(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(npmnv3.WeightsError, match=f"expected {right}; copy it again, or run `npmnv3 fetch {NAMES[0]}"):
+        npmnv3.load(NAMES[0], weights=tmp_path)
+    assert run(capsys, "fetch", NAMES[0], "--into", tmp_path)[0] == 0 and file_hash(path) == right
+
+
+def test_one_of_many_that_fails(server, tmp_path, capsys):
+    del server.files[f"/{REGISTRY[NAMES[0]].file}"]
+    code, out, err = run(capsys, "fetch", *NAMES, "--into", tmp_path)
+    assert code == 1 and f"npmnv3 fetch: {NAMES[0]}: " in err and out.startswith(f"{NAMES[1]}  ")
+    assert [line.split()[1] for line in (tmp_path / "SHA256SUMS").read_text().splitlines()] == [
+        REGISTRY[NAMES[1]].dump_name
+    ]
+
+
+@pytest.mark.parametrize("moment", ["copy", "hash"])
+def test_an_interrupt_leaves_nothing_half_written(moment, server, tmp_path, capsys, monkeypatch):
+    stick = tmp_path / "stick"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        name = {"copy": "npmnv3.fetching.into.shutil.copyfile", "hash": "npmnv3.fetching.into.write_hashes"}[moment]
+        patch.setattr(name, interrupted)
+        code, _, err = run(capsys, "fetch", NAMES[0], "--into", stick)
+    assert code == 130 and err == "npmnv3 fetch: interrupted\n"
+    assert os.listdir(stick) == ([] if moment == "copy" else [REGISTRY[NAMES[0]].dump_name])
+    assert run(capsys, "fetch", NAMES[0], "--into", stick)[0] == 0 and len(server.log) == 1
+    path = stick / REGISTRY[NAMES[0]].dump_name
+    assert hashlib.sha256(path.read_bytes()).hexdigest() in (stick / "SHA256SUMS").read_text()
+
+
+def test_wrong_use(server, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "fetch", SHIPPED, "--into", tmp_path / "file")
+    assert code == 1 and "file: cannot be written" in err
+    code, _, err = run(capsys, "fetch", tmp_path / "file")
+    assert code == 2 and "quote a pattern" in err
+    with pytest.raises(npmnv3.MissingWeightsError, match="a folder without sqlai--mobilenetv3_small.h5 or .npz"):
+        npmnv3.load(NAMES[0], weights=tmp_path)
+    with pytest.raises(npmnv3.UnknownModelError):
+        npmnv3.load("sqlai/small", weights=tmp_path)
