@@ -65,7 +65,7 @@ def preprocess(picture, recipe):
     UsageError
         If the recipe is unknown or impossible.
     """
-    for _, tensor in _walk(picture, recipe):
+    for _, tensor in _walk(picture, recipe):  # noqa: B007
         pass  # no stage is held longer than the next one needs it
     return tensor
 
