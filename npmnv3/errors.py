@@ -1,8 +1,19 @@
 """The errors of npmnv3. Every message says what was wrong, where, and what to do about it."""
 
+from typing import Any
+
 
 class Npmnv3Error(Exception):
-    """Base of every error that npmnv3 raises on purpose."""
+    """Base of every error that npmnv3 raises on purpose.
+
+    Examples
+    --------
+    >>> try:
+    ...     npmnv3.load("torchvision/mobilenet_v3_smal")
+    ... except npmnv3.Npmnv3Error as error:
+    ...     print(error)
+    no model is called 'torchvision/mobilenet_v3_smal'; nearest: torchvision/mobilenet_v3_small, ...
+    """
 
 
 class UsageError(Npmnv3Error, ValueError):
@@ -33,7 +44,7 @@ class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names the extra that brings it."""
 
 
-def require(module, extra, what):
+def require(module: str, extra: str, what: str) -> Any:
     """Import an optional package, or say which extra brings it.
 
     Parameters
