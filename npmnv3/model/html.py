@@ -32,7 +32,10 @@ def table(
 
 
 def _row(tag: str, cells: Sequence[object], align: str, style: str = "") -> str:
-    inner = (f'<{tag} style="text-align: {SIDES[side]}">{text(cell)}</{tag}>' for cell, side in zip(cells, align))
+    inner = (
+        f'<{tag} style="text-align: {SIDES[side]}; vertical-align: top">{text(cell)}</{tag}>'
+        for cell, side in zip(cells, align)
+    )
     return f'<tr style="{style}">{"".join(inner)}</tr>'
 
 

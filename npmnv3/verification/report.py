@@ -174,7 +174,9 @@ class Report:
         said = [f"Decisions: {self.decisions['text']}."] if self.decisions else []
         bad = {i for i, row in enumerate(self.tensors) if not row.passes}
         rows = [*map(_row, self.tensors)]
-        faults = [(c["fault"], c["text"], c.get("certainty", ""), len(c["steps"])) for c in self.explained_by]
+        faults = [
+            (c["fault"], c["text"], c.get("certainty", ""), len(c["steps"])) for c in self.explained_by if not self.fine
+        ]
         unmatched = ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in self.unmatched)
         parts = [
             verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine),
