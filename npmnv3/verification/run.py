@@ -35,7 +35,7 @@ FACTOR = 10.0  # errors up to this many times honest rounding are fine
 
 
 def verify(
-    model: Model | QuantizedModel | Path,
+    model: Model | Path,
     port: Path | Arrays | Callable[[npt.NDArray[np.float32]], Any],
     input: Picture | npt.NDArray[np.floating] | Sequence[Picture] | None = None,
     *,
