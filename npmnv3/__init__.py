@@ -1,13 +1,44 @@
-"""npmnv3: the MobileNetV3 classifiers of five sources, and Keras's, in plain NumPy with JIT-compiled hot loops.
+"""The MobileNetV3 classifiers of six sources in plain NumPy, exact to their frameworks' own rounding.
 
     >>> import npmnv3
     >>> model = npmnv3.load("ppocr/text_direction")
-    >>> model.predict(["line.png"])
+    >>> model.predict("weights/examples/sign_upside_down.png", top=1)
+    [[(1, '180', 0.99...)]]
 
-Nothing heavy is imported until it is used.
+classify    load, Model, list_models, preprocess, Preprocess, fetch
+convert     convert, write_dump, param_shapes
+verify      verify; testing.assert_matches
+quantise    quantize
+take away   freeze, export_onnx
+
+Every error that npmnv3 raises on purpose is an Npmnv3Error and says what was wrong, where, and what to do. Nothing heavy is
+imported until it is used.
 """
 
 import importlib
+
+TYPE_CHECKING = False  # of the module typing, which is not loaded for it
+if TYPE_CHECKING:
+    from .conversion.convert import convert as convert
+    from .dumps.dumps import write_dump as write_dump
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import MissingWeightsError as MissingWeightsError
+    from .errors import Npmnv3Error as Npmnv3Error
+    from .errors import PictureError as PictureError
+    from .errors import UnknownModelError as UnknownModelError
+    from .errors import UsageError as UsageError
+    from .errors import WeightsError as WeightsError
+    from .export.onnx import export_onnx as export_onnx
+    from .fetching import fetch as fetch
+    from .freezing.freeze import freeze as freeze
+    from .model import Model as Model
+    from .model import load as load
+    from .model import param_shapes as param_shapes
+    from .network.spec import Preprocess as Preprocess
+    from .network.variants import list_models as list_models
+    from .pictures.recipes import preprocess as preprocess
+    from .quantization import quantize as quantize
+    from .verification.run import verify as verify
 
 __version__ = "0.1.0"
 
@@ -42,13 +73,15 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 
-def __getattr__(name):
-    if name not in _HOME:
-        raise AttributeError(f"module 'npmnv3' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to a type checker any name would be one of the package's
+
+    def __getattr__(name):
+        if name not in _HOME:
+            raise AttributeError(f"module 'npmnv3' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value
+        return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

@@ -4,6 +4,8 @@ An argument that a message speaks of stands between backticks as Python has it, 
 it as its option, `--weights FILE` (see `npmnv3.cli.output.as_options`).
 """
 
+from typing import Any
+
 #: What each extra brings, as pip is told: setup.cfg's table.
 EXTRAS = {
     "jit": "numba llvmlite",
@@ -16,7 +18,16 @@ EXTRAS = {
 
 
 class Npmnv3Error(Exception):
-    """Base of every error that npmnv3 raises on purpose."""
+    """Base of every error that npmnv3 raises on purpose.
+
+    Examples
+    --------
+    >>> try:
+    ...     npmnv3.load("torchvision/mobilenet_v3_smal")
+    ... except npmnv3.Npmnv3Error as error:
+    ...     print(error)
+    no model is called 'torchvision/mobilenet_v3_smal'; nearest: torchvision/mobilenet_v3_small, ...
+    """
 
 
 class UsageError(Npmnv3Error, ValueError):
@@ -56,19 +67,19 @@ class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names what to install."""
 
 
-def install_line(extra):
+def install_line(extra: str) -> str:
     """The command that installs what an extra brings, wherever npmnv3 itself came from."""
     return f"pip install {EXTRAS[extra]}"
 
 
-def missing_packages(extra):
+def missing_packages(extra: str) -> list[str]:
     """Which of an extra's packages are not installed: a list of their names."""
     import importlib.util
 
     return [package for package in EXTRAS[extra].split() if importlib.util.find_spec(package) is None]
 
 
-def require(module, extra, what):
+def require(module: str, extra: str, what: str) -> Any:
     """Import an optional package, or say what to install.
 
     Parameters

@@ -1,11 +1,25 @@
 """For people's own tests of their ports."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import os
 
-def random_params(plan, rng):
+    import numpy.typing as npt
+
+    from .model import Model
+    from .network.steps import Param, Step
+    from .verification.quantized.report import QuantizedReport
+    from .verification.report import Report
+
+
+def random_params(plan: Iterable[Step], rng: np.random.Generator) -> dict[str, npt.NDArray[np.float32]]:
     """Weights for tests and for timing: random, such that activations stay near 1.
 
     Parameters
@@ -16,12 +30,21 @@ def random_params(plan, rng):
     Returns
     -------
     dict, ordered, {source's name: float32 array}, as `npmnv3.load` takes for weights=
+
+    Examples
+    --------
+    >>> from npmnv3.network.plan import make_plan
+    >>> from npmnv3.network.variants import get_variant
+    >>> from npmnv3.testing import random_params
+    >>> plan = make_plan(get_variant("timm/mobilenetv3_small_050"))
+    >>> npmnv3.load("timm/mobilenetv3_small_050", random_params(plan, np.random.default_rng(0)), engine="numpy")
+    <npmnv3.Model timm/mobilenetv3_small_050, 1000 classes, numpy float32>
     """
     params = [param for step in plan for param in step.params if param.role != "count"]
     return {param.name: _values(param, rng).astype(np.float32) for param in params}
 
 
-def _values(param, rng):
+def _values(param: Param, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     if param.role == "weight":
         return rng.standard_normal(param.shape) * math.sqrt(2 / math.prod(param.canonical[1:]))
     if param.role in ("gamma", "variance"):
@@ -29,7 +52,9 @@ def _values(param, rng):
     return rng.standard_normal(param.shape) * 0.1
 
 
-def assert_matches(model, outputs, input=None, **options):
+def assert_matches(
+    model: Model | str | os.PathLike[str], outputs: Any, input: Any = None, **options: Any
+) -> Report | QuantizedReport:
     """Assert that a port agrees with the reference to rounding.
 
     Parameters
@@ -48,6 +73,14 @@ def assert_matches(model, outputs, input=None, **options):
     AssertionError
         The message is the verdict, with the likely cause and the table of what diverges.
     UsageError and others, as `npmnv3.verify`
+
+    Examples
+    --------
+    >>> from npmnv3.testing import assert_matches
+    >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    >>> x = npmnv3.preprocess("weights/examples/sign_upside_down.png", model)[None]
+    >>> assert_matches(model, model(x), x).verdict
+    'fine'
     """
     __tracebackhide__ = True  # pytest then shows the caller's line
     from .verification.run import verify

@@ -12,6 +12,7 @@ import goldens
 import h5py
 import numpy as np
 import pytest
+import quantized_files
 from PIL import Image
 from states import random_state
 
@@ -147,7 +148,8 @@ def test_bad_arguments(arguments, message):
 
 def test_a_model_without_its_weights_says_how_to_get_them():
     with pytest.raises(
-        npmnv3.MissingWeightsError, match="(?s)timm/mobilenetv3_small_100 are not here.*https://github.com.*`weights=FILE`"
+        npmnv3.MissingWeightsError,
+        match="(?s)timm/mobilenetv3_small_100 are not here.*https://github.com.*`weights=FILE`",
     ):
         npmnv3.load("timm/mobilenetv3_small_100")
     with pytest.raises(npmnv3.UsageError, match="nowhere.h5: no such dump"):
@@ -287,3 +289,15 @@ def test_a_dropped_model_leaves_nothing(engine):
         del model
         assert [reference() for reference in gone] == [None, None]
     assert threading.active_count() == threads
+
+
+def test_what_only_float_networks_can_says_so_of_quantised_ones(tmp_path):
+    path = quantized_files.dump(quantized_files.TEXT, tmp_path, kernels="xnnpack")
+    quantised = npmnv3.load(path)
+    with pytest.raises(npmnv3.UsageError, match="is quantised: only float networks are written as ONNX"):
+        npmnv3.export_onnx(quantised, tmp_path / "x.onnx")
+    with pytest.raises(npmnv3.UsageError, match="is quantised already; give the float network"):
+        npmnv3.quantize(path, LINES[0])
+    with pytest.raises(npmnv3.UsageError, match="a quantised one, which is judged from its file"):
+        npmnv3.verify(quantised, {"logits": np.zeros((1, 2), np.float32)})
+    assert not (tmp_path / "x.onnx").exists()

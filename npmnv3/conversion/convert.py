@@ -1,14 +1,17 @@
 """Checkpoints to dumps."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import logging
 import os
 from dataclasses import dataclass, replace
 
-from ..dumps.dumps import load_weights, write_dump
+from ..dumps.dumps import Weights, load_weights, write_dump
 from ..dumps.quantized import Quantized, write_quantized
 from ..errors import UsageError, WeightsError
+from ..network.spec import Variant
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
 from .claims import read_claims
@@ -89,7 +92,14 @@ def convert_state(checkpoint, variant, num_classes=None):
     return matcher(checkpoint).state(checkpoint, fit)
 
 
-def convert(path, out=None, model=None, key=None, dtype=None, kernels=None):
+def convert(
+    path: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    model: str | None = None,
+    key: str | None = None,
+    dtype: str | None = None,
+    kernels: str | None = None,
+) -> Converted:
     """Turn a checkpoint file of any source, or a dump, into a dump.
 
     Parameters
@@ -110,8 +120,14 @@ def convert(path, out=None, model=None, key=None, dtype=None, kernels=None):
 
     Raises
     ------
-    WeightsError, UsageError, MissingExtraError
+    WeightsError, UsageError, MissingExtraError, WriteError
         Nothing is written then.
+
+    Examples
+    --------
+    >>> done = npmnv3.convert("text_direction.tflite", "integers.npz", kernels="tflite-reference")
+    >>> done.path, done.model, done.num_classes
+    ('integers.npz', 'ppocr/text_direction', 2)
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"a checkpoint is given as a path, not as a {type(path).__name__}")
@@ -131,7 +147,9 @@ def convert(path, out=None, model=None, key=None, dtype=None, kernels=None):
         return _write(out, arrays, fit, dtype, told, **about)
 
 
-def load_checkpoint(path, variant=None, num_classes=None, key=None):
+def load_checkpoint(
+    path: str | os.PathLike[str], variant: Variant | None = None, num_classes: int | None = None, key: str | None = None
+) -> Weights:
     """A checkpoint file's arrays without a dump in between, checked as `load_weights` does.
 
     Parameters
@@ -267,10 +285,10 @@ def _identified(found):
     return found.fit
 
 
-def _out(path, out):
+def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:
     """Where to write: never over the input, and over another file that is no dump only where it is named."""
     default, name = out is None, os.path.basename(os.fspath(path))
-    if default:
+    if out is None:
         out = next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name) + ".h5"
     out = os.fspath(out)
     if not out.endswith(SUFFIXES):

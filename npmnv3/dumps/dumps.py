@@ -4,22 +4,28 @@ The format, which `weights/README.md` specifies for other programs: every entry 
 is the entry's name, its array stored byte for byte as the source has it; attributes of the root say what it is.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import UsageError, WeightsError
 from ..network.forms import form_in, form_of
 from ..network.plan import make_plan
-from ..network.spec import Preprocess
+from ..network.spec import Preprocess, Variant
 from ..network.variants import get_variant
 from ..pictures.recipes import RECIPES, find_recipe
 from .containers import open_container, write_container
 from .labels import LABEL_SETS
 from .mappings import mapping_entries
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 FORMAT, VERSION = "npmnv3-dump", 1
 FORM = ("in_channels", "head")  # attributes that tell a network's form
@@ -29,16 +35,22 @@ FORM = ("in_channels", "head")  # attributes that tell a network's form
 class Weights:
     """A network's parameters, checked against its plan."""
 
-    variant: object  # Variant
+    variant: Variant
     num_classes: int
     folded: bool  # batch norm is folded into the layers
-    arrays: dict[str, np.ndarray]  # as the source stores them
+    arrays: dict[str, Any]  # as the source stores them; `Entry` where they were not kept
     labels: tuple[str, ...] | str | None = None  # as `labels.class_names` takes them
     preprocess: Preprocess | None = None  # None: the variant's own
-    attributes: dict = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
 
 
-def load_weights(weights, variant=None, num_classes=None, *, keep=True):
+def load_weights(
+    weights: str | os.PathLike[str] | Mapping[str, Any] | None,
+    variant: Variant | None = None,
+    num_classes: int | None = None,
+    *,
+    keep: bool = True,
+) -> Weights:
     """Read a dump, or take a mapping, and check it against the network's plan, entry by entry.
 
     Parameters
@@ -65,7 +77,17 @@ def load_weights(weights, variant=None, num_classes=None, *, keep=True):
         return _check(os.fspath(weights), attributes, entries, variant, num_classes, keep)
 
 
-def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", licence="", dtype=None):
+def write_dump(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    *,
+    model: str,
+    labels: Sequence[str] | str | None = None,
+    preprocess: str | Preprocess | None = None,
+    origin: str = "",
+    licence: str = "",
+    dtype: str | None = None,
+) -> None:
     """Write a dump.
 
     Parameters
@@ -80,7 +102,15 @@ def write_dump(path, arrays, *, model, labels=None, preprocess=None, origin="", 
 
     Raises
     ------
-    WeightsError, UsageError
+    WeightsError, UsageError, WriteError
+
+    Examples
+    --------
+    >>> shapes = npmnv3.param_shapes("timm/mobilenetv3_small_050", num_classes=2)
+    >>> arrays = {name: np.ones(shape, np.float32) for name, shape in shapes.items() if shape}
+    >>> npmnv3.write_dump("ones.h5", arrays, model="timm/mobilenetv3_small_050", labels=["cat", "dog"])
+    >>> npmnv3.load("ones.h5").labels
+    ('cat', 'dog')
     """
     checked = load_weights(arrays, get_variant(model), keep=False)
     variant = checked.variant

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import UsageError, WeightsError
 from ..network.integer_plan import INTEGER_OPS, IntegerPlan, IntegerStep
-from ..network.spec import Preprocess
+from ..network.spec import Preprocess, Variant
 from ..network.steps import INPUT
 from ..network.variants import get_variant
 from ..ops.grids import Grid
@@ -42,7 +42,7 @@ class Quantized:
     """
 
     plan: IntegerPlan
-    variant: object
+    variant: Variant | None
     num_classes: int
     scheme: str = ""
     kernels: str = ""

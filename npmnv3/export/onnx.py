@@ -5,8 +5,11 @@ the parameter; batch norms stay apart, or are folded in float64. Pooled channels
 gate, which multiplies a map, and (N, C) on their way to the classifier.
 """
 
+from __future__ import annotations
+
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +17,13 @@ from .. import __version__
 from ..dumps.writing import replacing
 from ..errors import UsageError, WeightsError, require
 from ..network.steps import INPUT
+
+if TYPE_CHECKING:
+    import os
+
+    import onnx as onnx_package
+
+    from ..model import Model
 
 OPSET = 17
 IR_VERSION = 8  # the oldest with this opset, so that older readers understand the file
@@ -30,7 +40,15 @@ _PLAIN = {
 }
 
 
-def export_onnx(model, path, *, side=None, folded=None, dynamic_batch=False, softmax=False):
+def export_onnx(
+    model: Model,
+    path: str | os.PathLike[str],
+    *,
+    side: tuple[int, int] | None = None,
+    folded: bool | None = None,
+    dynamic_batch: bool = False,
+    softmax: bool = False,
+) -> onnx_package.ModelProto:
     """Write a model as an ONNX file.
 
     Parameters
@@ -50,14 +68,25 @@ def export_onnx(model, path, *, side=None, folded=None, dynamic_batch=False, sof
     Raises
     ------
     UsageError
-        Norms to be kept where the weights have none, or an input too small.
+        Norms to be kept where the weights have none, an input too small, or a quantised model.
     WeightsError
         A weight is beyond float32's range.
     WriteError
         The file cannot be written.
     MissingExtraError
         Without the package onnx.
+
+    Examples
+    --------
+    >>> proto = npmnv3.export_onnx(npmnv3.load("ppocr/text_direction"), "direction.onnx", dynamic_batch=True)
+    >>> proto.graph.node[0].name, proto.graph.node[-1].name
+    ('stem.conv', 'logits')
     """
+    if model.kernels:
+        raise UsageError(
+            f"{model.name} is quantised: only float networks are written as ONNX; its integers are a file already, "
+            "which `npmnv3 freeze` makes a program of and `npmnv3 vectors` test vectors"
+        )
     onnx = require("onnx", "onnx", "exporting to ONNX")
     folded = model.folded if folded is None else folded
     if model.folded and not folded:

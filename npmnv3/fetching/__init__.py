@@ -5,9 +5,12 @@
 Needs the extra `fetch`, except for what is in the cache already.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import os
+import pathlib
 import re
 import tempfile
 
@@ -25,7 +28,7 @@ from .download import Downloader
 __all__ = ["cache_folder", "cached_dump", "fetch"]
 
 
-def cached_dump(name, cache=None):
+def cached_dump(name: str, cache: str | os.PathLike[str] | None = None) -> pathlib.Path | None:
     """The dump of a published checkpoint, if it is here: shipped with npmnv3 or fetched before.
 
     Parameters
@@ -45,7 +48,9 @@ def cached_dump(name, cache=None):
     return shipped_dump(entry) or find_dump(entry, cache)
 
 
-def fetch(name, *, base_url=None, cache=None, progress=None):
+def fetch(
+    name: str, *, base_url: str | None = None, cache: str | os.PathLike[str] | None = None, progress: bool | None = None
+) -> pathlib.Path:
     """Get a published checkpoint as a dump, from the cache or from its publisher.
 
     Parameters
@@ -68,6 +73,11 @@ def fetch(name, *, base_url=None, cache=None, progress=None):
     WeightsError
         What was fetched is not the published file. Nothing of it is kept.
     UnknownModelError, UsageError, MissingExtraError
+
+    Examples
+    --------
+    >>> npmnv3.fetch("ppocr/text_direction").name  # which ships
+    'ppocr--text_direction.h5'
     """
     here = cached_dump(name, cache)
     if here is not None:

@@ -1,10 +1,13 @@
 """Freeze a model: its network, weights and preprocessing as one file."""
 
+from __future__ import annotations
+
 import base64
 import functools
 import os
 import textwrap
 import zipfile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +17,11 @@ from ..network.integer_plan import LAYERS
 from ..ops.kernel_sets import get_kernel_set
 from .compose import layer_shapes, module_source
 from .compose_integers import KINDS, integer_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..model import Model, QuantizedModel
 
 STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
 #: What any Python can read, to say what is missing.
@@ -33,7 +41,14 @@ if __name__ == "__main__":
 '''
 
 
-def freeze(model, path, dtype=None, *, names=False, check=None):
+def freeze(
+    model: Model | QuantizedModel,
+    path: str | os.PathLike[str],
+    dtype: str | None = None,
+    *,
+    names: bool = False,
+    check: Callable[[str], object] | None = None,
+) -> None:
     """Write a model as one file that classifies pictures with NumPy alone.
 
     Parameters
@@ -48,6 +63,13 @@ def freeze(model, path, dtype=None, *, names=False, check=None):
     Raises
     ------
     UsageError, WeightsError, WriteError
+
+    Examples
+    --------
+    >>> npmnv3.freeze(npmnv3.load("ppocr/text_direction"), "direction.pyz")
+    >>> import runpy  # or python direction.pyz weights/examples/sign_upside_down.png
+    >>> runpy.run_path("direction.pyz")["classify"]("weights/examples/sign_upside_down.png", top=1)
+    [('180', 0.99...)]
     """
     path = os.fspath(path)
     kind = os.path.splitext(path)[1]

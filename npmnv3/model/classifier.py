@@ -1,41 +1,78 @@
 """What every network with weights can do: from a picture to its classes."""
 
+from __future__ import annotations
+
+import abc
 import functools
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..dumps import labels
 from ..errors import PictureError, UsageError
+from ..network.spec import Preprocess, Variant
 from ..pictures import recipes
+from .html import details, table
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..engines.llvm.profile import LayerTime
+    from ..pictures.recipes import Picture
 
 #: Pictures that `predict` hands to the engine at a time.
 BATCH = 16
 
 
-class Classifier:
+class Classifier(abc.ABC):
     """A network with its weights.
 
-    What is made of it sets `variant`, `num_classes`, `preprocess`, `in_channels`, `side`, `engine`, `dtype`, `_engine` and
-    `label_source`, and has `plan_for(side)` and `_check_side(side)`, which raise UsageError where the network cannot take an
-    input of (height, width) pixels.
+    What is made of it sets the attributes below. Its `plan_for(side)` and `_check_side(side)` raise UsageError where the
+    network cannot take an input of (height, width) pixels.
     """
 
+    variant: Variant | None
+    num_classes: int
+    preprocess: Preprocess | None
+    engine: str
+    dtype: str
+    attributes: dict[str, Any]
+    label_source: Any
+    in_channels: int
+    side: tuple[int, int]  # (height, width) of its own input, pixels
+    _engine: Any
+
     #: The name of the kernel set whose integers a quantised network computes.
-    kernels = None
+    kernels: str | None = None
+
+    @abc.abstractmethod
+    def plan_for(self, side: tuple[int, int] | None = None) -> Sequence[Any]: ...
+
+    @abc.abstractmethod
+    def _check_side(self, side: Sequence[int]) -> None: ...
+
+    @abc.abstractmethod
+    def _facts(self) -> list[tuple[str, object]]:
+        """For `_repr_html_`: what is to be said of the model, each with its title."""
+
+    @abc.abstractmethod
+    def _steps(self) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:
+        """For `_repr_html_`: (titles, alignment, rows) of the table of its steps."""
 
     @property
-    def name(self):
+    def name(self) -> str:
         """`source/variant`, as far as it is known."""
         return self.variant.full_name if self.variant else "an unknown network"
 
     @functools.cached_property
-    def labels(self):
+    def labels(self) -> tuple[str, ...]:
+        """The classes' names, one a class."""
         return labels.class_names(self.label_source, self.num_classes)
 
-    def __call__(self, x):
+    def __call__(self, x: npt.ArrayLike) -> npt.NDArray[np.floating]:
         """Logits.
 
         Parameters
@@ -49,17 +86,42 @@ class Classifier:
         Raises
         ------
         UsageError
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upside_down.png", model)[None]
+        >>> model(x).round(1)
+        array([[-10.4,   9.9]], dtype=float32)
         """
         return self._engine.run(self._input(x))
 
-    def features(self, x):
-        """What the classifier gets: the pooled head's output, (N, F), of x (N, 3, H, W).
+    def features(self, x: npt.ArrayLike) -> npt.NDArray[np.floating]:
+        """What the classifier gets: the pooled head's output.
 
-        It is the input of the last linear layer, ppcls's constant 0.8 included: logits = features @ weight.T + bias.
+        Parameters
+        ----------
+        x : (N, 3, H, W) floating array, as for a call
+
+        Returns
+        -------
+        (N, F), the model's dtype: the input of the last linear layer, ppcls's constant 0.8 included, so that
+        logits = features @ weight.T + bias
+
+        Raises
+        ------
+        UsageError
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upside_down.png", model)[None]
+        >>> model.features(x).shape
+        (1, 200)
         """
         return self._engine.features(self._input(x))
 
-    def profile(self, x, rounds=20):
+    def profile(self, x: npt.ArrayLike, rounds: int = 20) -> list[LayerTime]:
         """Where the time of one picture goes, in one thread.
 
         Parameters
@@ -76,6 +138,14 @@ class Classifier:
         ------
         UsageError
             Another engine than llvm, or not one picture.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="llvm")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upside_down.png", model)[None]
+        >>> lines = model.profile(x, rounds=3)
+        >>> max(lines, key=lambda line: line.milliseconds)
+        LayerTime(name=..., op=..., milliseconds=..., macs=..., share=...)
         """
         if not hasattr(self._engine, "profile"):
             raise UsageError(f"the engine is {self.engine}; profile needs `engine='llvm'`")
@@ -86,7 +156,7 @@ class Classifier:
             raise UsageError(f"`rounds={rounds!r}`, expected a whole number from 1")
         return self._engine.profile(x, rounds)
 
-    def predict(self, pictures, top=5):
+    def predict(self, pictures: Iterable[Picture] | Picture, top: int = 5) -> list[list[tuple[int, str, float]]]:
         """Classify pictures.
 
         Parameters
@@ -101,7 +171,13 @@ class Classifier:
 
         Raises
         ------
-        PictureError
+        PictureError, UsageError
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction")
+        >>> model.predict("weights/examples/sign_upside_down.png", top=1)
+        [[(1, '180', 0.99...)]]
         """
         results = []
         for result in self.predict_each(pictures, top):
@@ -110,8 +186,19 @@ class Classifier:
             results.append(result)
         return results
 
-    def predict_each(self, pictures, top=5):
-        """As `predict`, but one after another, with a picture's PictureError in its place where it cannot be read."""
+    def predict_each(
+        self, pictures: Iterable[Picture] | Picture, top: int = 5
+    ) -> Iterator[list[tuple[int, str, float]] | PictureError]:
+        """As `predict`, but one after another, with a picture's PictureError in its place where it cannot be read.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction")
+        >>> for result in model.predict_each(["weights/examples/sign_upright.png", "nowhere.png"], top=1):
+        ...     print(result)
+        [(0, '0', 0.99...)]
+        nowhere.png: ...
+        """
         if isinstance(top, bool) or not isinstance(top, int) or top < 1:
             raise UsageError(f"`top={top!r}`, expected a whole number from 1")
         stream = iter(_as_pictures(pictures))
@@ -121,13 +208,18 @@ class Classifier:
             for x in batch:
                 yield x if isinstance(x, PictureError) else labels.top_k(next(rows), top, self.labels)
 
-    def _read(self, picture):
+    def _repr_html_(self) -> str:
+        """For notebooks: what it is, and its steps."""
+        header, align, rows = self._steps()
+        return table(self._facts(), align="<<") + details(f"{len(rows)} steps", table(rows, header, align))
+
+    def _read(self, picture: Picture) -> npt.NDArray[np.float32] | PictureError:
         try:
-            return recipes.preprocess(picture, self.preprocess)
+            return recipes.preprocess(picture, self)
         except PictureError as error:
             return error
 
-    def _input(self, x):
+    def _input(self, x: npt.ArrayLike) -> npt.NDArray[np.floating]:
         x = np.asarray(x)
         planes = self.in_channels
         if x.ndim != 4 or x.shape[1] != planes:
@@ -138,7 +230,7 @@ class Classifier:
         return np.ascontiguousarray(x, self.dtype)
 
 
-def _as_pictures(pictures):
+def _as_pictures(pictures: Any) -> Iterable[Picture]:
     """`pictures` as an iterable, also where it is a single one."""
     single = isinstance(pictures, (str, os.PathLike, bytes, bytearray)) or hasattr(pictures, "convert")
     if single or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):

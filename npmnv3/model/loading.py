@@ -1,7 +1,10 @@
 """Networks by name or from a dump."""
 
+from __future__ import annotations
+
 import os
 import pathlib
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -15,19 +18,57 @@ from ..network.variants import get_variant
 from .model import Model
 from .quantized import QuantizedModel
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+
+    from ..network.spec import Variant
+
+    Path = str | os.PathLike[str]
+    Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@overload
+def load(
+    name_or_dump: Path,
+    weights: Path | None = None,
+    num_classes: int | None = None,
+    engine: str = "auto",
+    dtype: str = "float32",
+    *,
+    fetch: bool | None = None,
+    kernels: str,
+) -> QuantizedModel: ...
+
+
+@overload
+def load(
+    name_or_dump: Path,
+    weights: Path | Arrays | None = None,
+    num_classes: int | None = None,
+    engine: str = "auto",
+    dtype: str = "float32",
+    *,
+    threads: int | None = None,
+    rounded_constants: bool = False,
+    fetch: bool | None = None,
+    kernels: None = None,
+) -> Model | QuantizedModel: ...
+
 
 def load(
-    name_or_dump,
-    weights=None,
-    num_classes=None,
-    engine="auto",
-    dtype="float32",
+    name_or_dump: Path,
+    weights: Path | Arrays | None = None,
+    num_classes: int | None = None,
+    engine: str = "auto",
+    dtype: str = "float32",
     *,
-    threads=None,
-    rounded_constants=False,
-    fetch=None,
-    kernels=None,
-):
+    threads: int | None = None,
+    rounded_constants: bool = False,
+    fetch: bool | None = None,
+    kernels: str | None = None,
+) -> Model | QuantizedModel:
     """Load a network with its weights.
 
     Parameters
@@ -55,6 +96,14 @@ def load(
     Raises
     ------
     UnknownModelError, MissingWeightsError, WeightsError, UsageError, MissingExtraError
+
+    Examples
+    --------
+    >>> npmnv3.load("ppocr/text_direction", engine="numpy", dtype="float64")
+    <npmnv3.Model ppocr/text_direction, 2 classes, numpy float64>
+    >>> npmnv3.load("timm/mobilenetv3_rw", fetch=False)
+    Traceback (most recent call last):
+    npmnv3.errors.MissingWeightsError: the weights of timm/mobilenetv3_rw are not here. Get the published ones, ...
     """
     variant, weights = _resolve(name_or_dump, weights, fetch)
     if isinstance(weights, (str, os.PathLike)) and is_quantized(weights):
@@ -69,7 +118,9 @@ def load(
     return Model(checked, engine, dtype, threads=threads, rounded_constants=rounded_constants)
 
 
-def _load_quantized(path, variant, num_classes, engine, dtype, kernels):
+def _load_quantized(
+    path: Path, variant: Variant | None, num_classes: int | None, engine: str, dtype: str, kernels: str | None
+) -> QuantizedModel:
     """The QuantizedModel of a dump, checked against what was asked for."""
     quantized = read_quantized(path)
     if variant is not None and quantized.variant != variant:
@@ -82,7 +133,9 @@ def _load_quantized(path, variant, num_classes, engine, dtype, kernels):
     return QuantizedModel(quantized, kernels, engine)
 
 
-def _resolve(name_or_dump, weights, fetch):
+def _resolve(
+    name_or_dump: Path, weights: Path | Arrays | None, fetch: bool | None
+) -> tuple[Variant | None, Path | Arrays | None]:
     """(variant or None, weights) of `load`'s arguments of these names."""
     if not isinstance(name_or_dump, (str, os.PathLike)):
         raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
@@ -100,7 +153,7 @@ def _resolve(name_or_dump, weights, fetch):
     return get_variant(name_or_dump), weights  # raises, with the nearest names
 
 
-def _in_folder(folder, name):
+def _in_folder(folder: Path, name: str) -> Path:
     """The dump of a model in the folder that was given as its weights."""
     if name not in REGISTRY:
         get_variant(name)  # raises, with the nearest names
@@ -113,7 +166,7 @@ def _in_folder(folder, name):
     return path
 
 
-def _published(entry, fetch):
+def _published(entry: Any, fetch: bool | None) -> Path:
     """The dump of a published checkpoint: in NPMNV3_WEIGHTS, shipped, in the cache, or fetched if that is allowed."""
     folder = named_folder()
     found = (dump_in_folder(folder, entry.name) if folder else None) or shipped_dump(entry)
@@ -136,7 +189,7 @@ def _published(entry, fetch):
     return path
 
 
-def param_shapes(name, num_classes=None):
+def param_shapes(name: str, num_classes: int | None = None) -> dict[str, tuple[int, ...]]:
     """The state dict that a network needs.
 
     Parameters
@@ -147,6 +200,16 @@ def param_shapes(name, num_classes=None):
     Returns
     -------
     dict, ordered as the source orders it: {source's name: shape}
+
+    Raises
+    ------
+    UnknownModelError, UsageError
+
+    Examples
+    --------
+    >>> shapes = npmnv3.param_shapes("torchvision/mobilenet_v3_small", num_classes=10)
+    >>> shapes["features.0.0.weight"], shapes["classifier.3.weight"]
+    ((16, 3, 3, 3), (10, 1024))
     """
     from ..network.counts import plan_param_shapes
 

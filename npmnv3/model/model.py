@@ -1,17 +1,31 @@
 """A network in floats with its weights."""
 
+from __future__ import annotations
+
 import functools
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..dumps.dumps import Weights
 from ..engines import make_engine, tracing_engine
+from ..network.counts import plan_counts, step_macs
 from ..network.folding import canonical_arrays, fold_norms
 from ..network.plan import check_side, make_plan
+from ..network.spec import Preprocess, Variant
+from ..network.steps import Step
 from ..pictures import recipes
 from .classifier import Classifier
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def _plan(variant, num_classes, rounded_constants, folded, side=None):
+    import numpy.typing as npt
+
+
+def _plan(
+    variant: Variant, num_classes: int, rounded_constants: bool, folded: bool, side: tuple[int, int] | None = None
+) -> tuple[Step, ...]:
     return make_plan(variant, num_classes, side, folded=folded, rounded_constants=rounded_constants)
 
 
@@ -26,41 +40,109 @@ class Model(Classifier):
     preprocess : Preprocess, how `predict` prepares pictures
     plan : tuple of Step, for the network's own input size
     params : {source's name: array as the source stores it}
+    side : (height, width) of the network's own input, pixels
+    in_channels : int, planes of the input
     engine, dtype : what computes, and in what
+
+    Examples
+    --------
+    >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    >>> model
+    <npmnv3.Model ppocr/text_direction, 2 classes, numpy float32>
+    >>> model.name, model.side, model.labels, model.preprocess.name
+    ('ppocr/text_direction', (48, 192), ('0', '180'), 'ppocr')
+    >>> model.plan[0]
+    Step(name='stem.conv', op='conv2d', inputs=('input',), shape=(8, 24, 96), ...)
     """
 
-    def __init__(self, weights, engine="auto", dtype="float32", *, threads=None, rounded_constants=False):
-        self._made_from = (weights, engine, dtype), {"threads": threads, "rounded_constants": rounded_constants}
+    variant: Variant
+    preprocess: Preprocess
+
+    def __init__(
+        self,
+        weights: Weights,
+        engine: str = "auto",
+        dtype: str = "float32",
+        *,
+        threads: int | None = None,
+        rounded_constants: bool = False,
+    ) -> None:
+        self._made_from: tuple[tuple[Any, ...], dict[str, Any]] = (
+            (weights, engine, dtype),
+            {"threads": threads, "rounded_constants": rounded_constants},
+        )
         self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
         self.attributes = dict(weights.attributes)
         recipe = weights.preprocess or recipes.RECIPES[self.variant.preprocess]
         self.preprocess = recipes.for_planes(recipe, self.variant.in_channels)
         self.label_source = weights.labels
         self.params = weights.arrays
+        self.in_channels, self.side = self.variant.in_channels, self.variant.side
         self._network = self.variant, self.num_classes, rounded_constants
         # Not `self.plan_for`: an engine that knew its model would keep both in memory until the next collection.
         self._engine_plan = functools.partial(_plan, *self._network, self.folded)
         self._engine = make_engine(engine, self._engine_plan, self.params, dtype, threads=threads)
         self.engine, self.dtype = self._engine.name, self._engine.dtype
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"<npmnv3.Model {self.variant.full_name}, {self.num_classes} classes, {self.engine} {self.dtype}>"
 
-    def plan_for(self, side=None, folded=None):
-        """The steps for an input of (height, width) pixels, default the network's own; `folded` as its weights are."""
+    def _facts(self) -> list[tuple[str, object]]:
+        counts = plan_counts(self.plan_for(folded=False), self.variant.source)
+        said = {key: self.attributes.get(key) for key in ("origin", "licence")}
+        return [
+            ("model", self.name),
+            ("classes", self.num_classes),
+            ("input", f"{self.in_channels}x{self.side[0]}x{self.side[1]}, prepared as {self.preprocess.name}"),
+            ("engine", f"{self.engine}, {self.dtype}"),
+            ("multiply-adds", f"{counts.macs:,} a picture"),
+            ("parameters", f"{counts.learned:,}"),
+            ("licence", said["licence"] or self.variant.source.licence),
+            *([("weights from", said["origin"])] if said["origin"] else []),
+        ]
+
+    def _steps(self) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:
+        rows: list[tuple[str, ...]] = [
+            (step.name, step.op, "x".join(map(str, step.shape)), f"{step_macs(step):,}" if step_macs(step) else "")
+            for step in self.plan
+        ]
+        return ("step", "operation", "output", "MACs"), "<<<>", rows
+
+    def plan_for(self, side: tuple[int, int] | None = None, folded: bool | None = None) -> tuple[Step, ...]:
+        """The steps for an input of another size.
+
+        Parameters
+        ----------
+        side : (height, width) in pixels, default the network's own
+        folded : bool, without batch norms; default as the weights are
+
+        Raises
+        ------
+        UsageError
+            The network cannot take such an input.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction")
+        >>> model.plan_for((48, 96))[0].shape
+        (8, 24, 48)
+        """
         return _plan(*self._network, self.folded if folded is None else folded, side)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickled are the weights and how the model was loaded; compiled code and threads are made anew."""
         arguments, options = self._made_from
         state = {name: vars(self)[name] for name in ("attributes", "preprocess", "labels") if name in vars(self)}
         return functools.partial(Model, **options), arguments, state
 
     @property
-    def plan(self):
+    def plan(self) -> tuple[Step, ...]:
+        """The steps for the network's own input size."""
         return self.plan_for()
 
-    def arrays(self, dtype="float64", *, folded=None):
+    def arrays(
+        self, dtype: npt.DTypeLike = "float64", *, folded: bool | None = None
+    ) -> dict[str, npt.NDArray[np.floating]]:
         """The parameters in the operations' layout.
 
         Parameters
@@ -71,6 +153,13 @@ class Model(Classifier):
         Returns
         -------
         dict {source's name: (O, I, KH, KW), (C, KH, KW), (O, I) or (C,)}, for the steps of `plan_for(folded=folded)`
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction")
+        >>> weight = model.plan[0].param("weight")
+        >>> weight.name, model.arrays()[weight.name].shape
+        ('conv1_weights', (8, 3, 3, 3))
         """
         if not folded or self.folded:
             return canonical_arrays(self.plan, self.params, dtype)
@@ -79,13 +168,13 @@ class Model(Classifier):
         return {name: array.astype(dtype, copy=False) for name, array in arrays.items()}
 
     @functools.cached_property
-    def _tracer(self):
+    def _tracer(self) -> Any:
         """The engine behind `trace`: llvm does not keep every step's tensor."""
         if self.engine != "llvm":
             return self._engine
         return make_engine(tracing_engine(self.dtype), self._engine_plan, self.params, self.dtype)
 
-    def trace(self, x):
+    def trace(self, x: npt.ArrayLike) -> dict[str, npt.NDArray[np.floating]]:
         """Every step's tensor.
 
         Parameters
@@ -97,17 +186,19 @@ class Model(Classifier):
         dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Step
         by step, batch norms apart; of a model on the engine llvm, which keeps no tensors, by numba where its loops are
         compiled already, else by numpy: these two differ in the last bits. Steps that only rename share their memory.
+
+        Raises
+        ------
+        UsageError
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upside_down.png", model)[None]
+        >>> {name: tensor.shape for name, tensor in model.trace(x).items()}
+        {'input': (1, 3, 48, 192), 'stem.conv': (1, 8, 24, 96), ..., 'logits': (1, 2)}
         """
         return self._tracer.trace(self._input(x))
 
-    @property
-    def in_channels(self):
-        return self.variant.in_channels
-
-    @property
-    def side(self):
-        """(height, width) of the network's own input, pixels."""
-        return tuple(self.variant.side)
-
-    def _check_side(self, side):
+    def _check_side(self, side: Sequence[int]) -> None:
         check_side(self.variant, side)

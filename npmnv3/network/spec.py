@@ -10,13 +10,13 @@ from dataclasses import dataclass
 RELU, HARD_SWISH = "relu", "hard_swish"
 
 
-def round8(value, divisor=8):
+def round8(value: float, divisor: int = 8) -> int:
     """Nearest multiple of `divisor`, halves up, never below 0.9 of the value: the "make divisible" of all sources."""
     rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def quarter(channels):
+def quarter(channels: int) -> int:
     """A quarter, rounded down: the width of squeeze-and-excitation with most sources."""
     return channels // 4
 
@@ -67,6 +67,12 @@ class Preprocess:
         in the last bit
     channels : "RGB", "BGR" or "L", the planes that the network gets; "L" is one plane of luminance,
         (299 R + 587 G + 114 B) / 1000 as Pillow computes it, with one mean and one deviation
+
+    Examples
+    --------
+    >>> mine = npmnv3.Preprocess("mine", resize=64, side=(64, 64), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    >>> npmnv3.preprocess("weights/examples/sign_upright.png", mine).shape
+    (3, 64, 64)
     """
 
     name: str
@@ -90,7 +96,7 @@ class Checkpoint:
     md5: str = ""  # where the publisher's code holds it
 
     @property
-    def file(self):
+    def file(self) -> str:
         return self.url.rpartition("/")[2]
 
 
@@ -161,5 +167,5 @@ class Variant:
     checkpoint: Checkpoint | None = None
 
     @property
-    def full_name(self):
+    def full_name(self) -> str:
         return f"{self.source.name}/{self.name}"

@@ -1,6 +1,9 @@
 """A plan is a flat tuple of steps. A step is an operation, the names of its inputs, and plain numbers: no arrays."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import Any
 
 # fmt: off
 #: operation -> (roles of its parameters, fields of the step that it takes). Weights are (O, I, KH, KW) for conv2d,
@@ -36,11 +39,11 @@ class Param:
     canonical: tuple[int, ...]  # as the operation wants it: transpose by `axes`, then reshape
     axes: tuple[int, ...] = ()  # () leaves the order alone
 
-    def to_canonical(self, array):
+    def to_canonical(self, array: Any) -> Any:
         """The stored array as the operation's: (O, I, KH, KW), (C, KH, KW), (O, I) or (C,)."""
         return (array.transpose(self.axes) if self.axes else array).reshape(self.canonical)
 
-    def from_canonical(self, array):
+    def from_canonical(self, array: Any) -> Any:
         """The inverse of `to_canonical`: the operation's array as the source stores it."""
         if not self.axes:
             return array.reshape(self.shape)
@@ -64,6 +67,6 @@ class Step:
     slope: float = 0.0
     factor: float = 1.0
 
-    def param(self, role):
+    def param(self, role: str) -> Param | None:
         """The parameter of this role, or None."""
         return next((p for p in self.params if p.role == role), None)

@@ -8,8 +8,11 @@ and `interpolation` the second, where "cv2_linear" also rounds the long side and
 the two others as torchvision does; `side` the third; the rest the last.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +21,22 @@ from ..network.spec import Preprocess
 from . import resample
 from .decode import WAYS, decode, describe, pillow_image
 from .plain import check_size
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    import numpy.typing as npt
+    import PIL.Image
+
+    class HasRecipe(Protocol):
+        """Such as a model."""
+
+        @property
+        def preprocess(self) -> Preprocess | None: ...
+
+    #: What `preprocess` takes.
+    Picture = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[np.uint8]
 
 HALF = (0.5, 0.5, 0.5)
 # fmt: off
@@ -44,7 +63,7 @@ CHOICES = {
 MAX_SIDE = 4096  # pixels of `resize` and `side`
 
 
-def preprocess(picture, recipe):
+def preprocess(picture: Picture, recipe: str | Preprocess | HasRecipe) -> npt.NDArray[np.float32]:
     """Make a picture the input of a network.
 
     Parameters
@@ -64,13 +83,22 @@ def preprocess(picture, recipe):
         allows, before or after resizing.
     UsageError
         If the recipe is unknown or impossible.
+
+    Examples
+    --------
+    >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", "torchvision")
+    >>> x.shape, x.dtype
+    ((3, 224, 224), dtype('float32'))
+    >>> model = npmnv3.load("ppocr/text_direction")
+    >>> npmnv3.preprocess(np.zeros((48, 96, 3), np.uint8), model)[:, 0, 95:97].tolist()
+    [[-1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]]
     """
-    for _, tensor in _walk(picture, recipe):
+    for _, tensor in _walk(picture, recipe):  # noqa: B007
         pass  # no stage is held longer than the next one needs it
     return tensor
 
 
-def stages(picture, recipe):
+def stages(picture: Picture, recipe: str | Preprocess | HasRecipe) -> dict[str, npt.NDArray[np.generic]]:
     """Every stage of `preprocess`, in order: to compare with another implementation.
 
     Parameters
@@ -85,28 +113,34 @@ def stages(picture, recipe):
     Raises
     ------
     PictureError, UsageError
+
+    Examples
+    --------
+    >>> from npmnv3.pictures.recipes import stages
+    >>> {name: array.shape for name, array in stages("weights/examples/sign_upright.png", "ppcls").items()}
+    {'decoded': ..., 'resized': ..., 'cropped': (224, 224, 3), 'normalised': (3, 224, 224)}
     """
     return dict(_walk(picture, recipe))
 
 
-def _walk(picture, recipe):
+def _walk(picture: Picture, recipe: str | Preprocess | HasRecipe) -> Iterator[tuple[str, Any]]:
     recipe = find_recipe(recipe)
     name = describe(picture)
-    picture = decode(picture, recipe.decode)
-    yield "decoded", picture
+    pixels = decode(picture, recipe.decode)
+    yield "decoded", pixels
     if recipe.channels == "L":
-        picture = luminance(picture)
-    size = resized_size(*picture.shape[:2], recipe)
-    check_size(*size, f"{name}, resized for {recipe.name}")
-    picture = _resize(picture, size, recipe.interpolation)
-    yield "resized", picture
+        pixels = luminance(pixels)
+    height, width = resized_size(pixels.shape[0], pixels.shape[1], recipe)
+    check_size(height, width, f"{name}, resized for {recipe.name}")
+    pixels = _resize(pixels, (height, width), recipe.interpolation)
+    yield "resized", pixels
     if recipe.fit != "line":
-        picture = centre(picture, recipe)
-    yield "cropped", picture
-    yield "normalised", normalise(picture, recipe)
+        pixels = centre(pixels, recipe)
+    yield "cropped", pixels
+    yield "normalised", normalise(pixels, recipe)
 
 
-def find_recipe(recipe):
+def find_recipe(recipe: str | Preprocess | HasRecipe) -> Preprocess:
     """The checked `Preprocess` behind a name, a recipe or a model.
 
     Parameters
@@ -158,15 +192,15 @@ def _impossible(recipe, field, expected):
     return UsageError(f"recipe {recipe.name!r}: {field} is {getattr(recipe, field)!r}; expected {expected}")
 
 
-def at_side(recipe, side):
+def at_side(recipe: Preprocess, side: tuple[int, int]) -> Preprocess:
     """A recipe for another input size, (height, width) pixels: resized in the same proportion, the rest the same."""
     if tuple(side) == recipe.side:
         return recipe
     resize = max(1, round(recipe.resize * min(side) / min(recipe.side)))
-    return replace(recipe, name=f"{recipe.name} at {side[0]} x {side[1]}", side=tuple(side), resize=resize)
+    return replace(recipe, name=f"{recipe.name} at {side[0]} x {side[1]}", side=(side[0], side[1]), resize=resize)
 
 
-def for_planes(recipe, planes):
+def for_planes(recipe: Preprocess, planes: int) -> Preprocess:
     """The recipe for a network that takes so many planes: 1 is luminance, with the averages of the means and deviations.
 
     Raises

@@ -1,11 +1,17 @@
 """What `quantize` found, as text and as JSON."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
-from .causes import said
+from ..model.html import details, points, table, verdict
+from .causes import Cause, said
+from .judge import Outcome
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,12 @@ class Report:
     notes : tuple of str
     left_out : tuple of str, pictures to judge on that do not count, and why
     parameters : Parameters of what was asked for; None for fp16 and bf16
+
+    Examples
+    --------
+    >>> report = npmnv3.quantize("ppocr/text_direction", "weights/examples/sign_upright.png", scheme="bf16")
+    >>> report.scheme, report.recipe, report.outcome.agreement, report.fine
+    ('bf16', 'storage', 100.0, True)
     """
 
     model: str
@@ -34,34 +46,41 @@ class Report:
     recipe: str
     calibration: int
     data: str
-    exact: object
-    outcome: object
-    tensors: list
-    layers: list
-    parts: dict
-    causes: tuple
-    tried: list
+    exact: Outcome
+    outcome: Outcome
+    tensors: list[dict[str, Any]]
+    layers: list[dict[str, Any]]
+    parts: dict[str, float]
+    causes: tuple[Cause, ...]
+    tried: list[tuple[str, Outcome]]
     advice: str
-    advised: tuple | None
-    learned: list
-    notes: tuple
-    left_out: tuple
-    parameters: object
+    advised: tuple[Any, Outcome, bool] | None
+    learned: list[tuple[str, Outcome]]
+    notes: tuple[str, ...]
+    left_out: tuple[str, ...]
+    parameters: Any
 
     @property
-    def fine(self):
+    def fine(self) -> bool:
         """Whether what was asked for needs no saving."""
         return self.advised is None or (self.advised[2] and str(self.advised[0]) == self.recipe)
 
     @property
-    def why(self):
+    def why(self) -> str:
         """The heading of the causes: where nothing is lost they explain nothing."""
         return "There is, though it costs little here" if self.fine else "Why"
 
-    def as_json(self):
-        """The report as plain dicts, lists, numbers and texts; infinite decibels are null."""
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain dicts, lists, numbers and texts; infinite decibels are None.
+
+        Examples
+        --------
+        >>> report = npmnv3.quantize("ppocr/text_direction", "weights/examples/sign_upright.png", scheme="bf16")
+        >>> report.as_json()["predicted"]["agreement"]
+        100.0
+        """
         outcomes = {"float": self.exact, "predicted": self.outcome}
-        return _plain(
+        whole: dict[str, Any] = _plain(
             {
                 "model": self.model,
                 "scheme": self.scheme,
@@ -82,9 +101,38 @@ class Report:
                 "left_out": list(self.left_out),
             }
         )
+        return whole
 
-    def text(self):
-        """The report as it is printed: the verdict first, then why, what helps, and the tables."""
+    def _repr_html_(self) -> str:
+        """For notebooks: what is predicted and advised, why, what was tried, and behind a click the tensors."""
+        title = f"{self.model} in {self.scheme}, {self.recipe}; judged on {self.data}"
+        word = "fine" if self.fine else "needs saving"
+        rows = [
+            (row["name"], row["dtype"], f"{row['ratio']:.1f}", decibels_text(row["snr_db"])) for row in self.tensors
+        ]
+        parts = [
+            verdict(title, word, f"predicted {said(self.outcome)}. {self.advice}.", self.fine),
+            points(f"{cause.name}: {cause.text}. What helps: {cause.remedy}." for cause in self.causes),
+            table(map(_outcome_row, self.tried), OUTCOME_HEADER, ">>>><"),
+            details(f"{len(rows)} tensors", table(rows, ("tensor", "type", "ratio", "alone dB"), "<<>>"))
+            if rows
+            else "",
+            points(self.notes),
+        ]
+        return "".join(parts)
+
+    def text(self) -> str:
+        """The report as it is printed: the verdict first, then why, what helps, and the tables.
+
+        Examples
+        --------
+        >>> report = npmnv3.quantize("ppocr/text_direction", "weights/examples/sign_upright.png", scheme="bf16")
+        >>> print(report.text())
+        ppocr/text_direction, bf16, storage; calibrated on 1 pictures
+        ...
+        predicted  100.0% as in floats, logits ... dB
+        ...
+        """
         lines = [
             f"{self.model}, {self.scheme}, {self.recipe}; calibrated on {self.calibration} pictures",
             f"judged on {self.data}",
@@ -109,28 +157,33 @@ class Report:
         return "\n".join(lines)
 
 
-def decibels_text(level):
+OUTCOME_HEADER = ("top-1", "95%", "as float %", "logits dB", "")
+
+
+def decibels_text(level: float | None) -> str:
     """`12.3`, `exact`, or `-` where nothing was measured."""
     if level is None:
         return "-"
     return "exact" if level == math.inf else f"{level:.1f}"
 
 
-def _columns(rows, align):
+def _columns(rows: Sequence[tuple[str, ...]], align: str) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(align))]
     return ["  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip() for row in rows]
 
 
-def _outcome_lines(outcomes):
-    rows = [("top-1", "95%", "as float %", "logits dB", "")]
-    for title, one in outcomes:
-        top1 = "-" if one.top1 is None else f"{one.top1:.1f}"
-        interval = "-" if one.interval is None else f"{one.interval[0]:.0f}..{one.interval[1]:.0f}"
-        rows.append((top1, interval, f"{one.agreement:.1f}", decibels_text(one.snr_db), title))
-    return _columns(rows, ">>>><")
+def _outcome_row(tried: tuple[str, Outcome]) -> tuple[str, ...]:
+    title, one = tried
+    top1 = "-" if one.top1 is None else f"{one.top1:.1f}"
+    interval = "-" if one.interval is None else f"{one.interval[0]:.0f}..{one.interval[1]:.0f}"
+    return top1, interval, f"{one.agreement:.1f}", decibels_text(one.snr_db), title
 
 
-def _tensor_lines(tensors):
+def _outcome_lines(outcomes: Sequence[tuple[str, Outcome]]) -> list[str]:
+    return _columns([OUTCOME_HEADER, *map(_outcome_row, outcomes)], ">>>><")
+
+
+def _tensor_lines(tensors: list[dict[str, Any]]) -> list[str]:
     rows = [("stored tensor", "low", "high", "step", "zero", "type", "ratio", "dead", "alone dB")]
     for row in tensors:
         step, zero = ("-", "-") if row["step"] is None else (f"{row['step']:.4g}", f"{row['zero_point']}")
@@ -140,16 +193,16 @@ def _tensor_lines(tensors):
     return _columns(rows, "<>>>><>>>")
 
 
-def _layer_lines(layers):
-    rows = [("weights of", "", "ratio", "dead", "alone dB")]
+def _layer_lines(layers: list[dict[str, Any]]) -> list[str]:
+    rows: list[tuple[str, ...]] = [("weights of", "", "ratio", "dead", "alone dB")]
     for row in layers:
         dead, level = f"{row['dead']}/{row['channels']}", decibels_text(row["snr_db"])
         rows.append((row["name"], row["op"], f"{row['ratio']:.1f}", dead, level))
     return _columns(rows, "<<>>>")
 
 
-def _plain(value):
-    if isinstance(value, dict):
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(entry) for entry in value]

@@ -1,7 +1,33 @@
 """What a verification found, for people, programs and continuous integration."""
 
+from __future__ import annotations
+
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ..model.html import details, points, table, verdict
+from .measure import Measure
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+HEADER = (
+    "step",
+    "port's tensor",
+    "layout",
+    "local dB",
+    "x {precision}",
+    "max error",
+    "accumulated dB",
+    "cosine",
+    "bits",
+    "worst channel",
+    "",
+)
+ALIGN = "<<<>>>>>>><"
 
 
 @dataclass
@@ -22,13 +48,14 @@ class TensorReport:
     step: str
     how: str
     layout: str
-    shape: tuple
-    local: object
-    accumulated: object
+    shape: tuple[int, ...]
+    local: Measure
+    accumulated: Measure
     passes: bool
-    permutation: tuple = ()
+    permutation: tuple[int, ...] = ()
 
-    def as_json(self):
+    def as_json(self) -> dict[str, Any]:
+        """The row as a dict of plain values."""
         row = {
             "port": self.port,
             "step": self.step,
@@ -60,6 +87,16 @@ class Report:
     copies : {port's name: step's name}, tensors that only repeat another's numbers
     decisions : dict, see `measure.decisions`, or None without logits
     notes : list of str
+
+    Examples
+    --------
+    >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", model)[None]
+    >>> report = npmnv3.verify(model, {"output": model(x)}, x)
+    >>> report.verdict, bool(report), report.first_divergence
+    ('fine', True, None)
+    >>> report.tensors[0].port, report.tensors[0].step, report.tensors[0].local.max_abs < 1e-5
+    ('output', 'logits', True)
     """
 
     model: str
@@ -68,40 +105,100 @@ class Report:
     sentence: str
     precision: str
     factor: float
-    explained_by: list = field(default_factory=list)
-    alternatives: list = field(default_factory=list)
+    explained_by: list[dict[str, Any]] = field(default_factory=list)
+    alternatives: list[dict[str, Any]] = field(default_factory=list)
     first_divergence: str | None = None
-    tensors: list = field(default_factory=list)
-    unmatched: list = field(default_factory=list)
-    copies: dict = field(default_factory=dict)
-    decisions: dict | None = None
-    notes: list = field(default_factory=list)
+    tensors: list[TensorReport] = field(default_factory=list)
+    unmatched: list[dict[str, Any]] = field(default_factory=list)
+    copies: dict[str, str] = field(default_factory=dict)
+    decisions: dict[str, Any] | None = None
+    notes: list[str] = field(default_factory=list)
     faults_tried: int = 0
-    picture: object = None  # (3, H, W), the input as the port saw it, for the HTML page
+    picture: npt.NDArray[np.floating] | None = None  # (3, H, W), the input as the port saw it, for the HTML page
 
     @property
-    def fine(self):
+    def fine(self) -> bool:
+        """Whether the port agrees to rounding."""
         return self.verdict == "fine"
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.fine
 
-    def mapping(self):
-        """{port's name: step's name or None}: what `--map` takes."""
-        return {t.port: t.step for t in self.tensors} | {row["port"]: None for row in self.unmatched}
+    def mapping(self) -> dict[str, str | None]:
+        """{port's name: step's name or None}: what `map=` and `--map` take.
 
-    def as_json(self):
-        """A dict of plain values, ready for json.dumps."""
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", model)[None]
+        >>> report = npmnv3.verify(model, {"output": model(x)}, x)
+        >>> report.mapping()
+        {'output': 'logits'}
+        """
+        matched: dict[str, str | None] = {t.port: t.step for t in self.tensors}
+        return matched | {row["port"]: None for row in self.unmatched}
+
+    def as_json(self) -> dict[str, Any]:
+        """A dict of plain values, ready for json.dumps.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", model)[None]
+        >>> report = npmnv3.verify(model, {"output": model(x)}, x)
+        >>> import json
+        >>> json.dumps(report.as_json())
+        '{"model": "ppocr/text_direction", "port": "dict", "verdict": "fine", ...}'
+        """
         skipped = ("tensors", "picture")
         row = {key: value for key, value in asdict(_bare(self)).items() if key not in skipped}
         return row | {"tensors": [t.as_json() for t in self.tensors]}
 
-    def text(self):
-        """The report as a table, verdict first."""
+    def text(self) -> str:
+        """The report as a table, verdict first.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", model)[None]
+        >>> report = npmnv3.verify(model, {"output": model(x)}, x)
+        >>> print(report.text())
+        ppocr/text_direction against dict
+        FINE: within ... x float32 rounding
+        ...
+        """
         return "\n".join(_lines(self))
 
-    def junit(self):
-        """JUnit XML: one test case a tensor."""
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, the causes, the tensors that diverge, and behind a click all of them."""
+        said = [f"Decisions: {self.decisions['text']}."] if self.decisions else []
+        bad = {i for i, row in enumerate(self.tensors) if not row.passes}
+        rows = [*map(_row, self.tensors)]
+        faults = [
+            (c["fault"], c["text"], c.get("certainty", ""), len(c["steps"])) for c in self.explained_by if not self.fine
+        ]
+        unmatched = ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in self.unmatched)
+        parts = [
+            verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine),
+            points([*said, *self.notes, *([f"Fits no step: {unmatched}."] if unmatched else [])]),
+            table(faults, ("fault", "what", "how sure", "steps"), "<<<>") if faults else "",
+            table([rows[i] for i in sorted(bad)], _header(self), ALIGN) if bad else "",
+            details(f"{len(rows)} tensors", table(rows, _header(self), ALIGN, bad)) if rows else "",
+        ]
+        return "".join(parts)
+
+    def junit(self) -> str:
+        """JUnit XML: one test case a tensor.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", model)[None]
+        >>> report = npmnv3.verify(model, {"output": model(x)}, x)
+        >>> print(report.junit())
+        <?xml version='1.0' encoding='...'?>
+        <testsuite name="npmnv3 verify ppocr/text_direction" tests="2" failures="0">...</testsuite>
+        """
         failed = [t for t in self.tensors if not t.passes]
         suite = ET.Element(
             "testsuite",
@@ -123,11 +220,11 @@ class Report:
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def _bare(report):
+def _bare(report: Report) -> Report:
     return replace(report, tensors=[], picture=None)
 
 
-def _lines(report):
+def _lines(report: Report) -> Iterator[str]:
     yield f"{report.model} against {report.port}"
     yield f"{report.verdict.upper()}: {report.sentence}"
     if report.decisions:
@@ -141,43 +238,32 @@ def _lines(report):
         yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
 
 
-def _table(report):
-    header = (
-        "step",
-        "port's tensor",
-        "layout",
-        "local dB",
-        f"x {report.precision}",
-        "max error",
-        "accumulated dB",
-        "cosine",
-        "bits",
-        "worst channel",
-        "",
+def _header(report: Report) -> tuple[str, ...]:
+    return tuple(title.format(precision=report.precision) for title in HEADER)
+
+
+def _row(t: TensorReport) -> tuple[str, ...]:
+    return (
+        t.step,
+        t.port if t.port != t.step else "=",
+        t.layout,
+        _number(t.local.snr_db, ".1f"),
+        _number(t.local.ratio, ".3g"),
+        _number(t.local.max_abs, ".2e"),
+        _number(t.accumulated.snr_db, ".1f"),
+        _number(t.accumulated.cosine, ".7f"),
+        _number(t.accumulated.effective_bits, ".1f"),
+        f"{t.local.worst_channel} ({t.local.worst_channel_share:.0%})",
+        "" if t.passes else "<-- not finite" if t.local.non_finite else "<--",
     )
-    rows = [header]
-    for t in report.tensors:
-        rows.append(
-            (
-                t.step,
-                t.port if t.port != t.step else "=",
-                t.layout,
-                _number(t.local.snr_db, ".1f"),
-                _number(t.local.ratio, ".3g"),
-                _number(t.local.max_abs, ".2e"),
-                _number(t.accumulated.snr_db, ".1f"),
-                _number(t.accumulated.cosine, ".7f"),
-                _number(t.accumulated.effective_bits, ".1f"),
-                f"{t.local.worst_channel} ({t.local.worst_channel_share:.0%})",
-                "" if t.passes else "<-- not finite" if t.local.non_finite else "<--",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+
+
+def _table(report: Report) -> Iterator[str]:
+    rows = [_header(report), *map(_row, report.tensors)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        yield "  ".join(
-            f"{cell:{'<' if i < 3 or i == 10 else '>'}{w}}" for i, (cell, w) in enumerate(zip(row, widths))
-        ).rstrip()
+        yield "  ".join(f"{cell:{side}{w}}" for cell, side, w in zip(row, ALIGN, widths)).rstrip()
 
 
-def _number(value, form):
+def _number(value: float, form: str) -> str:
     return "exact" if value == float("inf") and form == ".1f" else f"{value:{form}}"

@@ -1,12 +1,16 @@
 """`npmnv3.verify`: a port against the reference, from its tensors to the verdict."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engines.blas import one_thread
 from ..errors import UsageError
-from ..model import Model, load
+from ..model import Model, QuantizedModel, load
 from ..progress import progress_bar
 from . import noise
 from .comparison import Comparison
@@ -14,26 +18,36 @@ from .explain import WORK
 from .inputs import pick_input
 from .port import load_port, runs
 from .quantized.port import is_quantized_port, refuse
+from .quantized.report import QuantizedReport
 from .quantized.run import verify_quantized
+from .report import Report
 from .verdict import decide
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ..pictures.recipes import Picture
+
+    Path = str | os.PathLike[str]
+    Arrays = Mapping[str, npt.NDArray[Any]]
 
 FACTOR = 10.0  # errors up to this many times honest rounding are fine
 
 
 def verify(
-    model,
-    port,
-    input=None,
+    model: Model | Path,
+    port: Path | Arrays | Callable[[npt.NDArray[np.float32]], Any],
+    input: Picture | npt.NDArray[np.floating] | Sequence[Picture] | None = None,
     *,
-    weights=None,
-    map=None,
-    precision="auto",
-    factor=FACTOR,
-    explain=True,
-    num_classes=None,
-    tensors=None,
-    kernels=None,
-):
+    weights: Path | Arrays | None = None,
+    map: Mapping[str, str | None] | None = None,
+    precision: str = "auto",
+    factor: float = FACTOR,
+    explain: bool = True,
+    num_classes: int | None = None,
+    tensors: Path | Arrays | None = None,
+    kernels: str | None = None,
+) -> Report | QuantizedReport:
     """Compare a port of a network with the original, and say where and why they part.
 
     Parameters
@@ -60,6 +74,15 @@ def verify(
     Raises
     ------
     UsageError, PictureError, and what `npmnv3.load` raises
+
+    Examples
+    --------
+    >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    >>> def port(x):  # what was ported, run here; or a file of its tensors
+    ...     return model(x) + 1
+    >>> report = npmnv3.verify(model, port, "weights/examples/sign_upright.png", explain=False)
+    >>> report.verdict, report.first_divergence
+    ('diverges', 'logits')
     """
     if is_quantized_port(port) or is_quantized_port(model):
         return verify_quantized(
@@ -71,17 +94,19 @@ def verify(
         raise UsageError(f"`precision={precision!r}`, expected auto, {', '.join(noise.PRECISIONS)}")
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:
         raise UsageError(f"`factor={factor!r}`, expected a number from 1")
-    model = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
-    given = pick_input(model, input, None if runs(port) else port)
+    if isinstance(model, QuantizedModel):
+        raise UsageError("model is a quantised one, which is judged from its file: give verify the dump's path")
+    network = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
+    given = pick_input(network, input, None if runs(port) else port)
     # A port may hold anything, also NaN and numbers whose squares overflow: what comes of them is measured, not warned of.
     quiet = np.errstate(all="ignore")
     with one_thread(), quiet, progress_bar(round(WORK), title="faults", unit="run") as tell:
         tensors = load_port(port, given.x)
         if given.x is None:
             given = given.from_port(tensors)
-        comparison = Comparison(model, given, tensors, map, precision, float(factor))
+        comparison = Comparison(network, given, tensors, map, precision, float(factor))
         return decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))
 
 
-def _name(port):
+def _name(port: Any) -> str:
     return os.fspath(port) if isinstance(port, (str, os.PathLike)) else getattr(port, "__name__", type(port).__name__)

@@ -119,7 +119,7 @@ def test_on_a_terminal_it_asks(answer, fetched, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("npmnv3.fetching.fetch", fetch)
     outer, inner = os.openpty()
     os.write(outer, f"{answer}\n".encode())
-    with open(inner, "r", closefd=False) as stdin, open(inner, "w", closefd=False) as stderr:
+    with open(inner, closefd=False) as stdin, open(inner, "w", closefd=False) as stderr:
         monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "stderr", stderr)
         code = main(["predict", "--engine", "numpy", "--model", ABSENT, str(LINE)])

@@ -96,12 +96,12 @@ def test_everything_that_a_port_needs(dumps, kernels):
 
 def test_files_hold_the_numbers(kit, dumps, tmp_path):
     model = npmnv3.load(dumps[quantized_files.TEXT], kernels="xnnpack", engine="numpy")
-    for kit in (kit, make_integer_kit(model, only="stem*,blocks.0.*")):
+    for one in (kit, make_integer_kit(model, only="stem*,blocks.0.*")):
         for format in ("bin", "hex"):
-            folder = tmp_path / f"{kit.kernels.name}.{format}"
-            write_kit(kit, folder, format)
+            folder = tmp_path / f"{one.kernels.name}.{format}"
+            write_kit(one, folder, format)
             for key, row in json.loads((folder / "manifest.json").read_text())["tensors"].items():
-                expected, file = kit.vectors[key].array, folder / row["file"]
+                expected, file = one.vectors[key].array, folder / row["file"]
                 if format == "bin":
                     found = np.fromfile(file, np.dtype(row["dtype"]).newbyteorder("<"))
                 else:  # two's complement, as many digits as the type has

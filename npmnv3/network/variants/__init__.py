@@ -4,6 +4,7 @@ import difflib
 import fnmatch
 
 from ...errors import UnknownModelError
+from ..spec import Variant
 from . import keras, ppcls, ppocr, showlo, sqlai, timm, torchvision
 
 #: The 23 published rows, in the table's order.
@@ -16,7 +17,7 @@ _BY_NAME = {variant.full_name: variant for variant in TABLE + BEYOND}
 DEFAULT_MODEL = ppocr.VARIANTS[0].full_name
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> list[str]:
     """Names of the known models, in the table's order.
 
     Parameters
@@ -26,11 +27,16 @@ def list_models(pattern="*"):
     Returns
     -------
     list of str, empty if nothing matches
+
+    Examples
+    --------
+    >>> npmnv3.list_models("torchvision/*")
+    ['torchvision/mobilenet_v3_small', 'torchvision/mobilenet_v3_large']
     """
     return [name for name in _BY_NAME if fnmatch.fnmatchcase(name.lower(), str(pattern).lower())]
 
 
-def get_variant(name):
+def get_variant(name: object) -> Variant:
     """The variant of this name; of timm's networks those of any width, `timm/mobilenetv3_small_035`.
 
     Raises

@@ -1,12 +1,21 @@
 """What the verification of a quantised port found, for people, programs and continuous integration."""
 
+from __future__ import annotations
+
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from ...model.html import details, points, table, verdict
+from .cost import Cost
+
 FEW = 4  # of a list in a sentence
 LONG = 48  # characters of a name in the table
+HEADER = ("step", "port's tensor", "matched by", "layout", "off", "by", "dB to float", "")
+ALIGN = "<<<<>>><"
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class TensorRow:
     because: str = ""
     snr_db: float | None = None
 
-    def as_json(self):
+    def as_json(self) -> dict[str, Any]:
+        """The row as a dict of plain values."""
         row = {
             key: getattr(self, key) for key in ("step", "port", "layout", "exact", "off", "of", "largest", "because")
         }
@@ -48,35 +58,51 @@ class QuantizedReport:
     tensors : list of TensorRow
     layers : list of LayerCheck; empty where no float weights are here
     cost : Cost, or None
+
+    Examples
+    --------
+    >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    >>> report = npmnv3.verify(model, "text_direction.npz", "weights/examples/sign_upright.png")
+    >>> report.verdict, report.first_divergence, len(report.layers)
+    ('fine', None, 54)
     """
 
     model: str
     port: str
     verdict: str
     sentence: str
-    kernels: tuple = ()
-    kernel_sets: list = field(default_factory=list)
-    causes: list = field(default_factory=list)
-    tensors: list = field(default_factory=list)
-    unmatched: list = field(default_factory=list)
-    layers: list = field(default_factory=list)
-    cost: object = None
-    notes: list = field(default_factory=list)
+    kernels: tuple[str, ...] = ()
+    kernel_sets: list[dict[str, Any]] = field(default_factory=list)
+    causes: list[Any] = field(default_factory=list)
+    tensors: list[TensorRow] = field(default_factory=list)
+    unmatched: list[dict[str, Any]] = field(default_factory=list)
+    layers: list[Any] = field(default_factory=list)
+    cost: Cost | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
-    def fine(self):
+    def fine(self) -> bool:
+        """Whether all is the network's, rounded, and the kernel set's integers."""
         return self.verdict == "fine"
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.fine
 
     @property
-    def first_divergence(self):
+    def first_divergence(self) -> str | None:
         """Name of the first tensor that is not exact, or None."""
         return next((row.step for row in self.tensors if not row.exact), None)
 
-    def as_json(self):
-        """A dict of plain values, ready for json.dumps."""
+    def as_json(self) -> dict[str, Any]:
+        """A dict of plain values, ready for json.dumps.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> report = npmnv3.verify(model, "text_direction.npz", "weights/examples/sign_upright.png")
+        >>> report.as_json()["verdict"]
+        'fine'
+        """
         return {
             "model": self.model,
             "port": self.port,
@@ -93,12 +119,46 @@ class QuantizedReport:
             "tensors": [row.as_json() for row in self.tensors],
         }
 
-    def text(self):
-        """The report, verdict first."""
+    def text(self) -> str:
+        """The report, verdict first.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> report = npmnv3.verify(model, "text_direction.npz", "weights/examples/sign_upright.png")
+        >>> print(report.text())
+        ppocr/text_direction against text_direction.npz
+        FINE: ...
+        """
         return "\n".join(_lines(self))
 
-    def junit(self):
-        """JUnit XML: one test case a tensor."""
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, the causes, and the tensors' table behind a click."""
+        sets = ", ".join(f"{row['name']} {row['exact']} of {row['of']}" for row in self.kernel_sets)
+        said = [
+            *([f"Exact tensors: {sets}."] if len(self.kernel_sets) > 1 else []),
+            *(f"Cause: {cause_text(cause)}." for cause in self.causes),
+            *([f"Weights: {_weights_text(self.layers)}."] if self.layers else []),
+            *([f"Quantising cost: {self.cost.text()}."] if self.cost else []),
+            *self.notes,
+            *(f"Fits no step: {row['port']} {tuple(row['shape'])}." for row in self.unmatched),
+        ]
+        head = verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine) + points(said)
+        bad = {i for i, row in enumerate(self.tensors) if not row.exact}
+        rows = table(map(_row, self.tensors), HEADER, ALIGN, bad)
+        return head + (details(f"{len(self.tensors)} tensors, {len(bad)} not exact", rows) if self.tensors else "")
+
+    def junit(self) -> str:
+        """JUnit XML: one test case a tensor.
+
+        Examples
+        --------
+        >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
+        >>> report = npmnv3.verify(model, "text_direction.npz", "weights/examples/sign_upright.png")
+        >>> print(report.junit())
+        <?xml version='1.0' encoding='...'?>
+        <testsuite name="npmnv3 verify ppocr/text_direction" ...
+        """
         wrong = [layer for layer in self.layers if layer.wrong]
         failed = [row for row in self.tensors if not row.exact]
         count = 1 + len(self.tensors) + len(self.layers)
@@ -117,13 +177,13 @@ class QuantizedReport:
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def _case(suite, model, name, failure):
+def _case(suite: ET.Element, model: str, name: str, failure: str) -> None:
     case = ET.SubElement(suite, "testcase", classname=model, name=name)
     if failure:
         ET.SubElement(case, "failure", message=failure)
 
 
-def _lines(report):
+def _lines(report: QuantizedReport) -> Iterator[str]:
     yield f"{report.model} against {report.port}"
     yield f"{report.verdict.upper()}: {report.sentence}"
     if len(report.kernel_sets) > 1:
@@ -144,7 +204,7 @@ def _lines(report):
         yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
 
 
-def cause_text(cause):
+def cause_text(cause: Any) -> str:
     """A cause in words: the tensor, and all the rules that explain it exactly."""
     computed = (
         f" (its input {', '.join(cause.computed)} was computed, the port does not have it)" if cause.computed else ""
@@ -152,7 +212,7 @@ def cause_text(cause):
     return f"{cause.tensor}{computed}: {because_text(cause)}"
 
 
-def because_text(cause, most=None):
+def because_text(cause: Any, most: int | None = None) -> str:
     """The rules that explain a tensor exactly, all or at most so many, and what they were checked on."""
     if not cause.rules:
         return "no rule change that was tried explains it exactly"
@@ -172,11 +232,11 @@ def because_text(cause, most=None):
     return text
 
 
-def _rank(rule):
+def _rank(rule: Any) -> tuple[int, bool]:
     return len(rule.explains), rule.agrees == rule.of
 
 
-def _checked(rule):
+def _checked(rule: Any) -> str:
     """On how many other tensors a rule was found to hold."""
     many = len(rule.explains)
     if rule.local:
@@ -186,7 +246,7 @@ def _checked(rule):
     return f"explains {rule.agrees} of {rule.of} {rule.kind}, {off}"
 
 
-def _weights_text(layers):
+def _weights_text(layers: list[Any]) -> str:
     wrong = [layer for layer in layers if layer.wrong]
     worst = sorted(layers, key=lambda layer: layer.snr_db)
     span = f"{worst[0].snr_db:.0f} dB ({worst[0].name}) to {worst[-1].snr_db:.0f} dB ({worst[-1].name})"
@@ -197,29 +257,26 @@ def _weights_text(layers):
     return f"{len(wrong)} of {len(layers)} layers are not the network's: {told}{more}"
 
 
-def _short(name):
+def _short(name: str) -> str:
     """The end of a converter's long names."""
     return name if len(name) <= LONG else f"...{name[3 - LONG :]}"
 
 
-def _table(report):
-    header = ("step", "port's tensor", "matched by", "layout", "off", "by", "dB to float", "")
-    rows = [header]
-    for row in report.tensors:
-        rows.append(
-            (
-                row.step,
-                _short(row.port) if row.port != row.step else "=",
-                row.how,
-                row.layout,
-                "exact" if row.exact else f"{row.off} of {row.of}",
-                "" if row.exact else str(row.largest),
-                "" if row.snr_db is None else "exact" if row.snr_db == np.inf else f"{row.snr_db:.1f}",
-                "" if row.exact else f"<-- {row.because}".rstrip(),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+def _row(row: TensorRow) -> tuple[str, ...]:
+    return (
+        row.step,
+        _short(row.port) if row.port != row.step else "=",
+        row.how,
+        row.layout,
+        "exact" if row.exact else f"{row.off} of {row.of}",
+        "" if row.exact else str(row.largest),
+        "" if row.snr_db is None else "exact" if row.snr_db == np.inf else f"{row.snr_db:.1f}",
+        "" if row.exact else f"<-- {row.because}".rstrip(),
+    )
+
+
+def _table(report: QuantizedReport) -> Iterator[str]:
+    rows = [HEADER, *map(_row, report.tensors)]
+    widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
-        yield "  ".join(
-            f"{cell:{'>' if 4 <= i <= 6 else '<'}{w}}" for i, (cell, w) in enumerate(zip(row, widths))
-        ).rstrip()
+        yield "  ".join(f"{cell:{side}{w}}" for cell, side, w in zip(row, ALIGN, widths)).rstrip()
