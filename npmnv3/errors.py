@@ -50,7 +50,7 @@ class MissingWeightsError(WeightsError):
     checkpoint : str, what `npmnv3.fetch` would have to get; None where that would not help
     """
 
-    def __init__(self, message, checkpoint=None):
+    def __init__(self, message: str, checkpoint: str | None = None) -> None:
         super().__init__(message)
         self.checkpoint = checkpoint
 

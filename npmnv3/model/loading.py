@@ -140,7 +140,7 @@ def _resolve(
     if not isinstance(name_or_dump, (str, os.PathLike)):
         raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
     if isinstance(weights, (str, os.PathLike)) and os.path.isdir(weights):
-        weights = _in_folder(weights, name_or_dump)
+        weights = _in_folder(weights, str(name_or_dump))
     if isinstance(name_or_dump, str) and name_or_dump in REGISTRY:
         entry = REGISTRY[name_or_dump]
         return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
