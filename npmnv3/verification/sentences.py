@@ -78,6 +78,12 @@ def fine(rows, precision, inferred):
     )
 
 
+def misnamed(names):
+    """Of a port that is right as a whole, and hands over something else under a step's name."""
+    few = ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
+    return f"; but what it calls {few} is not that step's tensor, nor another's: look where it is taken from"
+
+
 def int8(rows, is_fine, decisions):
     """Of a port in int8: whether its rounding does it, the layers that are worst, and what it decides otherwise."""
     last = next((row for row in rows if row.step == "logits"), rows[-1])

@@ -1,5 +1,6 @@
 """From measures and tried faults to a verdict."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +58,8 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
             report.verdict, report.sentence = "diverges", _unexplained(comparison, failing[0], report)
         else:
             _fine(report)
+    if report.fine and (names := _misnamed(comparison)):
+        report.sentence += sentences.misnamed(names)
     if not report.fine:
         report.first_divergence = _first(comparison, report, failing)
     return report
@@ -74,6 +77,13 @@ def _fill(comparison, report):
     report.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in comparison.matching.free]
     report.copies = comparison.matching.copies
     return comparison.failing()
+
+
+def _misnamed(comparison):
+    """Tensors that have a step's very name and size, and fit neither it nor another."""
+    steps = comparison.net.steps
+    free = comparison.matching.free
+    return [t.name for t in free if t.name in steps and t.array.size == math.prod(steps[t.name].shape)]
 
 
 def _notes(comparison, report):

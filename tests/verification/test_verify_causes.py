@@ -54,6 +54,14 @@ def test_a_fault_of_a_layer_is_named(maker, model, fault):
     assert report.explained_by[0]["certainty"] == ("likely" if fault == "other_classifier" else "certain")
 
 
+@pytest.mark.parametrize("wrong", (lambda tensor: tensor * np.float32(1.1), np.negative))
+def test_a_tensor_under_a_wrong_name_is_said_though_the_port_is_right(maker, model, wrong):
+    tensors = model.trace(maker.x)
+    report = verify(model, tensors | {"blocks.4.depthwise": wrong(tensors["blocks.4.depthwise"])}, maker.x)
+    assert report.fine and "; but what it calls blocks.4.depthwise is not that step's tensor" in report.sentence
+    assert "but what it calls" not in verify(model, tensors, maker.x).sentence
+
+
 def test_every_fault_of_a_layer_is_tried(maker):
     assert set(maker.layer_faults()) == set(FAULTS)
 
