@@ -14,7 +14,7 @@ from npmnv3.quantization.judge import Candidate
 from npmnv3.quantization.parameters import Recipe
 from npmnv3.quantization.ranges import BINS, Ranges, Statistics
 from npmnv3.quantization.recipes import prepare
-from npmnv3.quantization.saturation import Saturation, saturating_pairs
+from npmnv3.quantization.saturation import Saturation
 from npmnv3.quantization.schemes import SCHEMES
 from npmnv3.quantization.simulate import Network, snap, snapping
 
@@ -88,14 +88,6 @@ def test_channels_that_one_scale_crushes():
     assert crushed(weight) == (3, 1) and crushed(np.zeros((2, 3), np.float32)) == (2, 0)
 
 
-def test_pairs_that_saturate():
-    weight = np.int8([[100, 29, 1, 1], [-100, -29, 127, -127], [64, 64, 65, 64]])
-    assert saturating_pairs(weight).tolist() == [[True, False], [True, False], [False, True]]
-    stem = np.zeros((1, 2, 1, 2), np.int8)  # channels lie side by side, not columns
-    stem[0, :, 0, 0] = 100, 100
-    assert saturating_pairs(stem).tolist() == [[True, False]]
-
-
 def test_saturation_is_that_of_integers(model, lines):
     """Sums of a real network's layers with their largest pairs, against saturating integers pair by pair."""
     network = Network(model, "onnx")
@@ -107,11 +99,11 @@ def test_saturation_is_that_of_integers(model, lines):
     assert saturation
 
     def layer(step, values):
-        if step.name not in saturation.pairs or step.op != "pointwise_conv2d":
+        if step.name not in saturation.layers or step.op != "pointwise_conv2d":
             return
         before = values[step.name].copy()
         saturation(step, values)
-        grid = saturation.pairs[step.name][0]
+        grid = saturation.layers[step.name][0]
         weight, scales, _ = parameters.weights[step.param("weight").name]
         q = grid.quantize(values[step.inputs[0]])[0, :, 0].astype(np.int64)  # a row of pixels, (C, W)
         products = weight[0].astype(np.int64)[:, None] * q
