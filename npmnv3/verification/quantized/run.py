@@ -12,7 +12,7 @@ from ...errors import MissingWeightsError, UsageError
 from ...model import Model, load
 from ...network.steps import INPUT
 from ...network.variants import get_variant
-from ...ops.kernel_sets import KERNEL_SETS, get_kernel_set
+from ...ops.kernel_sets import KERNEL_SETS, USUAL, get_kernel_set
 from ...pictures import recipes
 from ...progress import progress_bar
 from .cost import measure_cost
@@ -24,9 +24,6 @@ from .port import OtherNetwork, is_quantized_port, read_port
 from .report import FEW, QuantizedReport, TensorRow, because_text
 from .tensors import read_tensors
 from .weights import check_weights
-
-#: Whose integers are looked at first, by how a file was quantised.
-_USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
 
 
 def verify_quantized(
@@ -112,7 +109,7 @@ class _Verification:
         """The kernel set that speaks for the file where nothing else does."""
         if len(self.sets) == 1:
             return self.sets[0]
-        return get_kernel_set(self.port.kernels or _USUAL.get(self.port.scheme, "tflite-reference"))
+        return get_kernel_set(self.port.kernels or USUAL.get(self.port.scheme, "tflite-reference"))
 
     def run(self, title, shown, tensors, given, explains, tell):
         layers = self._layers()
