@@ -12,6 +12,17 @@ from typing import NamedTuple
 import numpy as np
 
 from . import definitions
+from .factors import (
+    ADD_SHIFT,
+    add_fixed,
+    add_fused,
+    add_shift,
+    mean_fixed,
+    mean_float,
+    mean_float_offset,
+    mean_offset,
+    mean_twice,
+)
 from .requantize import (
     F32,
     I64,
@@ -25,9 +36,6 @@ from .requantize import (
     round_float,
     up,
 )
-
-#: How much larger than its step an operand of an addition is held, in bits.
-ADD_SHIFT = 20
 
 
 def act_range(act, grid):
@@ -181,27 +189,24 @@ def add(x, y, *, grids, out, kernels, act=""):
 
 def _add_fixed(x, y, x_grid, y_grid, out, rule):
     """Both on the grid of twice the larger scale, 20 bits finer, then rounded to the output's."""
-    rule, larger = INTEGER_RULES[rule], 2 * max(x_grid.scale, y_grid.scale)
+    rule, (m, e) = INTEGER_RULES[rule], add_fixed(x_grid, y_grid, out)
     total = sum(
-        rule((q.astype(I64) - grid.zero_point) << ADD_SHIFT, *quantize_multiplier(grid.scale / larger))
-        for q, grid in ((x, x_grid), (y, y_grid))
+        rule((q.astype(I64) - grid.zero_point) << ADD_SHIFT, m[i], e[i])
+        for i, (q, grid) in enumerate([(x, x_grid), (y, y_grid)])
     )
-    return rule(total, *quantize_multiplier(larger / ((1 << ADD_SHIFT) * out.scale))) + out.zero_point
+    return rule(total, m[2], e[2]) + out.zero_point
 
 
 def _add_shift(x, y, x_grid, y_grid, out, rule):
     """Factors of 21 bits, one shift, halves up."""
-    ratios = [F32(grid.scale) / F32(out.scale) for grid in (x_grid, y_grid)]
-    shift = ADD_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
-    a, b = (int(np.rint(np.ldexp(np.float64(ratio), shift))) for ratio in ratios)
+    (a, b), shift = add_shift(x_grid, y_grid, out)
     total = (x.astype(I64) - x_grid.zero_point) * a + (y.astype(I64) - y_grid.zero_point) * b
     return ((total + (1 << shift >> 1)) >> shift) + out.zero_point
 
 
 def _add_fused(x, y, x_grid, y_grid, out, rule):
     """Two fused multiply-adds in float32: float64 holds a product of 8 by 24 bits and its sum, which is rounded once."""
-    a, b = (F32(grid.scale) / F32(out.scale) for grid in (x_grid, y_grid))
-    offset = F32(out.zero_point) - F32(a * F32(x_grid.zero_point) + b * F32(y_grid.zero_point))
+    (a, b), offset = add_fused(x_grid, y_grid, out)
     inner = (y.astype(np.float64) * np.float64(b) + np.float64(offset)).astype(F32)
     return np.rint((x.astype(np.float64) * np.float64(a) + inner).astype(F32))
 
@@ -213,36 +218,30 @@ def global_avg_pool(x, *, grid, out, kernels):
 
 
 def _mean_fixed(total, pixels, grid, out, rule):
-    """The division goes into the factor, whose integer is divided."""
-    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
-    k = min(pixels.bit_length() - 1, 32, 31 + int(e))
-    return INTEGER_RULES[rule](total - pixels * grid.zero_point, (m << k) // pixels, e - k) + out.zero_point
+    """Scaled by a factor that divides as well."""
+    return INTEGER_RULES[rule](total - pixels * grid.zero_point, *mean_fixed(pixels, grid, out)) + out.zero_point
 
 
 def _mean_twice(total, pixels, grid, out, rule):
     """Scaled, then divided with halves away from zero: older releases."""
-    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
-    scaled = double(total - pixels * grid.zero_point, m, e)
+    scaled = double(total - pixels * grid.zero_point, *mean_twice(pixels, grid, out))
     return np.sign(scaled) * ((np.abs(scaled) + pixels // 2) // pixels) + out.zero_point
 
 
 def _mean_offset(total, pixels, grid, out, rule):
     """The zero points become one rounded offset; the last channels, less than 16, are rounded as the reference does."""
-    offset = F32(grid.zero_point) * F32(grid.scale) / F32(out.scale)
-    offset = out.zero_point - int(offset + F32(0.5) if offset > 0 else offset - F32(0.5))
-    m, e = quantize_multiplier(F32(grid.scale) / F32(F32(pixels) * F32(out.scale)))
+    m, e, offset = mean_offset(pixels, grid, out)
     whole = total.shape[1] // 16 * 16
     return np.concatenate([up(total[:, :whole], m, e), double(total[:, whole:], m, e)], 1) + offset
 
 
 def _mean_float_offset(total, pixels, grid, out, rule):
-    factor = F32(grid.scale) / F32(out.scale) / F32(pixels)
-    return np.rint(total.astype(F32) * factor + (F32(out.zero_point) - F32(pixels * grid.zero_point) * factor))
+    factor, offset = mean_float_offset(pixels, grid, out)
+    return np.rint(total.astype(F32) * factor + offset)
 
 
 def _mean_float(total, pixels, grid, out, rule):
-    factor = F32(grid.scale) / F32(F32(out.scale) * F32(pixels))
-    steps = (total - pixels * grid.zero_point).astype(F32) * factor
+    steps = (total - pixels * grid.zero_point).astype(F32) * mean_float(pixels, grid, out)
     return round_float(steps, out, out.low, out.high)
 
 
