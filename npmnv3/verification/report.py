@@ -133,9 +133,18 @@ def _lines(report):
     if report.decisions:
         yield f"decisions: {report.decisions['text']}"
     yield from (f"note: {note}" for note in report.notes)
+    yield from ending(report, _table)
+
+
+def ending(report, table):
+    """The last lines of a report of any kind: its tensors as (rows, columns that are aligned right), and what fits no step."""
     if report.tensors:
         yield ""
-        yield from _table(report)
+        rows, right = table(report)
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        for row in rows:
+            cells = (f"{cell:{'>' if i in right else '<'}{widths[i]}}" for i, cell in enumerate(row))
+            yield "  ".join(cells).rstrip()
     if report.unmatched:
         yield ""
         yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
@@ -172,11 +181,7 @@ def _table(report):
                 "" if t.passes else "<-- not finite" if t.local.non_finite else "<--",
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    for row in rows:
-        yield "  ".join(
-            f"{cell:{'<' if i < 3 or i == 10 else '>'}{w}}" for i, (cell, w) in enumerate(zip(row, widths))
-        ).rstrip()
+    return rows, range(3, 10)
 
 
 def _number(value, form):

@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..report import ending
+
 FEW = 4  # of a list in a sentence
 LONG = 48  # characters of a name in the table
 
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not"""
+    """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not;
+    exact_of : all the kernel sets, of those looked at, whose it is"""
 
     step: str
     port: str
@@ -23,6 +26,7 @@ class TensorRow:
     largest: int = 0  # steps
     because: str = ""
     snr_db: float | None = None
+    exact_of: tuple = ()
 
     def as_json(self):
         row = {
@@ -30,6 +34,7 @@ class TensorRow:
         }
         return row | {
             "matched_by": self.how,
+            "exact_of": list(self.exact_of),
             "snr_db": self.snr_db if self.snr_db is None or np.isfinite(self.snr_db) else None,
         }
 
@@ -136,12 +141,7 @@ def _lines(report):
     if report.cost:
         yield f"quantising cost: {report.cost.text()}"
     yield from (f"note: {note}" for note in report.notes)
-    if report.tensors:
-        yield ""
-        yield from _table(report)
-    if report.unmatched:
-        yield ""
-        yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
+    yield from ending(report, _table)
 
 
 def cause_text(cause):
@@ -218,8 +218,4 @@ def _table(report):
                 "" if row.exact else f"<-- {row.because}".rstrip(),
             )
         )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    for row in rows:
-        yield "  ".join(
-            f"{cell:{'>' if 4 <= i <= 6 else '<'}{w}}" for i, (cell, w) in enumerate(zip(row, widths))
-        ).rstrip()
+    return rows, range(4, 7)

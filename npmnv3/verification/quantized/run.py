@@ -189,7 +189,8 @@ class _Verification:
         report.unmatched = matching.unmatched
         if not whole and explains:
             report.causes = explain(forced, best, tell)
-        report.tensors = [_row(name, forced, best, matching, report.causes) for name in best.exact]
+        rows = [_row(name, forced, best, matching, report.causes) for name in best.exact]
+        report.tensors = [replace(row, exact_of=_exact_of(row.step, fits)) for row in rows]
         unjudged = matching.values.keys() - best.exact.keys() - {INPUT}
         if unjudged:
             self.notes.append(f"{len(unjudged)} tensors are not judged: what goes into them is not there")
@@ -256,6 +257,10 @@ class _Verification:
             return f"the network is {name}, quantised; neither weights nor integers to hold it against"
         cost = f"; quantising costs: {report.cost.text()}" if report.cost else ""
         return f"the network and its weights are {name}'s, {len(report.layers)} of {len(report.layers)} layers{cost}"
+
+
+def _exact_of(name, fits):
+    return tuple(fit.kernels.name for fit in fits if fit.exact.get(name))
 
 
 def _row(name, forced, fit, matching, causes):
