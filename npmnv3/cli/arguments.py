@@ -68,6 +68,24 @@ def add_kernels(parser, *names, text="of a quantised dump: whose kernels' intege
     )
 
 
+def add_recipe(parser):
+    """How a network is quantised; see `recipe`."""
+    parser.add_argument("--per-tensor", action="store_true", help="one scale a weight, not one for each channel")
+    parser.add_argument(
+        "--ranges", default="minmax", metavar="R", help="minmax (default), percentile=99.99 or mse, of the tensors"
+    )
+    parser.add_argument("--wide", default="", metavar="PART,...", help="parts whose tensors are kept in 16 bits: stem")
+    parser.add_argument("--correct-bias", action="store_true", help="move biases until every layer's mean is right")
+    parser.add_argument("--cut", action="store_true", help="let ranges before a hard-swish end at -3")
+
+
+def recipe(args):
+    """What `add_recipe` was told, as keywords of `npmnv3.quantize`."""
+    wide = tuple(part for part in args.wide.split(",") if part)
+    told = {name: getattr(args, name) for name in ("per_tensor", "ranges", "correct_bias", "cut")}
+    return told | {"wide": wide}
+
+
 def add_side(parser):
     """--side; see `input_side`."""
     parser.add_argument("--side", type=int, nargs="+", metavar="PIXELS", help="input side, or height and width")

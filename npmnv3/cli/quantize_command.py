@@ -3,7 +3,7 @@
 import sys
 
 from ..dumps.writing import write_text
-from .arguments import add_json, add_model
+from .arguments import add_json, add_model, add_recipe, recipe
 from .output import print_json
 
 HELP = "say what int8, fp16 or bf16 will cost a model, why, and the cheapest change that saves it"
@@ -17,13 +17,7 @@ def add_arguments(parser):
     parser.add_argument(
         "--scheme", default="tflite", metavar="S", help="tflite (default), onnx, symmetric, pow2, fp16 or bf16"
     )
-    parser.add_argument("--per-tensor", action="store_true", help="one scale a weight, not one for each channel")
-    parser.add_argument(
-        "--ranges", default="minmax", metavar="R", help="minmax (default), percentile=99.99 or mse, of the tensors"
-    )
-    parser.add_argument("--wide", default="", metavar="PART,...", help="parts whose tensors are kept in 16 bits: stem")
-    parser.add_argument("--correct-bias", action="store_true", help="move biases until every layer's mean is right")
-    parser.add_argument("--cut", action="store_true", help="let ranges before a hard-swish end at -3")
+    add_recipe(parser)
     parser.add_argument("--evaluate", metavar="DATA", help="labelled pictures to judge on, as for evaluate")
     parser.add_argument("--labels", metavar="FILE", help="labels of DATA, as for evaluate")
     parser.add_argument("--limit", type=int, metavar="N", help="only N pictures of DATA, evenly spread over all")
@@ -48,11 +42,7 @@ def run(args):
         args.calibrate,
         weights=args.weights,
         scheme=args.scheme,
-        per_tensor=args.per_tensor,
-        ranges=args.ranges,
-        wide=[part for part in args.wide.split(",") if part],
-        correct_bias=args.correct_bias,
-        cut=args.cut,
+        **recipe(args),
         evaluate=args.evaluate,
         labels=args.labels,
         limit=args.limit,

@@ -1,15 +1,17 @@
 """`npmnv3 vectors`: test vectors of every step, for ports in C, HDL or anything."""
 
+import os
+
 from ..errors import UsageError
 from ..progress import working
-from .arguments import add_kernels, add_model
+from .arguments import add_kernels, add_model, add_recipe, recipe
 
 HELP = "write each step's inputs, parameters and expected output: raw files, C with a checker, or hex for $readmemh"
 
 
 def add_arguments(parser):
     add_model(parser)
-    add_kernels(parser)
+    add_kernels(parser, text="of integers: whose kernels', if not the scheme's or the quantised dump's own")
     parser.add_argument("-o", "--output", metavar="DIR", required=True, help="a folder that is new or empty")
     parser.add_argument(
         "--format", choices=("npy", "bin", "c", "hex"), required=True, help="of the arrays; c brings a checker in C99"
@@ -17,7 +19,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--dtype",
         choices=("float32", "float16", "int8"),
-        help="of the arrays (default float32; a quantised dump has its own integers)",
+        help="of the arrays (default float32; int8 is symmetric, with a tolerance; exact integers are --scheme's and a "
+        "quantised dump's)",
     )
     parser.add_argument(
         "--only", metavar="PATTERN", default="*", help="steps, with shell wildcards: 'blocks.3.*,logits'"
@@ -26,16 +29,19 @@ def add_arguments(parser):
         "--input", metavar="PICTURE|FILE.npy", help="what the network gets (default standard normal numbers)"
     )
     parser.add_argument("--dry-run", action="store_true", help="say how large it would be, and write nothing")
+    group = parser.add_argument_group("exact integers of a network in floats, as `npmnv3 quantize` makes them")
+    group.add_argument("--scheme", metavar="S", help="quantise it first: tflite or onnx")
+    group.add_argument(
+        "--calibrate", nargs="+", metavar="PICTURES", help="pictures, or folders of them, for the ranges"
+    )
+    add_recipe(group)
 
 
 def run(args):
     from ..export.vectors import make_integer_kit, make_kit, write_kit
-    from ..model import load
     from ..verification.inputs import pick_input
 
-    model = load(args.model, args.weights, engine="numpy", kernels=args.kernels)
-    if model.kernels and args.dtype:
-        raise UsageError(f"--dtype {args.dtype} is for networks in floats; {args.model} has integers of its own")
+    model = _model(args)
     with working("computing"):
         x = pick_input(model, args.input, None).x[:1]
         if model.kernels:
@@ -54,3 +60,40 @@ def run(args):
     if args.format == "c":
         print("cc -std=c99 -O2 -Wall -Wextra -Werror check.c -o check -lm && ./check")
     return 0
+
+
+def _model(args):
+    """The network whose vectors they are: in floats, quantised in its file, or quantised here."""
+    from ..model import load
+
+    if args.scheme is not None:
+        return _quantized(args)
+    for name, value in (recipe(args) | {"calibrate": args.calibrate}).items():
+        if value and value != "minmax":
+            raise UsageError(f"--{name.replace('_', '-')} says how to quantise; name a --scheme too, tflite or onnx")
+    model = load(args.model, args.weights, engine="numpy", kernels=args.kernels)
+    if model.kernels and args.dtype:
+        raise UsageError(f"--dtype {args.dtype} is for networks in floats; {args.model} has integers of its own")
+    return model
+
+
+def _quantized(args):
+    """A network in floats, quantised as asked for."""
+    from ..dumps.quantized import is_quantized
+    from ..model import QuantizedModel, load
+    from ..quantization.integers import check_exact
+    from ..quantization.run import quantize_exactly
+
+    file = args.weights or args.model
+    if os.path.isfile(file) and is_quantized(file):
+        raise UsageError(f"--scheme {args.scheme} is for networks in floats; {file} has integers of its own")
+    if args.dtype:
+        raise UsageError(f"--dtype {args.dtype} is of vectors in floats; those of --scheme {args.scheme} are integers")
+    check_exact(args.scheme, args.kernels)
+    if not args.calibrate:
+        raise UsageError(
+            f"--scheme {args.scheme} needs --calibrate PICTURES: ranges come from what the network will see"
+        )
+    network = load(args.model, args.weights, engine="numpy")
+    made = quantize_exactly(network, args.calibrate, scheme=args.scheme, kernels=args.kernels, **recipe(args))
+    return QuantizedModel(made, engine="numpy")

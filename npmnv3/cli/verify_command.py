@@ -82,8 +82,10 @@ def run(args):
     if args.junit:
         write_text(args.junit, report.junit())
     if args.html:
-        from ..verification.page import page
+        from ..verification.page import page as page_of_floats
+        from ..verification.quantized.page import page as page_of_integers
 
+        page = page_of_integers if quantized else page_of_floats
         write_text(args.html, page(report))
     print(json.dumps(report.as_json(), allow_nan=False) if args.json else report.text())
     return 0 if report.fine else 1
@@ -95,7 +97,6 @@ def _refuse_of_floats(args):
         "--map": args.map,
         "--write-map": args.write_map,
         "--factor": args.factor,
-        "--html": args.html,
         "--precision": None if args.precision == "auto" else args.precision,
     }
     for option, value in told.items():

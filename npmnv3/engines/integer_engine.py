@@ -56,7 +56,8 @@ class IntegerEngine:
 
     def __init__(self, plan, kernels, twins=None):
         self.plan, self.kernels, self._twins = plan, kernels, twins
-        self._weights = {step.name: real_weight(step, plan) for step in plan.steps if step.op in LAYERS}
+        layers = [step for step in plan.steps if step.op in LAYERS]
+        self._prepared = {step.name: prepared(step, plan, kernels) for step in layers}
 
     def run(self, x):
         """Logits (N, classes), float32, of x (N, C, H, W) floats."""
@@ -94,26 +95,27 @@ class IntegerEngine:
 
     def run_step(self, step, inputs):
         """The integers of one step, (1, ...), of its inputs'."""
-        return apply(step, inputs, self.plan, self.kernels, self._weights.get(step.name), self._twins)
+        return apply(step, inputs, self.plan, self.kernels, self._prepared.get(step.name), self._twins)
 
 
-def real_weight(step, plan):
-    """A layer's weight as `apply` takes it, in the floats in which its sums are exact."""
+def prepared(step, plan, kernels):
+    """A layer's weight as `apply` takes it: in the floats in which its sums are exact, and its Pairs that saturate or None."""
     weight, _, _, zero = plan.params(step)
-    return integers.exact_weight(weight, zero, plan.grids[step.inputs[0]])
+    grid = plan.grids[step.inputs[0]]
+    saturating = integers.saturating_pairs(weight) if integers.saturates(step.op, weight, grid, kernels) else None
+    return integers.exact_weight(weight, zero, grid), saturating
 
 
-def apply(step, inputs, plan, kernels, weight=None, twins=None):
+def apply(step, inputs, plan, kernels, layer=None, twins=None):
     """The integers that one step of an IntegerPlan gives for its inputs' integers.
 
-    weight : `real_weight` of a layer, if it is at hand
+    layer : `prepared` of a layer, if it is at hand
     """
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
     params, told = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
     if step.op in LAYERS:
-        stored, bias, scale, _ = params
-        weight = real_weight(step, plan) if weight is None else weight
-        told["saturating"] = stored if integers.saturates(step.op, stored, grids[0], kernels) else None
+        _, bias, scale, _ = params
+        weight, told["saturating"] = layer or prepared(step, plan, kernels)
         return integers.layer(
             step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **told
         )

@@ -39,6 +39,7 @@ ALONE = (
     ("add", {"fused"}, "_add_fused"),
     ("add", set(requantize.INTEGER_RULES), "_add_fixed"),
     ("saturates", {True}, "lost_to_saturation"),
+    ("saturates", {True}, "saturating_pairs"),
 )
 
 
@@ -60,7 +61,7 @@ def integer_source(plan, recipe, labels, kernels, about, weights=None):
     """
     own = [recipe_constant(recipe), _kernels(kernels), _layers(plan), picture_functions(recipe), _network(plan)]
     where = FROM_ARCHIVE if weights is None else FROM_MODULE
-    unpack = f"# layer -> (weight in floats, bias, scales of the weight, the weight as stored where its pairs saturate)\nW = unpack_integers({where})"
+    unpack = f"# layer -> (weight in floats, bias, scales of the weight, Pairs that saturate or None)\nW = unpack_integers({where})"
     text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
     end = "\n\n".join([_grids(plan), labels_constant(plan.steps, labels), *text, unpack, MAIN])
     imports, sections = excerpt("\n".join([*own, end, "classify"]), HOME, _instead(plan, kernels))

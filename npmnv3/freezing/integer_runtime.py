@@ -13,7 +13,18 @@ import numpy as np
 
 from ..ops.definitions import conv2d, depthwise_conv2d, linear, max_pool2d, pointwise_conv2d
 from ..ops.grids import Grid
-from ..ops.integers import add, exact_weight, global_avg_pool, hard_sigmoid, hard_swish, layer, mul, saturates, scale
+from ..ops.integers import (
+    add,
+    exact_weight,
+    global_avg_pool,
+    hard_sigmoid,
+    hard_swish,
+    layer,
+    mul,
+    saturates,
+    saturating_pairs,
+    scale,
+)
 from ..pictures.decode import turn
 from ..pictures.plain import check_size
 from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
@@ -67,7 +78,7 @@ def between(*names):
 
 
 def unpack_integers(data):
-    """{layer: (weight in floats, bias, scales of the weight, the weight as stored where its pairs saturate, else None)}.
+    """{layer: (weight in floats, bias, scales of the weight, Pairs that saturate or None)}.
 
     They lie in `data` one after another.
     """
@@ -80,6 +91,6 @@ def unpack_integers(data):
         arrays = zip(layers[name], (kind, np.int32, np.float32, np.int32))
         weight, bias, scale, zero = (np.array(array, dtype) for array, dtype in arrays)
         grid = GRIDS[source]
-        saturating = weight if saturates(op, weight, grid, KERNELS) else None
+        saturating = saturating_pairs(weight) if saturates(op, weight, grid, KERNELS) else None
         unpacked[name] = exact_weight(weight, zero, grid), bias, scale, saturating
     return unpacked

@@ -7,10 +7,22 @@ operations: the definitions here, their Numba twins in the engine "numba".
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from . import definitions
+from .factors import (
+    ADD_SHIFT,
+    add_fixed,
+    add_fused,
+    add_shift,
+    mean_fixed,
+    mean_float,
+    mean_float_offset,
+    mean_offset,
+    mean_twice,
+)
 from .requantize import (
     F32,
     I64,
@@ -24,9 +36,6 @@ from .requantize import (
     round_float,
     up,
 )
-
-#: How much larger than its step an operand of an addition is held, in bits.
-ADD_SHIFT = 20
 
 
 def act_range(act, grid):
@@ -49,7 +58,7 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
     weight : in the layout of `definitions`, floats that are integers: `exact_weight`
     bias : (O,) int32
     weight_scale : (O,) or (1,) float32
-    saturating : the weight as int8, where pairs of its products saturate
+    saturating : Pairs of the weight whose products saturate, if there are any
     grid, out : of the input and the output
     act : fused activation: "", "relu" or "relu6"
     twins : `integer_loops`, whose compiled loops do the same; default the definitions
@@ -76,50 +85,76 @@ def exact_weight(weight, zero_points, grid):
     return weight.astype(F32 if largest < 1 << 24 else np.float64)
 
 
+class Pairs(NamedTuple):
+    """Neighbours (2i, 2i + 1) along a layer's sums whose products can pass 16 bits, by their outputs.
+
+    shape : of the weight
+    outputs : (M,) output channels, rising
+    places : (M,) 2i, along a sum
+    weights : (M, 2) int8
+    """
+
+    shape: tuple
+    outputs: np.ndarray
+    places: np.ndarray
+    weights: np.ndarray
+
+
 def saturates(op, weight, grid, kernels):
     """Whether pairs of a layer's products are added with saturation."""
     return kernels.saturates and op != "depthwise_conv2d" and (grid.dtype, weight.dtype) == ("uint8", np.int8)
 
 
-def lost_to_saturation(x, weight, zero_point, *, stride=(1, 1), pad=(0, 0, 0, 0), twins=None):
-    """What the pairs (2i, 2i + 1) of products along K lose where they pass 16 bits: AVX2's vpmaddubsw, without VNNI.
+def saturating_pairs(weight):
+    """The Pairs of a weight (O, ...) int8 that can saturate with inputs up to 255; None if no pair can.
 
-    x : uint8, before the zero point is taken off; weight : int8. K runs over the kernel's rows, columns and then channels.
+    Sums run over the kernel's rows, columns and then channels. The last of an odd number of terms is alone, and never does.
     """
-    columns, side = _columns(x, weight.shape, zero_point, stride, pad)
-    kernels = weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight
-    kernels = kernels.reshape(len(weight), -1)
-    if kernels.shape[1] % 2:
-        columns, kernels = (np.pad(part, ((0, 0), (0, 1))) for part in (columns, kernels))
-    lost = (twins.lost_to_saturation if twins else _lost_by_pairs)(columns, kernels)
-    return lost.reshape(len(x), *side, -1).transpose(0, 3, 1, 2) if side else lost
+    rows = (weight.transpose(0, 2, 3, 1) if weight.ndim == 4 else weight).reshape(len(weight), -1)
+    pairs = rows[:, : rows.shape[1] // 2 * 2].reshape(len(rows), -1, 2)
+    # Of two signs they only take from one another; 255 * 128 is still below 2^15.
+    able = ((pairs > 0).all(2) | (pairs < 0).all(2)) & (np.abs(pairs.sum(2, dtype=np.int32)) > 128)
+    outputs, places = np.nonzero(able)
+    return Pairs(weight.shape, outputs, 2 * places, pairs[outputs, places]) if len(outputs) else None
 
 
-def _lost_by_pairs(columns, kernels):
-    """(P, O) of columns (P, K) uint8 and kernels (O, K) int8, K even. All sums here are exact in float32."""
-    columns, kernels = np.ascontiguousarray(columns.T, F32), kernels.astype(F32)
-    lost = np.zeros((len(kernels), columns.shape[1]), F32)
-    largest = columns.max(1)
-    for k in range(0, kernels.shape[1], 2):
-        pair, most = kernels[:, k : k + 2], largest[k : k + 2]
-        # Only where the sum of those of one sign, with the largest numbers that they meet, leaves 16 bits.
-        able = np.flatnonzero((np.maximum(pair, 0) @ most > 32767) | (np.minimum(pair, 0) @ most < -32768))
-        if able.size:
-            total = pair[able] @ columns[k : k + 2]
-            lost[able] += np.clip(total, F32(-32768), F32(32767)) - total
-    return lost.T.astype(I64)
+def lost_to_saturation(x, pairs, zero_point, *, stride=(1, 1), pad=(0, 0, 0, 0), twins=None):
+    """What Pairs of products lose where they pass 16 bits: AVX2's vpmaddubsw, without VNNI.
+
+    x : (N, C, ...) uint8, before the zero point is taken off -> (N, O, ...) int32
+    """
+    terms, side = _terms(x, pairs.shape, zero_point, stride, pad)
+    lost = np.zeros((pairs.shape[0], terms.shape[1]), np.int32)
+    # Only where the largest numbers that the two meet leave 16 bits.
+    largest, (a, b) = terms.max(1).astype(np.int32), np.abs(pairs.weights.T.astype(np.int32))
+    able = a * largest[pairs.places] + b * largest[pairs.places + 1] > 32767
+    outputs, places, weights = pairs.outputs[able], pairs.places[able], pairs.weights[able]
+    (twins.add_lost if twins else _add_lost)(terms, outputs, places, weights, lost)
+    return lost.reshape(len(lost), len(x), *side).swapaxes(0, 1)
 
 
-def _columns(x, shape, zero_point, stride, pad):
-    """((N * OH * OW, K) numbers that meet a kernel at each place, (OH, OW)); ((N, K), ()) of vectors."""
-    if x.ndim == 2:
-        return x, ()
+def _add_lost(terms, outputs, places, weights, lost):
+    """Add to (O, P) what each pair of terms (K, P) loses, some pairs at a time."""
+    some = max(1, (1 << 18) // terms.shape[1])
+    for at in range(0, len(outputs), some):
+        output, place, pair = outputs[at : at + some], places[at : at + some], weights[at : at + some].astype(np.int32)
+        total = terms[place] * pair[:, :1]
+        total += terms[place + 1] * pair[:, 1:]
+        kept = np.clip(total, -32768, 32767)
+        kept -= total
+        firsts = np.flatnonzero(np.diff(output, prepend=-1))  # of each output's pairs
+        lost[output[firsts]] += np.add.reduceat(kept, firsts, 0)
+
+
+def _terms(x, shape, zero_point, stride, pad):
+    """((K, N * OH * OW) numbers that meet a layer's weights along its sums, (OH, OW)); ((K, N), ()) of vectors."""
+    if len(shape) == 2:
+        return x.swapaxes(0, 1).reshape(x.shape[1], -1), x.shape[2:]
     top, bottom, left, right = pad
-    kh, kw = shape[2:] if len(shape) == 4 else (1, 1)
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=zero_point)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, :: stride[0], :: stride[1]]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, shape[2:], axis=(2, 3))[:, :, :: stride[0], :: stride[1]]
     side = windows.shape[2:4]
-    return windows.transpose(0, 2, 3, 4, 5, 1).reshape(len(x) * side[0] * side[1], -1), side
+    return windows.transpose(4, 5, 1, 0, 2, 3).reshape(math.prod(shape[1:]), -1), side
 
 
 def mul(x, y, *, grids, out, kernels, act=""):
@@ -154,27 +189,24 @@ def add(x, y, *, grids, out, kernels, act=""):
 
 def _add_fixed(x, y, x_grid, y_grid, out, rule):
     """Both on the grid of twice the larger scale, 20 bits finer, then rounded to the output's."""
-    rule, larger = INTEGER_RULES[rule], 2 * max(x_grid.scale, y_grid.scale)
+    rule, (m, e) = INTEGER_RULES[rule], add_fixed(x_grid, y_grid, out)
     total = sum(
-        rule((q.astype(I64) - grid.zero_point) << ADD_SHIFT, *quantize_multiplier(grid.scale / larger))
-        for q, grid in ((x, x_grid), (y, y_grid))
+        rule((q.astype(I64) - grid.zero_point) << ADD_SHIFT, m[i], e[i])
+        for i, (q, grid) in enumerate([(x, x_grid), (y, y_grid)])
     )
-    return rule(total, *quantize_multiplier(larger / ((1 << ADD_SHIFT) * out.scale))) + out.zero_point
+    return rule(total, m[2], e[2]) + out.zero_point
 
 
 def _add_shift(x, y, x_grid, y_grid, out, rule):
     """Factors of 21 bits, one shift, halves up."""
-    ratios = [F32(grid.scale) / F32(out.scale) for grid in (x_grid, y_grid)]
-    shift = ADD_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
-    a, b = (int(np.rint(np.ldexp(np.float64(ratio), shift))) for ratio in ratios)
+    (a, b), shift = add_shift(x_grid, y_grid, out)
     total = (x.astype(I64) - x_grid.zero_point) * a + (y.astype(I64) - y_grid.zero_point) * b
     return ((total + (1 << shift >> 1)) >> shift) + out.zero_point
 
 
 def _add_fused(x, y, x_grid, y_grid, out, rule):
     """Two fused multiply-adds in float32: float64 holds a product of 8 by 24 bits and its sum, which is rounded once."""
-    a, b = (F32(grid.scale) / F32(out.scale) for grid in (x_grid, y_grid))
-    offset = F32(out.zero_point) - F32(a * F32(x_grid.zero_point) + b * F32(y_grid.zero_point))
+    (a, b), offset = add_fused(x_grid, y_grid, out)
     inner = (y.astype(np.float64) * np.float64(b) + np.float64(offset)).astype(F32)
     return np.rint((x.astype(np.float64) * np.float64(a) + inner).astype(F32))
 
@@ -186,36 +218,30 @@ def global_avg_pool(x, *, grid, out, kernels):
 
 
 def _mean_fixed(total, pixels, grid, out, rule):
-    """The division goes into the factor, whose integer is divided."""
-    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
-    k = min(pixels.bit_length() - 1, 32, 31 + int(e))
-    return INTEGER_RULES[rule](total - pixels * grid.zero_point, (m << k) // pixels, e - k) + out.zero_point
+    """Scaled by a factor that divides as well."""
+    return INTEGER_RULES[rule](total - pixels * grid.zero_point, *mean_fixed(pixels, grid, out)) + out.zero_point
 
 
 def _mean_twice(total, pixels, grid, out, rule):
     """Scaled, then divided with halves away from zero: older releases."""
-    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
-    scaled = double(total - pixels * grid.zero_point, m, e)
+    scaled = double(total - pixels * grid.zero_point, *mean_twice(pixels, grid, out))
     return np.sign(scaled) * ((np.abs(scaled) + pixels // 2) // pixels) + out.zero_point
 
 
 def _mean_offset(total, pixels, grid, out, rule):
     """The zero points become one rounded offset; the last channels, less than 16, are rounded as the reference does."""
-    offset = F32(grid.zero_point) * F32(grid.scale) / F32(out.scale)
-    offset = out.zero_point - int(offset + F32(0.5) if offset > 0 else offset - F32(0.5))
-    m, e = quantize_multiplier(F32(grid.scale) / F32(F32(pixels) * F32(out.scale)))
+    m, e, offset = mean_offset(pixels, grid, out)
     whole = total.shape[1] // 16 * 16
     return np.concatenate([up(total[:, :whole], m, e), double(total[:, whole:], m, e)], 1) + offset
 
 
 def _mean_float_offset(total, pixels, grid, out, rule):
-    factor = F32(grid.scale) / F32(out.scale) / F32(pixels)
-    return np.rint(total.astype(F32) * factor + (F32(out.zero_point) - F32(pixels * grid.zero_point) * factor))
+    factor, offset = mean_float_offset(pixels, grid, out)
+    return np.rint(total.astype(F32) * factor + offset)
 
 
 def _mean_float(total, pixels, grid, out, rule):
-    factor = F32(grid.scale) / F32(F32(out.scale) * F32(pixels))
-    steps = (total - pixels * grid.zero_point).astype(F32) * factor
+    steps = (total - pixels * grid.zero_point).astype(F32) * mean_float(pixels, grid, out)
     return round_float(steps, out, out.low, out.high)
 
 

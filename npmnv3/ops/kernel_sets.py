@@ -42,6 +42,9 @@ KERNEL_SETS = {kernels.name: kernels for kernels in (
 )}
 # fmt: on
 
+#: Whose integers are meant first by how a network was quantised, where nobody says.
+USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
+
 
 def get_kernel_set(name):
     """The kernel set of a name.

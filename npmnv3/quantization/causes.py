@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..ops.integers import saturating_pairs
 from .parameters import layers
 from .ranges import Ranges
-from .saturation import PAIR, saturating_pairs
 from .stored import readers
 
 TAIL = 2.0  # a range so many times that of its 99.99 percentile has a tail
@@ -194,15 +194,16 @@ def _avx2(evidence):
     for step in layers(evidence.network.plan):
         if step.op != "depthwise_conv2d":
             integers, _, _ = evidence.parameters.weights[step.param("weight").name]
-            hits = saturating_pairs(integers)
-            rows.append((float(hits.mean()) if hits.size else 0.0, step.name, int(hits.sum())))
+            pairs = saturating_pairs(integers)
+            many, of = 0 if pairs is None else len(pairs.places), len(integers) * (integers[0].size // 2)
+            rows.append((many / max(of, 1), step.name, many))
     rows = sorted((row for row in rows if row[2]), reverse=True)
     if not rows:
         return None
     total = sum(row[2] for row in rows)
     text = (
         f"uint8 tensors times int8 weights of the full range: {total:,} pairs of neighbouring weights in {len(rows)} "
-        f"layers have |w0| + |w1| above {PAIR}, {100 * rows[0][0]:.0f}% of the pairs of {rows[0][1]}; their sums can pass "
+        f"layers have |w0| + |w1| above 128, {100 * rows[0][0]:.0f}% of the pairs of {rows[0][1]}; their sums can pass "
         f"16 bits, where processors with AVX2 and without VNNI saturate"
     )
     alone = evidence.outcomes.get(f"{AVX2}: {evidence.recipe}")

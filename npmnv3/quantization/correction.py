@@ -5,7 +5,9 @@ import numpy as np
 from ..network.steps import INPUT
 from ..network.walk import walk
 from .calibrate import channel_means
-from .parameters import layers, quantize_layers, real_arrays
+from .grids import quantize_bias
+from .parameters import bias_name, gate_slopes, held_bias, layers, quantize_layers, real_arrays
+from .schemes import SCHEMES
 from .simulate import snapping, threads
 
 PICTURES = 40  # that walk side by side, all of whose tensors are in memory at a time
@@ -28,7 +30,8 @@ def corrections(network, calibration, pictures, grids, recipe):
 
     Source: Nagel et al. 2019, arXiv:1906.04721, section 4.2, with means of pictures instead of those of batch norm
     """
-    arrays, visit = real_arrays(quantize_layers(network.plan, network.arrays, grids, recipe)), snapping(grids)
+    parameters, visit = quantize_layers(network.plan, network.arrays, grids, recipe), snapping(grids)
+    arrays, slopes = real_arrays(parameters), gate_slopes(network.plan, SCHEMES[recipe.scheme])
     chosen = pictures.spread(PICTURES)
     means, shifts = _float_means(network, calibration, pictures, chosen), {}
 
@@ -47,7 +50,7 @@ def corrections(network, calibration, pictures, grids, recipe):
             found, shift = run(advance, walkers), None
             if step.param("weight"):
                 shifts[step.name] = means[step.name] - sum(found) / len(found)
-                shift = shifts[step.name].astype(np.float32)
+                shift = _as_stored(step, network.arrays, shifts[step.name], parameters, slopes.get(step.name))
 
             def finish(walker, step=step, shift=shift):
                 values, _ = walker
@@ -58,6 +61,17 @@ def corrections(network, calibration, pictures, grids, recipe):
 
             run(finish, walkers)
     return shifts
+
+
+def _as_stored(step, arrays, shift, parameters, slope):
+    """What a layer's bias really moves by, (O,) float32, once it is integers: later layers are to see just that, since a
+    little more or less makes other numbers of theirs round up, and means of few pictures do not average that out."""
+    name, scheme = bias_name(step), SCHEMES[parameters.scheme]
+    steps = parameters.bias_scales[name]
+    moved = (
+        quantize_bias(held_bias(step, arrays, slope, shift), steps, scheme).astype(np.float64) - parameters.biases[name]
+    )
+    return (moved * steps / (1 if slope is None else 6 * slope)).astype(np.float32)
 
 
 def _float_means(network, calibration, pictures, chosen):

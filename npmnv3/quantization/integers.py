@@ -8,9 +8,9 @@ from ..network.integer_plan import SAME_GRID, IntegerPlan
 from ..network.lowering import lower
 from ..network.steps import INPUT
 from ..ops.grids import Grid
-from ..ops.kernel_sets import get_kernel_set
+from ..ops.kernel_sets import USUAL, get_kernel_set
 from .parameters import bias_name
-from .schemes import SCHEMES
+from .schemes import SCHEMES, check_scheme
 
 _LOWERED = {
     "tflite": "tflite",
@@ -21,6 +21,20 @@ _LOWERED = {
 def check_dump(path, scheme, kernels=None):
     """UsageError if no quantised dump of this scheme can be written there; before all the work."""
     check_out(path)
+    _check_integers(scheme, kernels)
+
+
+def check_exact(scheme, kernels=None):
+    """UsageError if no engine's kernels are known to the bit that run what this scheme makes."""
+    _check_integers(check_scheme(scheme), kernels)
+    if scheme not in USUAL:
+        raise UsageError(
+            f"{scheme} follows no engine to the bit, so it has no exact integers of its own, as {' and '.join(USUAL)} have; "
+            f"`npmnv3 quantize --scheme {scheme} -o q.npz` writes its integers, for kernels that you name"
+        )
+
+
+def _check_integers(scheme, kernels):
     if scheme not in SCHEMES:
         raise UsageError(
             f"{scheme} has no integers to write; `npmnv3 convert --dtype float16` stores a dump in 16 bits"
@@ -30,30 +44,28 @@ def check_dump(path, scheme, kernels=None):
 
 
 def write_dump(path, model, parameters, kernels=None):
-    """Write what a quantiser made of a model as a quantised dump.
+    """Write `quantized` to a path that ends in .npz."""
+    write_quantized(path, quantized(model, parameters, kernels))
+
+
+def quantized(model, parameters, kernels=None):
+    """What a quantiser made of a model, as a quantised dump holds it.
 
     Parameters
     ----------
-    path : str or os.PathLike, ends in .npz
     model : Model, that was quantised
     parameters : Parameters
     kernels : str, the kernel set that the dump is meant for; default it is said when it is loaded
+
+    Returns
+    -------
+    Quantized
     """
     variant = model.variant
     plan = integer_plan(parameters, (variant.in_channels, *variant.side))
     about = {name: model.attributes[name] for name in ("origin", "licence") if name in model.attributes}
-    write_quantized(
-        path,
-        Quantized(
-            plan,
-            variant,
-            model.num_classes,
-            parameters.scheme,
-            kernels or "",
-            model.label_source,
-            model.preprocess,
-            about,
-        ),
+    return Quantized(
+        plan, variant, model.num_classes, parameters.scheme, kernels or "", model.label_source, model.preprocess, about
     )
 
 

@@ -115,6 +115,15 @@ def gate_slopes(plan, scheme):
     return {tensor.step: slopes[tensor.step] for tensor in stored_tensors(plan, scheme) if tensor.form == "relu6"}
 
 
+def held_bias(step, arrays, slope=None, shift=0.0):
+    """(O,) float32: the bias that is made integers, moved by a shift; of a layer before a gate, whose slope is given, see
+    Parameters."""
+    param = step.param("bias")
+    bias = np.asarray(arrays[param.name] if param else np.zeros(len(arrays[step.param("weight").name])), np.float64)
+    bias = bias + shift
+    return (bias if slope is None else 6 * slope * bias + 3).astype(np.float32)
+
+
 def quantize_layers(plan, arrays, grids, recipe, shifts=None):
     """All weights and biases of a network as integers.
 
@@ -133,14 +142,11 @@ def quantize_layers(plan, arrays, grids, recipe, shifts=None):
     scheme, source = SCHEMES[recipe.scheme], read_tensor(plan)
     slopes, weights, biases, bias_scales = gate_slopes(plan, scheme), {}, {}, {}
     for step in layers(plan):
-        name, bias_param = step.param("weight").name, step.param("bias")
+        name, slope = step.param("weight").name, slopes.get(step.name)
         weight = np.asarray(arrays[name], np.float32)
-        bias = np.asarray(arrays[bias_param.name] if bias_param else np.zeros(len(weight)), np.float64)
-        bias = bias + (shifts or {}).get(step.name, 0.0)
-        if step.name in slopes:
-            weight = (weight * np.float32(6 * slopes[step.name])).astype(np.float32)
-            bias = 6 * slopes[step.name] * bias + 3
-        bias = bias.astype(np.float32)
+        bias = held_bias(step, arrays, slope, (shifts or {}).get(step.name, 0.0))
+        if slope is not None:
+            weight = (weight * np.float32(6 * slope)).astype(np.float32)
         scales = weight_scales(weight, scheme, recipe.per_tensor)
         scales, of_bias = fit_bias(scales, bias, grids[source[step.name]].scale, scheme)
         weights[name] = quantize_weight(weight, scales, scheme), scales, np.zeros(len(scales), np.int32)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..evaluation import Dataset, open_dataset
 from ..model import Model, load
+from ..ops.kernel_sets import USUAL
 from .alone import alone
 from .calibrate import Pictures, calibrate
 from .causes import AVX2, DEPTHWISE_ALONE, Evidence, find_causes, said
 from .halves import quantize_to_halves
-from .integers import check_dump, write_dump
+from .integers import check_dump, check_exact, quantized, write_dump
 from .judge import Candidate, judge
 from .parameters import Recipe, layers
 from .ranges import parse_ranges
@@ -109,6 +110,43 @@ def quantize(
     if out is not None:
         write_dump(out, network, report.parameters, kernels)
     return report
+
+
+def quantize_exactly(
+    model,
+    pictures,
+    *,
+    scheme="tflite",
+    per_tensor=False,
+    ranges="minmax",
+    wide=(),
+    correct_bias=False,
+    cut=False,
+    kernels=None,
+    shown=None,
+):
+    """A network's integers, for kernels that are known to the bit, without a word on what they cost.
+
+    Parameters
+    ----------
+    model : Model
+    the others : as for `quantize`, which writes the same integers to its `out`; kernels are the scheme's usual ones if none
+        are named
+
+    Returns
+    -------
+    Quantized
+
+    Raises
+    ------
+    UsageError, PictureError
+    """
+    check_exact(scheme, kernels)
+    asked = _asked(scheme, per_tensor, ranges, wide, correct_bias, cut)
+    pictures, network = Pictures(pictures, model), Network(model, scheme)
+    named_parts(asked.wide, network.stored)
+    _, parameters = prepare(network, calibrate(network, pictures, shown=shown), pictures, asked)
+    return quantized(model, parameters, kernels or USUAL[scheme])
 
 
 def _study(network, asked, pictures, data, recipes, shown):

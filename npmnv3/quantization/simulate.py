@@ -28,6 +28,7 @@ class Network:
     plan : tuple of Step, for the model's own input size
     arrays : {parameter's name: float32 array} in the operations' layout
     operations : `ops.loops` where these are compiled already, else `ops.definitions`
+    integer_twins : `ops.integer_loops` where these are, else None
     stored : tuple of Stored, by the scheme; without a scheme every step's tensor is
     """
 
@@ -37,7 +38,7 @@ class Network:
         self.plan = model.plan_for(side, folded=True)
         self.arrays = {name: np.ascontiguousarray(a) for name, a in model.arrays("float32", folded=True).items()}
         self.stored = stored_tensors(self.plan, SCHEMES[scheme]) if scheme else every_tensor(self.plan)
-        self.operations = _operations()
+        self.operations, self.integer_twins = _operations()
         self.at = {}
         for tensor in self.stored:
             self.at.setdefault(tensor.step, []).append(tensor)
@@ -98,12 +99,12 @@ class Network:
 
 def _operations():
     if tracing_engine("float32") == "numba":
-        from ..ops import loops
+        from ..ops import integer_loops, loops
 
-        return loops
+        return loops, integer_loops
     from ..ops import definitions
 
-    return definitions
+    return definitions, None
 
 
 def _leave(name, tensor):

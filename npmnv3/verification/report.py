@@ -230,9 +230,19 @@ def _lines(report: Report) -> Iterator[str]:
     if report.decisions:
         yield f"decisions: {report.decisions['text']}"
     yield from (f"note: {note}" for note in report.notes)
+    yield from ending(report, [_header(report), *map(_row, report.tensors)], ALIGN)
+
+
+def ending(report: Any, rows: list[tuple[str, ...]], align: str) -> Iterator[str]:
+    """The last lines of a report of any kind: its tensors in a table, the header first, and what fits no step.
+
+    align : "<" or ">" for each column
+    """
     if report.tensors:
         yield ""
-        yield from _table(report)
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        for row in rows:
+            yield "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths)).rstrip()
     if report.unmatched:
         yield ""
         yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
@@ -256,13 +266,6 @@ def _row(t: TensorReport) -> tuple[str, ...]:
         f"{t.local.worst_channel} ({t.local.worst_channel_share:.0%})",
         "" if t.passes else "<-- not finite" if t.local.non_finite else "<--",
     )
-
-
-def _table(report: Report) -> Iterator[str]:
-    rows = [_header(report), *map(_row, report.tensors)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        yield "  ".join(f"{cell:{side}{w}}" for cell, side, w in zip(row, ALIGN, widths)).rstrip()
 
 
 def _number(value: float, form: str) -> str:

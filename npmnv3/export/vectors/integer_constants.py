@@ -1,13 +1,14 @@
 """What a kernel set makes of the scales before it runs a step: factors as integers with shifts, or in float32, and tables.
 
-These are what a port stores beside a network's integers, and what `check_integers.c` computes with. Formulas are those of
-`ops.integers`, where they stand beside what they are for.
+These are what a port stores beside a network's integers, and what `check_integers.c` computes with: the very numbers that
+`ops.integers` computes with.
 """
 
 import numpy as np
 
 from ...network.integer_plan import LAYERS
-from ...ops.integers import ADD_SHIFT, hard_sigmoid, hard_swish
+from ...ops import factors
+from ...ops.integers import hard_sigmoid, hard_swish
 from ...ops.requantize import F32, INTEGER_RULES, float_factor, integer_factor, quantize_multiplier
 
 
@@ -49,7 +50,7 @@ def constants(step, plan, kernels):
     if step.op == "mul":
         return _factor(rule, grids[0].scale, np.array([grids[1].scale]), out.scale)
     if step.op == "add":
-        return _ADDS.get(rule, _add_fixed)(*grids, out)
+        return _ADDS.get(rule, lambda *grids: _integers(*factors.add_fixed(*grids)))(*grids, out)
     if step.op == "global_avg_pool":
         height, width = _side(step.inputs[0], plan)
         return _MEANS[rule](height * width, grids[0], out)
@@ -63,9 +64,9 @@ def _side(name, plan):
     return shapes[name][1:]
 
 
-def _integers(real):
-    m, e = quantize_multiplier(np.atleast_1d(real))
-    return {"multiplier": m.astype(np.int32), "shift": e.astype(np.int32)}
+def _integers(m, e, **more):
+    named = {"multiplier": m, "shift": e, **more}
+    return {role: np.atleast_1d(number).astype(np.int32) for role, number in named.items()}
 
 
 def _floats(**numbers):
@@ -74,66 +75,37 @@ def _floats(**numbers):
 
 def _factor(rule, scale, other, out):
     if rule in INTEGER_RULES:
-        return _integers(integer_factor(scale, other, out))
+        return _integers(*quantize_multiplier(integer_factor(scale, other, out)))
     return _floats(factor=float_factor(scale, other, out))
 
 
-def _add_fixed(x, y, out):
-    """Of the first operand, the second and their sum."""
-    larger = 2 * max(x.scale, y.scale)
-    return _integers([x.scale / larger, y.scale / larger, larger / ((1 << ADD_SHIFT) * out.scale)])
+def _add_fused(*grids):
+    factor, offset = factors.add_fused(*grids)
+    return _floats(factor=factor, offset=offset)
 
 
-def _add_shift(x, y, out):
-    """Of both operands, under one shift to the right."""
-    ratios = [F32(grid.scale) / F32(out.scale) for grid in (x, y)]
-    shift = ADD_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
-    factors = [np.rint(np.ldexp(np.float64(ratio), shift)) for ratio in ratios]
-    return {"multiplier": np.array(factors, np.int32), "shift": np.array([shift], np.int32)}
+def _mean_offset(*about):
+    m, e, offset = factors.mean_offset(*about)
+    return _integers(m, e, offset=offset)
 
 
-def _add_fused(x, y, out):
-    a, b = (F32(grid.scale) / F32(out.scale) for grid in (x, y))
-    return _floats(factor=[a, b], offset=F32(out.zero_point) - F32(a * F32(x.zero_point) + b * F32(y.zero_point)))
+def _mean_float_offset(*about):
+    factor, offset = factors.mean_float_offset(*about)
+    return _floats(factor=factor, offset=offset)
 
 
-_ADDS = {"shift": _add_shift, "fused": _add_fused}
+def _mean_fixed(*about):
+    return _integers(*factors.mean_fixed(*about))
 
 
-def _mean_fixed(pixels, grid, out):
-    """The division is in the multiplier."""
-    m, e = quantize_multiplier(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
-    k = min(pixels.bit_length() - 1, 32, 31 + int(e))
-    return {"multiplier": np.array([(m << k) // pixels], np.int32), "shift": np.array([e - k], np.int32)}
-
-
-def _mean_twice(pixels, grid, out):
-    return _integers(np.float64(F32(grid.scale)) / np.float64(F32(out.scale)))
-
-
-def _mean_offset(pixels, grid, out):
-    offset = F32(grid.zero_point) * F32(grid.scale) / F32(out.scale)
-    offset = out.zero_point - int(offset + F32(0.5) if offset > 0 else offset - F32(0.5))
-    factor = F32(grid.scale) / F32(F32(pixels) * F32(out.scale))
-    return _integers(np.float64(factor)) | {"offset": np.array([offset], np.int32)}
-
-
-def _mean_float_offset(pixels, grid, out):
-    factor = F32(grid.scale) / F32(out.scale) / F32(pixels)
-    return _floats(factor=factor, offset=F32(out.zero_point) - F32(pixels * grid.zero_point) * factor)
-
-
-def _mean_float(pixels, grid, out):
-    return _floats(factor=F32(grid.scale) / F32(F32(out.scale) * F32(pixels)))
-
-
+_ADDS = {"shift": lambda *grids: _integers(*factors.add_shift(*grids)), "fused": _add_fused}
 _MEANS = {
     "double": _mean_fixed,
     "single": _mean_fixed,
-    "twice": _mean_twice,
+    "twice": lambda *about: _integers(*factors.mean_twice(*about)),
     "offset": _mean_offset,
     "float_offset": _mean_float_offset,
-    "float": _mean_float,
+    "float": lambda *about: _floats(factor=factors.mean_float(*about)),
 }
 
 

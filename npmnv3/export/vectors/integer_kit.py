@@ -9,6 +9,7 @@ import numpy as np
 from ...errors import UsageError
 from ...network.integer_plan import LAYERS
 from ...network.steps import INPUT
+from ...ops import integers
 from ...ops.integers import act_range
 from ...ops.kernel_sets import get_kernel_set
 from .formats import c_kind, c_place, c_shape, pick_format
@@ -170,9 +171,8 @@ def _c_tensor(vector, inline):
 
 def saturates(step, plan, kernels):
     """Whether pairs of a layer's products are added with saturation."""
-    if not kernels.saturates or step.op not in LAYERS or step.op == "depthwise_conv2d":
-        return False
-    return (plan.grids[step.inputs[0]].dtype, plan.arrays[f"{step.name}.weight"].dtype) == ("uint8", np.int8)
+    weight = plan.arrays.get(f"{step.name}.weight")
+    return step.op in LAYERS and integers.saturates(step.op, weight, plan.grids[step.inputs[0]], kernels)
 
 
 def make_integer_kit(model, x=None, *, only="*"):

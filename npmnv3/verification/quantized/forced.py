@@ -126,18 +126,19 @@ class Case:
     def products(self):
         """(places, channels) int64: the sums of products, without the bias; what saturation loses is in it."""
         total = self.sums_of(self.inputs[0], self.weight, self.grids[0].zero_point, self.weight_zero_point)
-        pair = self.grids[0].dtype, self.weight.dtype
-        if self.kernels.saturates and self.step.op != "depthwise_conv2d" and pair == ("uint8", np.int8):
+        if integers.saturates(self.step.op, self.weight, self.grids[0], self.kernels):
             total = total + self.lost
         return total
 
     @functools.cached_property
     def lost(self):
-        """(places, channels): what saturating pairs of products lose; the input as uint8, as such kernels take it."""
-        x, zero = self.inputs[0], self.grids[0].zero_point
+        """(places, channels), or 0: what saturating pairs of products lose; the input as uint8, as such kernels take it."""
+        pairs, x, zero = integers.saturating_pairs(self.weight), self.inputs[0], self.grids[0].zero_point
+        if pairs is None:
+            return 0
         if x.dtype == np.int8:
             x, zero = (x.astype(np.int16) + 128).astype(np.uint8), zero + 128
-        return as_rows(integers.lost_to_saturation(x, self.weight, zero, **self.space))
+        return as_rows(integers.lost_to_saturation(x, pairs, zero, **self.space))
 
     @functools.cached_property
     def accumulated(self):
@@ -209,15 +210,15 @@ class Forced:
     def _run(self, step, given, kernels):
         if any(name not in self.values for name in step.inputs):
             return apply(step, given, self.plan, kernels)
-        saturates = kernels.saturates and step.op in LAYERS and self._may_saturate(step)
+        saturates = step.op in LAYERS and self._saturates(step, kernels)
         key = step.name, getattr(kernels, KINDS[step.op][0], ""), saturates
         if key not in self._kept:
             self._kept[key] = apply(step, given, self.plan, kernels)
         return self._kept[key]
 
-    def _may_saturate(self, step):
-        dtypes = self.plan.grids[step.inputs[0]].dtype, self.plan.arrays[f"{step.name}.weight"].dtype
-        return step.op != "depthwise_conv2d" and dtypes == ("uint8", np.int8)
+    def _saturates(self, step, kernels):
+        weight, grid = self.plan.arrays[f"{step.name}.weight"], self.plan.grids[step.inputs[0]]
+        return integers.saturates(step.op, weight, grid, kernels)
 
     def case(self, name, fit):
         """The Case of a step that a fit has judged."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...model.html import details, points, table, verdict
+from ..report import ending
 from .cost import Cost
 
 FEW = 4  # of a list in a sentence
@@ -20,7 +21,8 @@ ALIGN = "<<<<>>><"
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not"""
+    """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not;
+    exact_of : all the kernel sets, of those looked at, whose it is"""
 
     step: str
     port: str
@@ -32,6 +34,7 @@ class TensorRow:
     largest: int = 0  # steps
     because: str = ""
     snr_db: float | None = None
+    exact_of: tuple = ()
 
     def as_json(self) -> dict[str, Any]:
         """The row as a dict of plain values."""
@@ -40,6 +43,7 @@ class TensorRow:
         }
         return row | {
             "matched_by": self.how,
+            "exact_of": list(self.exact_of),
             "snr_db": self.snr_db if self.snr_db is None or np.isfinite(self.snr_db) else None,
         }
 
@@ -196,12 +200,7 @@ def _lines(report: QuantizedReport) -> Iterator[str]:
     if report.cost:
         yield f"quantising cost: {report.cost.text()}"
     yield from (f"note: {note}" for note in report.notes)
-    if report.tensors:
-        yield ""
-        yield from _table(report)
-    if report.unmatched:
-        yield ""
-        yield "fits no step: " + ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in report.unmatched)
+    yield from ending(report, [HEADER, *map(_row, report.tensors)], ALIGN)
 
 
 def cause_text(cause: Any) -> str:
@@ -273,10 +272,3 @@ def _row(row: TensorRow) -> tuple[str, ...]:
         "" if row.snr_db is None else "exact" if row.snr_db == np.inf else f"{row.snr_db:.1f}",
         "" if row.exact else f"<-- {row.because}".rstrip(),
     )
-
-
-def _table(report: QuantizedReport) -> Iterator[str]:
-    rows = [HEADER, *map(_row, report.tensors)]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    for row in rows:
-        yield "  ".join(f"{cell:{side}{w}}" for cell, side, w in zip(row, ALIGN, widths)).rstrip()

@@ -12,7 +12,7 @@ from ...errors import MissingWeightsError, UsageError
 from ...model import Model, load
 from ...network.steps import INPUT
 from ...network.variants import get_variant
-from ...ops.kernel_sets import KERNEL_SETS, get_kernel_set
+from ...ops.kernel_sets import KERNEL_SETS, USUAL, get_kernel_set
 from ...pictures import recipes
 from ...progress import progress_bar
 from .cost import measure_cost
@@ -24,9 +24,6 @@ from .port import OtherNetwork, is_quantized_port, read_port
 from .report import FEW, QuantizedReport, TensorRow, because_text
 from .tensors import read_tensors
 from .weights import check_weights
-
-#: Whose integers are looked at first, by how a file was quantised.
-_USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
 
 
 def verify_quantized(
@@ -112,7 +109,7 @@ class _Verification:
         """The kernel set that speaks for the file where nothing else does."""
         if len(self.sets) == 1:
             return self.sets[0]
-        return get_kernel_set(self.port.kernels or _USUAL.get(self.port.scheme, "tflite-reference"))
+        return get_kernel_set(self.port.kernels or USUAL.get(self.port.scheme, "tflite-reference"))
 
     def run(self, title, shown, tensors, given, explains, tell):
         layers = self._layers()
@@ -192,7 +189,8 @@ class _Verification:
         report.unmatched = matching.unmatched
         if not whole and explains:
             report.causes = explain(forced, best, tell)
-        report.tensors = [_row(name, forced, best, matching, report.causes) for name in best.exact]
+        rows = [_row(name, forced, best, matching, report.causes) for name in best.exact]
+        report.tensors = [replace(row, exact_of=_exact_of(row.step, fits)) for row in rows]
         unjudged = matching.values.keys() - best.exact.keys() - {INPUT}
         if unjudged:
             self.notes.append(f"{len(unjudged)} tensors are not judged: what goes into them is not there")
@@ -259,6 +257,10 @@ class _Verification:
             return f"the network is {name}, quantised; neither weights nor integers to hold it against"
         cost = f"; quantising costs: {report.cost.text()}" if report.cost else ""
         return f"the network and its weights are {name}'s, {len(report.layers)} of {len(report.layers)} layers{cost}"
+
+
+def _exact_of(name, fits):
+    return tuple(fit.kernels.name for fit in fits if fit.exact.get(name))
 
 
 def _row(name, forced, fit, matching, causes):

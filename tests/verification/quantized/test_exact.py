@@ -1,8 +1,11 @@
 """What real engines gave is exactly a kernel set's, in whatever form it comes."""
 
+import html
+import html.parser
 import json
 import xml.etree.ElementTree as ET
 
+import goldens
 import numpy as np
 import pytest
 import quantized_goldens as golden
@@ -106,13 +109,101 @@ def test_the_command(tmp_path, capsys):
     code, out, _ = run(capsys, *argv, "--kernels", "xnnpack", "--no-explain", "--junit", tmp_path / "b.xml")
     assert code == 1 and "DIVERGES: stem.conv is the first of 37 tensors that is not xnnpack's" in out
     assert int(ET.parse(tmp_path / "b.xml").getroot().get("failures")) > 10
-    for wrong in (["--html", "a.html"], ["--map", "a.json"], ["--precision", "int8"], ["--factor", "3"]):
+    for wrong in (["--map", "a.json"], ["--precision", "int8"], ["--factor", "3"]):
         code, _, err = run(capsys, *argv, *wrong)
         assert code == 2 and f"{wrong[0]} is not for quantised ports" in err
     code, _, err = run(capsys, *argv, "--kernels", "nobody")
     assert code == 2 and "kernels is 'nobody', expected one of tflite-reference" in err
     code, _, err = run(capsys, "verify", golden.model_of(name), golden.FOLDER / f"{name}.npz", "--kernels", "xnnpack")
     assert code == 2 and "--kernels is for quantised ports" in err
+
+
+class Cells(html.parser.HTMLParser):
+    """The texts of a page's table rows, and every tag that it has."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.tags, self._cell = [], set(), None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+            self._cell = tag
+
+    def handle_endtag(self, tag):
+        self._cell = None if tag == self._cell else self._cell
+
+    def handle_data(self, data):
+        if self._cell:
+            self.rows[-1][-1] += data.strip()
+
+
+def test_the_page(tmp_path, capsys):
+    """Every tensor by every kernel set, the causes, decisions; nothing that a file says is markup."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    name = f"{golden.KERAS}.int8"
+    given = golden.tensors(name)
+    last = list(given)[-1]
+    hostile = "<script>alert(1)</script>$x^{"
+    given = {(hostile if key == last else key): array for key, array in given.items()}
+    given[hostile] = np.minimum(given[hostile], 126) + np.int8(1)
+    np.savez(tmp_path / "device.npz", **given)
+    base = ["verify", golden.model_of(name), golden.path(name), tmp_path / "device.npz"]
+    code, out, _ = run(capsys, *base, "--html", tmp_path / "a.html", "--json")
+    text, found = (tmp_path / "a.html").read_text("utf-8"), json.loads(out)
+    cells = Cells(text)
+    assert code == 1 and "script" not in cells.tags and "&lt;script&gt;" in text
+    sets = next(row for row in cells.rows if row[:4] == ["step", "port's tensor", "matched by", "layout"])[4:-4]
+    assert sets == [row["name"] for row in found["kernel_sets"]] and len(sets) == 6
+    counts = {row[0]: row[1:4] for row in cells.rows if row[0] in sets}
+    assert counts["tflite-reference"] == ["36", "37", found["tensors"][-1]["step"]]
+    for tensor in found["tensors"]:
+        (row,) = (row for row in cells.rows if row[:1] == [tensor["step"]] and len(row) == 4 + 6 + 4)
+        assert [name for name, cell in zip(sets, row[4:]) if cell == "exact"] == tensor["exact_of"]
+    assert (
+        row[1] == hostile
+        and row[10] == f"{tensor['off']} of {tensor['of']}"
+        and "tflite-reference" not in tensor["exact_of"]
+    )
+    assert "diverges" in text and found["causes"][0]["rules"][0]["text"].split("[")[0] in html.unescape(text)
+
+
+@pytest.mark.parametrize("model", ["timm/mobilenetv3_small_075", "timm/mobilenetv3_small_050"])
+def test_the_page_without_tensors(model, tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    code, _, _ = run(capsys, "verify", model, golden.path(f"{golden.SMALL}.int8"), "--html", tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text("utf-8")
+    assert (
+        code == int(model.endswith("075")) and ("diverges" if code else "fine") in text and "Whose integers" not in text
+    )
+
+
+def test_the_page_of_a_float_network_too(tmp_path, capsys):
+    """What quantising cost, the flipped answers, the worst layers."""
+    pytest.importorskip("jinja2")
+    pytest.importorskip("matplotlib")
+    examples = goldens.ROOT / "weights" / "examples"
+    dump = tmp_path / "q.npz"
+    base = ["quantize", "ppocr/text_direction", "--calibrate", examples, "--per-tensor", "--no-recipes", "-o", dump]
+    assert run(capsys, *base)[0] == 0
+    model = npmnv3.load(dump, kernels="xnnpack", engine="numpy")
+    x = npmnv3.preprocess(examples / "sign_upright.png", model)[None]
+    np.savez(tmp_path / "device.npz", **model.trace(x, integers=True))
+    argv = ["verify", "ppocr/text_direction", dump, tmp_path / "device.npz", "--html", tmp_path / "a.html", "--json"]
+    code, out, _ = run(capsys, *argv)
+    found, text = json.loads(out), (tmp_path / "a.html").read_text("utf-8")
+    assert code == 0 and found["kernels"][0] == "xnnpack"
+    assert f"{len(found['cost']['first_answers_that_flip'])} of 1 first answers flip" in " ".join(text.split())
+    assert "signal to noise along the depth" in text
+    worst = min(found["layers"], key=lambda layer: layer["snr_db"])
+    row = next(row for row in Cells(text).rows if row[:1] == [worst["layer"]] and len(row) == 4)
+    assert row[1] == f"{worst['snr_db']:.1f}"
 
 
 def test_another_network_diverges_and_is_named(capsys):
