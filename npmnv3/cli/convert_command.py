@@ -3,6 +3,7 @@
 import sys
 
 from ..progress import working
+from .output import as_options
 
 HELP = "turn a checkpoint file of any source into a weight dump, without its framework"
 
@@ -35,7 +36,7 @@ def run(args):
     )
     for title, sentences in (("because", done.reasons), ("note", done.notes)):
         for sentence in sentences:
-            print(f"  {title:7s}  {sentence}")
+            print(f"  {title:7s}  {as_options(sentence)}")
     for sentence in done.warnings:
         print(f"npmnv3 convert: warning: {args.file} {sentence}", file=sys.stderr)
     return 0

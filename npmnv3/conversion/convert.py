@@ -243,7 +243,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
     variant, notes, warnings = named.variant, list(plan.notes), []
     title = variant.full_name if variant else ""
     notes.append(
-        f"quantised: {len(named.plan.grids)} tensors of integers ({scheme}); load it with a kernel set, `kernels=`"
+        f"quantised: {len(named.plan.grids)} tensors of integers ({scheme}); load it with a kernel set, `kernels=NAME`"
     )
     if variant is None:
         warnings.append(
