@@ -27,7 +27,7 @@ FILES = (  # the files, their networks, and classes and input side of these
 def bare_network(plan, scheme):
     """A Network of a plan alone, without a model's arrays."""
     network = object.__new__(Network)
-    network.plan, network.scheme, network.operations = plan, scheme, definitions
+    network.plan, network.scheme, network.operations, network.integer_twins = plan, scheme, definitions, None
     network.stored, network.at = stored_tensors(plan, SCHEMES[scheme]), {}
     for tensor in network.stored:
         network.at.setdefault(tensor.step, []).append(tensor)
