@@ -62,6 +62,15 @@ def test_a_tensor_under_a_wrong_name_is_said_though_the_port_is_right(maker, mod
     assert "but what it calls" not in verify(model, tensors, maker.x).sentence
 
 
+def test_a_scaled_tensor_is_not_taken_for_the_one_that_it_was_made_of():
+    name = "timm/mobilenetv3_small_050"
+    maker = faulty_ports.Maker(name, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8), side=64)
+    tensors = maker.faults()["dropout_scale", "toggled"](np.float32)
+    port = {f"t{i}": tensors[key] for i, key in enumerate(("blocks.7", "pool", "head.gain", "logits"))}
+    report = verify(npmnv3.load(name, maker.state, engine="numpy"), port, maker.x)
+    assert [row["fault"] for row in report.explained_by] == ["dropout_scale"], report.text()
+
+
 def test_every_fault_of_a_layer_is_tried(maker):
     assert set(maker.layer_faults()) == set(FAULTS)
 
