@@ -43,6 +43,7 @@ class Finder:
 keep = []
 sys.meta_path.insert(0, Finder())
 sys.argv[1:] = words
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background passes on that it is ignored
 from npmnv3.__main__ import main
 sys.exit(main())
 """
