@@ -66,6 +66,12 @@ def logits(model):
         return {key: file["logits"][key][...] for key in file["logits"]}
 
 
+def bounds(logits, dtype):
+    """How far from these logits, (N, classes) float64, those of a run in `dtype` may be: (N, 1)."""
+    largest = np.abs(logits).max(axis=1, keepdims=True)
+    return 1e-3 + 1e-4 * largest if dtype == "float32" else np.full_like(largest, 1e-9)
+
+
 def counts(model):
     """The framework's own counts, {name: number}."""
     import json

@@ -2,9 +2,9 @@
 # Prove that a frozen classifier, and the package itself, run where there is little: see README.md in this folder.
 #
 #   bash tests/platforms/run.sh [NAME...]        all, or those named: isolated venv oldest python3.9 ... python3.14
-#                                                pypy i386 armhf s390x
+#                                                pypy i386 armhf s390x aarch64
 #
-# Runs on x86-64 Debian and its kin. Downloads (about 250 MB) are kept in $PLATFORMS_CACHE, default ~/.cache/npmnv3-platforms.
+# Runs on x86-64 Debian and its kin. Downloads (about 350 MB) are kept in $PLATFORMS_CACHE, default ~/.cache/npmnv3-platforms.
 # PYTHON (default python3) must be able to import npmnv3 and h5py; it freezes the classifier that all the others run.
 set -euo pipefail
 unset PYTHONDONTWRITEBYTECODE # else NumPy is compiled anew at every import, and the times tell of that
@@ -19,11 +19,15 @@ pictures=("$root"/weights/examples/*.png)
 skipped=75 # exit code of a platform that cannot be had here
 
 # numpy_in FOLDER SPEC PYTHON [IMPLEMENTATION ABI]: NumPy's wheel for x86-64 Linux, unpacked.
-numpy_in() {
+numpy_in() { wheels_in "$1" x86_64 "$3" "${4:-cp}" "${5:-cp${3/./}}" "$2"; }
+
+# wheels_in FOLDER MACHINE PYTHON IMPLEMENTATION ABI SPEC...: packages' wheels for Linux, and what they need, unpacked.
+wheels_in() {
     [ -d "$1/numpy" ] && return
-    "$python" -m pip install -q --no-deps --no-compile --only-binary=:all: --target "$1" --python-version "$3" \
-        --implementation "${4:-cp}" --abi "${5:-cp${3/./}}" --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 \
-        --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 "$2"
+    local platforms=()
+    for tag in manylinux_2_28 manylinux_2_27 manylinux_2_26 manylinux_2_17 manylinux2014; do platforms+=(--platform "${tag}_$2"); done
+    "$python" -m pip install -q --no-compile --only-binary=:all: --target "$1" --python-version "$3" --implementation "$4" \
+        --abi "$5" "${platforms[@]}" "${@:6}"
 }
 
 # debian FOLDER ARCHITECTURE SUITE PACKAGE...: the packages and all that they depend on, unpacked; nothing is installed.
@@ -115,11 +119,17 @@ platform_i386() { # 32 bits, on this processor itself
 }
 platform_armhf() { emulated armhf arm-linux-gnueabihf arm; }
 platform_s390x() { emulated s390x s390x-linux-gnu s390x; }
-emulated() { # ARCHITECTURE TRIPLET QEMU'S-NAME
+platform_aarch64() { # with the wheels that everybody gets there, and so with the compiled engines
+    wheels_in "$cache/wheels-aarch64" aarch64 3.11 cp cp311 numpy h5py pillow tqdm llvmlite numba || return
+    emulated arm64 aarch64-linux-gnu aarch64 "$cache/wheels-aarch64" python3.11-minimal libpython3.11-stdlib libstdc++6 || return
+    engines() { NPMNV3_CACHE=$cache/kernels-aarch64 NUMBA_CACHE_DIR=$cache/loops-aarch64 run "$here/check_engines.py"; }
+}
+emulated() { # ARCHITECTURE TRIPLET QEMU'S-NAME [NUMPY'S-FOLDER PACKAGE...]
     debian "$cache/qemu" amd64 bookworm qemu-user-static || return
-    debian "$cache/$1" "$1" bookworm python3-numpy || return
-    arch=$1 triplet=$2 emulator=$cache/qemu/usr/bin/qemu-$3-static
-    run() { in_debian "$cache/$arch" "$triplet" python3.11 "$cache/$arch/usr/lib/python3/dist-packages" "$@"; }
+    [ $# -gt 3 ] || set -- "$@" "$cache/$1/usr/lib/python3/dist-packages" python3-numpy
+    debian "$cache/$1" "$1" bookworm "${@:5}" || return
+    arch=$1 triplet=$2 emulator=$cache/qemu/usr/bin/qemu-$3-static packages=$4
+    run() { in_debian "$cache/$arch" "$triplet" python3.11 "$packages" "$@"; }
 }
 
 failed() { # STATUS SCRIPT [OUTPUT]: say what ended how; what dies of a signal (139: a crash) says nothing itself
@@ -146,6 +156,9 @@ check() { # NAME: prints a row of the table
     row=$(run "$here/check.py" compare "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}") || { failed $? check.py "$row"; return 1; }
     import=$(seconds run "$here/import_numpy.py") || return
     cold=$(seconds run "$work/classifier.pyz" --json "${pictures[0]}") || return
+    if declare -F engines > /dev/null; then # a platform that has the compiled ones
+        engines > "$work/$1.engines" || { failed $? check_engines.py "$(cat "$work/$1.engines")"; return 1; }
+    fi
     echo "| $1 | $row | $import | $cold |"
 }
 
@@ -163,9 +176,9 @@ freeze(npmnv3.load(dump, engine="numpy"), archive)
 END
 "$python" "$here/check.py" write "$work/expected.json" "$work/classifier.pyz" "$work/dump.npz" "${pictures[@]}"
 
-all=(isolated venv oldest python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 pypy i386 armhf s390x)
+all=(isolated venv oldest python3.9 python3.10 python3.11 python3.12 python3.13 python3.14 pypy i386 armhf s390x aarch64)
 [ $# -gt 0 ] || set -- "${all[@]}"
-wrong=0
+wrong=0 reports=()
 echo "Frozen text_direction: $(stat -c %s "$work/classifier.pyz") bytes; logits beside those of $("$python" -V) on $(uname -m), times are the processor's:"
 echo "| platform | Python | NumPy | machine | frozen | package | import numpy | cold start |"
 echo "|:--|:--|:--|:--|:--|:--|--:|--:|"
@@ -177,5 +190,7 @@ for name; do
         echo "| $name | FAILED |"
         wrong=1
     fi
+    [ ! -s "$work/$name.engines" ] || reports+=("$work/$name.engines")
 done
+[ ${#reports[@]} = 0 ] || { echo; cat "${reports[@]}"; }
 exit $wrong

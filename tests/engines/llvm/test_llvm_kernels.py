@@ -12,22 +12,24 @@ from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, R
 from npmnv3.engines.llvm.memory import Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
 
-WIDTHS = ("4", "8", "16", "avx512")
+WIDTHS = ("4", "8", "16", "avx512", "neon")
+#: Processors whose kernels are tried on this one, whatever it is.
+OTHERS = {"avx512": Machine(16, 32, True), "neon": Machine(4, 32)}
 SIXTH, FIFTH = float_bits(1 / 6), float_bits(0.2)
 
 
 @functools.cache
 def make_library(width):
-    if width != "avx512":
+    if width not in OTHERS:
         return compiler._library(width)
     import llvmlite.binding as llvm
 
-    return compiler.Library(Machine(16, 32, True), llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    return compiler.Library(OTHERS[width], llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
 
 
 @pytest.fixture(params=WIDTHS)
 def library(request):
-    """The kernels of a vector width; the last as a processor with 32 registers has them, whatever this one is."""
+    """The kernels of a vector width; the last two as processors with 32 registers have them."""
     return make_library(request.param)
 
 

@@ -29,7 +29,7 @@ class _Writer:
     def __init__(self, code, a, machine, size, step):
         self.code, self.a, self.vector, self.tiles = code, a, machine.bytes, machine.conv_tiles
         self.size, self.step = size, step
-        self.slope = code.float_of(a.slope)
+        self.slope, self.by_lane = code.float_of(a.slope), machine.multiplies_by_lane
 
     def write(self):
         a = self.a
@@ -63,14 +63,22 @@ class _Writer:
             code.prefetch(coming, line * LINE)
         for i, row in enumerate(rows):
             taps = [code.load(weight, (i * self.size + j) * self.vector) for j in range(self.size)]
-            for column in range(self.step * (len(sums) - 1) + self.size):
-                x = code.broadcast(row, column * FLOAT_BYTES)
+            for column, x in enumerate(self.columns(row, self.step * (len(sums) - 1) + self.size)):
                 for j in range(self.size):
                     p, other = divmod(column - j, self.step)
                     if not other and 0 <= p < len(sums):
                         sums[p] = code.fma(x, taps[j], sums[p])
         weight = code.add(weight, self.size**2 * self.vector)
         return [*sums, weight, code.add(coming, self.a.coming_plane), *(code.add(row, self.a.x_plane) for row in rows)]
+
+    def columns(self, row, count):
+        """The first floats of a row, one after the other, each in every lane."""
+        code = self.code
+        whole = count // code.width * code.width if self.by_lane else 0
+        for column in range(0, whole, code.width):
+            loaded = code.load(row, column * FLOAT_BYTES)
+            yield from (code.lane(loaded, lane) for lane in range(code.width))
+        yield from (code.broadcast(row, column * FLOAT_BYTES) for column in range(whole, count))
 
 
 def conv(machine, size, step):

@@ -72,6 +72,11 @@ class Code:
         lanes = ir.VectorType(INT32, self.half.count)
         return self.builder.shuffle_vector(value, value, ir.Constant(lanes, list(range(self.half.count))))
 
+    def lane(self, value, index):
+        """One float of a vector in every lane."""
+        lanes = ir.VectorType(INT32, value.type.count)
+        return self.builder.shuffle_vector(value, value, ir.Constant(lanes, [index] * value.type.count))
+
     def fma(self, a, b, c):
         """a * b + c, in one rounding where the processor can."""
         return self._call("llvm.fmuladd", a.type, [a, b, c])

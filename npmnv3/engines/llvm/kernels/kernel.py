@@ -66,6 +66,11 @@ class Machine:
         return (2 * self.tiles[0], 2, 1)
 
     @property
+    def multiplies_by_lane(self):
+        """True if a multiply-add takes one lane of a vector as the factor of all lanes (NEON)."""
+        return self.width == 4 and self.registers >= 32
+
+    @property
     def chunk(self):
         """Channels that one round of the pointwise kernel takes; a vector is one or two of them."""
         return min(8, self.width)

@@ -41,7 +41,7 @@ class _Writer:
         vectors = (halves + 1) // 2
         self.kinds = [code.half if 2 * j + 1 == halves else code.vector for j in range(vectors)]
         self.channel_bytes = halves * machine.bytes // 2  # of weights
-        self.slope = code.float_of(a.slope)
+        self.slope, self.by_lane = code.float_of(a.slope), machine.multiplies_by_lane
         # Within a plane the next chunk is `step` bytes on; after the last one the next plane follows.
         step = machine.chunk * FLOAT_BYTES
         whole = machine.chunk == machine.width
@@ -119,8 +119,9 @@ class _Writer:
         for line in range(FAR_LINES):
             code.prefetch(far, line * LINE)
         if count == self.tiles[0]:
+            loaded = [code.load(x, p * self.vector) for p in range(count)] if self.by_lane else None
             for u in range(self.chunk):
-                sums = self.channel(count, sums, x, weight, u)
+                sums = self.channel(count, sums, x, weight, u, loaded)
         else:  # a loop takes as long where so few sums wait for themselves, and is sooner compiled
             start = [*sums, x, weight]
             *sums, _, _ = code.loop(self.chunk, start, lambda c: self.one_channel(count, *c))
@@ -136,14 +137,14 @@ class _Writer:
             code.add(weight, self.channel_bytes),
         ]
 
-    def channel(self, count, sums, x, weight, u):
-        """The sums after the u-th channel from here."""
+    def channel(self, count, sums, x, weight, u, loaded=None):
+        """The sums after the u-th channel from here; a pixel's chunk of channels may have been loaded already."""
         code, sums = self.code, list(sums)
         weights = [
             code.load(weight, u * self.channel_bytes + j * self.vector, kind) for j, kind in enumerate(self.kinds)
         ]
         for p in range(count):
-            value = code.broadcast(x, p * self.vector + u * FLOAT_BYTES)
+            value = code.lane(loaded[p], u) if loaded else code.broadcast(x, p * self.vector + u * FLOAT_BYTES)
             for j, kind in enumerate(self.kinds):
                 factor = value if kind is code.vector else code.lower(value)
                 sums[j * count + p] = code.fma(factor, weights[j], sums[j * count + p])
