@@ -1,10 +1,11 @@
 """1x1 convolution, and with one pixel a matrix-vector product: where nine tenths of the time goes.
 
 A tile of some pixels by up to three vectors of output channels stays in registers while all input channels pass by:
-a channel costs one load for each vector of weights and one for each pixel, and pixels * vectors multiply-adds. The last
-vector may be half a one. The sum starts from the bias (and what is to be added) and takes the channels in their order,
-for a pixel in a full tile and for one alone: a pixel has the same bits wherever it lies. Many channels are summed in
-blocks, and the blocks' sums added up, since a rounding error grows with the sum that is rounded.
+a channel costs one load for each vector of weights and one for each pixel, and pixels * vectors multiply-adds. (NEON
+loads a pixel's next four channels at once, and multiplies by one lane after the other.) The last vector may be half a
+one. The sum starts from the bias (and what is to be added) and takes the channels in their order, for a pixel in a full
+tile and for one alone: a pixel has the same bits wherever it lies. Many channels are summed in blocks, and the blocks'
+sums added up, since a rounding error grows with the sum that is rounded.
 """
 
 from .kernel import FLOAT_BYTES, LINE, Kernel, Operand, activate
