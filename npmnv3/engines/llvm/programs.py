@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 
 from ...errors import Npmnv3Error
-from .kernels.kernel import PHASE, STALLS, control_bytes
+from .kernels.kernel import STALLS, control_bytes
 from .memory import Regions, address_of, aligned, views
 from .threads import PAUSE, RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
@@ -19,7 +19,7 @@ PATTERN = 0x7FC5A5A5
 
 
 class Bound:
-    """A program in memory of its own: what one caller at a time may run; `with` gives it back.
+    """A program in memory of its own: what one caller at a time may run; `with` gives it back, but not after an error.
 
     A call for one small picture takes little longer than a millisecond, and finds nothing of Python in the processor's
     caches. So what a call does besides is kept to a few steps.
@@ -90,11 +90,10 @@ class Bound:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        home = self._home()
-        if self._control[PHASE // 8] != self._phase:
-            return  # an interrupt left helpers at work: memory and picture are theirs until they are done
-        self._picture = None
+    def __exit__(self, error, *_):
+        if error is not None:
+            return  # an interrupt may have left helpers at work: memory and picture are theirs until they are done
+        self._picture, home = None, self._home()
         if home is not None:
             home.append(self)
 

@@ -49,10 +49,9 @@ class Team:
 
         A system that has no more threads to give gives fewer helpers.
         """
-        with contextlib.suppress(RuntimeError):
+        with contextlib.suppress(RuntimeError), self._lock:
             while len(self._helpers) < count:
-                with self._lock:
-                    self._helpers.append(_Helper(len(self._helpers) + 1))
+                self._helpers.append(_Helper(len(self._helpers) + 1))
         for helper in self._helpers[:count]:
             helper.invite(job)
 
@@ -92,6 +91,9 @@ class _Helper:
 class Tasks:
     """Numbered tasks that any number of threads do together.
 
+    An interrupt may come at any instruction of the caller's. So nothing here holds a lock that another thread wants, and
+    what helpers work on is left to them by whoever is interrupted (see `programs.Bound`).
+
     Parameters
     ----------
     task : callable (number)
@@ -100,63 +102,45 @@ class Tasks:
 
     def __init__(self, task, count):
         self._task, self._pending = task, collections.deque(range(count))
-        self._error, self._changed = None, threading.Condition()
-        self._running = {}  # thread: number of the task that it does
+        self._helping, self._errors = [], []
 
-    def help(self, _=0):
-        """Claim tasks and do them until none is left; what one raises is raised by `finish`."""
-        while (number := self._claim()) is not None:
-            error = None
-            try:
-                self._task(number)
-            except BaseException as raised:
-                error = raised
-            self._end(error)
+    def help(self, _):
+        """A helper's part: claim tasks and do them until none is left; what one raises is raised by `finish`."""
+        done = threading.Lock()
+        done.acquire()
+        self._helping.append(done)  # before a task is claimed: who finds none left knows all who have one
+        try:
+            self._work()
+        except BaseException as error:
+            self._errors.append(error)
+            self._pending.clear()
+        finally:
+            done.release()
 
     def finish(self):
-        """Do what nobody has begun, and wait for what others have.
+        """The caller's part: do what nobody has begun, and wait for what others have.
 
         Raises
         ------
-        What a task raised, when none is running any more
+        What a task raised; an interrupt. Helpers may then be at work still, on what they have begun.
         """
         try:
-            self.help()
-            self._wait()
-        except BaseException:  # an interrupt
-            self._end(None)
+            self._work()
+            for done in self._helping:
+                done.acquire()
+        except BaseException:
             self._pending.clear()
-            self._wait_for_sure()
             raise
-        if self._error is not None:
-            raise self._error
+        if self._errors:
+            raise self._errors[0]
 
-    def _claim(self):
-        with self._changed:
-            if not self._pending:
-                return None
-            number = self._running[threading.get_ident()] = self._pending.popleft()
-            return number
-
-    def _end(self, error):
-        with self._changed:
-            self._running.pop(threading.get_ident(), None)
-            if error is not None:
-                self._error = error
-                self._pending.clear()
-            self._changed.notify_all()
-
-    def _wait(self):
-        with self._changed:
-            self._changed.wait_for(lambda: not self._running)
-
-    def _wait_for_sure(self):
-        """Their memory is about to change hands."""
+    def _work(self):
         while True:
             try:
-                return self._wait()
-            except KeyboardInterrupt:  # one is being raised already
-                continue
+                number = self._pending.popleft()
+            except IndexError:
+                return
+            self._task(number)
 
 
 #: Everything with a lock that another thread may have held when the process forked.
