@@ -1,11 +1,17 @@
-"""Tables and JSON, as several commands print them."""
+"""Tables, JSON and messages, as several commands print them, and the files that they write beside."""
 
 import json
 import math
+import os
 import re
+
+from ..errors import UsageError
 
 #: Arguments of the Python functions whose options have other names.
 OPTIONS = {"num_classes": "classes"}
+
+#: Options that name a file to be written beside the command's result.
+REPORTS = ("html", "junit", "write_map", "confusion")
 
 
 def print_table(rows, header, align):
@@ -24,6 +30,24 @@ def as_options(message):
         return f"`--{name}`" if value in ("", "True") else f"`--{name} {value}`"
 
     return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message))
+
+
+def check_reports(args):
+    """UsageError where a report would be written over a file that the command reads."""
+    given = [value for name, value in vars(args).items() if name not in REPORTS]
+    read = [value for entry in given for value in (entry if isinstance(entry, list) else [entry])]
+    for name in REPORTS:
+        path = getattr(args, name, None)
+        for other in read:
+            if isinstance(path, str) and isinstance(other, str) and _same_file(path, other):
+                raise UsageError(f"--{name.replace('_', '-')} {path}: would be written over {other}, which is read")
+
+
+def _same_file(path, other):
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):  # one of them is no file, or no name of any
+        return False
 
 
 def print_json(result):

@@ -13,11 +13,13 @@ import pathlib
 import re
 
 from ..errors import WeightsError
+from .reader import Reader
 from .writing import write_text
 
 SUMS = "SHA256SUMS"
 VARIABLE = "NPMNV3_WEIGHTS"
 SUFFIXES = (".h5", ".npz")
+MOST_SUMS = 1 << 20  # bytes of SHA256SUMS
 
 
 def dump_stem(name):
@@ -50,6 +52,8 @@ def dump_in_folder(folder, name):
     """
     for suffix in SUFFIXES:
         path = pathlib.Path(folder, dump_stem(name) + suffix)
+        if os.path.lexists(path) and not path.is_file():
+            raise WeightsError(f"{path}: is no regular file, or a link to nowhere; expected the dump of {name}")
         if path.is_file():
             said = read_hashes(path.with_name(SUMS)).get(path.name)
             if said is not None and (found := file_hash(path)) != said:
@@ -63,16 +67,25 @@ def dump_in_folder(folder, name):
 
 def read_hashes(path):
     """{file name: sha256} of a file as sha256sum writes it; empty if it is not there."""
-    try:
-        lines = pathlib.Path(path).read_text("utf-8").splitlines()
-    except (FileNotFoundError, NotADirectoryError):
+    if not os.path.lexists(path):
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path}: cannot be read: {error}") from error
-    matches = [re.fullmatch(r"([0-9a-f]{64}) [ *](\S+)", line) for line in lines]
-    if not all(matches):
-        raise WeightsError(f"{path}: damaged: expected lines of a sha256 and a file name; remove it, and fetch again")
-    return {match[2]: match[1] for match in matches}
+    with Reader(os.fspath(path)) as file:
+        if file.size > MOST_SUMS:
+            raise WeightsError(
+                f"{path}: has {file.size:,} bytes, more than any list of hashes; remove it, and fetch again"
+            )
+        text = file.read().decode("utf-8", "replace")
+    hashes = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        match = re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)*(.+)", line)
+        if match:
+            hashes[match[2]] = match[1].lower()
+        elif line.strip():
+            raise WeightsError(
+                f"{path}: damaged: line {number} is no sha256 and file name, as sha256sum writes them; remove the file, "
+                "and fetch again"
+            )
+    return hashes
 
 
 def write_hashes(path, hashes):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import goldens
+import numpy as np
 import pytest
 from command_line import run
 
@@ -111,6 +112,18 @@ def test_messages_speak_of_options(capsys):
     ):
         code, _, err = run(capsys, *words)
         assert code == 2 and re.search("`--[a-z]", err) and not re.search(r"[a-z]+=|npmnv3\.load", err), err
+
+
+def test_a_report_is_not_written_over_what_is_read(capsys, tmp_path):
+    port = tmp_path / "port.npz"
+    np.savez(port, logits=np.zeros((1, 2), np.float32))
+    before = port.read_bytes()
+    (tmp_path / "link").symlink_to(port)
+    for option in ("--html", "--junit", "--write-map"):
+        for name in (port, tmp_path / "link"):
+            code, _, err = run(capsys, "verify", "ppocr/text_direction", port, option, name)
+            assert code == 2 and f"{option} {name}: would be written over {port}, which is read" in err
+    assert port.read_bytes() == before
 
 
 def test_version(capsys):

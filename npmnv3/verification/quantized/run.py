@@ -223,15 +223,21 @@ class _Verification:
     def _decide(self, report, matching):
         wrong = [layer for layer in report.layers if layer.wrong]
         strange = self._strange(report.layers) and not self.told_weights
-        if strange and matching is not None:
-            self.notes.append(
-                "its weights have nothing to do with the published ones: another checkpoint's, which --weights names"
-            )
-            wrong = []
+        strangers = strange and matching is not None  # then its integers are what it is judged by
+        wrong = [] if strangers else wrong
         off = [row for row in report.tensors if not row.exact]
         report.verdict = "diverges" if off or wrong else "fine"
         report.sentence = "; ".join(
-            filter(None, [self._integers_said(report, matching, off), self._weights_said(report, wrong)])
+            filter(
+                None,
+                [
+                    self._integers_said(report, matching, off),
+                    self._weights_said(report, wrong),
+                    "but its weights have nothing to do with the published ones: name their checkpoint (--weights)"
+                    if strangers
+                    else "",
+                ],
+            )
         )
 
     def _integers_said(self, report, matching, off):
