@@ -46,6 +46,9 @@ class Dataset:
         return digest.hexdigest()[:8]
 
 
+PATHS = {"data": "a folder of pictures or a tar shard", "labels": "a file with the pictures' classes"}
+
+
 def open_dataset(data, labels=None, limit=None, *, labelled=True):
     """List the pictures of a dataset, without decoding any.
 
@@ -68,6 +71,9 @@ def open_dataset(data, labels=None, limit=None, *, labelled=True):
     UsageError
         No such data, no pictures in it, nothing that says their classes, or a labels file that cannot be used.
     """
+    for name, value in (("data", data), ("labels", labels)):
+        if not isinstance(value, (str, os.PathLike)) and not (name == "labels" and value is None):
+            raise UsageError(f"{name} is a {type(value).__name__}, expected the path of {PATHS[name]}")
     data = os.fspath(data)
     if limit is not None and limit < 1:
         raise UsageError(f"`limit={limit}`, expected a whole number from 1")

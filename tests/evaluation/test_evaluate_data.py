@@ -380,3 +380,9 @@ def test_wilsons_interval():
 def test_verdict():
     assert verdict(75.77, 75.7, (75.32, 76.08)) == (True, "75.77 published; 75.70 +- 0.38 here: consistent")
     assert verdict(75.2, 75.7, (75.32, 76.08)) == (False, "75.20 published; 75.70 +- 0.38 here: not consistent")
+
+
+@pytest.mark.parametrize("arguments", ((None,), (5,), (["a.png"],), (".", 5), (".", ["cat"])))
+def test_what_is_no_path_is_told(arguments):
+    with pytest.raises(UsageError, match="(data|labels) is a .*, expected the path of"):
+        open_dataset(*arguments)
