@@ -14,7 +14,7 @@ import sys
 from .. import __version__
 from ..errors import MissingWeightsError, Npmnv3Error, WriteError, install_line, require
 from .arguments import may_fetch
-from .output import as_options, check_reports
+from .output import PlainStream, as_options, check_reports
 
 # fmt: off
 COMMANDS = (
@@ -36,9 +36,10 @@ def main(argv=None):
     command = f"npmnv3 {words[0]}" if words and words[0] in COMMANDS else "npmnv3"
     try:
         try:
-            return _run(words)
+            with _plain_streams():
+                return _run(words)
         except WriteError as error:
-            print(f"{command}: {error}", file=sys.stderr)
+            print(f"{command}: {as_options(error)}", file=sys.stderr)
             return 1
         except Npmnv3Error as error:
             print(f"{command}: {as_options(error)}", file=sys.stderr)
@@ -51,6 +52,16 @@ def main(argv=None):
                 sys.stdout.flush()
     except OSError as error:  # what reads and writes files has errors of its own: this is a printed line
         return _failed_output(command, error)
+
+
+@contextlib.contextmanager
+def _plain_streams():
+    """Standard output and error as `PlainStream`, where there are any."""
+    with contextlib.ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
+            if stream is not None:
+                stack.enter_context(redirect(PlainStream(stream)))
+        yield
 
 
 def _run(words):

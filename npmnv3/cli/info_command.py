@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 from ..errors import UsageError
 from ..network.counts import plan_counts, step_macs
@@ -16,7 +17,7 @@ HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulat
 
 def add_arguments(parser):
     parser.add_argument(
-        "model", metavar="MODEL", help="a model's name, see `npmnv3 list`; or a quantised dump's path"
+        "model", metavar="MODEL", help="a model's name, see `npmnv3 list`; or a dump's path"
     ).completer = complete_model
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
     add_side(parser)
@@ -44,15 +45,25 @@ def _run_quantized(args):
     return 0
 
 
+def _network(args):
+    """(variant, classes, whether batch norm is folded) of a name or of a dump."""
+    if not os.path.isfile(args.model):
+        return get_variant(args.model), args.classes, False
+    from ..dumps.dumps import load_weights
+
+    dump = load_weights(args.model, num_classes=args.classes, keep=False)
+    return dump.variant, dump.num_classes, dump.folded
+
+
 def _run_network(args):
     from ..engines.memory import peak_bytes
 
-    variant = get_variant(args.model)
+    variant, classes, folded = _network(args)
     side = input_side(args.side, variant)
-    plan = make_plan(variant, args.classes, side)
+    plan = make_plan(variant, classes, side, folded=folded)
     steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
-    llvm = _llvm_memory(variant, args.classes, side)
+    llvm = _llvm_memory(variant, classes, side)
     if args.json:
         total = {
             "macs": counts.macs,

@@ -14,6 +14,25 @@ OPTIONS = {"num_classes": "classes"}
 REPORTS = ("html", "junit", "write_map", "confusion")
 
 
+#: Characters that steer a terminal, or turn the order of its text. What a file calls itself, its labels and its tensors
+#: may hold them; they are printed as escapes.
+STEERING = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"}
+STEERING |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+class PlainStream:
+    """A stream of text that steers no terminal."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def write(self, text):
+        return self._stream.write(text.translate(STEERING))
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+
 def print_table(rows, header, align):
     """Print rows of texts in columns; `align` is a string of < and >, one a column."""
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
@@ -29,7 +48,7 @@ def as_options(message):
         name = OPTIONS.get(name, name).replace("_", "-")
         return f"`--{name}`" if value in ("", "True") else f"`--{name} {value}`"
 
-    return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message))
+    return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message)).translate(STEERING)
 
 
 def check_reports(args):

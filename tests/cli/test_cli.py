@@ -17,6 +17,22 @@ import npmnv3
 EXAMPLES = goldens.ROOT / "weights" / "examples"
 
 
+def test_names_and_labels_steer_no_terminal(capsys, tmp_path):
+    model, evil = npmnv3.load("ppocr/text_direction"), "\x1b[31mred\u202e\x9b2J"
+    npmnv3.write_dump(tmp_path / "evil.h5", model.params, model="ppocr/text_direction", labels=[evil, evil])
+    picture = tmp_path / f"a{evil}.png"
+    shutil.copy(EXAMPLES / "hello_upright.png", picture)
+    code, out, err = run(capsys, "predict", "--model", tmp_path / "evil.h5", picture)
+    assert code == 0 and out.count("\\x1b[31mred\\u202e\\x9b2J") == 3
+    code, more, err = run(capsys, "predict", f"nowhere{evil}.png")
+    assert "nowhere\\x1b[31m" in err and not {"\x1b", "\u202e", "\x9b"} & {*out, *more, *err}
+
+
+def test_info_of_a_dump_is_that_of_its_network(capsys):
+    by_name = run(capsys, "info", "ppocr/text_direction")
+    assert run(capsys, "info", goldens.ROOT / "weights" / "ppocr--text_direction.h5") == by_name and by_name[0] == 0
+
+
 def test_list(capsys):
     code, out, _ = run(capsys, "list")
     assert code == 0 and out.count("ppcls/") == 13 and "timm/mobilenetv3_rw" in out and "100.66 MFLOPs is wrong" in out

@@ -77,7 +77,9 @@ def test_an_interrupt_of_an_import_is_one_line(module, how, said):
         "numpy",
     ]
     done = subprocess.run([*words, f"{EXAMPLES}/hello_upright.png"], cwd=goldens.ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (130, said)
+    # Where it comes a moment later it may meet an import that makes an error of its own of it, and no command's name.
+    lines = {said, "npmnv3: interrupted\n"} if how == "where exceptions are lost" else {said}
+    assert done.returncode == 130 and done.stderr in lines, done.stderr
 
 
 def test_the_entry_point_is_where_interrupts_are_minded():
