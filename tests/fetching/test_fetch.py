@@ -264,7 +264,7 @@ def test_the_first_downloads_hash_counts(server, cache):
     assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
     path.unlink()
     record.write_text("nonsense")
-    with pytest.raises(WeightsError, match="damaged: expected lines of a sha256 and a file name"):
+    with pytest.raises(WeightsError, match="damaged: line 1 is no sha256 and file name"):
         fetch(NO_HASH, base_url=server.url)
 
 
