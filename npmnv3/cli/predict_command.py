@@ -54,20 +54,24 @@ def run(args):
 
 def _pictures(args):
     """(name to print, path or bytes, None or PictureError) of each picture asked for."""
-    from ..fetching.pictures import fetch_picture, is_url
-
     for word in args.pictures:
         try:
             if word == "-":
                 yield word, _from_standard_input(), None
-            elif not is_url(word) or os.path.exists(word):
+            elif not _is_url(word) or os.path.exists(word):
                 yield from ((path, path, error) for path, error in picture_files([word]))
             elif args.fetch:
+                from ..fetching.pictures import fetch_picture  # which loads the network's libraries
+
                 yield word, fetch_picture(word), None
             else:
                 raise PictureError(f"{word}: a URL, which is fetched with --fetch alone")
         except PictureError as error:
             yield word, None, error
+
+
+def _is_url(word):
+    return word.lower().startswith(("http://", "https://"))
 
 
 def _from_standard_input():

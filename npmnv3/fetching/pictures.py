@@ -10,11 +10,6 @@ from .download import Downloader
 MAX_SIZE = 1 << 27  # bytes: a picture of the most pixels that are decoded is rarely half of it
 
 
-def is_url(text):
-    """Whether a word names a picture on the web."""
-    return str(text).lower().startswith(("http://", "https://"))
-
-
 def fetch_picture(url, **settings):
     """The bytes of the file at a URL, http or https.
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 
 import goldens
@@ -133,3 +134,11 @@ def test_the_way_to_imagenet_is_a_published_checkpoint():
     from npmnv3.dumps.registry import REGISTRY
 
     assert predict_command.OTHERS.split("--model ")[1].split()[0] in REGISTRY
+
+
+def test_a_picture_that_is_here_loads_nothing_of_the_network():
+    words = "import sys; from npmnv3.cli import main; main(sys.argv[1:]); print([n for n in ('ssl', 'http.client', 'npmnv3.fetching') if n in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", words, "predict", "--engine", "numpy", str(LINE)], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

@@ -58,6 +58,7 @@ class Bound:
         self.row = self.output.reshape(1, -1)[:, : program.output.shape[0]] if self.output.shape[1] == 1 else None
         self._phase, self._control = 0, aligned(control_bytes(self.parts)).view(np.int64)
         self._lists = self._phase_lists()
+        self._shared = self._control.ctypes.data, self._lists.ctypes.data
         if debug:
             self._fill_gaps()
 
@@ -132,8 +133,7 @@ class Bound:
             self._check_gaps()
 
     def _share(self, first, phases, number):
-        control, lists = self._control.ctypes.data, self._lists.ctypes.data
-        self._library.share(control, lists, first, phases, self.parts, number % self.parts, PAUSE)
+        self._library.share(*self._shared, first, phases, self.parts, number % self.parts, PAUSE)
 
     def timed_run(self, rounds):
         """Time each command by itself.
