@@ -11,6 +11,8 @@ from .kernels.kernel import LINE
 
 #: Bytes from which on memory is the system's own: what is given back to a heap in pieces is not given back to the system.
 OWN_PAGES = 1 << 16
+#: Bytes of the system's large pages: weights in them come in with fewer faults, and are found with fewer misses.
+HUGE_PAGE = 1 << 21
 #: Not shared with a process that is forked off, which is what `mmap` would do.
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
@@ -18,7 +20,10 @@ _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MA
 def aligned(count):
     """`count` zeroed bytes that start at a cache line."""
     if count >= OWN_PAGES:
-        return np.frombuffer(mmap.mmap(-1, count, **_PRIVATE), np.uint8)
+        pages = mmap.mmap(-1, count, **_PRIVATE)
+        if count >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        return np.frombuffer(pages, np.uint8)
     raw = np.zeros(count + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + count]
