@@ -137,16 +137,18 @@ def _list_group(tree, path, group, entries, above):
         if tree.is_array(full):
             shape, dtype, layout = tree.describe(full)
             tree.source.charge(layout.bytes_in_file(shape, dtype), full[1:])  # many names for one array are not as many
-            entries[full[1:]] = Entry(shape, dtype, functools.partial(_read_array, tree, full), f"{path}: {full[1:]}")
+            entries[full[1:]] = Entry(
+                shape, dtype, functools.partial(_read_array, tree, full, shape, dtype, layout), f"{path}: {full[1:]}"
+            )
         elif tree.is_group(full):
             _list_group(tree, path, full, entries, above)
         else:
             raise WeightsError(f"{full[1:]} is neither a group nor an array")
 
 
-def _read_array(tree, full):
+def _read_array(tree, full, *described):
     tree.source.renew()
-    return tree.array(full)
+    return tree.read(full, *described)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import stat
 from ..errors import UsageError, WeightsError
 
 MAX_LINE = 4096  # bytes
+_SMALL = 1 << 16  # bytes
 
 
 class Reader:
@@ -52,13 +53,16 @@ class Reader:
         return self._file.readline(MAX_LINE).replace(b"\\", b"\\\\")
 
     def take(self, offset, count, what):
-        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off."""
+        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off; where `read` goes on is not said."""
         if offset < 0 or count < 0 or offset + count > self.size:
             raise WeightsError(
                 f"{what} would be {count} bytes from {offset}, but the file has {self.size}: damaged or cut off"
             )
-        self._file.seek(offset)
-        data = self._file.read(count)
+        if count <= _SMALL and self.path and hasattr(os, "pread"):  # a buffer would be filled and thrown away each time
+            data = os.pread(self._file.fileno(), count, offset)
+        else:
+            self._file.seek(offset)
+            data = self._file.read(count)
         if len(data) != count:
             raise WeightsError(f"{what} is cut off: the file changed while it was read")
         return data

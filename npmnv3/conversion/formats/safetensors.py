@@ -32,15 +32,16 @@ def read(reader):
         raise WeightsError(f"the header would have {length} bytes, more than {MAX_HEADER}")
     header = _parse(reader.take(8, length, "the header"))
     metadata = header.pop("__metadata__", {})
-    arrays, start = dict.fromkeys(header), 8 + length
+    arrays, start, done = dict.fromkeys(header), 8 + length, 0
     for name, (begin, end) in sorted(
         ((name, _offsets(name, header[name])) for name in header), key=lambda item: item[1]
     ):
-        if start + begin != reader.tell():
-            raise WeightsError(f"{name[:100]} begins at {begin}, expected {reader.tell() - start}: a gap or an overlap")
+        if begin != done:
+            raise WeightsError(f"{name[:100]} begins at {begin}, expected {done}: a gap or an overlap")
         arrays[name] = _tensor(name, header[name], reader.take(start + begin, end - begin, name[:100]))
-    if reader.tell() != reader.size:
-        raise WeightsError(f"{reader.size - reader.tell()} bytes after the last tensor belong to none")
+        done = end
+    if start + done != reader.size:
+        raise WeightsError(f"{reader.size - start - done} bytes after the last tensor belong to none")
     metadata = metadata if isinstance(metadata, dict) else {}
     says = [("the metadata", metadata[key][:100]) for key in _NAMING if isinstance(metadata.get(key), str)]
     return Checkpoint("safetensors", arrays, metadata=metadata, says=tuple(says))

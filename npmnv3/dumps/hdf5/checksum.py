@@ -14,20 +14,21 @@ def lookup3(data):
     if not data:
         return c
     words = np.frombuffer(data + bytes(-len(data) % 12), "<u4").tolist()
+    # Cut to 32 bits only where a number is turned next, and turned in place: thousands of links are checked so.
     for at in range(0, len(words) - 3, 3):
-        a, b, c = a + words[at] & _MASK, b + words[at + 1] & _MASK, c + words[at + 2] & _MASK
-        a = a - c & _MASK ^ _turned(c, 4)
-        c = c + b & _MASK
-        b = b - a & _MASK ^ _turned(a, 6)
-        a = a + c & _MASK
-        c = c - b & _MASK ^ _turned(b, 8)
-        b = b + a & _MASK
-        a = a - c & _MASK ^ _turned(c, 16)
-        c = c + b & _MASK
-        b = b - a & _MASK ^ _turned(a, 19)
-        a = a + c & _MASK
-        c = c - b & _MASK ^ _turned(b, 4)
-        b = b + a & _MASK
+        a, b, c = a + words[at], b + words[at + 1], c + words[at + 2] & _MASK
+        a = (a - c ^ (c << 4 | c >> 28)) & _MASK
+        c += b
+        b = (b - a ^ (a << 6 | a >> 26)) & _MASK
+        a += c
+        c = (c - b ^ (b << 8 | b >> 24)) & _MASK
+        b += a
+        a = (a - c ^ (c << 16 | c >> 16)) & _MASK
+        c += b
+        b = (b - a ^ (a << 19 | a >> 13)) & _MASK
+        a += c
+        c = (c - b ^ (b << 4 | b >> 28)) & _MASK
+        b += a
     return _final(*(number & _MASK for number in (a + words[-3], b + words[-2], c + words[-1])))
 
 

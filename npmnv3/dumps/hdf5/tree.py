@@ -18,6 +18,7 @@ MAX_DIMS = 32
 MAX_ELEMENTS = 1 << 40  # dimensions beyond are damage, whatever they multiply to
 MAX_TEXT = 1000  # bytes of a name in an attribute
 MAX_NAMES = 100_000  # texts of an attribute
+_OF_ARRAYS = {SPACE, TYPE, LAYOUT}
 
 
 class Tree:
@@ -65,7 +66,7 @@ class Tree:
         return bool(self.messages(path).keys() & {LINK, LINKS, SYMBOLS})
 
     def is_array(self, path):
-        return {SPACE, TYPE, LAYOUT} <= self.messages(path).keys()
+        return _OF_ARRAYS <= self.messages(path).keys()
 
     def members(self, path):
         """The names in a group, sorted, numbers at their ends as numbers; none in what is no group."""
@@ -105,7 +106,7 @@ class Tree:
     def describe(self, path):
         """(shape, dtype, Layout) of an array that the file can hold."""
         name, messages = path.lstrip("/")[-200:], self.messages(path)
-        if not self.is_array(path):
+        if not _OF_ARRAYS <= messages.keys():
             raise WeightsError(f"{name} is no array")
         shape, dtype = dims_of(messages[SPACE][0]), dtype_of(messages[TYPE][0])
         if shape is None:
@@ -117,8 +118,12 @@ class Tree:
         return shape, dtype, layout
 
     def array(self, path):
-        """An array of numbers, of the machine's byte order, maybe read-only."""
-        name, (shape, dtype, layout) = path.lstrip("/")[-200:], self.describe(path)
+        """An array of numbers, of the machine's byte order, read-only."""
+        return self.read(path, *self.describe(path))
+
+    def read(self, path, shape, dtype, layout):
+        """As `array`, of one that was described before."""
+        name = path.lstrip("/")[-200:]
         if dtype.kind not in "iufb":
             kind = self.messages(path)[TYPE][0][0] & 15
             raise WeightsError(
