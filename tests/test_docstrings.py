@@ -10,6 +10,7 @@ import pytest
 import quantized_files
 
 import npmnv3
+from npmnv3.model.quantized import QuantizedModel
 from npmnv3.quantization.calibrate import Pictures, calibrate
 from npmnv3.quantization.integers import write_dump
 from npmnv3.quantization.parameters import Recipe
@@ -20,7 +21,7 @@ from npmnv3.verification.quantized.report import QuantizedReport
 from npmnv3.verification.report import Report
 
 MODULES = ("npmnv3", "npmnv3.testing", "npmnv3.pictures.recipes")
-CLASSES = (npmnv3.Model, npmnv3.model.QuantizedModel, Report, QuantizedReport, npmnv3.quantization.run.Report)
+CLASSES = (npmnv3.Model, QuantizedModel, Report, QuantizedReport, npmnv3.quantization.run.Report)
 #: What an example needs that may not be installed.
 NEEDS = {"export_onnx": "onnx", "profile": "llvmlite"}
 FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_WHITESPACE

@@ -10,6 +10,7 @@ import goldens
 import pytest
 
 import npmnv3
+from npmnv3.model.quantized import QuantizedModel
 from npmnv3.verification.quantized.report import QuantizedReport
 from npmnv3.verification.report import Report, TensorReport
 
@@ -57,7 +58,7 @@ def public_functions():
     """(name, function) of all that the package gives, and of the methods of what these give."""
     found = {name: getattr(npmnv3, name) for name in npmnv3.__all__ if name != "__version__"}
     classes = [value for value in found.values() if inspect.isclass(value)]
-    classes += [npmnv3.model.QuantizedModel, Report, TensorReport, QuantizedReport, npmnv3.quantization.run.Report]
+    classes += [QuantizedModel, Report, TensorReport, QuantizedReport, npmnv3.quantization.run.Report]
     for value in classes:
         for key in dir(value):
             function = inspect.getattr_static(value, key)

@@ -136,7 +136,7 @@ def kernels_of_quantized(kernels, models, weights):
     UsageError
         Kernel sets are named, and nothing is quantised.
     """
-    from ..dumps.quantized import is_quantized
+    from ..dumps.dumps import is_quantized
 
     quantized = [os.path.isfile(file or model) and is_quantized(file or model) for model, file in zip(models, weights)]
     if any(kernels) and not any(quantized):

@@ -26,7 +26,7 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..dumps.quantized import is_quantized
+    from ..dumps.dumps import is_quantized
 
     if is_quantized(args.model):
         return _run_quantized(args)

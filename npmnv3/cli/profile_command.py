@@ -55,7 +55,7 @@ def load_any(args):
     """The model asked for, on the llvm engine; a known name without weights gets random ones."""
     import numpy as np
 
-    from ..dumps.quantized import is_quantized
+    from ..dumps.dumps import is_quantized
     from ..errors import UsageError
     from ..model import load
     from ..network.plan import make_plan

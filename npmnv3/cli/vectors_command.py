@@ -79,8 +79,9 @@ def _model(args):
 
 def _quantized(args):
     """A network in floats, quantised as asked for."""
-    from ..dumps.quantized import is_quantized
-    from ..model import QuantizedModel, load
+    from ..dumps.dumps import is_quantized
+    from ..model import load
+    from ..model.quantized import QuantizedModel
     from ..quantization.integers import check_exact
     from ..quantization.run import quantize_exactly
 

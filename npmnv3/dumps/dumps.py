@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,14 +20,16 @@ from ..network.plan import make_plan
 from ..network.spec import Preprocess, Variant
 from ..network.variants import get_variant
 from ..pictures.recipes import RECIPES, find_recipe
-from .containers import open_container, write_container
+from .containers import NPZ_MAGIC, open_container, write_container
 from .labels import LABEL_SETS
 from .mappings import mapping_entries
+from .reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FORMAT, VERSION = "npmnv3-dump", 1
+QUANTIZED = "npmnv3-quantized"  # the format of `dumps.quantized`
 FORM = ("in_channels", "head")  # attributes that tell a network's form
 
 
@@ -75,6 +77,18 @@ def load_weights(
         raise UsageError(f"weights is a {type(weights).__name__}, expected a dump's path or a mapping {{name: array}}")
     with open_container(weights) as (attributes, entries):
         return _check(os.fspath(weights), attributes, entries, variant, num_classes, keep)
+
+
+def is_quantized(path):
+    """Whether a file is a quantised dump; False where it cannot be read. They are all .npz: no HDF5 file is looked through."""
+    try:
+        with Reader(os.fspath(path)) as reader:
+            if reader.read(len(NPZ_MAGIC)) != NPZ_MAGIC:
+                return False
+        with open_container(path) as (attributes, _):
+            return attributes.get("format") == QUANTIZED
+    except WeightsError:
+        return False
 
 
 def write_dump(
@@ -216,7 +230,7 @@ def _in_form(where, attributes, entries, variant):
     except ValueError as error:
         raise WeightsError(f"{where}: {error}") from error
     told = form_in(variant, {name: entry.shape for name, entry in entries.items()})
-    return replace(told, **{name: getattr(variant, name) for name in said})
+    return told._replace(**{name: getattr(variant, name) for name in said})
 
 
 def _num_classes(where, attributes, entries, variant, num_classes):
@@ -260,8 +274,8 @@ def _shape_problems(params, entries):
 
 def _value_problem(name, array, role):
     """What is wrong with an array's numbers, None if nothing is."""
-    bad = ~np.isfinite(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
-    if bad.any():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = ~np.isfinite(array)
         place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
         return f"non-finite: {name} has {int(bad.sum())} NaN or infinite values, the first at {place}"
     if role == "variance" and (array < 0).any():

@@ -19,11 +19,10 @@ from ..network.steps import INPUT
 from ..network.variants import get_variant
 from ..ops.grids import Grid
 from ..ops.kernel_sets import get_kernel_set
-from .containers import NPZ_MAGIC, open_container, write_container
-from .dumps import read_labels, read_preprocess
-from .reader import Reader
+from .containers import open_container, write_container
+from .dumps import QUANTIZED, read_labels, read_preprocess
 
-FORMAT, VERSION = "npmnv3-quantized", 1
+VERSION = 1
 MAX_STEPS = 2000
 MAX_SIDE = 1 << 14
 _DEFAULTS = {f.name: f.default for f in fields(IntegerStep) if f.default is not MISSING}
@@ -51,18 +50,6 @@ class Quantized:
     attributes: dict = field(default_factory=dict)
 
 
-def is_quantized(path):
-    """Whether a file is a quantised dump; False where it cannot be read. They are all .npz: no HDF5 file is looked through."""
-    try:
-        with Reader(os.fspath(path)) as reader:
-            if reader.read(len(NPZ_MAGIC)) != NPZ_MAGIC:
-                return False
-        with open_container(path) as (attributes, _):
-            return attributes.get("format") == FORMAT
-    except WeightsError:
-        return False
-
-
 def check_out(path):
     """UsageError if a quantised dump cannot have this name."""
     if not os.fspath(path).endswith(".npz"):
@@ -85,7 +72,7 @@ def write_quantized(path, quantized):
     plan, variant = quantized.plan, quantized.variant
     attributes = {
         **quantized.attributes,
-        "format": FORMAT,
+        "format": QUANTIZED,
         "version": VERSION,
         "num_classes": quantized.num_classes,
         "scheme": quantized.scheme,
@@ -125,9 +112,9 @@ def read_quantized(path):
     """
     path = os.fspath(path)
     with open_container(path) as (attributes, entries):
-        if (attributes.get("format"), attributes.get("version")) != (FORMAT, VERSION):
+        if (attributes.get("format"), attributes.get("version")) != (QUANTIZED, VERSION):
             found = f"{attributes.get('format')} version {attributes.get('version')}"
-            raise WeightsError(f"{path}: is {found}, expected {FORMAT} version {VERSION}")
+            raise WeightsError(f"{path}: is {found}, expected {QUANTIZED} version {VERSION}")
         try:
             plan = _plan(attributes, entries)
         except (WeightsError, UsageError) as error:

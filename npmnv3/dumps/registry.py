@@ -9,14 +9,14 @@ other programs, written by
 import atexit
 import contextlib
 import csv
-import difflib
 import fnmatch
 import functools
 import io
 import json
 import pathlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import resources
+from typing import NamedTuple
 
 from ..errors import UnknownModelError
 from ..network.counts import plan_counts
@@ -28,8 +28,7 @@ from .folders import dump_stem
 COLUMNS = ("model", "tag", "url", "file", "size", "sha256", "md5", "licence", "preprocess", "top1", "top5")
 
 
-@dataclass(frozen=True)
-class PublishedFile:
+class PublishedFile(NamedTuple):
     """One published set of weights; its name is `source/variant`, or `source/variant@tag` for a further one."""
 
     model: str  # source/variant
@@ -163,6 +162,8 @@ def find_published(name):
     """The published checkpoint of this name, or UnknownModelError with the nearest names."""
     if isinstance(name, str) and name in REGISTRY:
         return REGISTRY[name]
+    import difflib
+
     near = difflib.get_close_matches(str(name), REGISTRY, n=4, cutoff=0.4)
     hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 fetch --list` prints them all"
     raise UnknownModelError(f"no published checkpoint is called {name!r}; {hint}")

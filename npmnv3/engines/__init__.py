@@ -7,7 +7,6 @@ llvm    a compiler of its own, from a plan to commands for hand-made kernels: fl
 
 import functools
 import importlib.util
-import logging
 
 import numpy as np
 
@@ -74,6 +73,8 @@ def _llvm_is_here():
     """Whether llvmlite is installed. Where it is not, a warning is logged the first time."""
     here = importlib.util.find_spec("llvmlite") is not None
     if not here:
+        import logging
+
         logging.getLogger("npmnv3").warning(
             "npmnv3 computes with NumPy alone; with llvmlite it is several times faster: %s", install_line("jit")
         )

@@ -21,7 +21,8 @@ from .compose_integers import KINDS, integer_source
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..model import Model, QuantizedModel
+    from ..model import Model
+    from ..model.quantized import QuantizedModel
 
 STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
 #: What any Python can read, to say what is missing.

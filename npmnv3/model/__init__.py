@@ -2,6 +2,5 @@
 
 from .loading import load, param_shapes
 from .model import Model
-from .quantized import QuantizedModel
 
-__all__ = ["Model", "QuantizedModel", "load", "param_shapes"]
+__all__ = ["Model", "load", "param_shapes"]

@@ -15,7 +15,6 @@ from ..dumps import labels
 from ..errors import PictureError, UsageError
 from ..network.spec import Preprocess, Variant
 from ..pictures import recipes
-from .html import details, table
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -210,6 +209,8 @@ class Classifier(abc.ABC):
 
     def _repr_html_(self) -> str:
         """For notebooks: what it is, and its steps."""
+        from .html import details, table
+
         header, align, rows = self._steps()
         return table(self._facts(), align="<<") + details(f"{len(rows)} steps", table(rows, header, align))
 

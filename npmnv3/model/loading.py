@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..dumps.dumps import load_weights
+from ..dumps.dumps import is_quantized, load_weights
 from ..dumps.folders import VARIABLE, dump_in_folder, dump_stem, named_folder
-from ..dumps.quantized import is_quantized, read_quantized
 from ..dumps.registry import REGISTRY, shipped_dump
 from ..errors import MissingWeightsError, UsageError, install_line, missing_packages
 from ..network.plan import check_classes, make_plan
 from ..network.variants import get_variant
 from .model import Model
-from .quantized import QuantizedModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..network.spec import Variant
+    from .quantized import QuantizedModel
 
     Path = str | os.PathLike[str]
     Arrays = Mapping[str, npt.NDArray[Any]]
@@ -122,6 +121,9 @@ def _load_quantized(
     path: Path, variant: Variant | None, num_classes: int | None, engine: str, dtype: str, kernels: str | None
 ) -> QuantizedModel:
     """The QuantizedModel of a dump, checked against what was asked for."""
+    from ..dumps.quantized import read_quantized
+    from .quantized import QuantizedModel
+
     quantized = read_quantized(path)
     if variant is not None and quantized.variant != variant:
         said = quantized.variant.full_name if quantized.variant else "no network that is known"

@@ -1,7 +1,7 @@
 """Folds over a plan: which parameters a file must hold, how many there are, how many multiply-adds they cost."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .steps import INPUT
 
@@ -27,8 +27,7 @@ def step_macs(step):
     return per_output * math.prod(step.shape)
 
 
-@dataclass(frozen=True)
-class Counts:
+class Counts(NamedTuple):
     """What a network costs for one picture, and what its file holds."""
 
     macs: int  # of convolutions and linear layers, nothing else

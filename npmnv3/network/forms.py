@@ -3,8 +3,6 @@
 Two numbers of a `Variant` say it all: `in_channels` and `head`. A file tells them by its arrays' shapes.
 """
 
-from dataclasses import replace
-
 from .plan import classifier_part, make_plan
 from .variants import get_variant
 
@@ -24,7 +22,7 @@ def form_in(variant, shapes):
     -------
     Variant, with the `in_channels` and `head` of the arrays; its own where they tell nothing
     """
-    return replace(variant, in_channels=_in_channels(variant, shapes), head=_head(variant, shapes))
+    return variant._replace(in_channels=_in_channels(variant, shapes), head=_head(variant, shapes))
 
 
 def form_of(variant, in_channels=None, head=None):
@@ -40,7 +38,7 @@ def form_of(variant, in_channels=None, head=None):
         if head != variant.head and not variant.source.head_stored_as:
             raise ValueError(f"head is {head}, but {variant.full_name} has no hidden layer")
         changes["head"] = head
-    return replace(variant, **changes)
+    return variant._replace(**changes)
 
 
 def form_told(variant):
@@ -63,20 +61,20 @@ def _head(variant, shapes):
     source = variant.source
     if not source.head_stored_as:
         return variant.head
-    plan = make_plan(replace(variant, head=variant.head or 1))
+    plan = make_plan(variant._replace(head=variant.head or 1))
     weight = next(step for step in plan if step.name in ("head.fc", "head")).param("weight")
     shape = shapes.get(weight.name, ())
     if len(shape) == len(weight.shape):
         width = shape[weight.axes[0] if weight.axes else 0]
         return width if 0 < width <= _MOST else variant.head
-    only = classifier_part(replace(variant, head=0))
+    only = classifier_part(variant._replace(head=0))
     alone = weight.name not in shapes and source.param_name(only, None, "weight") in shapes
     return 0 if alone and _stands_on_pooled(variant, shapes) else variant.head
 
 
 def _stands_on_pooled(variant, shapes):
     """Whether the classifier takes the last convolution's channels."""
-    weight = make_plan(replace(variant, head=0))[-1].param("weight")
+    weight = make_plan(variant._replace(head=0))[-1].param("weight")
     shape, wanted = shapes[weight.name], weight.shape
     axis = weight.axes[1] if weight.axes else 1
     return len(shape) == len(wanted) and shape[axis] == wanted[axis]

@@ -6,6 +6,7 @@ a `Variant` one published network, a `Unit` one of its blocks with every number 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 RELU, HARD_SWISH = "relu", "hard_swish"
 
@@ -21,8 +22,7 @@ def quarter(channels: int) -> int:
     return channels // 4
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """One inverted residual as the paper's table prints it, at width 1.0."""
 
     kernel: int
@@ -87,8 +87,7 @@ class Preprocess:
     channels: str = "RGB"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """The published file of a row's weights."""
 
     url: str
@@ -100,8 +99,7 @@ class Checkpoint:
         return self.url.rpartition("/")[2]
 
 
-@dataclass(frozen=True)
-class Published:
+class Published(NamedTuple):
     """The figures as published for a row, right or wrong."""
 
     top1: float | None = None  # percent, ImageNet-1k validation
@@ -111,8 +109,7 @@ class Published:
     note: str = ""  # what is known to be wrong with them
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One publisher's rules. The defaults are what most of them do; a source states only its departures."""
 
     name: str
@@ -143,8 +140,7 @@ class Source:
     pool_before: int = 0  # side of a max pooling before the global average, 0: none
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """One published network."""
 
     source: Source

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..engines.blas import one_thread
 from ..errors import UsageError
-from ..model import Model, QuantizedModel, load
+from ..model import Model, load
+from ..model.quantized import QuantizedModel
 from ..progress import progress_bar
 from . import noise
 from .comparison import Comparison

@@ -4,7 +4,8 @@ import numpy as np
 
 from ..errors import UsageError
 from ..export.vectors.kit import select
-from ..model import Model, QuantizedModel, load
+from ..model import Model, load
+from ..model.quantized import QuantizedModel
 from ..pictures import recipes
 from .inputs import pick_input
 

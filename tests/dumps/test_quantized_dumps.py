@@ -9,7 +9,8 @@ import pytest
 from damages import damaged, damaged_json
 
 import npmnv3
-from npmnv3.dumps.quantized import is_quantized, read_quantized, write_quantized
+from npmnv3.dumps.dumps import is_quantized
+from npmnv3.dumps.quantized import read_quantized, write_quantized
 from npmnv3.errors import Npmnv3Error, UsageError, WeightsError
 
 STEPS = [

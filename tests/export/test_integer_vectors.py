@@ -182,7 +182,7 @@ def test_the_c_checker_on_a_network_of_another_tool(kernels, tmp_path):
 def test_the_c_checker_on_tensors_of_16_bits(kernels, tmp_path):
     """A hard-swish in two operations, whose products pass 32 bits."""
     from npmnv3.dumps.quantized import Quantized
-    from npmnv3.model import QuantizedModel
+    from npmnv3.model.quantized import QuantizedModel
 
     steps = (
         IntegerStep("gate", "hard_sigmoid", ("input",), (3, 8, 8), slope=1 / 6, offset=0.5),
@@ -206,7 +206,7 @@ def test_the_c_checker_on_tensors_of_16_bits(kernels, tmp_path):
 
 def odd_model(kernels):
     from npmnv3.dumps.quantized import Quantized
-    from npmnv3.model import QuantizedModel
+    from npmnv3.model.quantized import QuantizedModel
 
     rng = np.random.default_rng(0)
     steps = (

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 import urllib.request
-from dataclasses import replace
 
 import checkpoint_files
 import goldens
@@ -72,7 +71,7 @@ def cache(tmp_path, monkeypatch):
 def enter(monkeypatch, server, model, state_of=None, **changes):
     """Serve a checkpoint for `model` and state hashes of it, as its publisher would."""
     data = checkpoint(state_of or model)[1]
-    entry = replace(REGISTRY[model], **changes)
+    entry = REGISTRY[model]._replace(**changes)
     monkeypatch.setitem(REGISTRY, model, entry)
     server.files[f"/{entry.file}"] = data
     return data

@@ -18,7 +18,7 @@ from npmnv3.dumps.quantized import Quantized
 from npmnv3.errors import PictureError, UsageError
 from npmnv3.freezing import freeze
 from npmnv3.freezing.cost import open_frozen
-from npmnv3.model import QuantizedModel
+from npmnv3.model.quantized import QuantizedModel
 from npmnv3.network.integer_plan import IntegerPlan, IntegerStep
 from npmnv3.network.spec import Preprocess
 from npmnv3.ops.grids import Grid

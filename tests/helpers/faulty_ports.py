@@ -153,7 +153,7 @@ class Maker:
         has_se = any(block.se for block in self.variant.table)
 
         def other(fault, what, **fields):
-            plan = make_plan(replace(self.variant, source=replace(source, **fields)), side=self.side)
+            plan = make_plan(self.variant._replace(source=source._replace(**fields)), side=self.side)
             named = {s.name: s for s in self.plan}
             # a moved step may be called otherwise, but its parameters keep their names
             known = {p.name for s in self.plan for p in s.params}

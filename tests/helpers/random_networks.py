@@ -1,7 +1,5 @@
 """Networks with random weights, for tests that compare engines."""
 
-from dataclasses import replace
-
 from npmnv3.network.plan import make_plan, units
 from npmnv3.network.variants import get_variant
 from npmnv3.testing import random_params  # noqa: F401
@@ -11,7 +9,7 @@ def random_variant(rng, names):
     """One of the named variants, made narrower or wider (0.25 to 1.5) where all its numbers follow the width."""
     variant = get_variant(names[rng.integers(len(names))])
     width = float(rng.uniform(0.25, 1.5))
-    wider = replace(variant, width=variant.width * width)
+    wider = variant._replace(width=variant.width * width)
     squeezed = [unit.se for unit in units(wider) if unit.se]
     return wider if all(se > 0 for se in squeezed) else variant
 

@@ -118,12 +118,11 @@ def test_permuted_channels_and_raw_int8_are_found(maker, model):
 
 
 def test_two_faults_are_both_named(maker, model, photo):
-    from dataclasses import replace
 
     from npmnv3.network.plan import make_plan
 
-    source = replace(maker.variant.source, gate_slope=1 / 6, head_gain=1.0)
-    plan = make_plan(replace(maker.variant, source=source))
+    source = maker.variant.source._replace(gate_slope=1 / 6, head_gain=1.0)
+    plan = make_plan(maker.variant._replace(source=source))
     report = verify(model, faulty_ports.run(plan, maker.arrays, maker.x, np.float32), photo)
     assert {row["fault"] for row in report.explained_by} == {"hard_sigmoid_slope", "dropout_scale"}, report.text()
 

@@ -7,7 +7,6 @@ left out, a norm be written as sums and products.
 
 import collections
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -75,14 +74,14 @@ def _in_form(variant, places):
     """The variant with the input channels and the head of the graph, where it could be one of its forms."""
     first, last = places[0].weight, places[-1].weight
     if first.ndim == 4 and first.shape[1] in CHANNELS:
-        variant = replace(variant, in_channels=first.shape[1])
+        variant = variant._replace(in_channels=first.shape[1])
     if not variant.source.head_stored_as:
         return variant
     count = len(layers_of(make_plan(variant)))
     if len(places) == count - 1 and last.ndim == 2 and last.shape[1] == variant.last:
-        return replace(variant, head=0)
+        return variant._replace(head=0)
     head = places[-2].weight if len(places) == count else last
-    return replace(variant, head=head.shape[0]) if head.ndim == 2 and head.shape[1] == variant.last else variant
+    return variant._replace(head=head.shape[0]) if head.ndim == 2 and head.shape[1] == variant.last else variant
 
 
 def state(checkpoint, fit):

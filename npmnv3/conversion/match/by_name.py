@@ -4,8 +4,6 @@ The network may be anywhere in a file: under any prefix, with entries of others 
 names for the same parameters. What is looked for is the one place where all of a network's entries are.
 """
 
-from dataclasses import replace
-
 from ...dumps.containers import Entry
 from ...dumps.dumps import is_folded
 from ...network.counts import plan_param_shapes
@@ -203,7 +201,7 @@ class _Place:
 
 
 def _with_form(variant, form):
-    return replace(variant, in_channels=form.in_channels, head=form.head)
+    return variant._replace(in_channels=form.in_channels, head=form.head)
 
 
 def _warnings(variant, form_is):

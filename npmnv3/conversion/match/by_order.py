@@ -1,7 +1,5 @@
 """Paddle's inference files, whose names are paddle's own: matched by the order in which the program uses the arrays."""
 
-from dataclasses import replace
-
 from ...network.forms import form_told
 from ...network.plan import make_plan
 from .composed import as_stored
@@ -23,8 +21,8 @@ def _in_form(variant, found):
     if not variant.source.head_stored_as or len(found) < 4 or found[-2].ndim != 2:
         return variant
     takes = found[-2].shape[0]
-    alone = len(_params(make_plan(replace(variant, head=0)))) == len(found)
-    return replace(variant, head=0 if alone and takes == variant.last else takes)
+    alone = len(_params(make_plan(variant._replace(head=0)))) == len(found)
+    return variant._replace(head=0 if alone and takes == variant.last else takes)
 
 
 def compare(checkpoint, variant):
@@ -34,7 +32,7 @@ def compare(checkpoint, variant):
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes
     naming = _naming(variant)
     form = _in_form(naming.variant, found)
-    variant = replace(variant, head=form.head)
+    variant = variant._replace(head=form.head)
     plan = make_plan(form, num_classes)
     params = _params(plan)
     wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
@@ -66,7 +64,7 @@ def compare(checkpoint, variant):
 
 def state(checkpoint, fit):
     """The arrays of a checkpoint that fits, under the source's names."""
-    form = replace(_naming(fit.variant).variant, head=fit.variant.head)
+    form = _naming(fit.variant).variant._replace(head=fit.variant.head)
     there = [param for param in _params(make_plan(fit.variant, fit.num_classes)) if param.role != "count"]
     here = _params(make_plan(form, fit.num_classes))
     return {

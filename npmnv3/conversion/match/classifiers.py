@@ -1,7 +1,6 @@
 """The classifier in other places than the source's: a sequence in place of the last layer, a layer of somebody's own
 module, one linear layer on the pooled channels."""
 
-from dataclasses import replace
 from typing import NamedTuple
 
 from ...network.counts import plan_param_shapes
@@ -38,7 +37,7 @@ def find_classifier(variant, inside, outside):
         return form, {}
     head = name("head", None, "weight")
     if head not in inside:
-        form = replace(form, head=0)
+        form = form._replace(head=0)
     trunk = plan_param_shapes(make_plan(form))
     linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
     linear = [layer for layer in linear if _may_follow(name, layer, head in inside)] + _linears(variant, outside)

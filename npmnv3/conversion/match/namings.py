@@ -7,7 +7,7 @@ names show.
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...network.plan import make_plan
 from ...network.variants.naming import PADDLE_NORM, TORCH_NORM, DottedNames
@@ -111,8 +111,8 @@ def namings_of(variant):
             changes = {"has_count": norm is TORCH_NORM, "layout": layout}
             if title == "mmpretrain":  # whose head is made of linear layers
                 changes["head_stored_as"] = "linear"
-            source = replace(variant.source, param_name=DottedNames(place, norm), **changes)
-            found.append(Naming(title, replace(variant, source=source)))
+            source = variant.source._replace(param_name=DottedNames(place, norm), **changes)
+            found.append(Naming(title, variant._replace(source=source)))
     return tuple(found)
 
 

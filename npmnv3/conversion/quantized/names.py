@@ -1,6 +1,6 @@
 """Which network a quantised graph is, told by its operations, shapes, strides and padding; and its names for the tensors."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ...errors import UsageError, WeightsError
 from ...network.integer_plan import LAYERS
@@ -79,7 +79,7 @@ def _compare(plan, variant, num_classes):
     if first != variant.stem:  # which spares making most networks' plans
         return None, f"its first layer has {first} channels, not {variant.stem}"
     head = _head(plan, variant)
-    variant = replace(variant, in_channels=plan.input_shape[0], head=head)
+    variant = variant._replace(in_channels=plan.input_shape[0], head=head)
     for scheme in SCHEMES:
         expected, layers = lower(make_plan(variant, num_classes, side, folded=True), scheme, plan.input_shape)
         names, reason, count = _match(plan, expected, layers)

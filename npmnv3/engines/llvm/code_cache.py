@@ -8,7 +8,6 @@ the linker sees the code; the digest is no protection from people, the owner is.
 import contextlib
 import functools
 import hashlib
-import logging
 import os
 import secrets
 import stat
@@ -94,6 +93,8 @@ def write_code(key, about, names, machine_code):
 
 @functools.cache
 def _say_once(message):
+    import logging
+
     logging.getLogger("npmnv3").warning("%s", message)
 
 

@@ -4,7 +4,7 @@ An activation goes into the layer before it, an addition into the convolution be
 convolution before it, a gate into the convolution after it.
 """
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ...errors import UsageError
 from .fold_constants import FOLDED
@@ -22,8 +22,7 @@ _LAYERS = {
 }
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """One kernel's work on one picture.
 
     name : of the step with the weights, or of the only step
@@ -105,7 +104,7 @@ class _Fusion:
 
     def _take_over(self, step, name, **fields):
         """The layer `name` also does the work of `step`."""
-        self.layers[name] = replace(self.layers[name], **fields)
+        self.layers[name] = self.layers[name]._replace(**fields)
         self.alias[step.name] = name
         self.readers[name] = self.readers.get(step.name, 0)
 
@@ -128,7 +127,7 @@ class _Fusion:
     def _layer(self, step, inputs):
         before = self.layers.get(inputs[0])
         if step.op == "global_avg_pool" and before is not None and before.op == "depthwise":
-            self.layers[before.name] = replace(before, pool=step.name)
+            self.layers[before.name] = before._replace(pool=step.name)
             return
         gate = ""
         if step.op == "pointwise_conv2d" and before is not None and before.op == "gate" and not before.act:

@@ -8,7 +8,8 @@ are made in a small ring and used up at once, so that the widest maps never leav
 """
 
 import math
-from dataclasses import dataclass, replace
+import operator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -33,8 +34,7 @@ _EMIT = {
 HEAVY_BYTES = 1 << 17
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(NamedTuple):
     """Commands, not yet bound to memory.
 
     commands : for each part an int array (count, RECORD): kernel's address, arguments
@@ -159,8 +159,9 @@ class Schedule:
 
     def emit(self, part, kernel, **args):
         """Append a command to a part's list."""
-        command = [self._addresses[kernel], *(int(args.pop(name)) for name in self._kernels[kernel].args)]
-        assert not args, args
+        names = self._kernels[kernel].args
+        assert len(args) == len(names), (args.keys(), names)
+        command = [self._addresses[kernel], *map(operator.index, map(args.__getitem__, names))]
         self._commands[part].append(command + [0] * (RECORD - len(command)))
         self._labels[part].append(self._label)
 
@@ -190,7 +191,7 @@ class Schedule:
         else:
             layer = group[0]
             if pictures:
-                layer = replace(layer, shape=(layer.shape[0], 1, pictures))
+                layer = layer._replace(shape=(layer.shape[0], 1, pictures))
             _EMIT[layer.op](self, layer)
         self._release(self._next)
         return len(group)
@@ -216,7 +217,7 @@ class Schedule:
         """A layer on pooled channels for all pictures; before it, they are brought up to here one after another."""
         (name,) = layer.inputs
         alone, together = self.tensors[name], self._gather(name)
-        pointwise(self, replace(layer, shape=(*layer.shape, 1, self.pictures)))
+        pointwise(self, layer._replace(shape=(*layer.shape, 1, self.pictures)))
         made, out = self.tensors[layer.name], self.new_map(layer.name, layer.shape)
         for one, pixel in self._places(out, made):
             self._move(out.planes, pixel, one)

@@ -4,7 +4,7 @@ A command is made once and bound later, to each thread's own memory. Until then 
 of its segment in the upper bits; plain numbers are in segment 0, which starts at 0.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -96,8 +96,7 @@ class Workspace:
         return round_up(size, LINE) + self._gap
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """A tensor in memory: planes of `width` channels, in each the pixels row by row, a vector each."""
 
     address: int

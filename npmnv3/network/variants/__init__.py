@@ -1,6 +1,5 @@
 """All networks that npmnv3 knows, by name: `source/variant`, each in its source's own spelling."""
 
-import difflib
 import fnmatch
 
 from ...errors import UnknownModelError
@@ -48,6 +47,8 @@ def get_variant(name: object) -> Variant:
         return _BY_NAME[name]
     if isinstance(name, str) and name.startswith("timm/") and (variant := timm.of_width(name.removeprefix("timm/"))):
         return variant
+    import difflib
+
     near = difflib.get_close_matches(str(name), _BY_NAME, n=4, cutoff=0.4)
     hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 list` prints them all"
     raise UnknownModelError(f"no model is called {name!r}; {hint}")

@@ -1,7 +1,5 @@
 """The two networks as the paper prints them: Howard et al. 2019, arXiv:1905.02244, tables 1 and 2."""
 
-from dataclasses import replace
-
 from ..spec import HARD_SWISH, RELU, Block
 
 HS, RE = HARD_SWISH, RELU
@@ -44,4 +42,4 @@ SMALL = (          # table 2
 
 def minimalistic(table):
     """The same channels with ReLU, 3x3 kernels and no squeeze-and-excitation (TensorFlow's "minimalistic" networks)."""
-    return tuple(replace(block, kernel=3, se=False, act=RE) for block in table)
+    return tuple(block._replace(kernel=3, se=False, act=RE) for block in table)

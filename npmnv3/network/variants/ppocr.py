@@ -1,7 +1,5 @@
 """PaddleOCR's text-direction classifier (ch_ppocr_mobile_v2.0_cls), read from its published graph."""
 
-from dataclasses import replace
-
 from ..spec import Source, Variant, round8
 from .paper import SMALL
 
@@ -36,7 +34,7 @@ PPOCR = Source(
 )
 
 # A line of text is wide: below the stem only the height is halved.
-_TABLE = tuple(replace(block, stride=(block.stride, 1)) for block in SMALL)
+_TABLE = tuple(block._replace(stride=(block.stride, 1)) for block in SMALL)
 
 VARIANTS = (
     Variant(

@@ -1,7 +1,5 @@
 """xiaolai-sqlai's two networks (github.com/xiaolai-sqlai/mobilenetv3, mobilenetv3.py at 1a70883)."""
 
-from dataclasses import replace
-
 from ..spec import Checkpoint, Published, Source, Variant
 from .naming import TORCH_NORM, DottedNames
 from .paper import LARGE, SMALL
@@ -45,7 +43,7 @@ SQLAI = Source(
 )
 
 # Block 13 expands to 672, where the paper has 960.
-_LARGE = LARGE[:13] + (replace(LARGE[13], expand=672),) + LARGE[14:]
+_LARGE = LARGE[:13] + (LARGE[13]._replace(expand=672),) + LARGE[14:]
 _URL = "https://github.com/xiaolai-sqlai/mobilenetv3/raw/1a7088358ec7f27d8917d5c32c9d1182ab79a711/"
 
 VARIANTS = (

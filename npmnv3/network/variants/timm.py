@@ -1,7 +1,6 @@
 """timm's networks (timm/models/mobilenetv3.py): five of the table, TensorFlow's six under timm's names, and others."""
 
 import re
-from dataclasses import replace
 
 from ..spec import RELU, Checkpoint, Published, Source, Variant, round8
 from .naming import TORCH_NORM, DottedNames
@@ -44,8 +43,8 @@ TIMM = Source(
     counts_se_pool=False,
 )
 # TensorFlow's networks under timm's module names.
-TIMM_TF = replace(TIMM, norm_eps=1e-3, padding="same")
-TIMM_RW = replace(TIMM, norm_eps=1e-3, se_width=_se_width_rw, se_act=None, residual_in_first=False, head_bias=False)
+TIMM_TF = TIMM._replace(norm_eps=1e-3, padding="same")
+TIMM_RW = TIMM._replace(norm_eps=1e-3, se_width=_se_width_rw, se_act=None, residual_in_first=False, head_bias=False)
 
 _URL = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
 _PADDLE = "the MFLOPs are PaddleClas's figure for its network of the nearest width"
@@ -126,7 +125,7 @@ def _deeper(table, ratios, repeats):
     """A table and its ratios with blocks repeated, each so many times."""
     index = [i for i, count in enumerate(repeats) for _ in range(count)]
     # What is repeated keeps the channels: it has no stride.
-    blocks = [replace(table[i], stride=1) if k and i == index[k - 1] else table[i] for k, i in enumerate(index)]
+    blocks = [table[i]._replace(stride=1) if k and i == index[k - 1] else table[i] for k, i in enumerate(index)]
     return tuple(blocks), tuple(ratios[i] for i in index)
 
 
@@ -152,11 +151,7 @@ TF_VARIANTS = (
 _TABLE_150D, _RATIOS_150D = _deeper(LARGE, RATIOS_LARGE, (2, 1, 2, 1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 2, 1))
 MORE_VARIANTS = (
     of_width("mobilenetv3_large_075"),
-    replace(
-        _network(TIMM, "mobilenetv3_large_150d", LARGE, 1.5, preprocess="timm150d"),
-        table=_TABLE_150D,
-        ratios=_RATIOS_150D,
-        last_convs=2,
-        side=(256, 256),
+    _network(TIMM, "mobilenetv3_large_150d", LARGE, 1.5, preprocess="timm150d")._replace(
+        table=_TABLE_150D, ratios=_RATIOS_150D, last_convs=2, side=(256, 256)
     ),
 )

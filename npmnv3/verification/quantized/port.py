@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from ...conversion.quantized import is_quantized_model, read_quantized_model
 from ...conversion.quantized.names import name_tensors
-from ...dumps.quantized import is_quantized, read_quantized
+from ...dumps.dumps import is_quantized
+from ...dumps.quantized import read_quantized
 from ...errors import UsageError, WeightsError
 
 _SUFFIXES = (".tflite", ".onnx", ".npz")

@@ -1,7 +1,6 @@
 """What a kernel is: its arguments, the code that makes it, and its plain NumPy twin on the same memory."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -27,8 +26,7 @@ def control_bytes(parts):
     return CLAIMS + LINE * parts
 
 
-@dataclass(frozen=True)
-class Machine:
+class Machine(NamedTuple):
     """What the kernels need to know of a processor.
 
     width : floats in a vector: 16 (AVX-512), 8 (AVX2) or 4 (SSE, NEON)
@@ -88,8 +86,7 @@ class Operand(NamedTuple):
     table: str = ""
 
 
-@dataclass(frozen=True)
-class Kernel:
+class Kernel(NamedTuple):
     """One kernel.
 
     name : of the compiled function; it gets one argument, the address of its arguments as 64-bit integers
