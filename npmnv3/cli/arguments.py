@@ -9,6 +9,7 @@ from ..network.variants import DEFAULT_MODEL
 from ..ops.kernel_sets import KERNEL_SETS
 
 ENGINES = ("auto", "llvm", "numba", "numpy")
+WEIGHT_DTYPES = ("float32", "float16")
 
 
 def add_model(parser):
@@ -50,11 +51,22 @@ def add_model_options(parser):
     add_weights(parser)
     add_kernels(parser)
     add_engine(parser)
+    add_weight_dtype(parser)
 
 
 def add_engine(parser):
     """--engine."""
     parser.add_argument("--engine", choices=ENGINES, default="auto", help="what computes (default auto)")
+
+
+def add_weight_dtype(parser):
+    """--weight-dtype."""
+    parser.add_argument(
+        "--weight-dtype",
+        choices=WEIGHT_DTYPES,
+        default="float32",
+        help="what the engine llvm keeps the linear layers' weights in: float16 is quicker for one picture (default float32)",
+    )
 
 
 def add_kernels(parser, *names, text="of a quantised dump: whose kernels' integers", **options):
@@ -100,9 +112,10 @@ def load_model(args):
     """The model that --model, --weights, --kernels and --engine ask for; a dump alone may say which network it is."""
     from ..model import load
 
+    asked = {"engine": args.engine, "kernels": args.kernels, "weight_dtype": args.weight_dtype}
     if args.model is None and args.weights is not None:
-        return load(args.weights, engine=args.engine, kernels=args.kernels)
-    return load(args.model or DEFAULT_MODEL, args.weights, engine=args.engine, kernels=args.kernels)
+        return load(args.weights, **asked)
+    return load(args.model or DEFAULT_MODEL, args.weights, **asked)
 
 
 def may_fetch(checkpoint, args):

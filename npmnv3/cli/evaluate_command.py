@@ -4,7 +4,15 @@ import sys
 
 from ..errors import UsageError
 from ..progress import progress_bar
-from .arguments import add_engine, add_fetch, add_json, add_kernels, complete_model, kernels_of_quantized
+from .arguments import (
+    add_engine,
+    add_fetch,
+    add_json,
+    add_kernels,
+    add_weight_dtype,
+    complete_model,
+    kernels_of_quantized,
+)
 from .output import print_json, print_table
 
 HELP = "measure top-1 and top-5 accuracy on labelled pictures, beside the published figures"
@@ -28,6 +36,7 @@ def add_arguments(parser):
         metavar="FILE",
         help="CSV with columns file and label; lines `file label`; the devkit's ground truth; or the class folders in order",
     )
+    add_weight_dtype(parser)
     parser.add_argument("--csv", metavar="OUT", help="write the result of each picture here")
     parser.add_argument("--resume", action="store_true", help="go on from the CSV of an interrupted run")
     parser.add_argument(
@@ -62,7 +71,8 @@ def run(args):
         check_plot(args.confusion)
     kernels = kernels_of_quantized(_kernels_of(args), args.models, weights)
     networks = [
-        Network(model, file, args.engine, kernels=name) for model, file, name in zip(args.models, weights, kernels)
+        Network(model, file, args.engine, kernels=name, weight_dtype=args.weight_dtype)
+        for model, file, name in zip(args.models, weights, kernels)
     ]
     dataset = open_dataset(args.data, args.labels, args.limit)
     show_dataset(dataset, args.json)

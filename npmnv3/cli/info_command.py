@@ -8,9 +8,12 @@ from ..errors import UsageError
 from ..network.counts import plan_counts, step_macs
 from ..network.plan import make_plan
 from ..network.variants import get_variant
-from .arguments import add_json, add_kernels, add_side, complete_model, input_side
+from .arguments import add_json, add_kernels, add_side, add_weight_dtype, complete_model, input_side
 from .list_command import describe
 from .output import print_table
+
+#: Pictures that tell what narrower weights do.
+RANDOM_PICTURES = 8
 
 HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulates, parameters"
 
@@ -22,6 +25,7 @@ def add_arguments(parser):
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
     add_side(parser)
     add_kernels(parser, text="of a quantised dump: name the rule of each step with these kernels")
+    add_weight_dtype(parser)
     add_json(parser)
 
 
@@ -41,6 +45,8 @@ def _run_quantized(args):
 
     if args.classes is not None or args.side is not None:
         raise UsageError(f"{args.model} is quantised: its classes and its input are what they are (--classes, --side)")
+    if args.weight_dtype != "float32":
+        raise UsageError(f"--weight-dtype is for floats, but {args.model} is quantised")
     print_integer_steps(args.model, args.kernels, args.json)
     return 0
 
@@ -63,7 +69,8 @@ def _run_network(args):
     plan = make_plan(variant, classes, side, folded=folded)
     steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
-    llvm = _llvm_memory(variant, classes, side)
+    llvm = _llvm_memory(variant, classes, side, args.weight_dtype)
+    narrow = _narrow_weights(args, side) if args.weight_dtype != "float32" else None
     if args.json:
         total = {
             "macs": counts.macs,
@@ -74,6 +81,8 @@ def _run_network(args):
         if llvm:
             keys = ("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes", "kernels")
             total |= dict(zip(keys, llvm))
+        if narrow:
+            total["weight_dtype"] = {"dtype": args.weight_dtype, **narrow}
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((variant.in_channels, *side))}, licence: {variant.source.licence}")
@@ -102,7 +111,40 @@ def _run_network(args):
             f"{llvm[2]:,} a thread for many"
         )
         print(f"kernels: {llvm[3]}")
+    if args.weight_dtype != "float32":
+        print(f"weights in {args.weight_dtype}: {_sentence(narrow)}")
     return 0
+
+
+def _narrow_weights(args, side):
+    """What narrower weights do to the logits of random pictures; None where the weights are not here."""
+    import numpy as np
+
+    from ..errors import MissingWeightsError
+    from ..model import load
+
+    try:
+        exact = load(args.model, num_classes=args.classes, engine="llvm", fetch=False)
+    except MissingWeightsError:
+        return None
+    narrow = load(args.model, num_classes=args.classes, engine="llvm", weight_dtype=args.weight_dtype, fetch=False)
+    x = np.random.default_rng(0).standard_normal((RANDOM_PICTURES, exact.in_channels, *side)).astype(np.float32)
+    a, b = exact(x), narrow(x)
+    return {
+        "pictures": len(x),
+        "spread": float(a.std()),
+        "largest_change": float(np.abs(a - b).max()),
+        "changed_decisions": int((a.argmax(1) != b.argmax(1)).sum()),
+    }
+
+
+def _sentence(narrow):
+    if narrow is None:
+        return "what they change is not measured, as this network's weights are not here"
+    return (
+        f"of {narrow['pictures']} random pictures the logits change by at most {narrow['largest_change']:.2g} (their "
+        f"spread is {narrow['spread']:.2g}), {narrow['changed_decisions']} first classes do"
+    )
 
 
 def _step(step):
@@ -142,7 +184,7 @@ def _compiled():
     return " and ".join(d for d in ("float32", "float64") if compiled(d)) or "no dtype yet (npmnv3 warmup does it)"
 
 
-def _llvm_memory(variant, classes, side):
+def _llvm_memory(variant, classes, side, weight_dtype):
     """Bytes of the llvm engine's packed weights, workspace for a picture, for a batch; where its kernels are kept.
 
     None where it cannot run.
@@ -157,7 +199,7 @@ def _llvm_memory(variant, classes, side):
         return make_plan(variant, classes, size)
 
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
-    engine = LlvmEngine(plan_of, params, threads=1)
+    engine = LlvmEngine(plan_of, params, threads=1, weight_dtype=weight_dtype)
     folder, library = warm_up()
     where = library.problem or f"kept in {folder}"
     return engine.weight_bytes, *engine.workspace_bytes(side), where

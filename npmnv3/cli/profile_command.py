@@ -3,7 +3,7 @@
 import json
 
 from ..network.variants import DEFAULT_MODEL
-from .arguments import add_fetch, add_json, add_side, complete_model, input_side
+from .arguments import add_fetch, add_json, add_side, add_weight_dtype, complete_model, input_side
 from .output import print_table
 
 HELP = "show where the llvm engine's time goes, layer by layer, beside the processor's peak"
@@ -18,6 +18,7 @@ def add_arguments(parser):
     )
     add_fetch(parser)
     add_side(parser)
+    add_weight_dtype(parser)
     parser.add_argument(
         "--rounds", type=int, default=50, metavar="N", help="runs, the quickest of which counts (default 50)"
     )
@@ -67,4 +68,4 @@ def load_any(args):
         raise UsageError(f"{weights or args.model} is quantised: the engine llvm, whose time is shown, computes floats")
     if weights is None and args.model in list_models():
         weights = random_params(make_plan(get_variant(args.model)), np.random.default_rng(0))
-    return load(args.model, weights, engine="llvm")
+    return load(args.model, weights, engine="llvm", weight_dtype=args.weight_dtype)

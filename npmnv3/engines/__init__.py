@@ -14,9 +14,10 @@ from ..errors import UsageError, install_line, require
 
 ENGINES = ("auto", "llvm", "numba", "numpy")
 DTYPES = ("float32", "float64")
+WEIGHT_DTYPES = ("float32", "float16")
 
 
-def make_engine(engine, plan_for, params, dtype, *, threads=None):
+def make_engine(engine, plan_for, params, dtype, *, threads=None, weight_dtype="float32"):
     """The engine of this name.
 
     Parameters
@@ -27,6 +28,7 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None):
     params : {source's name: array as the source stores it}
     dtype : "float32" or "float64"; llvm has only float32
     threads : int or None, for llvm
+    weight_dtype : "float32" or, of llvm alone, "float16": what the linear layers' weights are kept in
 
     Raises
     ------
@@ -36,9 +38,15 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None):
         raise UsageError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
     if str(dtype) not in DTYPES and dtype not in (np.float32, np.float64):
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if weight_dtype not in WEIGHT_DTYPES:
+        raise UsageError(f"weight_dtype is {weight_dtype!r}, expected one of {', '.join(WEIGHT_DTYPES)}")
     dtype = np.dtype(dtype)
     if engine == "auto":
         engine = _choice(dtype)
+    if weight_dtype != "float32" and engine != "llvm":
+        raise UsageError(
+            f"`weight_dtype={weight_dtype}` is what the engine llvm alone has, but the engine here is {engine}"
+        )
     if engine == "llvm":
         if dtype != np.float32:
             raise UsageError(
@@ -47,7 +55,7 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None):
         require("llvmlite", "jit", "the engine llvm")
         from .llvm import LlvmEngine
 
-        return LlvmEngine(plan_for, params, threads=threads)
+        return LlvmEngine(plan_for, params, threads=threads, weight_dtype=weight_dtype)
     from .plan_engine import PlanEngine
 
     if engine == "numba":

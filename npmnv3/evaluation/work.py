@@ -24,7 +24,7 @@ class Network:
 
     model : a model's name, or the path of a dump that says which it is
     weights : path of a dump, or None
-    engine, kernels : as for `npmnv3.load`
+    engine, kernels, weight_dtype : as for `npmnv3.load`
     title : what results call it; filled in by `identify`
     fingerprint : eight hexadecimal digits that stand for its very bits; filled in by `identify`
     """
@@ -35,6 +35,7 @@ class Network:
     title: str = ""
     fingerprint: str = ""
     kernels: str | None = None
+    weight_dtype: str = "float32"
 
 
 _kept = {}  # {networks: their models}, the latest alone
@@ -128,7 +129,8 @@ def _checked(network):
 
 def _load(network):
     # One thread each: there are as many workers as cores.
-    return load(network.model, network.weights, engine=network.engine, threads=1, kernels=network.kernels)
+    asked = {name: getattr(network, name) for name in ("engine", "kernels", "weight_dtype")}
+    return load(network.model, network.weights, threads=1, **asked)
 
 
 def _keep(networks, models):

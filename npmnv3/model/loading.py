@@ -51,6 +51,7 @@ def load(
     *,
     threads: int | None = None,
     rounded_constants: bool = False,
+    weight_dtype: str = "float32",
     fetch: bool | None = None,
     kernels: None = None,
 ) -> Model | QuantizedModel: ...
@@ -65,6 +66,7 @@ def load(
     *,
     threads: int | None = None,
     rounded_constants: bool = False,
+    weight_dtype: str = "float32",
     fetch: bool | None = None,
     kernels: str | None = None,
 ) -> Model | QuantizedModel:
@@ -85,6 +87,9 @@ def load(
     threads : int, of the llvm engine; default NPMNV3_THREADS, or the cores that the process may use
     rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in
         float64
+    weight_dtype : "float32", or "float16": the llvm engine keeps the weights of the classifier, the hidden layer before
+        it and of squeeze-and-excitation in 16 bits. They are half the bytes, which is what one picture waits for; the
+        logits are others, `npmnv3 info MODEL --weight-dtype float16` tells by how much
     fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
     kernels : str, of a quantised dump: whose integers, one of `ops.kernel_sets.KERNEL_SETS`; default what the dump says
 
@@ -106,6 +111,8 @@ def load(
     """
     variant, weights = _resolve(name_or_dump, weights, fetch)
     if isinstance(weights, (str, os.PathLike)) and is_quantized(weights):
+        if weight_dtype != "float32":
+            raise UsageError(f"`weight_dtype={weight_dtype}` is for floats, but {weights} is quantised")
         return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
     if kernels is not None:
         raise UsageError(
@@ -114,7 +121,9 @@ def load(
     if num_classes is not None:
         check_classes(num_classes)
     checked = load_weights(weights, variant, num_classes)
-    return Model(checked, engine, dtype, threads=threads, rounded_constants=rounded_constants)
+    return Model(
+        checked, engine, dtype, threads=threads, rounded_constants=rounded_constants, weight_dtype=weight_dtype
+    )
 
 
 def _load_quantized(

@@ -43,6 +43,7 @@ class Model(Classifier):
     side : (height, width) of the network's own input, pixels
     in_channels : int, planes of the input
     engine, dtype : what computes, and in what
+    weight_dtype : "float32" or "float16", what the llvm engine keeps the linear layers' weights in
 
     Examples
     --------
@@ -66,10 +67,11 @@ class Model(Classifier):
         *,
         threads: int | None = None,
         rounded_constants: bool = False,
+        weight_dtype: str = "float32",
     ) -> None:
         self._made_from: tuple[tuple[Any, ...], dict[str, Any]] = (
             (weights, engine, dtype),
-            {"threads": threads, "rounded_constants": rounded_constants},
+            {"threads": threads, "rounded_constants": rounded_constants, "weight_dtype": weight_dtype},
         )
         self.variant, self.num_classes, self.folded = weights.variant, weights.num_classes, weights.folded
         self.attributes = dict(weights.attributes)
@@ -81,11 +83,18 @@ class Model(Classifier):
         self._network = self.variant, self.num_classes, rounded_constants
         # Not `self.plan_for`: an engine that knew its model would keep both in memory until the next collection.
         self._engine_plan = functools.partial(_plan, *self._network, self.folded)
-        self._engine = make_engine(engine, self._engine_plan, self.params, dtype, threads=threads)
-        self.engine, self.dtype = self._engine.name, self._engine.dtype
+        self._engine = make_engine(
+            engine, self._engine_plan, self.params, dtype, threads=threads, weight_dtype=weight_dtype
+        )
+        self.engine, self.dtype, self.weight_dtype = self._engine.name, self._engine.dtype, weight_dtype
 
     def __repr__(self) -> str:
-        return f"<npmnv3.Model {self.variant.full_name}, {self.num_classes} classes, {self.engine} {self.dtype}>"
+        return f"<npmnv3.Model {self.variant.full_name}, {self.num_classes} classes, {self._computes()}>"
+
+    def _computes(self) -> str:
+        """The engine and its numbers: "llvm float32", "llvm float32, float16 weights"."""
+        narrow = f", {self.weight_dtype} weights" if self.weight_dtype != "float32" else ""
+        return f"{self.engine} {self.dtype}{narrow}"
 
     def _facts(self) -> list[tuple[str, object]]:
         counts = plan_counts(self.plan_for(folded=False), self.variant.source)
@@ -94,7 +103,7 @@ class Model(Classifier):
             ("model", self.name),
             ("classes", self.num_classes),
             ("input", f"{self.in_channels}x{self.side[0]}x{self.side[1]}, prepared as {self.preprocess.name}"),
-            ("engine", f"{self.engine}, {self.dtype}"),
+            ("engine", self._computes()),
             ("multiply-adds", f"{counts.macs:,} a picture"),
             ("parameters", f"{counts.learned:,}"),
             ("licence", said["licence"] or self.variant.source.licence),

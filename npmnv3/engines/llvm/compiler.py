@@ -74,14 +74,18 @@ class Library:
         return kernels_for(self.machine)
 
 
-@functools.cache
-def library():
-    """The kernels for this processor, or for the vector width in NPMNV3_VECTOR; made once in a process."""
-    return _library(os.environ.get("NPMNV3_VECTOR", ""))
+def library(float16=False):
+    """The kernels for this processor, or for the vector width in NPMNV3_VECTOR; made once in a process.
+
+    Parameters
+    ----------
+    float16 : bool, with those for weights of 16 bits: code of its own, which most processes do without
+    """
+    return _library(os.environ.get("NPMNV3_VECTOR", ""), float16)
 
 
 @functools.cache
-def _library(forced):
+def _library(forced, float16=False):
     import llvmlite.binding as llvm
 
     features = dict(llvm.get_host_cpu_features())
@@ -94,9 +98,11 @@ def _library(forced):
         features = {name: on and not name.startswith(_WIDE) for name, on in features.items()}
     arm = platform.machine().lower() in ("aarch64", "arm64")
     registers = 32 if arm or features.get("avx512f") else 16
+    if float16 and not (arm or features.get("f16c")):
+        raise UsageError("`weight_dtype=float16`, but this processor cannot widen such weights; take 'float32'")
     flags = ",".join(("+" if on else "-") + name for name, on in sorted(features.items()))
     halves = width == 16 and llvm.get_host_cpu_name() in _DOUBLE_PUMPED
-    return Library(Machine(width, registers, halves), llvm.get_host_cpu_name(), flags)
+    return Library(Machine(width, registers, halves, float16), llvm.get_host_cpu_name(), flags)
 
 
 def _best_width(features):

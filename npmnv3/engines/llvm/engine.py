@@ -39,6 +39,7 @@ class LlvmEngine:
     plan_for : callable (side or None) -> tuple of Step for an input of (H, W) pixels, with batch norm or without
     params : {source's name: array as the source stores it}
     threads : int, see `thread_count`
+    weight_dtype : "float32" or "float16", what the linear layers' weights are kept in: the arithmetic is float32's
 
     The same picture gives the same bits in any batch and with any number of threads. One engine may be called from many
     threads at once. With NPMNV3_DEBUG=1 every command is checked before it runs, and memory between buffers after.
@@ -46,8 +47,9 @@ class LlvmEngine:
 
     name, dtype = "llvm", np.dtype(np.float32)
 
-    def __init__(self, plan_for, params, *, threads=None):
-        self._plan_for, self.threads, self._library = plan_for, thread_count(threads), library()
+    def __init__(self, plan_for, params, *, threads=None, weight_dtype="float32"):
+        self._plan_for, self.threads = plan_for, thread_count(threads)
+        self._library = library(weight_dtype == "float16")
         debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
         plan = plan_for(None)
         layers = fuse(plan)

@@ -83,7 +83,7 @@ def views(kernel, args, regions, label=""):
     for name, operand in kernel.operands(a).items():
         if 0 in operand.shape:
             continue
-        dtype, what = (np.int64 if name == "table" else np.float32), f"{label} {kernel.name} {name}"
+        dtype, what = (np.int64 if name == "table" else operand.dtype), f"{label} {kernel.name} {name}"
         offsets = arrays[operand.table] if operand.table else [0]
         found = [regions.view(operand.address + int(o), operand.shape, operand.strides, dtype, what) for o in offsets]
         arrays[name] = found if operand.table else found[0]

@@ -6,8 +6,10 @@ import numpy as np
 
 from ...errors import UsageError
 from .kernels import CONV, DEPTHWISE, VECTORS
-from .kernels.kernel import FLOAT_BYTES, LINE
+from .kernels.kernel import LINE
 from .memory import aligned
+
+FLOAT, FLOAT16 = np.dtype(np.float32), np.dtype(np.float16)
 
 
 class Panel(NamedTuple):
@@ -30,6 +32,7 @@ class PackedLayer(NamedTuple):
     inputs: int  # input channels
     start: int  # bytes: all of it lies from here
     stop: int
+    float16: bool = False  # the weights, not the biases
 
 
 class Weights:
@@ -51,15 +54,15 @@ class Weights:
         self._parts, self._size, self._machine = [], 0, machine
         self.layers = {layer.name: self._pack(layer, *folded[layer.name]) for layer in layers if layer.name in folded}
         self.block = aligned(max(self._size, LINE))
-        floats = self.block.view(np.float32)
-        for offset, array in self._parts:
-            floats[offset // FLOAT_BYTES :][: array.size].reshape(array.shape)[...] = array
+        for offset, array, dtype in self._parts:
+            part = self.block[offset : offset + array.size * dtype.itemsize]
+            part.view(dtype).reshape(array.shape)[...] = array
         del self._parts
 
     def _pack(self, layer, weight, bias):
-        start = self._size
+        start, float16 = self._size, layer.op == "linear" and self._machine.float16
         if layer.op in ("pointwise", "linear"):
-            panels, inputs = self._panels(weight, bias), weight.shape[1]
+            panels, inputs = self._panels(weight, bias, _narrow(layer, weight) if float16 else FLOAT), weight.shape[1]
         else:
             known = DEPTHWISE if layer.op == "depthwise" else CONV
             size, step = weight.shape[-1], layer.stride[1]
@@ -69,9 +72,9 @@ class Weights:
                     f"{layer.op} {weight.shape[-2:]}, stride {layer.stride}"
                 )
             panels, inputs = (self._taps(weight, bias),), 1 if layer.op == "depthwise" else weight.shape[1]
-        return PackedLayer(panels, inputs, start, self._size)
+        return PackedLayer(panels, inputs, start, self._size, float16)
 
-    def _panels(self, weight, bias):
+    def _panels(self, weight, bias, dtype):
         """(O, I) weights as panels of up to VECTORS vectors."""
         width, outputs = self._machine.width, len(bias)
         columns, padded_bias = self._pad(weight.T), self._pad(bias)
@@ -80,7 +83,7 @@ class Weights:
             unused = (first + vectors) * width - outputs
             halves = 2 * vectors - (self._machine.halves and vectors > 1 and unused >= width // 2)
             part = slice(first * width, first * width + halves * width // 2)
-            panels.append(Panel(first, halves, self._add(columns[:, part]), self._add(padded_bias[part])))
+            panels.append(Panel(first, halves, self._add(columns[:, part], dtype), self._add(padded_bias[part])))
         return tuple(panels)
 
     def _taps(self, weight, bias):
@@ -98,11 +101,21 @@ class Weights:
         padded[..., :-missing] = array
         return padded
 
-    def _add(self, array):
-        offset, size = self._size, array.size * FLOAT_BYTES
-        self._parts.append((offset, array))
+    def _add(self, array, dtype=FLOAT):
+        offset, size = self._size, array.size * dtype.itemsize
+        self._parts.append((offset, array, dtype))
         self._size += -(-size // LINE) * LINE
         return offset
+
+
+def _narrow(layer, weight):
+    """The dtype of 16 bits, if a layer's weights are in its range."""
+    most, largest = np.finfo(FLOAT16).max, np.abs(weight).max(initial=0)
+    if largest > most:
+        raise UsageError(
+            f"`weight_dtype=float16`, but {layer.name} has a weight of {largest:.4g}, beyond its {most:.0f}; take 'float32'"
+        )
+    return FLOAT16
 
 
 def split_panels(vectors, most=VECTORS):

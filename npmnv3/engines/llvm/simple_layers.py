@@ -5,7 +5,7 @@ Every function takes the `Schedule` and appends commands; `s.share` divides the 
 
 from .kernels import VECTORS
 from .kernels.kernel import NONE, float_bits
-from .kernels.pointwise import blocks_of
+from .kernels.pointwise import blocks_of, name_of
 from .workspace import WEIGHTS
 
 
@@ -16,11 +16,12 @@ def product(s, part, layer, panels, x, out, add, width, rows, *, weight=None):
     `add` may be None.
     weight : address of the (first) panel's weights, if not the layer's own
     """
-    blocks = blocks_of(s.weights.layers[layer.name].inputs, s.machine)
+    packed = s.weights.layers[layer.name]
+    blocks = blocks_of(packed.inputs, s.machine)
     for panel in panels:
         s.emit(
             part,
-            f"pointwise{panel.halves}",
+            name_of(panel.halves, packed.float16),
             x=x[0],
             x_plane=x[1],
             x_row=x[2],

@@ -28,9 +28,7 @@ SMALL = "torchvision/mobilenet_v3_small"
 def width(request, monkeypatch):
     """Every vector width; "" is the processor's own."""
     monkeypatch.setenv("NPMNV3_VECTOR", request.param)
-    library.cache_clear()
     yield request.param
-    library.cache_clear()
 
 
 @pytest.fixture
@@ -288,8 +286,6 @@ def test_threads_from_the_environment(monkeypatch):
 
 
 def test_vector_width_from_the_environment(monkeypatch):
-    library.cache_clear()
     monkeypatch.setenv("NPMNV3_VECTOR", "5")
     with pytest.raises(UsageError, match="NPMNV3_VECTOR is '5', expected 4, 8 or 16"):
         library()
-    library.cache_clear()

@@ -9,19 +9,20 @@ pytest.importorskip("llvmlite")
 
 from npmnv3.engines.llvm import compiler
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
+from npmnv3.engines.llvm.kernels.pointwise import name_of
 from npmnv3.engines.llvm.memory import Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
 
 WIDTHS = ("4", "8", "16", "avx512", "neon")
 #: Processors whose kernels are tried on this one, whatever it is.
-OTHERS = {"avx512": Machine(16, 32, True), "neon": Machine(4, 32)}
+OTHERS = {"avx512": Machine(16, 32, True, True), "neon": Machine(4, 32, False, True)}
 SIXTH, FIFTH = float_bits(1 / 6), float_bits(0.2)
 
 
 @functools.cache
 def make_library(width):
     if width not in OTHERS:
-        return compiler._library(width)
+        return compiler._library(width, True)
     import llvmlite.binding as llvm
 
     return compiler.Library(OTHERS[width], llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
@@ -47,6 +48,14 @@ class Memory:
         self.buffers.append((name, buffer))
         self.zones += [raw[:256], raw[256 + 4 * count :]]
         return buffer.ctypes.data
+
+    def weights(self, count, float16):
+        """As `floats`; of 16 bits each there are twice as many in the same memory, half of them for nothing."""
+        address = self.floats(count, "weight")
+        if float16:
+            buffer = self.buffers[-1][1]
+            buffer.view(np.float16)[:] = self.rng.standard_normal(2 * count)
+        return address
 
     def ints(self, values, name):
         buffer = aligned(8 * len(values))
@@ -117,8 +126,9 @@ CONV = (          # inputs, pixels in a row, rows, stride, planes, act
 # fmt: on
 
 
+@pytest.mark.parametrize("float16", [False, True], ids=["", "float16"])
 @pytest.mark.parametrize("case", POINTWISE, ids=str)
-def test_pointwise(library, case):
+def test_pointwise(library, case, float16):
     halves, (first, blocks, chunks, tail), pixels, rows, add, act, slope = case
     memory, width = Memory(1), library.machine.width
     if halves % 2 and not library.machine.halves:
@@ -135,7 +145,7 @@ def test_pointwise(library, case):
         x=memory.floats(planes * plane // 4, "x"),
         x_plane=plane,
         x_row=row,
-        weight=memory.floats(channels * halves * width // 2, "weight"),
+        weight=memory.weights(channels * halves * width // 2, float16),
         bias=memory.floats(halves * width // 2, "bias"),
         out=memory.floats(vectors * plane // 4, "out"),
         out_plane=plane,
@@ -156,7 +166,7 @@ def test_pointwise(library, case):
         far=4096,
         far_step=128,
     )
-    pairs = run(library, f"pointwise{halves}", args, memory)
+    pairs = run(library, name_of(halves, float16), args, memory)
     assert_close(pairs, 1e-5 * max(channels, 1), f"pointwise {case}")
 
 

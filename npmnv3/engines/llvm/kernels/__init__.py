@@ -13,7 +13,11 @@ CONV = ((3, 2),)
 
 def kernels_for(machine):
     """{name: Kernel} of all kernels for a `Machine`."""
-    kernels = [pointwise(machine, halves) for halves in range(2, 2 * VECTORS + 1, 1 if machine.halves else 2)]
+    kernels = [
+        pointwise(machine, halves, float16)
+        for halves in range(2, 2 * VECTORS + 1, 1 if machine.halves else 2)
+        for float16 in (False, True)[: 1 + machine.float16]
+    ]
     kernels += [depthwise(machine, size, step) for size, step in DEPTHWISE]
     kernels += [conv(machine, size, step) for size, step in CONV]
     kernels += [

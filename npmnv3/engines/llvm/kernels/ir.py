@@ -7,9 +7,9 @@ nothing, the processor adds it while loading.
 
 from llvmlite import ir
 
-from .kernel import FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
+from .kernel import FLOAT16_BYTES, FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
 
-FLOAT, INT, INT32 = ir.FloatType(), ir.IntType(64), ir.IntType(32)
+FLOAT, FLOAT16, INT, INT32 = ir.FloatType(), ir.HalfType(), ir.IntType(64), ir.IntType(32)
 BYTE_POINTER = ir.IntType(8).as_pointer()
 
 
@@ -137,6 +137,11 @@ class Code:
     def load(self, address, offset=0, kind=None):
         """A vector, by default a whole one."""
         return self._load(kind or self.vector, address, offset, FLOAT_BYTES)
+
+    def load_float16(self, address, offset, kind):
+        """A vector of floats of which memory holds 16 bits each."""
+        stored = self._load(ir.VectorType(FLOAT16, kind.count), address, offset, FLOAT16_BYTES)
+        return self.builder.fpext(stored, kind)
 
     def load_int(self, address, offset=0):
         return self._load(INT, address, offset, 8)

@@ -8,7 +8,7 @@ import numpy as np
 #: What is done to a sum before it is stored; commands carry these numbers.
 NONE, RELU, HARD_SWISH, HARD_SIGMOID = 0, 1, 2, 3
 
-FLOAT_BYTES = 4
+FLOAT_BYTES, FLOAT16_BYTES = 4, 2
 
 #: Bytes of a cache line.
 LINE = 64
@@ -33,11 +33,13 @@ class Machine(NamedTuple):
     registers : vector registers
     halves : bool, a vector of half the width takes half the time, so it is worth while not to fill up channels to whole
     vectors
+    float16 : bool, the linear layers' weights are stored so, and widened as they are read
     """
 
     width: int
     registers: int
     halves: bool = False
+    float16: bool = False
 
     @property
     def bytes(self):
@@ -84,6 +86,7 @@ class Operand(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
     table: str = ""
+    dtype: str = "float32"
 
 
 class Kernel(NamedTuple):

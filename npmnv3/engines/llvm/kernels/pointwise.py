@@ -8,7 +8,9 @@ tile and for one alone: a pixel has the same bits wherever it lies. Many channel
 sums added up, since a rounding error grows with the sum that is rounded.
 """
 
-from .kernel import FLOAT_BYTES, LINE, Kernel, Operand, activate
+import numpy as np
+
+from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 #: The most vectors of output channels that a tile has.
 VECTORS = 3
@@ -37,11 +39,13 @@ ARGS = (
 class _Writer:
     """Writes the kernel: loops over rows, in them over tiles, in them over input channels."""
 
-    def __init__(self, code, a, machine, halves):
+    def __init__(self, code, a, machine, halves, float16):
         self.code, self.a, self.tiles, self.chunk, self.vector = code, a, machine.tiles, machine.chunk, machine.bytes
         vectors = (halves + 1) // 2
         self.kinds = [code.half if 2 * j + 1 == halves else code.vector for j in range(vectors)]
-        self.channel_bytes = halves * machine.bytes // 2  # of weights
+        self.load_weights = code.load_float16 if float16 else code.load
+        self.weight_bytes = (FLOAT16_BYTES if float16 else FLOAT_BYTES) * machine.width  # of a vector
+        self.channel_bytes = halves * self.weight_bytes // 2
         self.slope, self.by_lane = code.float_of(a.slope), machine.multiplies_by_lane
         # Within a plane the next chunk is `step` bytes on; after the last one the next plane follows.
         step = machine.chunk * FLOAT_BYTES
@@ -142,7 +146,8 @@ class _Writer:
         """The sums after the u-th channel from here; a pixel's chunk of channels may have been loaded already."""
         code, sums = self.code, list(sums)
         weights = [
-            code.load(weight, u * self.channel_bytes + j * self.vector, kind) for j, kind in enumerate(self.kinds)
+            self.load_weights(weight, u * self.channel_bytes + j * self.weight_bytes, kind)
+            for j, kind in enumerate(self.kinds)
         ]
         for p in range(count):
             value = code.lane(loaded[p], u) if loaded else code.broadcast(x, p * self.vector + u * FLOAT_BYTES)
@@ -165,9 +170,15 @@ def channels_of(a, machine):
     return (a.first + a.blocks * a.chunks) * machine.chunk + a.tail
 
 
-def pointwise(machine, halves):
+def name_of(halves, float16=False):
+    """The name of the kernel for so many half vectors of output channels, and weights of 16 bits or 32."""
+    return f"pointwise{halves}{'_float16' if float16 else ''}"
+
+
+def pointwise(machine, halves, float16=False):
     """The kernel for so many half vectors of output channels."""
     lane, vector = FLOAT_BYTES, machine.bytes
+    stored, dtype = (FLOAT16_BYTES, "float16") if float16 else (FLOAT_BYTES, "float32")
     vectors, lanes = (halves + 1) // 2, halves * machine.width // 2
 
     def operands(a):
@@ -175,7 +186,7 @@ def pointwise(machine, halves):
         planes, map_of = -(-channels // machine.width), (a.rows, a.pixels, machine.width)
         found = {
             "x": Operand(a.x, (planes, *map_of), (a.x_plane, a.x_row, vector, lane)),
-            "weight": Operand(a.weight, (channels, lanes), (lanes * lane, lane)),
+            "weight": Operand(a.weight, (channels, lanes), (lanes * stored, stored), dtype=dtype),
             "bias": Operand(a.bias, (lanes,), (lane,)),
             "out": Operand(a.out, (vectors, *map_of), (a.out_plane, a.out_row, vector, lane)),
         }
@@ -187,7 +198,7 @@ def pointwise(machine, halves):
         def by_pixel(planes):
             return planes.transpose(1, 2, 0, 3).reshape(*planes.shape[1:3], -1)
 
-        weight, out = arrays["weight"], by_pixel(arrays["out"])
+        weight, out = arrays["weight"].astype(np.float32), by_pixel(arrays["out"])
         total = by_pixel(arrays["x"])[..., : len(weight)] @ weight + arrays["bias"]
         if a.add:
             total = total + by_pixel(arrays["add"])[..., :lanes]
@@ -195,6 +206,6 @@ def pointwise(machine, halves):
         arrays["out"][...] = out.reshape(*out.shape[:2], vectors, -1).transpose(2, 0, 1, 3)
 
     def emit(code, a):
-        _Writer(code, a, machine, halves).write()
+        _Writer(code, a, machine, halves, float16).write()
 
-    return Kernel(f"pointwise{halves}", ARGS, emit, operands, plain)
+    return Kernel(name_of(halves, float16), ARGS, emit, operands, plain)
