@@ -32,10 +32,12 @@ def main():
     networks = list_models() if options.all else options.networks
     summary = []
     for name in networks:
+        for side in options.sides:
+            network = Network(name, side=side)
+            for threads in options.threads:
+                for batch in options.batches:
+                    summary.append((name, batch, threads, _compare(names, network, batch, threads, options.seconds)))
         network = Network(name)
-        for threads in options.threads:
-            for batch in options.batches:
-                summary.append((name, batch, threads, _compare(names, network, batch, threads, options.seconds)))
         print_engines(network)
         if options.layers:
             _layers(network)
@@ -55,6 +57,7 @@ def _options():
     parser.add_argument("--all", action="store_true", help="all networks")
     parser.add_argument("--engines", nargs="+", help="only these; default all but npmnv3's numba and numpy")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
+    parser.add_argument("--sides", nargs="+", type=int, default=[None], help="of the input, pixels; default its own")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=4.0, help="for a line of the table; default 4")
     parser.add_argument("--layers", action="store_true", help="also where our own time goes")
@@ -78,7 +81,8 @@ def _compare(names, network, batch, threads, seconds):
     oracle = PlanEngine(network.plan_for, network.params, np.float64)
     errors = disagreement(runs, network.pictures(CHECKED), oracle.run) if batch == 1 else {}
     times = take_turns(runs, x, seconds)
-    print(f"\n{network.name}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}: ms a picture")
+    what = f"{network.name}, {network.side[0]}x{network.side[1]}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
+    print(f"\n{what}: ms a picture")
     for name, time in times.items():
         error = f"  max error {errors[name]:.1e}" if name in errors else ""
         print(

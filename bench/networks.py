@@ -20,9 +20,10 @@ class Network:
     params : {source's name: float32 array}
     """
 
-    def __init__(self, name, seed=0, folder=None):
+    def __init__(self, name, seed=0, folder=None, side=None):
         self.name, self.variant, self._seed, self._folder = name, get_variant(name), seed, folder
-        self.side, self.plan = self.variant.side, make_plan(self.variant)
+        self.side = (side, side) if side else self.variant.side
+        self.plan = make_plan(self.variant, side=self.side)
 
     @functools.cached_property
     def params(self):
@@ -50,6 +51,6 @@ class Network:
         from npmnv3.export.onnx import plan_to_onnx
         from npmnv3.network.folding import canonical_arrays, fold_norms
 
-        folded = self.plan_for(folded=True)
+        folded = self.plan_for(self.side, folded=True)
         arrays = fold_norms(self.plan, folded, canonical_arrays(self.plan, self.params, np.float64))
         return plan_to_onnx(folded, arrays, self.side, batch=batch).SerializeToString()
