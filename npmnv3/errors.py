@@ -4,6 +4,8 @@ An argument that a message speaks of stands between backticks as Python has it, 
 it as its option, `--weights FILE` (see `npmnv3.cli.output.as_options`).
 """
 
+import os
+import reprlib
 from typing import Any
 
 #: What each extra brings, as pip is told: setup.cfg's table.
@@ -65,6 +67,37 @@ class WriteError(Npmnv3Error):
 
 class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names what to install."""
+
+
+def check_arguments(expected: str, *, optional: bool = False, **arguments: object) -> None:
+    """UsageError for the first argument that is not what a function takes.
+
+    Parameters
+    ----------
+    expected : "True or False", "a text" or "a path"
+    optional : bool, None is taken too
+    arguments : the values by their names
+
+    Raises
+    ------
+    UsageError
+        Its message names the argument, what it is, and what was expected.
+    """
+    for name, value in arguments.items():
+        if not (optional and value is None) and not _KINDS[expected](value):
+            raise UsageError(f"`{name}={reprlib.repr(value)}`, expected {expected}{' or None' if optional else ''}")
+
+
+def _is_flag(value: Any) -> bool:
+    """Whether it is a bool, NumPy's too: that is not loaded for it."""
+    return isinstance(value, bool) or (getattr(value, "dtype", None) == "bool" and value.ndim == 0)
+
+
+_KINDS = {
+    "True or False": _is_flag,
+    "a text": lambda value: isinstance(value, str),
+    "a path": lambda value: isinstance(value, (str, os.PathLike)) and os.fspath(value) != "",
+}
 
 
 def install_line(extra: str) -> str:
