@@ -100,6 +100,16 @@ _KINDS = {
 }
 
 
+#: Characters that break a line, steer a terminal or turn the order of its text, and the escapes that stand for them.
+ESCAPES = {code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))}
+ESCAPES |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def one_line(name: str) -> str:
+    """A file's name, which may hold any character, as messages have it: in one line, and steering no terminal."""
+    return name.translate(ESCAPES)
+
+
 def install_line(extra: str) -> str:
     """The command that installs what an extra brings, wherever npmnv3 itself came from."""
     return f"pip install {EXTRAS[extra]}"

@@ -34,10 +34,15 @@ def main(argv=None):
     """Run `npmnv3 ARGV...` and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     command = f"npmnv3 {words[0]}" if words and words[0] in COMMANDS else "npmnv3"
+    with _plain_streams(words):
+        return _answer(words, command)
+
+
+def _answer(words, command):
+    """The exit code of a run, what goes wrong said in a line."""
     try:
         try:
-            with _plain_streams():
-                return _run(words)
+            return _run(words)
         except WriteError as error:
             print(f"{command}: {as_options(error)}", file=sys.stderr)
             return 1
@@ -55,12 +60,12 @@ def main(argv=None):
 
 
 @contextlib.contextmanager
-def _plain_streams():
+def _plain_streams(words):
     """Standard output and error as `PlainStream`, where there are any."""
     with contextlib.ExitStack() as stack:
         for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
             if stream is not None:
-                stack.enter_context(redirect(PlainStream(stream)))
+                stack.enter_context(redirect(PlainStream(stream, words)))
         yield
 
 
