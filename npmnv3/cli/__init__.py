@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import MissingWeightsError, Npmnv3Error, WriteError, install_line, require
 from .arguments import may_fetch
 from .output import PlainStream, as_options, check_reports
+from .parser import CommandParser, Parser
 
 # fmt: off
 COMMANDS = (
@@ -26,7 +27,8 @@ COMMANDS = (
 # fmt: on
 
 COMPLETION = f"""tab completion, once its package is there ({install_line("complete")}); the line to type, or to put into:
-  ~/.bashrc, ~/.zshrc          eval "$(register-python-argcomplete npmnv3)"    (zsh: after compinit)
+  ~/.bashrc                    eval "$(register-python-argcomplete npmnv3)"
+  ~/.zshrc                     autoload -Uz compinit && compinit && eval "$(register-python-argcomplete npmnv3)"
   ~/.config/fish/config.fish   register-python-argcomplete --shell fish npmnv3 | source"""
 
 
@@ -91,14 +93,14 @@ def _run(words):
 
 def _parser():
     """(parser of all commands, {name: module})."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="npmnv3",
         description="MobileNetV3 of five sources, and Keras's, in plain NumPy.",
         epilog=COMPLETION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"npmnv3 {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     modules = {name: importlib.import_module(f".{name}_command", __name__) for name in COMMANDS}
     for name, module in modules.items():
         module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
