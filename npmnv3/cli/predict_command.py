@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from ..errors import PictureError, one_line
+from ..errors import PictureError, install_line, missing_packages, one_line
 from ..network.variants import DEFAULT_MODEL
 from ..progress import progress_bar
 from .arguments import add_json, add_model_options, load_model, picture_files
@@ -88,9 +88,10 @@ def _warn(name, picture, first):
     width, height = file_size(picture)
     unlike = width < LINE * height
     if unlike and first:
+        lacking = f"; to fetch takes {install_line('fetch')}" if missing_packages("fetch") else ""
         print(
             f"npmnv3 predict: warning: {one_line(name)}: {width} x {height} pixels is not the shape of a line of text, of which "
-            f"alone the answer would be true; {OTHERS}",
+            f"alone the answer would be true; {OTHERS}{lacking}",
             file=sys.stderr,
         )
     return unlike
