@@ -74,6 +74,7 @@ def _fetch(names, args):
             except WeightsError as error:
                 with above_bars():
                     failures.tell(name, error)
+                sizes[name] = 0
             before += sizes[name]
             tell(before, name, total=sum(sizes.values()))
     failures.end()

@@ -129,7 +129,7 @@ def _download(entry, url, folder, workplace, progress):
     except MissingWeightsError as error:
         raise MissingWeightsError(
             f"{error}. Check the network (a proxy is named in the environment variable HTTPS_PROXY), name a mirror "
-            f"with --base-url or NPMNV3_BASE_URL, or get {entry.file} some other way and make a dump of it: "
+            f"with NPMNV3_BASE_URL or `npmnv3 fetch --base-url`, or get {entry.file} some other way and make a dump of it: "
             f"npmnv3 convert {entry.file} --model {entry.model} -o {entry.dump_name}"
         ) from error
 
