@@ -85,7 +85,8 @@ def check_arguments(expected: str, *, optional: bool = False, **arguments: objec
     """
     for name, value in arguments.items():
         if not (optional and value is None) and not _KINDS[expected](value):
-            raise UsageError(f"`{name}={reprlib.repr(value)}`, expected {expected}{' or None' if optional else ''}")
+            taken = f"{expected.replace(' or ', ', ')} or None" if optional else expected
+            raise UsageError(f"`{name}={reprlib.repr(value)}`, expected {taken}")
 
 
 def _is_flag(value: Any) -> bool:
