@@ -1,4 +1,4 @@
-"""The MobileNetV3 classifiers of six sources in plain NumPy, exact to their frameworks' own rounding.
+"""The MobileNetV3 classifiers of five sources, and Keras's, in plain NumPy, exact to their frameworks' own rounding.
 
     >>> import npmnv3
     >>> model = npmnv3.load("ppocr/text_direction")

@@ -4,6 +4,8 @@ An argument that a message speaks of stands between backticks as Python has it, 
 it as its option, `--weights FILE` (see `npmnv3.cli.output.as_options`).
 """
 
+import os
+import reprlib
 from typing import Any
 
 #: What each extra brings, as pip is told: setup.cfg's table.
@@ -65,6 +67,48 @@ class WriteError(Npmnv3Error):
 
 class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names what to install."""
+
+
+def check_arguments(expected: str, *, optional: bool = False, **arguments: object) -> None:
+    """UsageError for the first argument that is not what a function takes.
+
+    Parameters
+    ----------
+    expected : "True or False", "a text" or "a path"
+    optional : bool, None is taken too
+    arguments : the values by their names
+
+    Raises
+    ------
+    UsageError
+        Its message names the argument, what it is, and what was expected.
+    """
+    for name, value in arguments.items():
+        if not (optional and value is None) and not _KINDS[expected](value):
+            taken = f"{expected.replace(' or ', ', ')} or None" if optional else expected
+            raise UsageError(f"`{name}={reprlib.repr(value)}`, expected {taken}")
+
+
+def _is_flag(value: Any) -> bool:
+    """Whether it is a bool, NumPy's too: that is not loaded for it."""
+    return isinstance(value, bool) or (getattr(value, "dtype", None) == "bool" and value.ndim == 0)
+
+
+_KINDS = {
+    "True or False": _is_flag,
+    "a text": lambda value: isinstance(value, str),
+    "a path": lambda value: isinstance(value, (str, os.PathLike)) and os.fspath(value) != "",
+}
+
+
+#: Characters that break a line, steer a terminal or turn the order of its text, and the escapes that stand for them.
+ESCAPES = {code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))}
+ESCAPES |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def one_line(name: str) -> str:
+    """A file's name, which may hold any character, as messages have it: in one line, and steering no terminal."""
+    return name.translate(ESCAPES)
 
 
 def install_line(extra: str) -> str:

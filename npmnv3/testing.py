@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import UsageError
+
 if TYPE_CHECKING:
     import os
 
@@ -40,6 +42,11 @@ def random_params(plan: Iterable[Step], rng: np.random.Generator) -> dict[str, n
     >>> npmnv3.load("timm/mobilenetv3_small_050", random_params(plan, np.random.default_rng(0)), engine="numpy")
     <npmnv3.Model timm/mobilenetv3_small_050, 1000 classes, numpy float32>
     """
+    if not hasattr(rng, "standard_normal"):
+        raise UsageError(f"rng is a {type(rng).__name__}, expected a numpy.random.Generator: np.random.default_rng(0)")
+    plan = tuple(plan) if isinstance(plan, Iterable) else ()
+    if not plan or not all(hasattr(step, "params") for step in plan):
+        raise UsageError("plan is no plan, expected a tuple of Step, as a model's `plan` is")
     params = [param for step in plan for param in step.params if param.role != "count"]
     return {param.name: _values(param, rng).astype(np.float32) for param in params}
 

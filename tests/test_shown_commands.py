@@ -121,11 +121,15 @@ def run(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt" or not shutil.which("bash"), reason="the commands are shown for a POSIX shell")
 @pytest.mark.parametrize("page", COMMANDS)
-def test_commands_print_what_is_shown(page, run):
+def test_commands_print_what_is_shown(page, run, tmp_path):
     for command, expected in COMMANDS[page]:
         if re.search(r"\bcc\b", command) and not shutil.which("cc"):
             pytest.skip(f"no C compiler for {command}")
         compare(run(command, expected), expected, page not in SPEEDS)
+    made = sorted(set(os.listdir(tmp_path / "folder")) - {"weights", "tests"})
+    if made and shutil.which("git") and (ROOT / ".git").exists():
+        ignored = subprocess.run(["git", "check-ignore", *made], cwd=ROOT, capture_output=True, text=True).stdout
+        assert ignored.split() == made, "typed in a clone, the page's commands leave files that git sees"
 
 
 def test_the_commands_are_found():

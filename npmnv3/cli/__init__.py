@@ -15,6 +15,7 @@ from .. import __version__
 from ..errors import MissingWeightsError, Npmnv3Error, WriteError, install_line, require
 from .arguments import may_fetch
 from .output import PlainStream, as_options, check_reports
+from .parser import CommandParser, Parser
 
 # fmt: off
 COMMANDS = (
@@ -26,7 +27,8 @@ COMMANDS = (
 # fmt: on
 
 COMPLETION = f"""tab completion, once its package is there ({install_line("complete")}); the line to type, or to put into:
-  ~/.bashrc, ~/.zshrc          eval "$(register-python-argcomplete npmnv3)"    (zsh: after compinit)
+  ~/.bashrc                    eval "$(register-python-argcomplete npmnv3)"
+  ~/.zshrc                     autoload -Uz compinit && compinit && eval "$(register-python-argcomplete npmnv3)"
   ~/.config/fish/config.fish   register-python-argcomplete --shell fish npmnv3 | source"""
 
 
@@ -34,10 +36,15 @@ def main(argv=None):
     """Run `npmnv3 ARGV...` and return the exit code."""
     words = sys.argv[1:] if argv is None else argv
     command = f"npmnv3 {words[0]}" if words and words[0] in COMMANDS else "npmnv3"
+    with _plain_streams(words):
+        return _answer(words, command)
+
+
+def _answer(words, command):
+    """The exit code of a run, what goes wrong said in a line."""
     try:
         try:
-            with _plain_streams():
-                return _run(words)
+            return _run(words)
         except WriteError as error:
             print(f"{command}: {as_options(error)}", file=sys.stderr)
             return 1
@@ -55,12 +62,12 @@ def main(argv=None):
 
 
 @contextlib.contextmanager
-def _plain_streams():
+def _plain_streams(words):
     """Standard output and error as `PlainStream`, where there are any."""
     with contextlib.ExitStack() as stack:
         for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
             if stream is not None:
-                stack.enter_context(redirect(PlainStream(stream)))
+                stack.enter_context(redirect(PlainStream(stream, words)))
         yield
 
 
@@ -86,14 +93,14 @@ def _run(words):
 
 def _parser():
     """(parser of all commands, {name: module})."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="npmnv3",
         description="MobileNetV3 of five sources, and Keras's, in plain NumPy.",
         epilog=COMPLETION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"npmnv3 {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=CommandParser)
     modules = {name: importlib.import_module(f".{name}_command", __name__) for name in COMMANDS}
     for name, module in modules.items():
         module.add_arguments(subparsers.add_parser(name, help=module.HELP, description=module.HELP))

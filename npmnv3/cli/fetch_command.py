@@ -21,7 +21,8 @@ def add_arguments(parser):
     parser.add_argument(
         "--into",
         metavar="DIR",
-        help="put the dumps into this folder as well, SHA256SUMS beside them, for --weights DIR or NPMNV3_WEIGHTS",
+        help="put the dumps into this folder, not into the cache, SHA256SUMS beside them, for --weights DIR or "
+        "NPMNV3_WEIGHTS",
     )
     parser.add_argument("--list", action="store_true", help="print what there is, and what is here already")
 
@@ -52,9 +53,11 @@ def _complete(prefix, **_):
 def _fetch(names, args):
     """Fetch all of them under one bar: of bytes, as nearly as their number is known."""
     from ..dumps.registry import REGISTRY
+    from ..fetching.into import prepare
 
+    here = prepare(args.into, names) if args.into else {}
     sizes = {name: REGISTRY[name].about_bytes for name in names}
-    got, failed = [], 0
+    got, failures = [], _Failures()
     with progress_bar(sum(sizes.values()), title="fetching", unit="B", lines=True, unit_scale=True) as tell:
         before = 0
 
@@ -64,30 +67,52 @@ def _fetch(names, args):
 
         for name in names:
             try:
-                path = _get(name, args, progress)
+                path = here.get(name) or _get(name, args, progress)
                 got.append(name)
                 with above_bars():
                     print(f"{name}  {path}", flush=True)
             except WeightsError as error:
-                failed += 1
                 with above_bars():
-                    print(f"npmnv3 fetch: {name}: {as_options(error)}", file=sys.stderr)
+                    failures.tell(name, error)
+                sizes[name] = 0
             before += sizes[name]
             tell(before, name, total=sum(sizes.values()))
+    failures.end()
     _say_licences([REGISTRY[name] for name in got])
-    return 1 if failed else 0
+    return 1 if failures.by_reason else 0
+
+
+class _Failures:
+    """What could not be fetched, on standard error: each reason once, then the names for which it is the same."""
+
+    def __init__(self):
+        self.by_reason = {}  # {reason: names}
+
+    def tell(self, name, error):
+        reason = str(error.__cause__ or error).rpartition(" cannot be fetched: ")[2]
+        names = self.by_reason.setdefault(reason, [])
+        names.append(name)
+        if len(names) == 1:
+            # What to do about it is said once, whatever the reasons.
+            message = error.__cause__ if len(self.by_reason) > 1 and error.__cause__ else error
+            print(f"npmnv3 fetch: {name}: {as_options(message)}", file=sys.stderr)
+
+    def end(self):
+        for reason, (_, *others) in self.by_reason.items():
+            if others:
+                print(f"npmnv3 fetch: not fetched for the same reason ({reason}): {', '.join(others)}", file=sys.stderr)
 
 
 def _get(name, args, progress):
     """The path of a checkpoint's dump, in the cache or in the folder that --into names."""
-    from ..fetching import fetch
-    from ..fetching.into import put_into, whole_in
+    from ..fetching import cached_dump, fetch
+    from ..fetching.into import put_into
 
-    here = whole_in(args.into, name) if args.into else None
-    if here is not None:
-        return here
-    dump = fetch(name, base_url=args.base_url, cache=args.cache, progress=progress)
-    return put_into(args.into, name, dump) if args.into else dump
+    if not args.into:
+        return fetch(name, base_url=args.base_url, cache=args.cache, progress=progress)
+    kept = cached_dump(name, args.cache)
+    dump = kept or fetch(name, base_url=args.base_url, cache=args.cache, progress=progress)
+    return put_into(args.into, name, dump, keep=kept is not None)
 
 
 def _say_licences(entries):

@@ -5,7 +5,7 @@ import math
 import os
 import re
 
-from ..errors import UsageError
+from ..errors import ESCAPES, UsageError, one_line
 
 #: Arguments of the Python functions whose options have other names.
 OPTIONS = {"num_classes": "classes"}
@@ -14,20 +14,30 @@ OPTIONS = {"num_classes": "classes"}
 REPORTS = ("html", "junit", "write_map", "confusion")
 
 
-#: Characters that steer a terminal, or turn the order of its text. What a file calls itself, its labels and its tensors
-#: may hold them; they are printed as escapes.
-STEERING = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n\r"}
-STEERING |= {code: f"\\u{code:04x}" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+#: What a file calls itself, its labels and its tensors may hold such characters; they are printed as escapes.
+STEERING = {code: escape for code, escape in ESCAPES.items() if chr(code) not in "\t\n\r"}
 
 
 class PlainStream:
-    """A stream of text that steers no terminal."""
+    """A stream of text that steers no terminal, and in which a line break of a name makes no line.
 
-    def __init__(self, stream):
+    Parameters
+    ----------
+    stream : of text
+    words : of the command line, among which are the names
+    """
+
+    def __init__(self, stream, words=()):
         self._stream = stream
+        parts = {part for word in words for part in re.split("[/=]", word)}  # so that a path's end is one line as well
+        self._names = {part.translate(STEERING): one_line(part) for part in parts if part.strip()}
+        self._names = {part: plain for part, plain in self._names.items() if part != plain}
 
     def write(self, text):
-        return self._stream.write(text.translate(STEERING))
+        text = text.translate(STEERING)
+        for name, plain in self._names.items():
+            text = text.replace(name, plain)
+        return self._stream.write(text)
 
     def __getattr__(self, name):
         return getattr(self._stream, name)
@@ -35,6 +45,7 @@ class PlainStream:
 
 def print_table(rows, header, align):
     """Print rows of texts in columns; `align` is a string of < and >, one a column."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())

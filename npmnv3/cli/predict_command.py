@@ -4,7 +4,7 @@ import json
 import os
 import sys
 
-from ..errors import PictureError
+from ..errors import PictureError, install_line, missing_packages, one_line
 from ..network.variants import DEFAULT_MODEL
 from ..progress import progress_bar
 from .arguments import add_json, add_model_options, load_model, picture_files
@@ -88,9 +88,10 @@ def _warn(name, picture, first):
     width, height = file_size(picture)
     unlike = width < LINE * height
     if unlike and first:
+        lacking = f"; to fetch takes {install_line('fetch')}" if missing_packages("fetch") else ""
         print(
-            f"npmnv3 predict: warning: {name}: {width} x {height} pixels is not the shape of a line of text, of which "
-            f"alone the answer would be true; {OTHERS}",
+            f"npmnv3 predict: warning: {one_line(name)}: {width} x {height} pixels is not the shape of a line of text, of which "
+            f"alone the answer would be true; {OTHERS}{lacking}",
             file=sys.stderr,
         )
     return unlike
@@ -106,6 +107,6 @@ def _report(name, result, as_json):
         predictions = [{"index": i, "label": label, "probability": p} for i, label, p in result]
         print(json.dumps({"file": name, "predictions": predictions}), flush=True)
     else:
-        print(name)
+        print(one_line(name))
         for index, label, probability in result:
-            print(f"  {probability:9.4%}  {index:4d}  {label}")
+            print(f"  {probability:9.4%}  {index:4d}  {one_line(label)}")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ..dumps.dumps import Weights, load_weights, write_dump
 from ..dumps.quantized import Quantized, write_quantized
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, check_arguments
 from ..network.spec import Variant
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
@@ -131,6 +131,7 @@ def convert(
     """
     if not isinstance(path, (str, os.PathLike)):
         raise UsageError(f"a checkpoint is given as a path, not as a {type(path).__name__}")
+    check_arguments("a path", optional=True, out=out)
     variant = None if model is None else get_variant(model)
     out = _out(path, out)
     if out.endswith(".npz") and is_quantized_model(path):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, check_arguments
 from ..network.forms import form_in, form_of
 from ..network.plan import make_plan
 from ..network.spec import Preprocess, Variant
@@ -126,6 +127,12 @@ def write_dump(
     >>> npmnv3.load("ones.h5").labels
     ('cat', 'dog')
     """
+    check_arguments("a path", path=path)
+    check_arguments("a text", origin=origin, licence=licence)
+    if labels is not None and not isinstance(labels, (str, list, tuple)):
+        raise UsageError(f"`labels={reprlib.repr(labels)}`, expected a sequence of texts, a label set's name or None")
+    if preprocess is not None and not isinstance(preprocess, (str, Preprocess)):
+        raise UsageError(f"`preprocess={reprlib.repr(preprocess)}`, expected a recipe's name, a Preprocess or None")
     checked = load_weights(arrays, get_variant(model), keep=False)
     variant = checked.variant
     attributes = {

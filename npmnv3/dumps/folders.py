@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 
-from ..errors import WeightsError
+from ..errors import UsageError, WeightsError
 from .reader import Reader
 from .writing import write_text
 
@@ -28,9 +28,22 @@ def dump_stem(name):
 
 
 def named_folder():
-    """The folder that the environment variable NPMNV3_WEIGHTS names, or None."""
+    """The folder that the environment variable NPMNV3_WEIGHTS names, or None.
+
+    Raises
+    ------
+    UsageError
+        There is no such folder.
+    """
     named = os.environ.get(VARIABLE)
-    return pathlib.Path(named).expanduser() if named else None
+    if not named:
+        return None
+    folder = pathlib.Path(named).expanduser()
+    if not folder.is_dir():
+        raise UsageError(
+            f"the environment variable {VARIABLE} is {named!r}, expected a folder of dumps, as `npmnv3 fetch --into` makes it"
+        )
+    return folder
 
 
 def dump_in_folder(folder, name):

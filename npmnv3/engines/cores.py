@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import operator
 import os
 from pathlib import Path, PurePosixPath
 
@@ -29,10 +30,10 @@ def thread_count(wanted=None):
         if not value:
             return available_cores()
     try:
-        count = int(value)
+        count = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
         count = 0
-    if not 1 <= count <= MOST_THREADS or isinstance(value, (bool, float)):
+    if not 1 <= count <= MOST_THREADS or isinstance(value, bool):
         raise UsageError(f"{name} is {value!r:.40}, expected a whole number from 1 to {MOST_THREADS}")
     return count
 

@@ -15,7 +15,8 @@ import numpy as np
 
 from .. import __version__
 from ..dumps.writing import replacing
-from ..errors import UsageError, WeightsError, require
+from ..errors import UsageError, WeightsError, check_arguments, require
+from ..model.classifier import Classifier
 from ..network.steps import INPUT
 
 if TYPE_CHECKING:
@@ -82,12 +83,17 @@ def export_onnx(
     >>> proto.graph.node[0].name, proto.graph.node[-1].name
     ('stem.conv', 'logits')
     """
+    if not isinstance(model, Classifier):
+        raise UsageError(f"model is a {type(model).__name__}, expected a Model, as npmnv3.load gives")
+    check_arguments("a path", path=path)
+    check_arguments("True or False", dynamic_batch=dynamic_batch, softmax=softmax)
     if model.kernels:
         raise UsageError(
             f"{model.name} is quantised: only float networks are written as ONNX; its integers are a file already, "
             "which `npmnv3 freeze` makes a program of and `npmnv3 vectors` test vectors"
         )
     onnx = require("onnx", "onnx", "exporting to ONNX")
+    check_arguments("True or False", optional=True, folded=folded)
     folded = model.folded if folded is None else folded
     if model.folded and not folded:
         raise UsageError(

@@ -19,7 +19,7 @@ from ..conversion.formats import read_checkpoint
 from ..dumps.dumps import write_dump
 from ..dumps.folders import file_hash
 from ..dumps.registry import find_published, shipped_dump
-from ..errors import MissingWeightsError, UsageError, WeightsError, WriteError, require
+from ..errors import MissingWeightsError, UsageError, WeightsError, WriteError, check_arguments, require
 from ..network.variants import get_variant
 from ..progress import above_bars, progress_bar
 from .cache import cache_folder, find_dump, make_cache_folder, read_record, record_path, write_record
@@ -42,8 +42,10 @@ def cached_dump(name: str, cache: str | os.PathLike[str] | None = None) -> pathl
 
     Raises
     ------
-    UnknownModelError
+    UnknownModelError, UsageError
     """
+    if cache != "":  # which is as if it were not given
+        check_arguments("a path", optional=True, cache=cache)
     entry = find_published(name)
     return shipped_dump(entry) or find_dump(entry, cache)
 
@@ -79,6 +81,9 @@ def fetch(
     >>> npmnv3.fetch("ppocr/text_direction").name  # which ships
     'ppocr--text_direction.h5'
     """
+    check_arguments("a text", optional=True, base_url=base_url)
+    if not callable(progress):
+        check_arguments("True or False", optional=True, progress=progress)
     here = cached_dump(name, cache)
     if here is not None:
         return here
@@ -124,7 +129,7 @@ def _download(entry, url, folder, workplace, progress):
     except MissingWeightsError as error:
         raise MissingWeightsError(
             f"{error}. Check the network (a proxy is named in the environment variable HTTPS_PROXY), name a mirror "
-            f"with --base-url or NPMNV3_BASE_URL, or get {entry.file} some other way and make a dump of it: "
+            f"with NPMNV3_BASE_URL or `npmnv3 fetch --base-url`, or get {entry.file} some other way and make a dump of it: "
             f"npmnv3 convert {entry.file} --model {entry.model} -o {entry.dump_name}"
         ) from error
 

@@ -3,10 +3,12 @@
 import os
 import pathlib
 import shutil
+import tempfile
 
 from ..dumps.folders import SUMS, file_hash, read_hashes, write_hashes
 from ..dumps.registry import find_published
-from ..dumps.writing import replacing, writing
+from ..dumps.writing import PREFIX, replacing, writing
+from ..errors import WriteError
 
 
 def whole_in(folder, name):
@@ -16,31 +18,73 @@ def whole_in(folder, name):
     return path if said is not None and path.is_file() and file_hash(path) == said else None
 
 
-def put_into(folder, name, dump):
-    """Copy a checked dump into the folder and write its hash beside it.
-
-    Each is whole or not there; a dump whose hash is not there yet counts for nothing, and is copied again.
+def prepare(folder, names):
+    """Make the folder, and see that it takes what is still to come, before anything is fetched.
 
     Parameters
     ----------
-    folder : path; made if it is not there
-    name : str, `source/variant` or `source/variant@tag`
-    dump : path, what `fetch` gave
+    folder : path
+    names : of the checkpoints
 
     Returns
     -------
-    pathlib.Path of the copy
+    {name: pathlib.Path} of the dumps that are there already, whole
+
+    Raises
+    ------
+    WriteError
+        It cannot be made or written, or has no room.
+    WeightsError
+        Its SHA256SUMS is damaged.
+    """
+    with writing(folder):
+        pathlib.Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=PREFIX, dir=folder):
+            free = shutil.disk_usage(folder).free
+    here = {name: path for name in names if (path := whole_in(folder, name)) is not None}
+    needed = sum(find_published(name).about_bytes for name in names if name not in here)
+    if needed > free:
+        raise WriteError(
+            f"{folder}: cannot be written: {free / 1e6:,.0f} MB are free there, and the dumps take about {needed / 1e6:,.0f} MB"
+        )
+    return here
+
+
+def put_into(folder, name, dump, *, keep):
+    """Put a checked dump into the folder, and its hash beside it.
+
+    Each is whole or not there. The hash comes first, so that an interrupt leaves the dump where it was, or in its place.
+
+    Parameters
+    ----------
+    folder : path, as `prepare` left it
+    name : str, `source/variant` or `source/variant@tag`
+    dump : path, what `fetch` gave
+    keep : bool, the dump stays where it was too; else it is moved
+
+    Returns
+    -------
+    pathlib.Path of the dump in the folder
 
     Raises
     ------
     WriteError
     """
-    path = pathlib.Path(folder, find_published(name).dump_name)
-    with writing(folder):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    if not (path.is_file() and os.path.samefile(path, dump)):
-        with replacing(path) as temporary:
-            shutil.copyfile(dump, temporary)
+    path, dump = pathlib.Path(folder, find_published(name).dump_name), pathlib.Path(dump)
     sums = path.with_name(SUMS)
-    write_hashes(sums, dict(sorted({**read_hashes(sums), path.name: file_hash(path)}.items())))
+    write_hashes(sums, dict(sorted({**read_hashes(sums), path.name: file_hash(dump)}.items())))
+    if path.is_file() and os.path.samefile(path, dump):
+        return path
+    if not keep and _on_one_disk(dump, folder):
+        with writing(path):
+            os.replace(dump, path)
+        return path
+    with replacing(path) as temporary:
+        shutil.copyfile(dump, temporary)
+    if not keep:
+        dump.unlink()
     return path
+
+
+def _on_one_disk(file, folder):
+    return os.stat(file).st_dev == os.stat(folder).st_dev

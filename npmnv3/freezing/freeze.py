@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import os
+import reprlib
 import textwrap
 import zipfile
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..dumps.writing import archive_member, replacing
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, check_arguments
 from ..network.integer_plan import LAYERS
 from ..ops.kernel_sets import get_kernel_set
 from .compose import layer_shapes, module_source
@@ -72,6 +73,12 @@ def freeze(
     >>> runpy.run_path("direction.pyz")["classify"]("weights/examples/sign_upside_down.png", top=1)
     [('180', 0.99...)]
     """
+    if not hasattr(model, "kernels"):
+        raise UsageError(f"model is a {type(model).__name__}, expected a Model, as npmnv3.load gives")
+    check_arguments("a path", path=path)
+    check_arguments("True or False", names=names)
+    if check is not None and not callable(check):
+        raise UsageError(f"`check={reprlib.repr(check)}`, expected a callable or None")
     path = os.fspath(path)
     kind = os.path.splitext(path)[1]
     if kind not in (".pyz", ".py"):
@@ -89,7 +96,7 @@ def freeze(
 def _float_parts(model, dtype, names):
     """(the weights' bytes, a function from their text, or nothing, to the module's source)."""
     dtype = "float16" if dtype is None else dtype
-    if dtype not in STORED:
+    if not isinstance(dtype, str) or dtype not in STORED:
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(STORED)}")
     plan = model.plan_for(model.preprocess.side, folded=True)
     parts = plan, model.preprocess, _labels(model, names), dtype, _about(model)

@@ -11,7 +11,7 @@ import numpy as np
 from ..dumps.dumps import is_quantized, load_weights
 from ..dumps.folders import VARIABLE, dump_in_folder, dump_stem, named_folder
 from ..dumps.registry import REGISTRY, shipped_dump
-from ..errors import MissingWeightsError, UsageError, install_line, missing_packages
+from ..errors import MissingWeightsError, UsageError, check_arguments, install_line, missing_packages
 from ..network.plan import check_classes, make_plan
 from ..network.variants import get_variant
 from .model import Model
@@ -109,6 +109,8 @@ def load(
     Traceback (most recent call last):
     npmnv3.errors.MissingWeightsError: the weights of timm/mobilenetv3_rw are not here. Get the published ones, ...
     """
+    check_arguments("True or False", rounded_constants=rounded_constants)
+    check_arguments("True or False", optional=True, fetch=fetch)
     variant, weights = _resolve(name_or_dump, weights, fetch)
     if isinstance(weights, (str, os.PathLike)) and is_quantized(weights):
         if weight_dtype != "float32":

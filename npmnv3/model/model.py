@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from ..dumps.dumps import Weights
 from ..engines import make_engine, tracing_engine
+from ..errors import UsageError, check_arguments
 from ..network.counts import plan_counts, step_macs
 from ..network.folding import canonical_arrays, fold_norms
 from ..network.plan import check_side, make_plan
@@ -27,6 +29,14 @@ def _plan(
     variant: Variant, num_classes: int, rounded_constants: bool, folded: bool, side: tuple[int, int] | None = None
 ) -> tuple[Step, ...]:
     return make_plan(variant, num_classes, side, folded=folded, rounded_constants=rounded_constants)
+
+
+def _floating(dtype: object) -> npt.DTypeLike:
+    """What stands for a dtype of floats, or UsageError."""
+    with contextlib.suppress(TypeError, ValueError):
+        if dtype is not None and np.dtype(dtype).kind == "f":  # type: ignore[call-overload]
+            return np.dtype(dtype)  # type: ignore[call-overload]
+    raise UsageError(f"`dtype={dtype!r}`, expected one of floats, such as 'float64' or 'float32'")
 
 
 class Model(Classifier):
@@ -136,6 +146,7 @@ class Model(Classifier):
         >>> model.plan_for((48, 96))[0].shape
         (8, 24, 48)
         """
+        check_arguments("True or False", optional=True, folded=folded)
         return _plan(*self._network, self.folded if folded is None else folded, side)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -163,6 +174,10 @@ class Model(Classifier):
         -------
         dict {source's name: (O, I, KH, KW), (C, KH, KW), (O, I) or (C,)}, for the steps of `plan_for(folded=folded)`
 
+        Raises
+        ------
+        UsageError
+
         Examples
         --------
         >>> model = npmnv3.load("ppocr/text_direction")
@@ -170,6 +185,8 @@ class Model(Classifier):
         >>> weight.name, model.arrays()[weight.name].shape
         ('conv1_weights', (8, 3, 3, 3))
         """
+        check_arguments("True or False", optional=True, folded=folded)
+        dtype = _floating(dtype)
         if not folded or self.folded:
             return canonical_arrays(self.plan, self.params, dtype)
         arrays = canonical_arrays(self.plan, self.params, np.float64)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..dumps.quantized import Quantized
 from ..engines.integer_engine import make_integer_engine
-from ..errors import UsageError
+from ..errors import UsageError, check_arguments
 from ..network.integer_plan import IntegerStep
 from ..network.spec import Preprocess
 from ..ops.kernel_sets import get_kernel_set
@@ -135,6 +135,7 @@ class QuantizedModel(Classifier):
         >>> model.trace(x, integers=True)["logits"]
         array([[...]], dtype=int8)
         """
+        check_arguments("True or False", integers=integers)
         return self._engine.trace(self._input(x), integers=integers)
 
     def plan_for(self, side: tuple[int, int] | None = None) -> Sequence[IntegerStep]:
@@ -151,6 +152,8 @@ class QuantizedModel(Classifier):
         return self.plan.steps
 
     def _check_side(self, side: Sequence[int]) -> None:
+        if not isinstance(side, (tuple, list)) or len(side) != 2:
+            raise UsageError(f"side is {side!r}, expected (height, width) in pixels")
         if tuple(side) != self.side:
             raise UsageError(
                 f"an input of {side[0]} x {side[1]} pixels; this quantised network takes "

@@ -23,7 +23,7 @@ import zlib
 
 import numpy as np
 
-from ..errors import PictureError, UsageError
+from ..errors import PictureError, UsageError, one_line
 from . import plain
 from .plain import MAX_PIXELS, check_size
 
@@ -130,16 +130,20 @@ def is_picture(name):
 
 
 def describe(picture):
-    """What messages call a picture: its path where it has one."""
+    """What messages call a picture: its path where it has one, in one line."""
     if isinstance(picture, (str, os.PathLike)):
-        return os.fsdecode(picture) or "picture with an empty path"
+        return one_line(os.fsdecode(picture)) or "picture with an empty path"
     if isinstance(picture, (bytes, bytearray, memoryview)):
         return f"picture of {len(bytes(picture)):,} bytes"
     if isinstance(picture, np.ndarray):
         return f"picture as {picture.dtype} array of shape {picture.shape}"
     if _is_pil_image(picture):
         file = getattr(picture, "filename", "")
-        return os.fsdecode(file) if file else f"PIL image, mode {picture.mode}, {picture.width} x {picture.height}"
+        return (
+            one_line(os.fsdecode(file))
+            if file
+            else f"PIL image, mode {picture.mode}, {picture.width} x {picture.height}"
+        )
     return f"picture of type {type(picture).__name__}"
 
 

@@ -160,6 +160,8 @@ def find_recipe(recipe: str | Preprocess | HasRecipe) -> Preprocess:
         return RECIPES[recipe]
     if not isinstance(recipe, Preprocess):
         raise UsageError(f"recipe {recipe!r} is unknown; expected one of {', '.join(RECIPES)}, a Preprocess or a model")
+    if not isinstance(recipe.name, str):
+        raise _impossible(recipe, "name", "a text")
     for field, known in CHOICES.items():
         if getattr(recipe, field) not in known:
             raise _impossible(recipe, field, f"one of {', '.join(known)}")

@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import PictureError, UsageError
 from ..evaluation import open_dataset
 from ..evaluation.files import read_picture
+from ..pictures.decode import describe
 from ..pictures.recipes import preprocess
 from ..progress import progress_bar
 from .ranges import BINS, Statistics
@@ -70,7 +71,7 @@ class Pictures:
             try:
                 return preprocess(read_picture(root, picture), self.recipe)
             except PictureError as error:
-                raise PictureError(f"{os.path.join(root, picture.file)}: {error}") from error
+                raise PictureError(f"{describe(os.path.join(root, picture.file))}: {error}") from error
         return preprocess(source, self.recipe)
 
     def spread(self, count):

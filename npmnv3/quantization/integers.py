@@ -26,7 +26,7 @@ def check_dump(path, scheme, kernels=None):
 
 def check_exact(scheme, kernels=None):
     """UsageError if no engine's kernels are known to the bit that run what this scheme makes."""
-    _check_integers(check_scheme(scheme), kernels)
+    _check_integers(check_scheme(scheme, tuple(USUAL)), kernels)
     if scheme not in USUAL:
         raise UsageError(
             f"{scheme} follows no engine to the bit, so it has no exact integers of its own, as {' and '.join(USUAL)} have; "

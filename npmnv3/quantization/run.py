@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, check_arguments
 from ..evaluation import Dataset, open_dataset
 from ..model import Model, load
 from ..ops.kernel_sets import USUAL
@@ -95,6 +96,10 @@ def quantize(
     '...100.0% as in floats...'
     """
     check_scheme(scheme)
+    check_arguments("True or False", recipes=recipes)
+    check_arguments("True or False", optional=True, shown=shown)
+    if isinstance(model, Model) and weights is not None:
+        raise UsageError("`weights=` is for a model's name; this Model was loaded with its own")
     if out is not None:
         check_dump(out, scheme, kernels)
     asked = _asked(scheme, per_tensor, ranges, wide, correct_bias, cut)
@@ -187,6 +192,9 @@ def _study(network, asked, pictures, data, recipes, shown):
 
 
 def _asked(scheme, per_tensor, ranges, wide, correct_bias, cut):
+    check_arguments("True or False", per_tensor=per_tensor, correct_bias=correct_bias, cut=cut)
+    if not isinstance(wide, (str, list, tuple)):
+        raise UsageError(f"`wide={reprlib.repr(wide)}`, expected a sequence of parts' names: 'stem', 'blocks.3.se'")
     wide = tuple(wide.split(",")) if isinstance(wide, str) else tuple(wide)
     if scheme in HALVES and (per_tensor or wide or correct_bias or cut or str(parse_ranges(ranges)) != "minmax"):
         raise UsageError(

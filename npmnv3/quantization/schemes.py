@@ -62,10 +62,10 @@ HALVES = {"fp16": (10, -14, 15), "bf16": (7, -126, 127)}
 NAMES = (*SCHEMES, *HALVES)
 
 
-def check_scheme(name):
-    """The name of a scheme, or UsageError with the nearest ones."""
+def check_scheme(name, taken=NAMES):
+    """The name of a scheme, or UsageError with those that are taken, and the nearest of them."""
     if name in NAMES:
         return name
-    near = difflib.get_close_matches(str(name), NAMES, n=2)
+    near = difflib.get_close_matches(str(name), taken, n=2)
     hint = f"; nearest: {', '.join(near)}" if near else ""
-    raise UsageError(f"no scheme is called {name!r}, expected one of {', '.join(NAMES)}{hint}")
+    raise UsageError(f"no scheme is called {name!r}, expected one of {', '.join(taken)}{hint}")

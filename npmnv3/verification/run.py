@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..engines.blas import one_thread
-from ..errors import UsageError
+from ..errors import UsageError, check_arguments
 from ..model import Model, load
 from ..model.quantized import QuantizedModel
 from ..progress import progress_bar
@@ -95,8 +96,13 @@ def verify(
         raise UsageError(f"`precision={precision!r}`, expected auto, {', '.join(noise.PRECISIONS)}")
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:
         raise UsageError(f"`factor={factor!r}`, expected a number from 1")
+    check_arguments("True or False", explain=explain)
+    if map is not None and not isinstance(map, Mapping):
+        raise UsageError(f"`map={reprlib.repr(map)}`, expected a mapping {{port's tensor: step's name or None}}")
     if isinstance(model, QuantizedModel):
         raise UsageError("model is a quantised one, which is judged from its file: give verify the dump's path")
+    if isinstance(model, Model) and (weights is not None or num_classes is not None):
+        raise UsageError("`weights=` and `num_classes=` are for a model's name; this Model was loaded with its own")
     network = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
     given = pick_input(network, input, None if runs(port) else port)
     # A port may hold anything, also NaN and numbers whose squares overflow: what comes of them is measured, not warned of.

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import goldens
 import numpy as np
@@ -26,6 +27,35 @@ def test_names_and_labels_steer_no_terminal(capsys, tmp_path):
     assert code == 0 and out.count("\\x1b[31mred\\u202e\\x9b2J") == 3
     code, more, err = run(capsys, "predict", f"nowhere{evil}.png")
     assert "nowhere\\x1b[31m" in err and not {"\x1b", "\u202e", "\x9b"} & {*out, *more, *err}
+
+
+SPOOF = "\nSPOOF"
+AS_WORDS = (
+    ("predict", f"{SPOOF}/x{SPOOF}.png", f"bad{SPOOF}.png", f"pictures/good{SPOOF}.png"),
+    ("predict", "pictures"),
+    ("info", f"bad{SPOOF}.png"),
+    ("identify", f"dump{SPOOF}.h5"),
+    ("convert", f"dump{SPOOF}.h5", "-o", f"out{SPOOF}.npz"),
+    ("convert", f"dump{SPOOF}.h5", "-o", f"nowhere{SPOOF}/out.npz"),
+    ("evaluate", f"dump{SPOOF}.h5", "pictures", "--labels", f"labels{SPOOF}.csv"),
+    ("agree", "ppocr/text_direction", f"dump{SPOOF}.h5", "pictures"),
+    ("quantize", "ppocr/text_direction", "--calibrate", "pictures"),
+    ("predict", f"--nope={SPOOF}", "x"),
+)
+
+
+@pytest.mark.parametrize("words", AS_WORDS, ids=lambda words: words[0])
+def test_a_line_break_in_a_name_makes_no_line(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(goldens.ROOT / "weights" / "ppocr--text_direction.h5", f"dump{SPOOF}.h5")
+    os.mkdir("pictures")
+    shutil.copy(EXAMPLES / "hello_upright.png", f"pictures/good{SPOOF}.png")
+    for name in (f"bad{SPOOF}.png", f"pictures/bad{SPOOF}.png", f"pictures/none{SPOOF}.txt"):
+        Path(name).write_text("x")
+    Path(f"labels{SPOOF}.csv").write_text(f'file,label\n"good{SPOOF}.png",0\n"bad{SPOOF}.png",0\n')
+    _, out, err = run(capsys, *words)
+    assert "SPOOF" in out + err
+    assert not [line for line in (out + err).splitlines() if line.startswith("SPOOF")], out + err
 
 
 def test_info_of_a_dump_is_that_of_its_network(capsys):

@@ -39,13 +39,15 @@ def test_the_default_says_what_it_is_for(capsys):
     assert predict(capsys, LINE, "--model", "ppocr/text_direction")[2] == ""
 
 
-def test_a_picture_that_is_no_line_of_text(capsys):
+def test_a_picture_that_is_no_line_of_text(capsys, monkeypatch):
+    monkeypatch.setattr(predict_command, "missing_packages", lambda extra: ["pooch"])
     code, _, err = predict(capsys, LINE, PHOTO, PHOTO)
     warnings = [line for line in err.splitlines() if "warning" in line]
     assert code == 0 and len(warnings) == 2 and "2 pictures are no lines of text" in warnings[1]
     assert (
         str(PHOTO) in warnings[0] and "--model keras/MobileNetV3Small" in warnings[0] and "npmnv3 fetch" in warnings[0]
     )
+    assert "pip install pooch" in warnings[0]
     assert "warning" not in predict(capsys, PHOTO, "--model", "ppocr/text_direction")[2]
 
 

@@ -117,6 +117,32 @@ def test_messages_speak_of_options(capsys):
         assert code == 2 and re.search("`--[a-z]", err) and not re.search(r"[a-z]+=|npmnv3\.load", err), err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("predict", "--modle", "a", "x.png"), "unrecognized arguments: --modle. Did you mean --model?"),
+        (("verify", "a", "b", "--htlm=x"), "unrecognized arguments: --htlm=x. Did you mean --html?"),
+        (("predict", "--zzz", "x.png"), "unrecognized arguments: --zzz. See"),
+        (("predict", "x.png", "--engine", "nump"), "Did you mean numpy?"),
+        (("predict", "--top", "x", "x.png"), "argument --top: invalid int value: 'x'."),
+        (("predict",), "the following arguments are required: PICTURE|FOLDER|URL|-."),
+        (("prdict",), "Did you mean predict?"),
+    ],
+)
+def test_wrong_words_are_told_in_the_commands_own_terms(words, said, capsys):
+    code, out, err = run(capsys, *words)
+    command = "npmnv3 predict" if words[0] == "predict" else "npmnv3 verify" if words[0] == "verify" else "npmnv3"
+    assert code == 2 and not out and said in err and err.endswith(f" See `{command} --help`\n")
+    usage, _ = err.splitlines()
+    assert usage.startswith(f"usage: {command} [OPTIONS] ") and "--" not in usage
+
+
+def test_a_hint_has_the_schemes_that_the_command_takes(capsys):
+    words = ("vectors", "ppocr/text_direction", "-o", "x", "--format", "c", "--scheme", "foo", "--calibrate", EXAMPLES)
+    code, _, err = run(capsys, *words)
+    assert code == 2 and err == "npmnv3 vectors: no scheme is called 'foo', expected one of tflite, onnx\n"
+
+
 def test_a_report_is_not_written_over_what_is_read(capsys, tmp_path):
     port = tmp_path / "port.npz"
     np.savez(port, logits=np.zeros((1, 2), np.float32))

@@ -1,5 +1,6 @@
 """Dumps in a folder of one's own: `npmnv3 fetch --into`, and what loads from it."""
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -20,6 +21,7 @@ import checkpoint_files  # noqa: E402
 from http_server import serving  # noqa: E402
 from random_networks import random_params  # noqa: E402
 
+from npmnv3.fetching import into  # noqa: E402
 from npmnv3.network.plan import make_plan  # noqa: E402
 from npmnv3.network.variants import get_variant  # noqa: E402
 
@@ -55,6 +57,7 @@ def test_a_pattern_into_a_folder(server, tmp_path, capsys, monkeypatch):
     if shutil.which("sha256sum"):
         subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=stick, check=True)
 
+    assert not list((tmp_path / "cache").glob("*.h5")), "they take their room once"
     fetched = len(server.log)
     shutil.rmtree(tmp_path / "cache")
     assert run(capsys, "fetch", "sqlai/*small*", SHIPPED, "--into", stick)[0] == 0 and len(server.log) == fetched
@@ -85,7 +88,44 @@ def test_one_of_many_that_fails(server, tmp_path, capsys):
     ]
 
 
-@pytest.mark.parametrize("moment", ["copy", "hash"])
+def test_what_was_in_the_cache_stays_there(server, tmp_path, capsys):
+    kept = npmnv3.fetch(NAMES[0])
+    assert run(capsys, "fetch", NAMES[0], "--into", tmp_path / "stick")[0] == 0 and len(server.log) == 1
+    assert kept.read_bytes() == (tmp_path / "stick" / kept.name).read_bytes()
+
+
+def test_onto_another_disk(server, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(into, "_on_one_disk", lambda file, folder: False)
+    assert run(capsys, "fetch", NAMES[0], "--into", tmp_path / "stick")[0] == 0
+    assert not list((tmp_path / "cache").glob("*.h5")) and npmnv3.load(NAMES[0], tmp_path / "stick", engine="numpy")
+
+
+def test_the_folder_is_looked_at_before_anything_is_fetched(server, tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        code, _, err = run(capsys, "fetch", NAMES[0], "--into", folder)
+        assert code == 1 and f"{folder}: cannot be written" in err
+    usage = argparse.Namespace(free=5_000_000)
+    monkeypatch.setattr(into.shutil, "disk_usage", lambda folder: usage)
+    code, _, err = run(capsys, "fetch", *NAMES, "--into", tmp_path / "stick")
+    assert code == 1 and "5 MB are free there, and the dumps take about 24 MB" in err
+    (tmp_path / "stick" / "SHA256SUMS").write_text("nonsense")
+    assert run(capsys, "fetch", NAMES[0], "--into", tmp_path / "stick")[0] == 2
+    assert not server.log
+
+
+def test_a_reason_is_said_once(server, tmp_path, capsys):
+    server.files.clear()
+    names = [*NAMES, "sqlai/mobilenetv3_large", "showlo/mobilenetv3_small"]
+    code, out, err = run(capsys, "fetch", *names)
+    assert code == 1 and not out and err.count("Check the network") == 1
+    first, others = err.splitlines()
+    assert first.startswith(f"npmnv3 fetch: {NAMES[0]}: http") and others == (
+        f"npmnv3 fetch: not fetched for the same reason (the server answers 404 Not Found): {', '.join(names[1:])}"
+    )
+
+
+@pytest.mark.parametrize("moment", ["move", "hash"])
 def test_an_interrupt_leaves_nothing_half_written(moment, server, tmp_path, capsys, monkeypatch):
     stick = tmp_path / "stick"
 
@@ -93,14 +133,27 @@ def test_an_interrupt_leaves_nothing_half_written(moment, server, tmp_path, caps
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        name = {"copy": "npmnv3.fetching.into.shutil.copyfile", "hash": "npmnv3.fetching.into.write_hashes"}[moment]
-        patch.setattr(name, interrupted)
+        put = {"move": "npmnv3.fetching.into.writing", "hash": "npmnv3.fetching.into.write_hashes"}[moment]
+        patch.setattr(into, "prepare", lambda folder, names: os.mkdir(folder) or {})
+        patch.setattr(put, interrupted)
         code, _, err = run(capsys, "fetch", NAMES[0], "--into", stick)
     assert code == 130 and err == "npmnv3 fetch: interrupted\n"
-    assert os.listdir(stick) == ([] if moment == "copy" else [REGISTRY[NAMES[0]].dump_name])
+    assert os.listdir(stick) == ([] if moment == "hash" else ["SHA256SUMS"])
     assert run(capsys, "fetch", NAMES[0], "--into", stick)[0] == 0 and len(server.log) == 1
     path = stick / REGISTRY[NAMES[0]].dump_name
     assert hashlib.sha256(path.read_bytes()).hexdigest() in (stick / "SHA256SUMS").read_text()
+
+
+@pytest.mark.parametrize("kind", ["nothing", "a file"])
+def test_a_variable_that_names_no_folder(kind, tmp_path, capsys, monkeypatch):
+    named = tmp_path / "nope"
+    if kind == "a file":
+        named.write_text("")
+    monkeypatch.setenv("NPMNV3_WEIGHTS", str(named))
+    with pytest.raises(npmnv3.UsageError, match="NPMNV3_WEIGHTS is '.*nope', expected a folder of dumps"):
+        npmnv3.load(SHIPPED)
+    code, _, err = run(capsys, "predict", "x.png")
+    assert code == 2 and "NPMNV3_WEIGHTS" in err
 
 
 def test_wrong_use(server, tmp_path, capsys):

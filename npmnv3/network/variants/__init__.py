@@ -2,7 +2,7 @@
 
 import fnmatch
 
-from ...errors import UnknownModelError
+from ...errors import UnknownModelError, check_arguments
 from ..spec import Variant
 from . import keras, ppcls, ppocr, showlo, sqlai, timm, torchvision
 
@@ -27,12 +27,17 @@ def list_models(pattern: str = "*") -> list[str]:
     -------
     list of str, empty if nothing matches
 
+    Raises
+    ------
+    UsageError
+
     Examples
     --------
     >>> npmnv3.list_models("torchvision/*")
     ['torchvision/mobilenet_v3_small', 'torchvision/mobilenet_v3_large']
     """
-    return [name for name in _BY_NAME if fnmatch.fnmatchcase(name.lower(), str(pattern).lower())]
+    check_arguments("a text", pattern=pattern)
+    return [name for name in _BY_NAME if fnmatch.fnmatchcase(name.lower(), pattern.lower())]
 
 
 def get_variant(name: object) -> Variant:

@@ -1,0 +1,44 @@
+"""The parser of a command: its errors are short, speak of the command, and name what was probably meant."""
+
+import argparse
+import difflib
+import os
+import re
+
+_OPTION = r"\[-(?:[^\[\]]|\[[^\[\]]*\])*\]"  # in a usage, with what it takes
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's, whose errors show the usage without the options."""
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.color = False  # Python 3.14 would colour what `output.PlainStream` prints as it is
+
+    def error(self, message):
+        usage = " ".join(re.sub(_OPTION, "", self.format_usage()).split())
+        usage = usage.replace(self.prog, f"{self.prog} [OPTIONS]", 1)
+        self.exit(2, f"{usage}\n{self.prog}: {message}.{self._meant(message)} See `{self.prog} --help`\n")
+
+    def _meant(self, message):
+        """The choice or the option that is like a wrong one."""
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+        if choice:
+            return _nearest(choice[1], re.findall(r"[\w.-]+", choice[2]))
+        wrong = re.search(r"^unrecognized arguments:.*?(--[\w-]+)", message)
+        return _nearest(wrong[1], re.findall(r"--[a-z][a-z-]*", self.format_usage())) if wrong else ""
+
+
+class CommandParser(Parser):
+    """The parser of one command, which does not leave what it does not know to the parser of them all."""
+
+    def parse_known_args(self, args=None, namespace=None):
+        found, left = super().parse_known_args(args, namespace)
+        if left and "_ARGCOMPLETE" not in os.environ:
+            self.error(f"unrecognized arguments: {' '.join(left)}")
+        return found, left
+
+
+def _nearest(word, known):
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
+    return f" Did you mean {near[0]}?" if near else ""
