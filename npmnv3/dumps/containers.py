@@ -181,7 +181,7 @@ def _npy_entry(path, archive, info, name):
     def read():
         with archive.open(info) as stream:
             stream.read(start)
-            return as_array(stream.read(), shape, fortran, dtype)
+            return as_array(stream.read(), shape, fortran, dtype, f"{path}: {name}")
 
     return Entry(tuple(shape), dtype, read, f"{path}: {name}")
 

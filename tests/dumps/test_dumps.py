@@ -294,6 +294,15 @@ def test_hostile_npz_is_refused(entry, message, tmp_path):
         load_weights(path, get_variant(MODEL))
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_a_text_of_no_characters_is_refused(order, tmp_path):
+    path, text = tmp_path / "dump.npz", np.array('{"format": "x"}', f"{order}U15")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__npmnv3__.npy", npy(text)[: -text.nbytes] + b"\x7f" * text.nbytes)
+    with pytest.raises(npmnv3.WeightsError, match="__npmnv3__: damaged: a text with numbers that are no characters"):
+        load_weights(path)
+
+
 @pytest.mark.parametrize(
     "attributes",
     [
