@@ -109,7 +109,8 @@ def _damage(what):
     except Npmnv3Error:
         raise
     except _DAMAGE as error:
-        raise WeightsError(f"{what}: damaged or not a weight dump: {type(error).__name__}: {error}") from error
+        told = f"{type(error).__name__}: {error}"[:300]  # zipfile quotes what it takes for a name, up to 64 KB
+        raise WeightsError(f"{what}: damaged or not a weight dump: {told}") from error
 
 
 @contextlib.contextmanager
@@ -183,7 +184,7 @@ def _npy_entry(path, archive, info, name):
     def read():
         with archive.open(info) as stream:
             stream.read(start)
-            return as_array(stream.read(), shape, fortran, dtype)
+            return as_array(stream.read(), shape, fortran, dtype, f"{path}: {name}")
 
     return Entry(tuple(shape), dtype, read, f"{path}: {name}")
 

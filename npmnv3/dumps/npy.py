@@ -5,6 +5,7 @@ Source: numpy.lib.format, versions 1.0 to 3.0
 
 import math
 import re
+import sys
 
 import numpy as np
 
@@ -99,9 +100,13 @@ def read_npy(path):
         size = math.prod(shape) * dtype.itemsize
         if start + size != file.size:
             raise WeightsError(f"{file.name}: claims {shape} {dtype}, which is not what its {file.size} bytes hold")
-        return as_array(file.take(start, size, file.name), shape, fortran, dtype)
+        return as_array(file.take(start, size, file.name), shape, fortran, dtype, file.name)
 
 
-def as_array(data, shape, fortran, dtype):
-    """Bytes as an array of its own, of the file's byte order."""
-    return np.frombuffer(data, dtype, math.prod(shape)).reshape(shape, order="F" if fortran else "C").copy()
+def as_array(data, shape, fortran, dtype, name):
+    """Bytes as an array of its own, of the file's byte order; WeightsError if it is of texts that are none."""
+    array = np.frombuffer(data, dtype, math.prod(shape)).reshape(shape, order="F" if fortran else "C").copy()
+    # NumPy makes a str of any number, which then breaks where it is first used.
+    if dtype.kind == "U" and (array.reshape(-1).view(f"{dtype.byteorder}u4") > sys.maxunicode).any():
+        raise WeightsError(f"{name}: damaged: a text with numbers that are no characters")
+    return array

@@ -203,6 +203,8 @@ def _json(path, text, lines):
         content = json.loads(text)
     except (ValueError, RecursionError):
         content = _json_lines(path, lines)
+    if any(isinstance(name, str) and not name.strip() for name in content):
+        raise UsageError(f"{path}: an empty text, expected the name of a class or of a picture")
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         return Table(path, _table(path, _json_rows(path, content)))
     if isinstance(content, list) and content and all(isinstance(name, str) for name in content):

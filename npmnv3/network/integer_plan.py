@@ -146,7 +146,7 @@ def _check_layer(step, weight, bias, scale, zero):
 def _check_scales(scale, zero, count):
     if scale.dtype != np.float32 or scale.shape not in ((1,), (count,)) or not (np.isfinite(scale) & (scale > 0)).all():
         raise WeightsError(
-            f"weight scales {scale.dtype} {scale.shape} from {scale.min(initial=np.inf)!s}, expected {count} or 1 "
+            f"weight scales {scale.dtype} {scale.shape} from {min(scale.flat, default='none')}, expected {count} or 1 "
             "positive finite float32"
         )
     if zero.shape not in ((1,), (count,)) or zero.dtype.kind not in "iu" or zero.min() < -128 or zero.max() > 255:

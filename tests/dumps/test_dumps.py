@@ -294,6 +294,27 @@ def test_hostile_npz_is_refused(entry, message, tmp_path):
         load_weights(path, get_variant(MODEL))
 
 
+def test_a_damaged_zip_is_told_shortly(tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("a.npy", npy(np.zeros(20_000)))
+    data = bytearray(stream.getvalue())
+    data[26:28] = b"\0\xf0"  # the length of the member's name, where it stands
+    (tmp_path / "dump.npz").write_bytes(data)
+    with pytest.raises(npmnv3.WeightsError, match="damaged or not a weight dump: BadZipFile: File name in") as error:
+        load_weights(tmp_path / "dump.npz")
+    assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_a_text_of_no_characters_is_refused(order, tmp_path):
+    path, text = tmp_path / "dump.npz", np.array('{"format": "x"}', f"{order}U15")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__npmnv3__.npy", npy(text)[: -text.nbytes] + b"\x7f" * text.nbytes)
+    with pytest.raises(npmnv3.WeightsError, match="__npmnv3__: damaged: a text with numbers that are no characters"):
+        load_weights(path)
+
+
 @pytest.mark.parametrize(
     "attributes",
     [

@@ -133,6 +133,22 @@ def _first_chunk(data):
         return file["n0"].id.get_chunk_info(0).byte_offset
 
 
+@pytest.mark.parametrize("what", ("the member", "the attribute"))
+def test_a_name_that_is_there_twice(what, tmp_path):
+    values = {"second": draw(0), "sec0nd": draw(1)}
+    data = written(values) if what == "the member" else written({}, values)
+    read(data, tmp_path)
+    with pytest.raises(WeightsError, match=f"{what} 'second' is there twice"):
+        read(data.replace(b"sec0nd", b"second"), tmp_path)
+
+
+def test_a_chunk_that_begins_within_an_element(tmp_path):
+    data = bytearray(written({"n0": draw(0)}, stored={"chunks": (2, 3)}))
+    data[data.index(b"TREE\1") + 24 + 8 + 2 * 8] = 2  # behind the first chunk's sizes and its place in two axes
+    with pytest.raises(WeightsError, match="n0 has a chunk that begins within an element"):
+        read(bytes(data), tmp_path)
+
+
 def test_what_was_never_written(tmp_path):
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:

@@ -142,6 +142,7 @@ BAD = [
     ({"drop": ["pool.scale"]}, "'pool' has no scale or no zero point"),
     ({"drop": ["stem.bias"]}, "'stem' .*stem.bias missing"),
     ({"stem.scale": np.float32(0)}, "'stem': a scale of 0.0"),
+    ({"stem.weight_scale": np.ones(1, np.int32)}, r"weight scales int32 \(1,\) from 1, expected"),
     ({"stem.scale": np.float32("nan")}, "'stem': a scale of nan"),
     ({"stem.scale": np.float64(0.1)}, "'stem' has a scale float64"),
     ({"stem.zero_point": np.int64(0)}, "'stem': a grid of 'int64'"),

@@ -34,8 +34,11 @@ config.read(sys.argv[1])
 extras = config["options.extras_require"]
 lines = [line for group in (config["options"]["install_requires"], *(extras[n] for n in extras if n not in ("all", "bench"))) for line in group.split("\n") if line]
 for line in lines:
-    name, bound = re.fullmatch(r"([\w-]+)(?:>=([\d.]+))?", line).groups()
-    print(f"{name}~={bound}.0" if sys.argv[2] == "oldest" and bound and bound.count(".") < 2 else f"{name}=={bound}" if sys.argv[2] == "oldest" and bound else name)
+    name, bound, below = re.fullmatch(r"([\w-]+)(?:>=([\d.]+))?(?:,(<[\d.]+))?", line).groups()
+    if sys.argv[2] == "newest" or not bound:
+        print(f"{name}{below or ''}")
+    else:
+        print(f"{name}~={bound}.0" if bound.count(".") < 2 else f"{name}=={bound}")
 PYTHON
 }
 

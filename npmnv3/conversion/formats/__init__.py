@@ -9,6 +9,8 @@ import contextlib
 import os
 from dataclasses import replace
 
+import numpy as np
+
 from ...dumps.containers import Entry
 from ...dumps.hdf5 import MAGIC as HDF5_MAGIC
 from ...dumps.reader import Reader
@@ -69,7 +71,8 @@ def open_checkpoint(path_or_bytes, key=None):
     ------
     (name, Checkpoint) : name is what errors call the file
     """
-    with Reader(path_or_bytes) as reader:
+    # What a file holds may overflow where it is put together: what is not finite is named when the arrays are checked.
+    with np.errstate(all="ignore"), Reader(path_or_bytes) as reader:
         with _named(reader.name):
             if reader.path is not None:
                 shards.refuse_part(reader.path)

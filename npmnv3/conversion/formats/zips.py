@@ -31,7 +31,7 @@ def read_entries(reader):
         with zipfile.ZipFile(_Bounded(reader)) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, struct.error, OSError, NotImplementedError) as error:
-        raise WeightsError(f"a damaged zip file: {error}") from error
+        raise WeightsError(f"a damaged zip file: {str(error)[:300]}") from error
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         _check(info)

@@ -7,7 +7,7 @@ from ...errors import WeightsError
 from .headers import LINK, LINKS, SYMBOLS
 from .heaps import FractalHeap, records
 from .source import UNDEFINED
-from .values import text_at
+from .values import each_once, text_at
 
 MAX_NAMES = 100_000
 _SOFT_SYMBOL = 2
@@ -24,14 +24,15 @@ class Link(NamedTuple):
 
 def links(source, messages):
     """{name: Link} of a group, in the order in which they were made if that is known, else by name; {} of what is none."""
-    found = dict(map(_link, messages.get(LINK, [])))
+    pairs = list(map(_link, messages.get(LINK, [])))
     for table in messages.get(SYMBOLS, []):
-        found |= _symbols(source, *struct.unpack_from("<2Q", table))
+        pairs += _symbols(source, *struct.unpack_from("<2Q", table))
     for info in messages.get(LINKS, []):
         heap, tree = struct.unpack_from("<2Q", info, 2 + 8 * (info[1] & 1))
         if heap != UNDEFINED:
             objects = FractalHeap(source, heap)
-            found |= dict(_link(objects.object(record[4:])) for record in records(source, tree, _BY_NAME))
+            pairs += [_link(objects.object(record[4:])) for record in records(source, tree, _BY_NAME)]
+    found = each_once(pairs, "the member")
     if found and all(link.order is not None for link in found.values()):
         return dict(sorted(found.items(), key=lambda item: item[1].order))
     return dict(sorted(found.items()))
@@ -55,11 +56,12 @@ def _link(content):
 
 
 def _symbols(source, tree, heap):
+    """[(name, Link)] of a table of symbols."""
     signature, size, _, segment = struct.unpack("<8s3Q", source.take(heap, 32, "a group's names"))
     if signature[:5] != b"HEAP\0":
         raise WeightsError(f"a group's names at {heap} do not begin with HEAP: damaged")
     names = source.take(segment, size, "a group's names")
-    found, nodes, seen = {}, [tree], set()
+    found, nodes, seen = [], [tree], set()
     while nodes:
         node = nodes.pop()
         if node in seen or len(found) > MAX_NAMES:
@@ -68,7 +70,8 @@ def _symbols(source, tree, heap):
         signature, count = struct.unpack("<6sH", source.take(node, 8, "a group's node"))
         if signature[:4] == b"SNOD":
             for entry in struct.iter_unpack("<2QI20x", source.take(node + 8, 40 * count, "a group's node")):
-                found[text_at(names, entry[0])] = Link(None if entry[2] == _SOFT_SYMBOL else entry[1])
+                link = Link(None if entry[2] == _SOFT_SYMBOL else entry[1])
+                found.append((text_at(names, entry[0]), link))
         elif signature[:5] == b"TREE\0":
             keys_and_children = source.take(node + 24, 16 * count, "a group's tree")
             nodes += [child for _, child in struct.iter_unpack("<2Q", keys_and_children)][::-1]

@@ -156,6 +156,8 @@ def global_heap_objects(source, address):
         index, length = struct.unpack_from("<H6xQ", data, position)
         if not index:  # the rest is free
             break
+        if index in found:
+            raise WeightsError(f"a heap of texts at {address} has the text {index} twice: damaged")
         found[index] = data[position + 16 : position + 16 + length]
         position += 16 + -(-length // 8) * 8
     return found

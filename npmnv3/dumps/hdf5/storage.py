@@ -166,11 +166,13 @@ def _chunks(source, layout, dtype, rank, name):
         signature, kind, level, count = struct.unpack("<4s2BH", source.take(node, 8, "a tree of chunks"))
         if signature != b"TREE" or kind != 1:
             raise WeightsError(f"a tree of chunks at {node} begins with {signature!r}, kind {kind}: damaged")
-        for stored, mask, *place, _, child in key.iter_unpack(
+        for stored, mask, *place, within, child in key.iter_unpack(
             source.take(node + 24, key.size * count, "a tree of chunks")
         ):
             if level:
                 nodes.append(child)
+            elif within:
+                raise WeightsError(f"{name} has a chunk that begins within an element: damaged")
             else:
                 yield tuple(place), child, stored, mask
 

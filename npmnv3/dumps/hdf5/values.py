@@ -43,6 +43,16 @@ def text_at(data, position):
         raise WeightsError(f"a name is no text: {error.reason}: damaged") from error
 
 
+def each_once(pairs, what):
+    """{name: value} of pairs; WeightsError where a name is there twice: which is meant cannot be told."""
+    found = {}
+    for name, value in pairs:
+        if name in found:
+            raise WeightsError(f"{what} {name[-200:]!r} is there twice: damaged")
+        found[name] = value
+    return found
+
+
 def dims_of(content):
     """A dataspace's dimensions, None if it is empty."""
     version, rank = struct.unpack_from("<2B", content)
@@ -80,7 +90,7 @@ def attributes_of(source, messages):
         if heap != UNDEFINED:
             objects = FractalHeap(source, heap)
             contents += [objects.object(record[:8]) for record in records(source, tree, _ATTRIBUTES_BY_NAME)]
-    return dict(map(_attribute, contents))
+    return each_once(map(_attribute, contents), "the attribute")
 
 
 def _attribute(content):

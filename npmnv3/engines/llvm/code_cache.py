@@ -6,6 +6,7 @@ the linker sees the code; the digest is no protection from people, the owner is.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
@@ -172,7 +173,12 @@ def _blame(found, others):
 def _read_file(folder, name):
     relative = folder if _OWNERS else None
     path = name if _OWNERS else os.path.join(folder, name)
-    handle = os.open(path, _READ, dir_fd=relative)
+    try:
+        handle = os.open(path, _READ, dir_fd=relative)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what _NO_LINK makes of one
+            raise NotTrustedError(f"{cache_folder() / name} is not trusted: it is a link") from error
+        raise
     try:
         _check_file(os.fstat(handle), cache_folder() / name)
         with os.fdopen(os.dup(handle), "rb") as file:

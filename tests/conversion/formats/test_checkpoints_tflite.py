@@ -145,6 +145,11 @@ def test_what_is_refused(changes, message):
         read_checkpoint(small(**changes))
 
 
+def test_weights_beyond_floats_are_read_and_not_warned_of():
+    found = read_checkpoint(small(weight=np.full((4, 3, 3, 3), 127, np.int8), how={"scale": [3e38]}))
+    assert np.isinf(found.layers[0].params["weight"]).all()
+
+
 def test_graphs_without_weights_or_several():
     for root, message in (({2: []}, "0 graphs"), ({2: [{}]}, "no layer has weights"), ({2: [{}, {}]}, "2 graphs")):
         with pytest.raises(WeightsError, match=message):
