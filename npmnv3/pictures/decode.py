@@ -125,8 +125,11 @@ def open_image(image_module, file):
 
 
 def is_picture(name):
-    """Does the file's name say so? Whether it is one shows when it is decoded."""
-    return name.lower().endswith(SUFFIXES)
+    """Does the file's name say so? Whether it is one shows when it is decoded.
+
+    What macOS lays beside each file, of the same name behind "._", is none.
+    """
+    return name.lower().endswith(SUFFIXES) and not os.path.basename(name).startswith("._")
 
 
 def describe(picture):

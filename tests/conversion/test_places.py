@@ -200,3 +200,55 @@ def test_paddleocrs_names():
     ]
     assert names[:3] == ["backbone.conv1.conv.weight", "backbone.conv1.bn.weight", "backbone.conv1.bn.bias"]
     assert names[-2:] == ["head.fc.weight", "head.fc.bias"] and "backbone.blocks.10.linear_conv.bn._variance" in names
+
+
+@pytest.mark.parametrize("wrapper", ["_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod", "module"])
+def test_wrappers_in_the_middle_of_names_come_out(wrapper, tmp_path):
+    state = random_state(SMALL, 3)
+    done, arrays = taken({n.replace("blocks.", f"blocks.{wrapper}."): a for n, a in state.items()}, tmp_path)
+    assert f"took {wrapper!r} out of the names" in done.notes
+    assert_same(arrays, state)
+
+
+def test_names_that_would_meet_keep_their_wrappers(tmp_path):
+    state = random_state(SMALL, 3)
+    both = state | {name.replace("blocks.", "blocks.module."): array for name, array in state.items()}
+    with pytest.raises(WeightsError, match="not of it: blocks.module"):
+        taken(both, tmp_path)
+
+
+def test_a_classifier_that_is_a_sequence_of_one_layer(tmp_path):
+    state = {n: a for n, a in random_state(TORCHVISION, 3).items() if not n.startswith("classifier.")}
+    done, arrays = taken(state | {"classifier.0.weight": draw(5, 576), "classifier.0.bias": draw(5)}, tmp_path)
+    assert done.num_classes == 5 and "a form of its own: no hidden layer" in done.notes
+    assert arrays["classifier.weight"].shape == (5, 576)
+    with pytest.raises(WeightsError, match="missing: classifier.3.weight"):  # as wide as the hidden layer: it is that
+        taken(state | {"classifier.0.weight": draw(1024, 576), "classifier.0.bias": draw(1024)}, tmp_path)
+
+
+def test_a_norm_before_the_classifier_is_not_left_out(tmp_path):
+    state = {
+        n: a for n, a in random_state("keras/MobileNetV3Small", 3).items() if not n.startswith(("Logits", "Conv_2"))
+    }
+    layers = {}
+    for name, array in state.items():
+        layers.setdefault(name.rpartition("/")[0], {})[name] = array
+    norm = {f"batch_normalization/{role}": draw(576) for role in ("gamma", "beta", "moving_mean", "moving_variance")}
+    head = {"dense/kernel:0": draw(576, 3), "dense/bias:0": draw(3)}
+    (tmp_path / "good.h5").write_bytes(files.keras_legacy(layers | {"dense": head}))
+    assert convert(tmp_path / "good.h5", tmp_path / "a.npz").num_classes == 3
+    (tmp_path / "bad.h5").write_bytes(files.keras_legacy(layers | {"batch_normalization": norm, "dense": head}))
+    with pytest.raises(WeightsError, match="not of it: batch_normalization/gamma"):
+        convert(tmp_path / "bad.h5", tmp_path / "a.npz")
+
+
+def test_what_observers_of_quantisation_saw_is_left_out(tmp_path):
+    state = random_state(SMALL, 3)
+    seen = {
+        "conv_stem.activation_post_process.min_val": draw(1)[0],
+        "blocks.0.0.conv_dw.activation_post_process.histogram": draw(64),
+        "blocks.0.0.conv_dw.weight_fake_quant.scale": draw(16),
+    }
+    done, arrays = taken(state | seen, tmp_path)
+    assert_same(arrays, state)
+    assert any(note.startswith("left out") and "activation_post_process" in note for note in done.notes)

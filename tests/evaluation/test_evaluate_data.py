@@ -34,6 +34,14 @@ def test_class_folders_are_listed_in_order_with_what_was_left_out(tmp_path):
     assert dataset.summary() == "4 pictures, class folders; 2 classes, 2 pictures each"
 
 
+def test_what_macos_lays_beside_files_is_no_picture(tmp_path):
+    class_folders(tmp_path / "data", 1, ("n01",))
+    (tmp_path / "data/n01/._000.JPEG").write_bytes(b"\0\5\x16\7")
+    dataset = open_dataset(tmp_path / "data")
+    assert pairs(dataset) == [("n01/000.JPEG", "n01")]
+    assert dataset.notes == ("left out: 1 file, no picture by name: n01/._000.JPEG",)
+
+
 def test_linked_class_folders_are_followed(tmp_path):
     class_folders(tmp_path / "real", 1, ("n01",))
     (tmp_path / "data").mkdir()

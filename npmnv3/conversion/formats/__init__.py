@@ -20,6 +20,7 @@ from .card import read_card
 from .record import Checkpoint, Layer
 from .states import choose
 from .torch_pickles import KNOWN
+from .wrappers import without_wrappers
 
 __all__ = ["Checkpoint", "Layer", "open_checkpoint", "read_checkpoint"]
 
@@ -29,6 +30,15 @@ _KNOWN_FORMATS = (
 )
 
 _PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
+_PACKED = {
+    b"\x1f\x8b": "compressed by gzip",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"Rar!": "a RAR archive",
+}
+_PAGES = (b"<!doctype html", b"<html")
 _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and the reader
     (lambda magic: magic.startswith(HDF5_MAGIC), keras.read),
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
@@ -76,7 +86,7 @@ def open_checkpoint(path_or_bytes, key=None):
         with _named(reader.name):
             if reader.path is not None:
                 shards.refuse_part(reader.path)
-            checkpoint = _with_card(_read(reader, key), reader.path)
+            checkpoint = without_wrappers(_with_card(_read(reader, key), reader.path))
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
 
@@ -112,7 +122,8 @@ def _read(reader, key):
     if single is None and magic[:1] in _PICKLE_STARTS:
         return _read_pickle(reader, key)
     if single is None:
-        raise WeightsError(f"not a checkpoint (it begins with {magic!r}); known are: {_KNOWN_FORMATS}")
+        packed = _packed(reader, magic)
+        raise WeightsError(packed or f"not a checkpoint (it begins with {magic!r}); known are: {_KNOWN_FORMATS}")
     _refuse_key(key)
     return single(reader)
 
@@ -145,6 +156,18 @@ def _hint(entries):
         return "; this is an .npz, which npmnv3 loads as it is"
     inside = next((name for name in entries if name.endswith((".h5", ".pth", ".pt", ".pdparams", ".onnx"))), None)
     return f"; unpack it and give {inside[:200]}" if inside else ""
+
+
+def _packed(reader, magic):
+    """What to do with a file that stands for another one, "" where it is no such file."""
+    kind = next((kind for start, kind in _PACKED.items() if magic.startswith(start)), "")
+    if not kind and reader.size > 512 and reader.take(257, 5, "the mark of a tar") == b"ustar":
+        kind = "a tar archive"
+    if kind:
+        return f"{kind}: unpack it and give the checkpoint in it"
+    if magic.startswith(b"version https:/"):
+        return "a Git LFS pointer, not the file itself: get that with `git lfs pull`"
+    return "a page of the web, not a checkpoint: the download went wrong" if magic.lower().startswith(_PAGES) else ""
 
 
 def _refuse_key(key):

@@ -16,6 +16,8 @@ _HARMLESS = frozenset(
 builtins.bool builtins.bytearray builtins.bytes builtins.complex builtins.dict builtins.float builtins.frozenset builtins.int
 builtins.list builtins.object builtins.range builtins.set builtins.slice builtins.str
 collections.Counter collections.OrderedDict collections.defaultdict collections.deque
+builtins.xrange builtins.Ellipsis builtins.NotImplemented numpy.random.bit_generator.__pyx_unpickle_SeedSequence
+numpy.random.bit_generator.SeedSequence
 argparse.Namespace types.SimpleNamespace types.NoneType types.MappingProxyType
 datetime.date datetime.datetime datetime.time datetime.timedelta datetime.timezone zoneinfo.ZoneInfo
 decimal.Decimal fractions.Fraction uuid.UUID uuid.SafeUUID functools.partial re._compile
@@ -98,6 +100,8 @@ class ForeignName(Opaque):
 def known_name(full):
     """What stands for a foreign name in a pickle: a `Known` that may be called, a `ForeignName` that may not, or None
     where the name is refused."""
+    if full == "builtins.type":  # the type of a value; with more than that it would make a class
+        return Known(full, lambda *arguments: _made(full, arguments), 1, 1)
     if full in _HARMLESS:
         return Known(full, lambda *arguments: _made(full, arguments), 0, 100)
     root, *inner = full.split(".")

@@ -21,24 +21,45 @@ _ROLES = {
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # entries of a .keras file
 MAX_CONFIG = 4 << 20  # bytes
+_OTHER_LAYERS = ("GlobalMaxPooling2D", "MaxPooling2D", "AveragePooling2D", "LayerNormalization", "UnitNormalization")
 
 
 def read_archive(reader, entries):
     """Read a .keras file, a zip of the weights and of what the model is."""
     with Reader(read_entry(reader, entries[WEIGHTS])) as inner:
         checkpoint = read(inner)
-    says = _model_name(read_entry(reader, entries[CONFIG], MAX_CONFIG)) if CONFIG in entries else ()
-    return replace(checkpoint, says=says)
+    config = _parsed(read_entry(reader, entries[CONFIG], MAX_CONFIG)) if CONFIG in entries else None
+    _check_layers(config)
+    return replace(checkpoint, says=_model_name(config))
 
 
-def _model_name(text):
+def _parsed(text):
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # the weights are what counts
+
+
+def _check_layers(config):
+    """WeightsError where a configuration has layers that compute otherwise and whose weights do not show it."""
+    queue, odd = [config], []
+    while queue:
+        item = queue.pop()
+        if isinstance(item, dict):
+            odd += [name for name in _OTHER_LAYERS if item.get("class_name") == name]
+            item = list(item.values())
+        queue += item if isinstance(item, list) else []
+    if odd:
+        raise WeightsError(f"its configuration has a {odd[0]}, which no network here has: other logits than its own")
+
+
+def _model_name(config):
     """What a configuration calls the model, and the models in it."""
     try:
-        config = json.loads(text)
         layers = [config, *config.get("config", {}).get("layers", ())]
         names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError):
-        return ()  # the weights are what counts
+    except (KeyError, TypeError, AttributeError):
+        return ()
     return tuple(("config.json", name[:100]) for name in names if isinstance(name, str))
 
 

@@ -10,6 +10,7 @@ from .stand_ins import Stored
 _PARTS = ("_parameters", "_buffers", "_modules")
 _SCRIPTED = "__torch__."
 MAX_MODULES = 20_000
+SETTINGS = ("eps", "stride", "padding", "dilation", "pool_type")  # attributes that change what a module computes
 
 
 def fields(value, most):
@@ -39,6 +40,22 @@ def module_state(module):
         above = above | {id(module)}
         stack += [(f"{prefix}{name}.", part, above) for name, part in reversed(inner.items())]
     return state
+
+
+def module_settings(module):
+    """{dotted name: {"class": str, and what it is set to}} of a module and those in it, which `module_state` has checked."""
+    told, stack = {}, [("", module)]
+    while stack:
+        name, module = stack.pop()
+        settings = {key: module.state[key] for key in SETTINGS if _is_plain(module.state.get(key))}
+        told[name] = {"class": module.name.rpartition(".")[2], **settings}
+        stack += [(f"{name}.{inner}".lstrip("."), part) for inner, part in _parts(module)[1].items()]
+    return told
+
+
+def _is_plain(value):
+    numbers = value if isinstance(value, tuple) else (value,)
+    return isinstance(value, str) or all(type(number) in (int, float) for number in numbers)
 
 
 def _parts(module):

@@ -30,6 +30,8 @@ def fold(node, inputs):
             return np.array(value.shape, np.int64)
         if node.op == "Expand":
             return _expanded(value, [int(n) for n in inputs[1].ravel()[:8]])
+        if node.op == QUANTIZE:
+            return quantized(value, inputs[1], inputs[2] if len(inputs) > 2 else None, node.attributes.get("axis", 1))
         if node.op == DEQUANTIZE:
             return dequantized(value, inputs[1], inputs[2] if len(inputs) > 2 else None, node.attributes.get("axis", 1))
     except (ValueError, IndexError, TypeError, OverflowError) as error:
@@ -43,6 +45,20 @@ def _expanded(value, shape):
     if math.prod(max(n, 1) for n in shape) > MAX_ELEMENTS:
         raise ValueError(f"it would have more than {MAX_ELEMENTS} elements")
     return np.broadcast_to(value, np.broadcast_shapes(value.shape, tuple(shape)))
+
+
+def quantized(value, scale, zero_point=None, axis=1):
+    """value / scale + zero point, to the nearest even, cut at the ends of the zero point's integers (uint8 without one)."""
+    if value.dtype.kind != "f" or scale.dtype.kind != "f" or not (scale > 0).all():
+        raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not to be quantized")
+    zero = np.zeros((), np.uint8) if zero_point is None else zero_point
+    along = [1] * value.ndim
+    if scale.size > 1:
+        along[axis] = scale.size
+    shape = along if scale.size > 1 else ()
+    whole = np.rint(value / scale.reshape(shape)) + zero.reshape(along if zero.size > 1 else ())
+    ends = np.iinfo(zero.dtype)
+    return np.clip(whole, ends.min, ends.max).astype(zero.dtype)
 
 
 def dequantized(value, scale, zero_point=None, axis=1):

@@ -149,8 +149,8 @@ class _Graph(Constants):
             self._pass_on(node, node.inputs[0])
         elif node.op == DEQUANTIZE:
             self.constants[node.outputs[0]] = fold(node, inputs)
-        else:
-            raise WeightsError(f"{node} quantizes a constant, which is done before a model is saved")
+        else:  # such as the number that a picture is padded with
+            self.constants[node.outputs[0]] = fold(node, inputs)
 
     def _is_relu(self, source, zero):
         """Whether quantizing clips a layer's output at zero, which stands for a relu that was there."""

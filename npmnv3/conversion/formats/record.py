@@ -39,6 +39,7 @@ class Checkpoint:
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in its order; names are no help there
     says : (where, name) of each place where the file says which network it is
+    modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written beside the arrays of how pictures are prepared and what the classes are called: some of
         "preprocess" (Preprocess) and "labels" (tuple of str)
     """
@@ -52,3 +53,4 @@ class Checkpoint:
     layers: tuple[Layer, ...] = ()
     says: tuple[tuple[str, str], ...] = ()
     card: dict = field(default_factory=dict)
+    modules: dict = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from ...dumps.containers import Entry
 from ...errors import UsageError, WeightsError
 from .foreign import Foreign
-from .modules import fields, is_module, module_state
+from .modules import fields, is_module, module_settings, module_state
 from .record import Checkpoint
 from .stand_ins import Stored
 
@@ -57,7 +57,7 @@ def choose(kind, top, key, file_size):
     UsageError
         None under `key`.
     """
-    found, said = _search(top)
+    found, said, modules = _search(top)
     if not found:
         raise WeightsError(f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE}")
     paths = sorted(found, key=lambda path: _rank(path, found[path]))
@@ -76,19 +76,22 @@ def choose(kind, top, key, file_size):
     structured = state.get(STRUCTURED)
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
     says = () if _is_secondary(taken) else tuple(said)
-    return Checkpoint(kind, _entries(stored, file_size), taken, others, tuple(notes), metadata, says=says)
+    settings = _settings(modules[taken], prefix) if taken in modules else {}
+    entries = _entries(stored, file_size)
+    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings)
 
 
 def _search(top):
-    """({dotted path: state dict}, [(where, name)]): each dict is looked into once, a module as the state it holds."""
-    found, said, queue, seen = {}, [], [("", top, 0)], set()
+    """({dotted path: state dict}, [(where, name)], {dotted path: module}): each dict is looked into once, a module as the
+    state it holds."""
+    found, said, modules, queue, seen = {}, [], {}, [("", top, 0)], set()
     for path, value, depth in queue:
         if id(value) in seen or depth > MAX_DEPTH or not isinstance(value, (dict, list, tuple, Foreign)):
             continue
         seen.add(id(value))
         inner = fields(value, MAX_LIST)
         if is_module(value):
-            found[path] = module_state(value)
+            found[path], modules[path] = module_state(value), value
             queue += [(_join(path, name), inner[name], depth) for name in SETTINGS & inner.keys()]
             continue
         named = {name: _unwrapped(item) for name, item in inner.items() if name and isinstance(name, str)}
@@ -97,7 +100,12 @@ def _search(top):
         if not path or path.rpartition(".")[2] in SETTINGS:
             said += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]
         queue += [(_join(path, name), item, depth + 1) for name, item in named.items()]
-    return {path: state for path, state in found.items() if state}, said
+    return {path: state for path, state in found.items() if state}, said, modules
+
+
+def _settings(module, prefix):
+    """A module's settings by the names that its parameters have without the prefix."""
+    return {name.removeprefix(prefix): told for name, told in module_settings(module).items() if prefix in f"{name}."}
 
 
 def _join(path, name):

@@ -13,6 +13,7 @@ from .flatbuffers import Buffer
 
 MAGIC = b"TFL3"  # from the fifth byte on
 MAX_BYTES = 512 << 20
+MAX_NAME = 400  # characters
 MAX_EXPANSION = 16  # of all constants that are read, against the file
 
 DTYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 6: "b1", 7: "i2", 9: "i1", 10: "f8"}
@@ -52,7 +53,9 @@ class Tensors:
         return self.tensors[index]
 
     def name(self, index):
-        return self._tensor(index).text(3) or f"tensor {index}"
+        """As the file has it. The converter joins the names of all that it fused: of long ones the first, and the count."""
+        name = self._tensor(index).text(3)
+        return f"{name[:MAX_NAME]}... {index}" if len(name) > MAX_NAME else name or f"tensor {index}"
 
     def shape(self, index):
         """As the file has it, the batch first; () where it says none."""

@@ -17,6 +17,7 @@ from .fit import Fit, listed, stored_width_differences
 from .keras_names import by_source_name
 from .leftovers import is_beside, is_secondary
 from .namings import namings_of
+from .settings import setting_differences
 
 MAX_PREFIXES = 8  # of one naming that are tried
 
@@ -46,7 +47,10 @@ def compare(checkpoint, variant):
     fits = []
     for naming in namings_of(variant):
         places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
-        fits += [_Place(arrays, naming, variant, prefix, root, places).fit(notes) for prefix, root in places]
+        fits += [
+            _Place(arrays, naming, variant, prefix, root, places, checkpoint.modules).fit(notes)
+            for prefix, root in places
+        ]
     whole = [fit for fit in fits if not fit.differences]
     first = [fit for fit in whole if not fit.secondary] or whole
     if len(first) > 1 and len({fit.prefix for fit in first}) > 1:
@@ -96,12 +100,12 @@ def _prefixes(names, naming):
 class _Place:
     """A place in a file where a network may be."""
 
-    def __init__(self, arrays, naming, variant, prefix, root, places):
+    def __init__(self, arrays, naming, variant, prefix, root, places, modules):
         self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
         self.here = {  # name within the place: name in the file
             root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)
         }
-        self.arrays = arrays
+        self.arrays, self.modules = arrays, modules
         others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
         self.outside = {
             name: array
@@ -143,6 +147,9 @@ class _Place:
         if misshapen and not sentences:
             told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(told)}")
+        if self.modules and not sentences:
+            names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
+            sentences += setting_differences(plan, names, self.prefix, self.modules)
         sentences += [f"missing: {listed(missing)}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(strange)
         form_is = form_told(variant)
         return Fit(
@@ -150,7 +157,7 @@ class _Place:
             num_classes,
             folded,
             tuple(sentences),
-            len(missing) + len(strange) + len(misshapen),
+            len(missing) + len(strange) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
             notes=() if sentences else (*notes, *self._notes(form_is, beside, renames)),
             warnings=_warnings(variant, form_is),

@@ -36,17 +36,28 @@ def find_classifier(variant, inside, outside):
     if name(classifier_part(form), None, "weight") in inside or not variant.source.head_stored_as:
         return form, {}
     head = name("head", None, "weight")
-    if head not in inside:
+    if head not in inside or _is_alone(variant, inside, head):
         form = form._replace(head=0)
     trunk = plan_param_shapes(make_plan(form))
     linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
-    linear = [layer for layer in linear if _may_follow(name, layer, head in inside)] + _linears(variant, outside)
+    has_head = head in inside and form.head > 0
+    linear = [layer for layer in linear if _may_follow(name, layer, has_head)] + _linears(variant, outside)
     fitting = [layer for layer in linear if layer.takes == (form.head or form.last)]
     if len(fitting) != 1:
         return form_in(variant, {n: array.shape for n, array in inside.items()}), {}
     part = classifier_part(form)
     renames = {fitting[0].weight: name(part, None, "weight"), fitting[0].bias: name(part, None, "bias")}
     return form, {here: there for here, there in renames.items() if here}
+
+
+def _is_alone(variant, inside, head):
+    """Whether what is in the hidden layer's place is the classifier itself, a sequence of one. As wide as the published
+    hidden layer, it is that one, and the classifier is missing."""
+    if variant.source.head_stored_as != "linear" or inside[head].shape[0] == variant.head:
+        return False
+    trunk = plan_param_shapes(make_plan(variant._replace(head=0)))
+    linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
+    return [(layer.weight, layer.takes) for layer in linear] == [(head, variant.last)]
 
 
 def _may_follow(name, layer, has_head):

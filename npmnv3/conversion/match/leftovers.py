@@ -21,7 +21,11 @@ _NUMBERS = {
 }
 _PROFILER = ("total_ops", "total_params")  # buffers that a profiler leaves in every module
 _SECONDARY = {"ema", "teacher", "swa", "averaged", "momentum", "shadow", "target", "k", "key", "old"}
-_OF_NORMS = ("running_mean", "running_var", "_mean", "_variance", "moving_mean", "moving_variance")
+_OF_NORMS = ("running_mean", "running_var", "_mean", "_variance", "moving_mean", "moving_variance", "gamma", "beta")
+# What prepares pictures may be called so, but a norm layer, too: `batch_normalization`.
+_PREPARES = {word for word in _BESIDE if word.startswith(("normaliz", "preprocess"))}
+# What observers of quantisation leave in a module that is still in floats.
+_OBSERVERS = ("activation_post_process", "weight_fake_quant", "fake_quant")
 
 
 def is_beside(name, shape, *, outside):
@@ -36,11 +40,14 @@ def is_beside(name, shape, *, outside):
     module, _, last = name.replace("/", ".").rpartition(".")
     if last in _PROFILER or last.startswith("num_batches_tracked"):
         return True
-    if not _BESIDE.isdisjoint(_words(module)):
+    of_norm = last.partition(":")[0] in _OF_NORMS
+    if not (_BESIDE - _PREPARES if of_norm else _BESIDE).isdisjoint(_words(module)):
+        return True
+    if any(part.startswith(_OBSERVERS) for part in name.split(".")):
         return True
     if last.startswith("ema_") or module.startswith("ema_"):  # mmcv's averages, beside what they are of
         return True
-    if last in _OF_NORMS:
+    if of_norm:
         return False
     if last in _NUMBERS and (not module or outside or not _BESIDE.isdisjoint(_words(module))):
         return True

@@ -39,6 +39,12 @@ HARMLESS = {
     "options with slots": Call("mine.Options", opcode=b"\x81", state=(None, {"lr": 0.1})),
     "old class": Call("copyreg._reconstructor", Name("mine.Options"), Name("builtins.object"), None),
     "interpolation": Call("torchvision.transforms.functional.InterpolationMode", "bilinear"),
+    "range": Call("builtins.xrange", 0, 3, 1),
+    "ellipsis": Name("builtins.Ellipsis"),
+    "type of None": Call("builtins.type", None),
+    "seeds": Call(
+        "numpy.random.bit_generator.__pyx_unpickle_SeedSequence", Name("numpy.random.bit_generator.SeedSequence")
+    ),
     "sparse": Call("torch._utils._rebuild_sparse_tensor", Name("torch.sparse_coo"), (1, 2)),
 }
 
@@ -222,3 +228,23 @@ def test_folders_get_advice(tmp_path):
         (folder / name).write_bytes(b"x")
         with pytest.raises(WeightsError, match=f"a folder, not a file: .*{advice}"):
             read_checkpoint(folder)
+
+
+def test_a_class_made_in_a_pickle_is_refused():
+    with pytest.raises(WeightsError, match="calls builtins.type with 3 arguments"):
+        read({"model": STATE, "extra": Call("builtins.type", "Evil", (), {})})
+
+
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"\x1f\x8b\x08\x00rest", "compressed by gzip: unpack it"),
+        (b"BZh91AY&SY", "compressed by bzip2"),
+        (b"best.pth".ljust(257, b"\0") + b"ustar".ljust(300, b"\0"), "a tar archive: unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "a page of the web"),
+    ],
+)
+def test_a_file_that_stands_for_another_says_what_to_do(data, told):
+    with pytest.raises(WeightsError, match=told):
+        read_checkpoint(data)

@@ -1,7 +1,9 @@
 """Keras's HDF5 files, by hand: by the lists of names, whatever the tree looks like."""
 
 import io
+import json
 import struct
+import zipfile
 
 import checkpoint_files as files
 import h5py
@@ -217,3 +219,14 @@ def test_cut_off_files():
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(WeightsError, match="that says it has .*: cut off|begins with"):
             read_checkpoint(data[: int(len(data) * share)])
+
+
+@pytest.mark.parametrize("layer", ["GlobalMaxPooling2D", "LayerNormalization"])
+def test_a_configuration_that_computes_otherwise_is_refused(layer):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        inner = {"class_name": "Functional", "config": {"name": "a", "layers": [{"class_name": layer, "config": {}}]}}
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [inner]}}))
+        archive.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
+    with pytest.raises(WeightsError, match=f"has a {layer}, which no network here has"):
+        read_checkpoint(stream.getvalue())

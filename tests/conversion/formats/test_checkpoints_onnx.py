@@ -315,6 +315,20 @@ def test_quantized_weights_stand_for_floats():
         model_of(nodes, {**constants, "s": np.float32([1, 2, 3])})
 
 
+def test_constants_that_the_graph_quantizes_itself():
+    """Such as the zero that is padded with: to the nearest even, cut at the ends of the integers."""
+    values = np.float32([[[[0.26]]], [[[-1e9]]]])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("Conv", ["x", "d"], ["y"]),
+    ]
+    found = model_of(nodes, {"w": values, "s": np.float32(0.5), "z": np.int8(0)})
+    assert found.layers[0].params["weight"].ravel().tolist() == [0.5, -64.0]
+    with pytest.raises(WeightsError, match="cannot be done"):
+        model_of(nodes, {"w": values, "s": np.float32(0), "z": np.int8(0)})
+
+
 def test_biases_through_shape_and_expand():
     weight = CONV
     nodes = [

@@ -111,7 +111,7 @@ def small(**changes):
     graph = Graph()
     x = graph.tensor("x", (1, 8, 8, 3))
     weight = changes.get("weight", np.ones((4, 3, 3, 3), np.float32))
-    w = graph.constant("w", weight, **changes.get("how", {}))
+    w = graph.constant(changes.get("name", "w"), weight, **changes.get("how", {}))
     b = graph.constant("b", changes.get("bias", np.ones(4, np.float32)))
     options = changes.get("options", {0: ("b", SAME), 1: ("i", 2), 2: ("i", 2), 3: ("b", NONE)})
     graph.operator(CONV, changes.get("inputs", [x, w, b]), (1, 4, 4, 4), options, "y")
@@ -184,3 +184,8 @@ def test_numbers_beyond_the_data():
     data[0:4] = (1 << 31).to_bytes(4, "little")
     with pytest.raises(WeightsError, match="damaged or cut off"):
         read_checkpoint(bytes(data))
+
+
+def test_names_that_the_converter_joined_are_cut():
+    first, _ = read_checkpoint(small(name=";".join(["functional/model/re_lu/Relu"] * 40))).arrays
+    assert first.startswith("functional/model/re_lu/Relu;") and len(first) < 420

@@ -1,0 +1,362 @@
+"""ONNX graphs as exporters write them, by hand, to dumps: told by layers, padding and activations, or refused."""
+
+import checkpoint_files as files
+import goldens
+import numpy as np
+import pytest
+from states import random_state
+
+import npmnv3
+from npmnv3.conversion import convert, convert_state, identify
+from npmnv3.conversion.formats import Checkpoint, Layer
+from npmnv3.conversion.match.fit import layers_of, norms_of
+from npmnv3.dumps.dumps import load_weights
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
+
+RW = "timm/mobilenetv3_rw"
+PPCLS = "ppcls/MobileNetV3_small_x0_35"
+
+
+def tame_state(model, num_classes):
+    """A random state dict with which activations neither grow nor vanish."""
+    rng, state = np.random.default_rng(9), random_state(model, num_classes, seed=9)
+    for step in layers_of(make_plan(get_variant(model), num_classes)):
+        weight = step.param("weight")
+        spread = np.sqrt(2 / np.prod(weight.canonical[1:]))
+        state[weight.name] = (spread * rng.standard_normal(weight.shape)).astype(np.float32)
+    return state
+
+
+def graph(model, num_classes=7, *, norms="folded", gain="kept", eps=None, pads=True, decomposed=False, pooled_as=None):
+    """(Checkpoint of an ONNX graph, the state dict it was made of).
+
+    norms : "folded" into the layers, "kept", "mixed" (every third one kept) or "affine" (kept as Mul and Add)
+    gain : "kept" or "folded" into the classifier
+    """
+    plan, state = make_plan(get_variant(model), num_classes), tame_state(model, num_classes)
+    weighted, following, layers = layers_of(plan), norms_of(plan), []
+    normed = {norm.name for norm in following.values()}
+    for step in plan:
+        params = {p.role: p.to_canonical(state[p.name]).astype(np.float64) for p in step.params}
+        if step in weighted:
+            norm = following.get(step.name)
+            if step.name == "logits" and gain == "folded" and any(s.op == "scale" for s in plan):
+                params["weight"] = params["weight"] * 0.8
+            affine = []
+            if norm is not None:
+                n = {p.role: state[p.name].astype(np.float64) for p in norm.params}
+                factor = n["gamma"] / np.sqrt(n["variance"] + (eps or norm.eps))
+                shift = n["beta"] - n["mean"] * factor
+                if norms == "folded" or (norms == "mixed" and weighted.index(step) % 3):
+                    shape = (-1, *(1,) * (params["weight"].ndim - 1))
+                    params = {
+                        "weight": params["weight"] * factor.reshape(shape),
+                        "bias": params.get("bias", 0) * factor + shift,
+                    }
+                elif norms == "affine":
+                    affine = [
+                        Layer("Mul", "m", {"constant": factor.reshape(1, -1, 1, 1)}),
+                        Layer("Add", "a", {"constant": shift}),
+                    ]
+                else:
+                    roles = ("gamma", "beta", "mean", "variance")
+                    affine = [Layer("BatchNormalization", "n", {r: n[r] for r in roles}, {"epsilon": eps or norm.eps})]
+            layers += [*layer(step, params, pads, pooled_as), *affine]
+        elif step.op == "scale" and gain == "folded":
+            continue
+        elif step.name not in normed:
+            layers += other(step, decomposed)
+    return Checkpoint("onnx", {}, layers=tuple(single(x) for x in layers)), state
+
+
+def single(layer):
+    return Layer(
+        layer.op, layer.name, {k: np.asarray(v, np.float32) for k, v in layer.params.items()}, layer.attributes
+    )
+
+
+def layer(step, params, pads, pooled_as):
+    weight, attributes = params["weight"], {}
+    if step.op == "linear":
+        op = pooled_as or ("Conv" if len(step.param("weight").shape) == 4 else "Gemm")
+        weight = weight[:, :, None, None] if op == "Conv" else weight
+        return [Layer(op, step.name, {**params, "weight": weight}, attributes)]
+    if step.op == "depthwise_conv2d":
+        weight, attributes["group"] = weight[:, None], len(weight)
+    elif step.op == "pointwise_conv2d":
+        weight = weight[:, :, None, None]
+    top, bottom, left, right = step.pad
+    before = []
+    if pads or (top, left) == (bottom, right):
+        attributes["pads"] = (top, left, bottom, right)
+    else:
+        before = [Layer("Pad", step.name + ".pad")]
+    return [*before, Layer("Conv", step.name, {**params, "weight": weight}, {**attributes, "strides": step.stride})]
+
+
+def other(step, decomposed):
+    """An operation without weights as nodes."""
+
+    def constant(op, value):
+        return Layer(op, step.name, {"constant": np.array([value])})
+
+    if step.op == "hard_swish":
+        nodes = [Layer("HardSwish", step.name)]
+        return (
+            [constant("Add", 3.0), Layer("Clip", ""), Layer("Mul", ""), constant("Div", 6.0)] if decomposed else nodes
+        )
+    if step.op == "hard_sigmoid":
+        if decomposed:
+            return [constant("Mul", step.slope), constant("Add", 0.5), Layer("Clip", "")]
+        return [Layer("HardSigmoid", step.name, {}, {"alpha": step.slope})]
+    names = {
+        "relu": "Relu",
+        "global_avg_pool": "GlobalAveragePool",
+        "mul": "Mul",
+        "add": "Add",
+        "max_pool2d": "MaxPool",
+    }
+    if step.op == "scale":
+        return [constant("Mul", step.factor)]
+    return [Layer(names[step.op], step.name)] if step.op in names else []
+
+
+def loaded(arrays, model):
+    return npmnv3.load(model, arrays, engine="numpy", dtype="float64")
+
+
+def assert_same_logits(found, expected, side=(64, 96)):
+    x = np.random.default_rng(2).standard_normal((1, 3, *side))
+    a, b = found(x), expected(x)
+    worst, peak = np.abs(a - b).max(), np.abs(b).max()
+    assert worst < 1e-4 * peak, f"logits of up to {peak:.3g} differ by up to {worst:.3g}"
+
+
+ONNX_KINDS = {
+    "torch": {},
+    "torch, old opset": {"decomposed": True, "pads": False},
+    "norms kept": {"norms": "kept"},
+    "some norms kept": {"norms": "mixed"},
+    "norms as products and sums": {"norms": "affine"},
+    "paddle": {"norms": "kept", "decomposed": True},
+    "gain folded": {"gain": "folded"},
+    "all convolutions": {"pooled_as": "Conv"},
+}
+
+
+@pytest.mark.parametrize("kind", ONNX_KINDS)
+@pytest.mark.parametrize(
+    "model",
+    [
+        PPCLS,
+        "sqlai/mobilenetv3_large",
+        "showlo/mobilenetv3_small",
+        RW,
+        "torchvision/mobilenet_v3_small",
+        "keras/MobileNetV3Small",
+        "keras/MobileNetV3Small_minimalistic",
+        "ppocr/text_direction",
+    ],
+)
+def test_onnx(model, kind):
+    checkpoint, state = graph(model, **ONNX_KINDS[kind])
+    found = identify(checkpoint)
+    assert found.fits, found.contradictions
+    # Where all layers on pooled channels are convolutions, nothing tells torchvision's network from timm's.
+    assert found.model == model or (kind, found.model) == ("all convolutions", "timm/mobilenetv3_small_100")
+    assert found.num_classes == 7 and found.folded == (ONNX_KINDS[kind].get("norms") != "kept"), found
+    assert any("classifier's weight is multiplied by 1.25" in n for n in found.notes) == (
+        kind == "gain folded" and model == PPCLS
+    )
+    arrays = convert_state(checkpoint, found.variant, 7)
+    if not found.folded:
+        files.assert_same(
+            arrays, {name: array for name, array in state.items() if not name.endswith("num_batches_tracked")}
+        )
+    assert_same_logits(loaded(arrays, found.model), loaded(state, model))
+
+
+@pytest.mark.parametrize(
+    "model", ["timm/tf_mobilenetv3_small_100", "timm/tf_mobilenetv3_large_minimal_100", "keras/MobileNetV3Large_075"]
+)
+def test_onnx_tells_padding(model):
+    checkpoint, _ = graph(model)
+    assert identify(checkpoint).model == model
+
+
+def test_onnx_tells_by_names_where_some_are_left():
+    checkpoint, state = graph("timm/mobilenetv3_small_100", pooled_as="Gemm")
+    assert identify(checkpoint).model == "torchvision/mobilenet_v3_small"  # the same function, and of this form
+    named = Checkpoint(
+        "onnx", {name: state[name] for name in list(state) if name.startswith("c")}, layers=checkpoint.layers
+    )
+    assert identify(named).model == "timm/mobilenetv3_small_100"
+
+
+def test_onnx_tells_epsilon_where_norms_are_kept():
+    for model in ("timm/mobilenetv3_large_100", "timm/tf_mobilenetv3_large_100", "torchvision/mobilenet_v3_large"):
+        assert identify(graph(model, norms="kept")[0]).model == model
+
+
+def test_onnx_with_another_epsilon_is_folded_with_it():
+    checkpoint, state = graph(RW, norms="kept", eps=1e-1)
+    found = identify(checkpoint)
+    assert found.model == RW and found.folded
+    arrays, (twin, _) = convert_state(checkpoint, found.variant), graph(RW, eps=1e-1)
+    for name, array in convert_state(twin, found.variant).items():
+        assert np.abs(arrays[name] - array).max() <= 1e-6 * np.abs(array).max(), name
+
+
+def changed(checkpoint, change):
+    return Checkpoint("onnx", {}, layers=tuple(out for x in checkpoint.layers for out in change(x)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda x: (
+                [Layer(x.op, x.name, x.params, {**x.attributes, "strides": (1, 1)})] if x.name == "stem.conv" else [x]
+            ),
+            "strides",
+        ),
+        (
+            lambda x: [] if x.name == "blocks.3.depthwise" else [x],
+            "GlobalAveragePool behind it, blocks.3.depthwise.conv hard_swish",
+        ),
+        (lambda x: [Layer("Relu", x.name)] if x.name == "head" else [x], "has Relu behind it, head.fc hard_swish"),
+        (
+            lambda x: [Layer("Sigmoid", x.name)] if x.name == "blocks.0.gate" else [x],
+            "Sigmoid behind it, blocks.0.se.excite",
+        ),
+        (lambda x: [Layer(x.op, x.name, {}, {})] if x.op == "HardSigmoid" else [x], "slope is 0.2, expected 0.1667"),
+        (lambda x: [x, Layer("MaxPool", "m")] if x.name == "blocks.0.depthwise" else [x], "MaxPool and Relu"),
+        (lambda x: [x, Layer("Erf", "e")] if x.name == "last" else [x], "Erf and GlobalAveragePool and HardSwish"),
+        (lambda x: [x, Layer("Mul", "m", {"constant": np.ones(16)})] if x.name == "stem" else [x], "HardSwish and Mul"),
+        (
+            lambda x: [x, Layer("BatchNormalization", "n", {"gamma": np.ones(7)})] if x.name == "stem.conv" else [x],
+            "BatchNormalization",
+        ),
+        (lambda x: [] if x.name == "blocks.1.project.conv" else [x], "53 layers with weights, not 54"),
+        (
+            lambda x: (
+                [x, Layer("Mul", "twice", {"constant": np.array(2.0)})] if x.name == "blocks.0.depthwise" else [x]
+            ),
+            "Mul and Relu",
+        ),
+        (
+            lambda x: [Layer(x.op, x.name, x.params, {"strides": (2, 2)})] if x.name == "stem.conv" else [x],
+            r"pads \(0, 0, 0, 0\)",
+        ),
+    ],
+)
+def test_onnx_of_another_function_is_refused(change, message):
+    checkpoint = changed(graph("torchvision/mobilenet_v3_small")[0], change)
+    found = identify(checkpoint)
+    assert not found.fits
+    with pytest.raises(npmnv3.WeightsError, match="is not torchvision/mobilenet_v3_small:\n.*" + message):
+        convert_state(checkpoint, get_variant("torchvision/mobilenet_v3_small"))
+
+
+def test_onnx_without_zero_biases():
+    """New exporters leave a bias of zeros out."""
+    model = "timm/mobilenetv3_small_075"
+    checkpoint, state = graph(model)
+    bare = changed(
+        checkpoint,
+        lambda x: [Layer(x.op, x.name, {"weight": x.params["weight"]})] if ".se." in x.name and x.params else [x],
+    )
+    found = identify(bare)
+    assert found.fits and found.model == model
+    arrays = convert_state(bare, found.variant)
+    zeroed = {
+        name: np.zeros_like(array) if ".se." in name and name.endswith("bias") else array
+        for name, array in state.items()
+    }
+    assert arrays["blocks.0.0.se.conv_reduce.bias"].tolist() == [0] * 8
+    assert_same_logits(loaded(arrays, model), loaded(zeroed, model))
+
+
+def test_onnx_bias_that_the_network_has_no_place_for():
+    checkpoint, _ = graph("showlo/mobilenetv3_small")
+
+    def change(x):
+        ones = {"bias": np.ones(1024, "f4")}
+        return (
+            [Layer(x.op, x.name, {**x.params, **ones}, x.attributes)] if x.name.startswith("head") and x.params else [x]
+        )
+
+    found = identify(changed(checkpoint, change))
+    assert not found.fits and "has a bias, none expected" in found.contradictions[0]
+
+
+def test_onnx_padding_that_the_graph_computes():
+    """timm's "same" convolutions, exported with sizes open, compute their padding: arithmetic that is no layer's."""
+    model = "timm/tf_mobilenetv3_small_075"
+    checkpoint, state = graph(model, pads=False)
+    sizes = [
+        Layer("Div", "s", {"constant": np.array(2.0)}),
+        Layer("Ceil", "s"),
+        Layer("Sub", "s", {"constant": np.array(1.0)}),
+    ]
+    sizes += [Layer("Mul", "s", {"constant": np.array(2.0)}), Layer("Clip", "s"), Layer("Transpose", "s")]
+    dynamic = changed(checkpoint, lambda x: [*sizes, x] if x.op == "Pad" else [x])
+    found = identify(dynamic)
+    assert found.fits and found.model == model and not any("prepares" in note for note in found.notes)
+    assert_same_logits(loaded(convert_state(dynamic, found.variant), model), loaded(state, model))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("before", "after", "fits"), [(0, 1, True), (1, 1, False), (1, 0, False)])
+def test_onnx_padding_by_nodes_of_known_size(before, after, fits, channels_last):
+    sides = (0, before, before, 0, 0, after, after, 0) if channels_last else (0, 0, before, before, 0, 0, after, after)
+    pad = Layer("Pad", "pad", {}, {"pads": sides})
+    checkpoint, _ = graph("keras/MobileNetV3Large_minimalistic", pads=False)
+    found = identify(changed(checkpoint, lambda x: [pad] if x.op == "Pad" else [x]))
+    # None of the minimalistic networks pads the same on both sides.
+    assert (found.fits, found.model) == (fits, "keras/MobileNetV3Large_minimalistic"), found.contradictions
+
+
+def test_onnx_with_channels_last_and_norms_as_arithmetic():
+    """As Keras exports: transposed around each convolution, norms and biases as sums and products."""
+    model = "keras/MobileNetV3Small_075"
+    checkpoint, state = graph(model, norms="affine")
+
+    def change(x):
+        if x.op != "Conv":
+            return [x]
+        turn, bias = Layer("Transpose", "t", {}, {"perm": (0, 2, 3, 1)}), x.params.get("bias")
+        add = [] if bias is None else [Layer("Sub", "b", {"constant": -bias.reshape(1, 1, 1, -1)})]
+        return [turn, Layer("Conv", x.name, {"weight": x.params["weight"]}, x.attributes), turn, *add]
+
+    found = identify(changed(checkpoint, change))
+    assert found.fits and found.model == model, found.contradictions
+    arrays = convert_state(changed(checkpoint, change), found.variant)
+    assert_same_logits(loaded(arrays, model), loaded(state, model))
+
+
+def test_onnx_that_goes_on_behind_the_classifier_says_so():
+    checkpoint, _ = graph("torchvision/mobilenet_v3_small")
+    for more, told in (("Sigmoid", True), ("Softmax", False)):
+        found = identify(Checkpoint("onnx", {}, layers=(*checkpoint.layers, Layer(more, "output"))))
+        assert found.fits and any("behind the classifier the graph has" in note for note in found.notes) == told
+
+
+def test_onnx_with_preprocessing_inside_says_so():
+    before = (
+        Layer("Mul", "r", {"constant": np.array([1 / 127.5], "f4")}),
+        Layer("Add", "r", {"constant": np.array([-1], "f4")}),
+    )
+    checkpoint, _ = graph("keras/MobileNetV3Small")
+    found = identify(Checkpoint("onnx", {}, layers=before + checkpoint.layers))
+    assert found.fits and any("prepares its input itself" in note for note in found.notes)
+
+
+def test_text_direction_from_its_published_graph(shared, tmp_path):
+    done = convert(shared / "golden" / "ppocr_cls" / "ch_ppocr_mobile_v2.0_cls_infer.onnx", tmp_path / "x.npz")
+    assert done.model == "ppocr/text_direction" and not done.folded and any("softmax" in note for note in done.notes)
+    expected, found = (
+        load_weights(p).arrays for p in (goldens.ROOT / "weights" / "ppocr--text_direction.h5", done.path)
+    )
+    files.assert_same({name: found[name] for name in expected}, expected)
