@@ -20,6 +20,7 @@ _ROLES = {
 
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # entries of a .keras file
+OF_MODEL = "model_config"  # the same as an attribute of a whole model's legacy file
 MAX_CONFIG = 4 << 20  # bytes
 _OTHER_LAYERS = ("GlobalMaxPooling2D", "MaxPooling2D", "AveragePooling2D", "LayerNormalization", "UnitNormalization")
 
@@ -30,7 +31,7 @@ def read_archive(reader, entries):
         checkpoint = read(inner)
     config = _parsed(read_entry(reader, entries[CONFIG], MAX_CONFIG)) if CONFIG in entries else None
     _check_layers(config)
-    return replace(checkpoint, says=_model_name(config))
+    return replace(checkpoint, says=_model_name(config, CONFIG))
 
 
 def _parsed(text):
@@ -53,14 +54,14 @@ def _check_layers(config):
         raise WeightsError(f"its configuration has a {odd[0]}, which no network here has: other logits than its own")
 
 
-def _model_name(config):
-    """What a configuration calls the model, and the models in it."""
+def _model_name(config, where):
+    """What a configuration, found there, calls the model, and the models in it."""
     try:
         layers = [config, *config.get("config", {}).get("layers", ())]
         names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
     except (KeyError, TypeError, AttributeError):
         return ()
-    return tuple(("config.json", name[:100]) for name in names if isinstance(name, str))
+    return tuple((where, name[:100]) for name in names if isinstance(name, str))
 
 
 def read(reader):
@@ -69,7 +70,10 @@ def read(reader):
         layers = tree.names(root, "layer_names")
         if layers:
             about = {name: tree.text(root, name) for name in ("backend", "keras_version")}
-            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about)
+            config = _parsed(tree.text("", OF_MODEL, MAX_CONFIG))
+            _check_layers(config)
+            says = _model_name(config, OF_MODEL)
+            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about, says=says)
         arrays, notes = _weights(tree)
     if not arrays:
         raise WeightsError("an HDF5 file, but without Keras's weights: no layer_names, no layers with vars")

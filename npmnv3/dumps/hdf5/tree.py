@@ -83,25 +83,25 @@ class Tree:
         """{name: number, text, or list of them} of an object, each of at most so many bytes."""
         return {name: plain(name, value, self.texts, most) for name, value in self.attributes(path).items()}
 
-    def names(self, path, attribute):
-        """An attribute's list of texts; also one that was split into NAME0, NAME1, ... for its length."""
+    def names(self, path, attribute, most=MAX_TEXT):
+        """An attribute's list of texts of up to `most` bytes; also one that was split into NAME0, NAME1, ... for its length."""
         attributes = self.attributes(path)
         if attribute in attributes:
-            return self._names(attribute, attributes[attribute])
+            return self._names(attribute, attributes[attribute], most)
         found, part = [], 0
         while f"{attribute}{part}" in attributes:
-            found += self._names(attribute, attributes[f"{attribute}{part}"])
+            found += self._names(attribute, attributes[f"{attribute}{part}"], most)
             part += 1
         return found
 
-    def _names(self, name, attribute):
+    def _names(self, name, attribute, most):
         if not attribute.count:
             return []  # an empty list is stored as one of floats
-        return [text.rstrip(" ") for text in self.texts.of(name, attribute, MAX_NAMES * MAX_TEXT, MAX_TEXT)]
+        return [text.rstrip(" ") for text in self.texts.of(name, attribute, MAX_NAMES * MAX_TEXT, most)]
 
-    def text(self, path, attribute):
-        """An attribute's text, "" where there is none."""
-        return next(iter(self.names(path, attribute)), "")
+    def text(self, path, attribute, most=MAX_TEXT):
+        """An attribute's text of up to `most` bytes, "" where there is none."""
+        return next(iter(self.names(path, attribute, most)), "")
 
     def describe(self, path):
         """(shape, dtype, Layout) of an array that the file can hold."""

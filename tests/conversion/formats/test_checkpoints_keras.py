@@ -230,3 +230,18 @@ def test_a_configuration_that_computes_otherwise_is_refused(layer):
         archive.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
     with pytest.raises(WeightsError, match=f"has a {layer}, which no network here has"):
         read_checkpoint(stream.getvalue())
+
+
+def test_a_whole_models_configuration_that_computes_otherwise_is_refused():
+    def of_layers(*names):
+        layers = [
+            {"class_name": name, "config": {"name": "x" * 2000}} for name in names
+        ]  # longer than other attributes
+        stream = io.BytesIO(files.keras_legacy(LAYERS))
+        with h5py.File(stream, "r+") as file:
+            file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"layers": layers}})
+        return stream.getvalue()
+
+    assert read_checkpoint(of_layers("Conv2D", "GlobalAveragePooling2D", "Dense")).format == "keras-legacy"
+    with pytest.raises(WeightsError, match="has a GlobalMaxPooling2D, which no network here has"):
+        read_checkpoint(of_layers("Conv2D", "GlobalMaxPooling2D", "Dense"))
