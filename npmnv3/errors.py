@@ -69,6 +69,21 @@ class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names what to install."""
 
 
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object's pairs as a dict, for `object_pairs_hook`: of a name that stands there twice one value would be lost.
+
+    Raises
+    ------
+    Npmnv3Error, for the caller to name the file
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise Npmnv3Error(f"the name {twice[:100]!r} stands there twice, expected each once")
+    return found
+
+
 def check_arguments(expected: str, *, optional: bool = False, **arguments: object) -> None:
     """UsageError for the first argument that is not what a function takes.
 

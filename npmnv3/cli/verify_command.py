@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from ..dumps.writing import write_text
-from ..errors import UsageError
+from ..errors import Npmnv3Error, UsageError, once_each
 from .arguments import add_json, add_model
 
 HELP = "say where a port parts from the original, by how much, and why"
@@ -108,7 +108,9 @@ def _read_map(path):
     if path is None:
         return None
     try:
-        mapping = json.loads(pathlib.Path(path).read_text("utf-8"))
+        mapping = json.loads(pathlib.Path(path).read_text("utf-8"), object_pairs_hook=once_each)
+    except Npmnv3Error as error:
+        raise UsageError(f"{path}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(step, (str, type(None))) for step in mapping.values()):

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from ..errors import UsageError
+from ..errors import Npmnv3Error, UsageError, once_each
 from ..pictures.decode import is_picture
 from .files import parent
 
@@ -200,7 +200,9 @@ def _class_list(path, lines):
 def _json(path, text, lines):
     """The kinds of JSON: {class: index}, {index: class}, {file: label}, a list of classes, rows of a table."""
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=once_each)
+    except Npmnv3Error as error:
+        raise UsageError(f"{path}: {error}") from error
     except (ValueError, RecursionError):
         content = _json_lines(path, lines)
     if any(isinstance(name, str) and not name.strip() for name in content):

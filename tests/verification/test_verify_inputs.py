@@ -113,6 +113,9 @@ def test_a_map_is_written_edited_and_given_back(model, x, tensors, tmp_path, cap
     mapping.write_text(json.dumps({"nobody": "logits"}))
     with pytest.raises(UsageError, match="'nobody', which the port does not have"):
         command(verify_command, *arguments, "--map", mapping)
+    mapping.write_text('{"a": null, "a": "blocks.4"}')
+    with pytest.raises(UsageError, match="map.json: the name 'a' stands there twice"):
+        command(verify_command, *arguments, "--map", mapping)
 
 
 def test_trace_is_a_port_that_is_fine(x, tmp_path, capsys):

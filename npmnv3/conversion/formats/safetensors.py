@@ -6,7 +6,7 @@ Source: https://github.com/huggingface/safetensors, section "Format"
 import json
 import struct
 
-from ...errors import WeightsError
+from ...errors import Npmnv3Error, WeightsError, once_each
 from .arrays import BFLOAT16, shaped
 from .record import Checkpoint
 
@@ -48,14 +48,10 @@ def read(reader):
 
 
 def _parse(text):
-    def unique(pairs):
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            raise WeightsError("the header has a name twice")
-        return result
-
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=unique)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=once_each)
+    except Npmnv3Error as error:
+        raise WeightsError(f"the header: {error}") from error
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"the header is not JSON: {str(error)[:200]}") from error
     if not isinstance(header, dict):
