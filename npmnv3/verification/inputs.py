@@ -80,15 +80,24 @@ def pick_input(model, given, port):
     return Input(x, pictures if len(pictures) == len(x) else None, side=side, planes=planes)
 
 
+def channels_first(array, planes):
+    """(N, C, H, W) of an array given so, or with its channels last, as TensorFlow has them, or without N."""
+    array = array[None] if array.ndim == 3 else array
+    last = array.ndim == 4 and array.shape[1] != planes and array.shape[3] == planes
+    return array.transpose(0, 3, 1, 2) if last else array
+
+
 def check_array(array, name, planes=3):
     """(N, planes, H, W) float32 of an array given as input."""
     if array.dtype.kind != "f":
         raise UsageError(
             f"{name} is {array.dtype}, expected floats, preprocessed; give a picture's file to have it prepared"
         )
-    array = array[None] if array.ndim == 3 else array
+    found, array = array.shape, channels_first(array, planes)
     if array.ndim != 4 or array.shape[1] != planes or not len(array):
-        raise UsageError(f"{name} has the shape {array.shape}, expected (N, {planes}, H, W) or ({planes}, H, W)")
+        raise UsageError(
+            f"{name} has the shape {found}, expected (N, {planes}, H, W), (N, H, W, {planes}), or one of them"
+        )
     if not np.isfinite(array).all():
         raise UsageError(f"{name} has NaN or infinite values")
     return np.ascontiguousarray(array, np.float32)

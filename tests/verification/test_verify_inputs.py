@@ -194,6 +194,13 @@ def test_bad_ports_are_refused(model, x, tensors, tmp_path):
             verify(model, port, x)
 
 
+def test_an_input_with_its_channels_last_is_the_same(model, x, tensors):
+    port = {"logits": tensors["logits"]}
+    for given in (x.transpose(0, 2, 3, 1), x[0].transpose(1, 2, 0), x[0]):
+        assert verify(model, port, given).text() == verify(model, port, x).text()
+    assert verify(model, {"logits": tensors["logits"] + 1}, x.transpose(0, 2, 3, 1)).verdict == "diverges"
+
+
 def test_bad_inputs_are_refused(model, x, tensors, tmp_path):
     port = {"logits": tensors["logits"]}
     np.save(tmp_path / "bytes.npy", np.zeros((3, 48, 192), np.uint8))

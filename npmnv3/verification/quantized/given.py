@@ -7,7 +7,7 @@ import numpy as np
 from ...dumps.npy import read_npy
 from ...errors import UsageError
 from ...network.steps import INPUT
-from ..inputs import pick_input
+from ..inputs import channels_first, pick_input
 
 SQUARE = 4  # pixels of a made-up picture that have one colour
 
@@ -28,7 +28,7 @@ def given_input(given, network, port):
             raise UsageError(
                 "without the float network's weights an input is given as floats, an array or an .npy file"
             )
-    x = x[None] if x.ndim == 3 else x
+    x = channels_first(x, shape[0])
     if x.shape[1:] != shape:
         raise UsageError(f"the input is {x.shape}, but the port takes (N, {', '.join(map(str, shape))})")
     return np.ascontiguousarray(x, np.float32)
