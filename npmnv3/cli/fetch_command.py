@@ -3,7 +3,7 @@
 import os
 import sys
 
-from ..errors import UsageError, WeightsError
+from ..errors import MissingWeightsError, UsageError, WeightsError
 from ..progress import above_bars, progress_bar
 from .output import as_options, print_table
 
@@ -86,15 +86,17 @@ class _Failures:
     """What could not be fetched, on standard error: each reason once, then the names for which it is the same."""
 
     def __init__(self):
-        self.by_reason = {}  # {reason: names}
+        self.by_reason, self._advised = {}, False  # {reason: names}
 
     def tell(self, name, error):
-        reason = str(error.__cause__ or error).rpartition(" cannot be fetched: ")[2]
+        # What to do where a file does not come stands behind what its cause says; it is said once, whatever the causes.
+        came_not = error.__cause__ if isinstance(error.__cause__, MissingWeightsError) else None
+        reason = str(came_not or error).rpartition(" cannot be fetched: ")[2]
         names = self.by_reason.setdefault(reason, [])
         names.append(name)
         if len(names) == 1:
-            # What to do about it is said once, whatever the reasons.
-            message = error.__cause__ if len(self.by_reason) > 1 and error.__cause__ else error
+            message = came_not if came_not and self._advised else error
+            self._advised |= came_not is not None
             print(f"npmnv3 fetch: {name}: {as_options(message)}", file=sys.stderr)
 
     def end(self):

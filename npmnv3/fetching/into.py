@@ -1,5 +1,6 @@
 """Published weights into a folder of one's own, with their hashes beside them: see `npmnv3.dumps.folders`."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -75,9 +76,7 @@ def put_into(folder, name, dump, *, keep):
     write_hashes(sums, dict(sorted({**read_hashes(sums), path.name: file_hash(dump)}.items())))
     if path.is_file() and os.path.samefile(path, dump):
         return path
-    if not keep and _on_one_disk(dump, folder):
-        with writing(path):
-            os.replace(dump, path)
+    if not keep and _move(dump, path):
         return path
     with replacing(path) as temporary:
         shutil.copyfile(dump, temporary)
@@ -86,5 +85,13 @@ def put_into(folder, name, dump, *, keep):
     return path
 
 
-def _on_one_disk(file, folder):
-    return os.stat(file).st_dev == os.stat(folder).st_dev
+def _move(file, path):
+    """Whether a file could be moved: to another disk, or to another mount of the same, it cannot."""
+    with writing(path):
+        try:
+            os.replace(file, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False
+    return True

@@ -291,7 +291,7 @@ def test_no_such_file(status, server, cache):
         server,
         NO_HASH,
         cache,
-        f"the server answers {status} .*--base-url or NPMNV3_BASE_URL.*npmnv3 convert best_model_wts-67.52.pth",
+        f"the server answers {status} .*NPMNV3_BASE_URL or `npmnv3 fetch --base-url`.*npmnv3 convert best_model_wts-67.52.pth",
     )
     assert len(server.log) == 1
 

@@ -1,10 +1,12 @@
 """Dumps in a folder of one's own: `npmnv3 fetch --into`, and what loads from it."""
 
 import argparse
+import errno
 import hashlib
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,7 +97,14 @@ def test_what_was_in_the_cache_stays_there(server, tmp_path, capsys):
 
 
 def test_onto_another_disk(server, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(into, "_on_one_disk", lambda file, folder: False)
+    replace, stick = os.replace, tmp_path / "stick"
+
+    def on_two_disks(file, path):
+        if (Path(file).parent == stick) != (Path(path).parent == stick):
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        replace(file, path)
+
+    monkeypatch.setattr(os, "replace", on_two_disks)
     assert run(capsys, "fetch", NAMES[0], "--into", tmp_path / "stick")[0] == 0
     assert not list((tmp_path / "cache").glob("*.h5")) and npmnv3.load(NAMES[0], tmp_path / "stick", engine="numpy")
 
@@ -122,6 +131,18 @@ def test_a_reason_is_said_once(server, tmp_path, capsys):
     first, others = err.splitlines()
     assert first.startswith(f"npmnv3 fetch: {NAMES[0]}: http") and others == (
         f"npmnv3 fetch: not fetched for the same reason (the server answers 404 Not Found): {', '.join(names[1:])}"
+    )
+
+
+def test_reasons_of_two_kinds_are_said_in_full(server, capsys):
+    server.files = {f"/{REGISTRY[name].file}": b"no checkpoint" for name in NAMES}
+    code, _, err = run(capsys, "fetch", *NAMES, "showlo/mobilenetv3_small", "sqlai/mobilenetv3_large")
+    *damaged, missing, others = err.splitlines()
+    assert code == 1 and all("gave no usable checkpoint, nothing was kept" in line for line in damaged)
+    assert (
+        len(damaged) == 2
+        and "404 Not Found. Check the network" in missing
+        and others.endswith(": sqlai/mobilenetv3_large")
     )
 
 

@@ -1,5 +1,6 @@
 """Memory that kernels work on: aligned arrays, and checked views of what a command touches."""
 
+import contextlib
 import ctypes
 import mmap
 from types import SimpleNamespace
@@ -22,7 +23,8 @@ def aligned(count):
     if count >= OWN_PAGES:
         pages = mmap.mmap(-1, count, **_PRIVATE)
         if count >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            pages.madvise(mmap.MADV_HUGEPAGE)
+            with contextlib.suppress(OSError):  # of a kernel that has none
+                pages.madvise(mmap.MADV_HUGEPAGE)
         return np.frombuffer(pages, np.uint8)
     raw = np.zeros(count + LINE, np.uint8)
     start = -raw.ctypes.data % LINE

@@ -1,6 +1,8 @@
 """Each kernel against its plain NumPy twin, on one table of cases, at every vector width."""
 
+import errno
 import functools
+import mmap
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ pytest.importorskip("llvmlite")
 from npmnv3.engines.llvm import compiler
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
 from npmnv3.engines.llvm.kernels.pointwise import name_of
-from npmnv3.engines.llvm.memory import Regions, aligned, views
+from npmnv3.engines.llvm.memory import HUGE_PAGE, Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
 
 WIDTHS = ("4", "8", "16", "avx512", "neon")
@@ -331,6 +333,22 @@ def test_activations_pass_nan_and_infinity(act):
     with np.errstate(invalid="ignore"):
         made, plain = run(library, "gate_map", args, memory)["out"]
     np.testing.assert_array_equal(made, plain)
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="a system that is not asked for large pages")
+def test_memory_of_a_kernel_without_large_pages(monkeypatch):
+    asked = []
+
+    class Pages(mmap.mmap):
+        def madvise(self, *advice):
+            asked.append(advice)
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(mmap, "mmap", Pages)
+    block = aligned(HUGE_PAGE + 1)
+    assert (
+        asked == [(mmap.MADV_HUGEPAGE,)] and len(block) == HUGE_PAGE + 1 and block.flags.writeable and not block.any()
+    )
 
 
 def test_a_command_out_of_bounds_is_refused():
