@@ -34,8 +34,8 @@ def settings_of(model, change):
     return told
 
 
-def whole_module(path, model, change=lambda name, about: None):
-    """Write a network as a whole module."""
+def whole_module(path, model, change=lambda name, about: None, script=None):
+    """Write a network as a whole module, or as a scripted one whose norms' code is `script`, with an epsilon put in."""
     state = {name: np.array(array, order="C") for name, array in random_state(model, 3).items()}
     told = settings_of(model, change)
     kinds = {"f": "Float", "i": "Long"}
@@ -52,9 +52,13 @@ def whole_module(path, model, change=lambda name, about: None):
         inner |= {name.removeprefix(prefix).partition(".")[0]: None for name in told if name.startswith(prefix)}
         kind, more = told.get(prefix.rstrip("."), ("Net", {}))
         parts = {name: made(f"{prefix}{name}.") for name in inner}
+        if script:
+            return files.Call(f"__torch__.mine.{kind}.{kind}", opcode=b"\x81", state=arrays | parts)
         return files.module(arrays, parts, name=f"mine.{kind}", more=more.items())
 
-    path.write_bytes(files.torch_zip(made(""), {str(i): array for i, array in enumerate(state.values())}))
+    norm = next((more["eps"] for kind, more in told.values() if "eps" in more), None)
+    code = [("archive/code/__torch__/mine/BatchNorm2d.py", (script % norm).encode())] if script else []
+    path.write_bytes(files.torch_zip(made(""), {str(i): array for i, array in enumerate(state.values())}, extra=code))
     return path
 
 
@@ -100,6 +104,25 @@ def _max_pool(name, about):
 def test_a_network_that_computes_otherwise_is_refused(change, told, tmp_path):
     with pytest.raises(WeightsError, match=told):
         convert(whole_module(tmp_path / "a.pth", TORCHVISION, change), tmp_path / "a.npz")
+
+
+SCRIPTS = {
+    "traced": "    x = torch.batch_norm(argument_1, weight, bias, running_mean, running_var, False, 0.01, %r, True)\n",
+    "scripted": "    _3 = _0(input, running_mean, running_var, weight, bias, bn_training, 0.01, %r, )\n    return _3\n",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
+def test_the_code_of_scripted_norms_tells_their_epsilon(script, tmp_path):
+    right = convert(whole_module(tmp_path / "a.pt", TORCHVISION, script=script), tmp_path / "a.npz")
+    assert right.model == TORCHVISION
+    with pytest.raises(WeightsError, match="epsilon differs: features.0.1 has 1e-05, expected 0.001"):
+        convert(whole_module(tmp_path / "b.pt", TORCHVISION, _epsilon, script=script), tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("script", ["running_var, 1.e, 2-.3-)  # %r", "running_var, %r) running_var, 0.5)", "%r"])
+def test_code_that_tells_no_epsilon_is_none(script, tmp_path):
+    assert convert(whole_module(tmp_path / "a.pt", TORCHVISION, script=script), tmp_path / "a.npz").model == TORCHVISION
 
 
 def test_settings_go_by_the_names_of_the_parameters(tmp_path):

@@ -10,6 +10,7 @@ from .stand_ins import Stored
 _PARTS = ("_parameters", "_buffers", "_modules")
 _SCRIPTED = "__torch__."
 MAX_MODULES = 20_000
+CODE = "code"  # of a scripted module: the file of the archive that holds its class
 SETTINGS = ("eps", "stride", "padding", "dilation", "pool_type")  # attributes that change what a module computes
 
 
@@ -48,7 +49,10 @@ def module_settings(module):
     while stack:
         name, module = stack.pop()
         settings = {key: module.state[key] for key in SETTINGS if _is_plain(module.state.get(key))}
-        told[name] = {"class": module.name.rpartition(".")[2], **settings}
+        where, _, kind = module.name.rpartition(".")
+        if where.startswith(_SCRIPTED):
+            settings[CODE] = where.replace(".", "/") + ".py"
+        told[name] = {"class": kind, **settings}
         stack += [(f"{name}.{inner}".lstrip("."), part) for inner, part in _parts(module)[1].items()]
     return told
 

@@ -1,14 +1,18 @@
 """torch's zip files (1.6 and later): NAME/data.pkl and the storages, NAME/data/KEY. Scripted modules (torch.jit.save) are
-the same with code beside, which is not looked at; exported programs (.pt2) have a list of their weights in JSON."""
+the same with code beside, of which the batch norms' epsilons are read; exported programs (.pt2) have a list of their weights
+in JSON."""
 
 import functools
 import json
+import re
+from dataclasses import replace
 
 from ...dumps.containers import Entry
 from ...dumps.reader import Reader
 from ...errors import UsageError, WeightsError
 from . import pickles
 from .arrays import BFLOAT16, check_shape, itemsize, numpy_dtype, shaped
+from .modules import CODE
 from .record import Checkpoint
 from .states import choose
 from .torch_pickles import KNOWN, Storages
@@ -18,6 +22,9 @@ PICKLE = "/data.pkl"
 EXPORTED = "/data/weights/model_weights_config.json"
 MAX_LIST = 16 << 20  # bytes
 _DTYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f2", 7: "f4", 8: "f8", 12: "b1", 13: BFLOAT16}
+MAX_CODE = 1 << 20  # bytes of a class
+#: In the code of a class, where a batch norm is called: the last number, before cudnn's flag.
+_EPSILON = re.compile(rb"running_var,[^()\n]*, (\d[\d.e+-]*)(?:, True)?,? ?\)")
 _SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 
 
@@ -46,7 +53,26 @@ def read(reader, entries, key):
             "a frozen TorchScript module: its weights are constants without names, batch norm folded; give the state dict "
             f"of the model that it was made of, {_SAVE}, or its ONNX export"
         )
-    return choose("torch", top, key, size)
+    return _with_epsilons(choose("torch", top, key, size), reader, entries, folder)
+
+
+def _with_epsilons(checkpoint, reader, entries, folder):
+    """Scripted modules' settings, with the epsilons of batch norms, which their code alone tells."""
+    told = {
+        name: settings | _epsilon(reader, entries, folder, settings) for name, settings in checkpoint.modules.items()
+    }
+    return replace(checkpoint, modules=told)
+
+
+def _epsilon(reader, entries, folder, settings):
+    code = entries.get(f"{folder}/code/{settings.get(CODE)}")
+    if code is None or code.file_size > MAX_CODE:
+        return {}
+    found = set(_EPSILON.findall(read_entry(reader, code)))
+    try:
+        return {"eps": float(found.pop())} if len(found) == 1 else {}
+    except ValueError:
+        return {}
 
 
 def read_exported(reader, entries, key):
