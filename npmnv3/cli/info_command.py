@@ -70,7 +70,7 @@ def _run_network(args):
     steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
     llvm = _llvm_memory(variant, classes, side, args.weight_dtype)
-    narrow = _narrow_weights(args, side) if args.weight_dtype != "float32" else None
+    narrow = _narrow_weights(args, variant, side) if args.weight_dtype != "float32" else None
     if args.json:
         total = {
             "macs": counts.macs,
@@ -81,8 +81,8 @@ def _run_network(args):
         if llvm:
             keys = ("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes", "kernels")
             total |= dict(zip(keys, llvm))
-        if narrow:
-            total["weight_dtype"] = {"dtype": args.weight_dtype, **narrow}
+        if args.weight_dtype != "float32":
+            total["weight_dtype"] = {"dtype": args.weight_dtype, **(narrow or {})}
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((variant.in_channels, *side))}, licence: {variant.source.licence}")
@@ -116,13 +116,15 @@ def _run_network(args):
     return 0
 
 
-def _narrow_weights(args, side):
+def _narrow_weights(args, variant, side):
     """What narrower weights do to the logits of random pictures; None where the weights are not here."""
     import numpy as np
 
     from ..errors import MissingWeightsError
     from ..model import load
 
+    if not os.path.isfile(args.model) and args.classes not in (None, variant.num_classes):
+        return None  # published are those of other classes
     try:
         exact = load(args.model, num_classes=args.classes, engine="llvm", fetch=False)
     except MissingWeightsError:
@@ -200,6 +202,6 @@ def _llvm_memory(variant, classes, side, weight_dtype):
 
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
     engine = LlvmEngine(plan_of, params, threads=1, weight_dtype=weight_dtype)
-    folder, library = warm_up()
+    folder, library = warm_up(weight_dtype == "float16")
     where = library.problem or f"kept in {folder}"
     return engine.weight_bytes, *engine.workspace_bytes(side), where

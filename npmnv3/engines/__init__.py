@@ -38,11 +38,11 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None, weight_dtype="
         raise UsageError(f"engine is {engine!r}, expected one of {', '.join(ENGINES)}")
     if str(dtype) not in DTYPES and dtype not in (np.float32, np.float64):
         raise UsageError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
-    if weight_dtype not in WEIGHT_DTYPES:
+    if not isinstance(weight_dtype, str) or weight_dtype not in WEIGHT_DTYPES:
         raise UsageError(f"weight_dtype is {weight_dtype!r}, expected one of {', '.join(WEIGHT_DTYPES)}")
     dtype = np.dtype(dtype)
     if engine == "auto":
-        engine = _choice(dtype)
+        engine = _choice(dtype) if weight_dtype == "float32" else "llvm"
     if weight_dtype != "float32" and engine != "llvm":
         raise UsageError(
             f"`weight_dtype={weight_dtype}` is what the engine llvm alone has, but the engine here is {engine}"

@@ -163,7 +163,12 @@ def _resolve(
         if weights is None:
             raise UsageError(f"{name_or_dump}: no such dump; give the path of one, or a model's name")
         raise UsageError(f"{name_or_dump}: a dump's path, expected a model's name beside `weights={weights}`")
-    return get_variant(name_or_dump), weights  # raises, with the nearest names
+    variant = get_variant(name_or_dump)  # raises, with the nearest names
+    if weights is None:
+        raise MissingWeightsError(
+            f"of {variant.full_name} no weights are published; give a dump of your own: `weights=FILE`"
+        )
+    return variant, weights
 
 
 def _in_folder(folder: Path, name: str) -> Path:

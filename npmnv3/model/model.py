@@ -211,7 +211,8 @@ class Model(Classifier):
         -------
         dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Step
         by step, batch norms apart; of a model on the engine llvm, which keeps no tensors, by numba where its loops are
-        compiled already, else by numpy: these two differ in the last bits. Steps that only rename share their memory.
+        compiled already, else by numpy: these two differ in the last bits. They take the weights as they are loaded, not
+        rounded to `weight_dtype`. Steps that only rename share their memory.
 
         Raises
         ------

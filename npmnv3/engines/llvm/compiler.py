@@ -85,7 +85,7 @@ def library(float16=False):
 
 
 @functools.cache
-def _library(forced, float16=False):
+def _library(forced, float16):
     import llvmlite.binding as llvm
 
     features = dict(llvm.get_host_cpu_features())
@@ -96,13 +96,23 @@ def _library(forced, float16=False):
     width = int(forced) if forced else _best_width(features)
     if width < 16:
         features = {name: on and not name.startswith(_WIDE) for name, on in features.items()}
-    arm = platform.machine().lower() in ("aarch64", "arm64")
-    registers = 32 if arm or features.get("avx512f") else 16
-    if float16 and not (arm or features.get("f16c")):
+    registers = 32 if _is_arm() or features.get("avx512f") else 16
+    if float16 and not widens_float16():
         raise UsageError("`weight_dtype=float16`, but this processor cannot widen such weights; take 'float32'")
     flags = ",".join(("+" if on else "-") + name for name, on in sorted(features.items()))
     halves = width == 16 and llvm.get_host_cpu_name() in _DOUBLE_PUMPED
     return Library(Machine(width, registers, halves, float16), llvm.get_host_cpu_name(), flags)
+
+
+def widens_float16():
+    """Whether the processor makes 32 bits of 16 by itself; for others LLVM calls a function that is not there."""
+    import llvmlite.binding as llvm
+
+    return _is_arm() or llvm.get_host_cpu_features().get("f16c", False)
+
+
+def _is_arm():
+    return platform.machine().lower() in ("aarch64", "arm64")
 
 
 def _best_width(features):
@@ -111,15 +121,19 @@ def _best_width(features):
     return 8 if features.get("avx2") and features.get("fma") else 4
 
 
-def warm_up():
+def warm_up(float16=False):
     """Compile the kernels for this processor, unless that was done before, so that later processes start quickly.
+
+    Parameters
+    ----------
+    float16 : bool, as for `library`
 
     Returns
     -------
     (Path of the cache's folder, Library: its `cached` says whether they were there already, `problem` why they are not
     now)
     """
-    return code_cache.cache_folder(), library()
+    return code_cache.cache_folder(), library(float16)
 
 
 def build_module(machine):

@@ -1,13 +1,16 @@
 """Linear layers whose weights are kept in 16 bits: the arithmetic is float32's, on the rounded weights."""
 
+import copy
 import json
 import pickle
+import sys
 
 import numpy as np
 import pytest
 
 pytest.importorskip("llvmlite")
 
+import goldens
 from random_networks import plan_maker, random_params
 
 import npmnv3
@@ -19,6 +22,11 @@ from npmnv3.network.variants import get_variant
 
 SMALL = "torchvision/mobilenet_v3_small"
 TEXT = "ppocr/text_direction"
+PICTURES = goldens.ROOT / "weights" / "examples"
+
+needs_float16 = pytest.mark.skipif(
+    not compiler.widens_float16(), reason="the processor does not make 32 bits of 16 by itself"
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +41,7 @@ def rounded(params):
     return params | {name: params[name].astype(np.float16).astype(np.float32) for name in linear}
 
 
+@needs_float16
 @pytest.mark.parametrize("width", ["", "4", "8", "16"])
 def test_the_bits_are_those_of_rounded_weights(width, params, rounded, monkeypatch):
     monkeypatch.setenv("NPMNV3_VECTOR", width)
@@ -45,6 +54,7 @@ def test_the_bits_are_those_of_rounded_weights(width, params, rounded, monkeypat
     assert np.array_equal(np.concatenate([narrow(x[i : i + 1]) for i in range(len(x))]), logits)
 
 
+@needs_float16
 def test_every_command_is_within_its_buffers(params, monkeypatch):
     monkeypatch.setenv("NPMNV3_DEBUG", "1")
     x = np.random.default_rng(1).standard_normal((5, 3, 33, 65)).astype(np.float32)
@@ -52,6 +62,7 @@ def test_every_command_is_within_its_buffers(params, monkeypatch):
     assert np.array_equal(narrow(x)[2:3], narrow(x[2:3]))
 
 
+@needs_float16
 def test_half_the_bytes(params):
     maker = plan_maker(get_variant(SMALL))
     wide, narrow = (LlvmEngine(maker, params, weight_dtype=name).weight_bytes for name in ("float32", "float16"))
@@ -60,11 +71,38 @@ def test_half_the_bytes(params):
     assert saved <= wide - narrow < 1.1 * saved
 
 
-def test_a_copy_is_as_narrow(params):
+@needs_float16
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_is_as_narrow(copied, params):
     model = npmnv3.load(SMALL, params, engine="llvm", weight_dtype="float16")
-    again = pickle.loads(pickle.dumps(model))
-    assert again.weight_dtype == "float16"
+    again, x = copied(model), np.random.default_rng(1).standard_normal((1, 3, 64, 64)).astype(np.float32)
     assert repr(again) == f"<npmnv3.Model {SMALL}, 1000 classes, llvm float32, float16 weights>"
+    assert again.weight_dtype == "float16" and np.array_equal(again(x), model(x))
+
+
+@needs_float16
+def test_a_run_in_other_weights_is_not_gone_on_with(capsys, tmp_path):
+    labels, csv = tmp_path / "labels.csv", str(tmp_path / "out.csv")
+    files = sorted(path.name for path in PICTURES.glob("*.png"))
+    labels.write_text("file,label\n" + "".join(f"{name},{180 * ('down' in name)}\n" for name in files))
+    words = [
+        "evaluate",
+        TEXT,
+        str(PICTURES),
+        "--labels",
+        str(labels),
+        "--csv",
+        csv,
+        "--engine",
+        "llvm",
+        "--workers",
+        "1",
+    ]
+    assert main([*words, "--weight-dtype", "float16"]) == 0
+    assert main([*words, "--weight-dtype", "float16", "--resume"]) == 0
+    capsys.readouterr()
+    assert main([*words, "--resume"]) == 2
+    assert "the weights or what they are kept in" in capsys.readouterr().err
 
 
 def test_what_cannot_be(params, monkeypatch):
@@ -72,9 +110,24 @@ def test_what_cannot_be(params, monkeypatch):
         npmnv3.load(SMALL, params, weight_dtype="float8")
     with pytest.raises(UsageError, match="the engine llvm alone has, but the engine here is numpy"):
         npmnv3.load(SMALL, params, engine="numpy", weight_dtype="float16")
+    with pytest.raises(UsageError, match="weight_dtype is .*, expected one of float32, float16"):
+        npmnv3.load(SMALL, params, weight_dtype=np.ones(2))
+    with pytest.raises(UsageError, match="the llvm engine computes in float32"):
+        npmnv3.load(SMALL, params, dtype="float64", weight_dtype="float16")
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    with pytest.raises(npmnv3.Npmnv3Error, match="the engine llvm needs .*pip install"):
+        npmnv3.load(SMALL, params, weight_dtype="float16")
+    monkeypatch.undo()
+
+
+@needs_float16
+def test_weights_beyond_its_range(params):
     large = params | {"classifier.3.weight": params["classifier.3.weight"] + np.float32(7e4)}
     with pytest.raises(UsageError, match="logits has a weight of 7.*, beyond its 65504"):
         npmnv3.load(SMALL, large, engine="llvm", weight_dtype="float16")
+
+
+def test_a_processor_without(monkeypatch):
     import llvmlite.binding as llvm
 
     features = {"avx2": True, "fma": True, "f16c": False}
@@ -84,17 +137,21 @@ def test_what_cannot_be(params, monkeypatch):
         compiler._library.__wrapped__("", True)
 
 
+@needs_float16
 def test_info_tells_what_it_changes(capsys):
     assert main(["info", TEXT, "--weight-dtype", "float16", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)["weight_dtype"]
     assert told["dtype"] == "float16" and told["pictures"] == 8
     assert 0 < told["largest_change"] < 0.1 * told["spread"]
-    assert main(["info", SMALL, "--weight-dtype", "float16"]) == 0
+    assert main(["info", "timm/mobilenetv3_small_060", "--weight-dtype", "float16"]) == 0
     assert "not measured, as this network's weights are not here" in capsys.readouterr().out
+    assert main(["info", TEXT, "--classes", "10", "--weight-dtype", "float16", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["weight_dtype"] == {"dtype": "float16"}
 
 
+@needs_float16
 def test_commands_take_it(capsys):
-    picture = "weights/examples/sign_upright.png"
+    picture = str(PICTURES / "sign_upright.png")
     assert main(["predict", picture, "--weight-dtype", "float16"]) == 0
     assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()][-2:] == ["0", "180"]
     assert main(["profile", TEXT, "--rounds", "1", "--weight-dtype", "float16"]) == 0
