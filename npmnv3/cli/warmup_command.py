@@ -6,12 +6,14 @@ import sys
 
 from ..errors import require
 from ..progress import progress_bar
+from .arguments import add_weight_dtype
 
 HELP = "compile the engines' kernels and loops for this processor into the cache, for images and quick first calls"
 
 
 def add_arguments(parser):
     parser.add_argument("--engine", choices=("llvm", "numba"), help="only this engine (default: both)")
+    add_weight_dtype(parser)
     parser.add_argument(
         "--cache", metavar="DIR", help="folder for llvm's kernels (default: NPMNV3_CACHE, or the user's)"
     )
@@ -24,7 +26,7 @@ def run(args):
         require("llvmlite", "jit", "the llvm engine")
     if args.engine == "numba" or importlib.util.find_spec("numba") is None:
         require("numba", "jit", "the numba engine")
-    jobs = [] if args.engine == "numba" else [_kernels]
+    jobs = [] if args.engine == "numba" else [lambda: _kernels(args.weight_dtype)]
     jobs += [] if args.engine == "llvm" else [lambda: _loops("float32"), lambda: _loops("float64")]
     answers = []
     with progress_bar(len(jobs), title="compiling", unit="engine") as tell:
@@ -36,15 +38,16 @@ def run(args):
     return int(any(error for _, error in answers))
 
 
-def _kernels():
+def _kernels(weight_dtype):
     """(what was done, or None; what went wrong, or None), for the llvm engine."""
     from ..engines.llvm import warm_up
 
-    folder, library = warm_up()
+    folder, library = warm_up(weight_dtype == "float16")
     if library.problem:
         return None, f"{library.problem}; name another with --cache or NPMNV3_CACHE"
     state = "were there already" if library.cached else "compiled"
-    return f"{folder}: kernels for {library.processor}, {library.machine.width} floats a vector, {state}", None
+    what = f"kernels for {library.processor}, {library.machine.width} floats a vector, {weight_dtype} weights"
+    return f"{folder}: {what}, {state}", None
 
 
 def _loops(dtype):

@@ -158,3 +158,12 @@ def test_commands_take_it(capsys):
     assert "of one core's peak rate" in capsys.readouterr().out
     assert main(["predict", picture, "--weight-dtype", "float16", "--engine", "numpy"]) == 2
     assert "`--weight-dtype float16` is what the engine llvm alone has" in capsys.readouterr().err
+
+
+def test_warmup_compiles_them_ahead(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("NPMNV3_CACHE", "")  # which --cache sets, and the test's end takes back
+    for state in ("compiled", "were there already"):
+        compiler._library.cache_clear()
+        assert main(["warmup", "--engine", "llvm", "--cache", str(tmp_path), "--weight-dtype", "float16"]) == 0
+        assert f"float16 weights, {state}" in capsys.readouterr().out
+    compiler._library.cache_clear()
