@@ -61,6 +61,7 @@ FAULTY = {
     "border_reflect": _border("reflect"),
     "batch_statistics": _batch_statistics,
     "pool_window": _pool_window,
+    "global_max_pool": lambda step, x: x.max(axis=(2, 3)),
     "roll": lambda step, x: np.roll(x, int(step.factor), axis=1),
     "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
     "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),

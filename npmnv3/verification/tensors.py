@@ -9,6 +9,8 @@ import numpy as np
 SKETCH = 4096  # numbers of a tensor that a quick comparison looks at
 WORST = 1e12  # a relative error beyond which nothing matters
 BLOCKS = (2, 4, 8, 16, 32, 64)  # channels of one block in channel-blocked layouts
+#: the same, of those that a graph may declare as (N, C, H, W) with C filled up by zeros: a vector register's floats
+BARE_BLOCKS = (8, 16)
 
 
 @dataclass(eq=False)
@@ -179,8 +181,7 @@ def _layouts(array, shape, n):
     """(layout, array) for each layout whose shape fits; `shape` is (C, H, W) or (C,)."""
     if array.size == n * math.prod(shape):
         yield from _plain_layouts(array, shape, n)
-    if len(shape) == 3:
-        yield from _blocked_layouts(array, shape, n)
+    yield from _blocked_layouts(array, shape, n)
 
 
 def _plain_layouts(array, shape, n):
@@ -210,13 +211,22 @@ def _trim(shape):
 
 
 def _blocked_layouts(array, shape, n):
-    """Channels in blocks of b, the last block filled up: (N, C/b, H, W, b), (N, C/b, H*W, b)."""
-    c, h, w = shape
+    """Channels in blocks of b, the last block filled up: (N, C/b, H, W, b), (N, C/b, H*W, b), or declared as (N, C, H, W)."""
+    c, h, w = (*shape, 1, 1)[:3]
     for b in BLOCKS:
         blocks = -(-c // b)
-        if array.size != n * blocks * b * h * w or array.shape[-1:] != (b,) or array.ndim < 3:
+        if array.size != n * blocks * b * h * w or array.ndim < 3:
             continue
         trimmed = _trim(array.shape)
-        if trimmed in (_trim((n, blocks, h, w, b)), _trim((n, blocks, h * w, b))):
-            five = array.reshape(n, blocks, h, w, b).transpose(0, 1, 4, 2, 3).reshape(n, blocks * b, h, w)
-            yield f"nchw{b}c", five[:, :c]
+        apart = trimmed in (_trim((n, blocks, h, w, b)), _trim((n, blocks, h * w, b)))
+        if array.shape[-1] == b and apart:
+            yield f"nchw{b}c", _unblocked(array, n, blocks, h, w, b)[:, :c].reshape(n, *shape)
+        elif b in BARE_BLOCKS and trimmed == _trim((n, blocks * b, h, w)) and (h * w > 1 or blocks * b > c):
+            whole = _unblocked(array, n, blocks, h, w, b)
+            if not whole[:, c:].any():
+                yield f"nchw{b}c as nchw", whole[:, :c].reshape(n, *shape)
+
+
+def _unblocked(array, n, blocks, h, w, b):
+    """(N, C/b * b, H, W) of numbers that stand in memory as (N, C/b, H, W, b)."""
+    return array.reshape(n, blocks, h, w, b).transpose(0, 1, 4, 2, 3).reshape(n, blocks * b, h, w)

@@ -13,7 +13,9 @@ from .measure import plain
 from .report import Report
 
 OTHERS = 5  # runners-up to report
-HALF_FACTOR = 3.0  # times float16's rounding that a port without its marks may be off
+#: what a port of float32 numbers may compute in: times that rounding that it may be off, and that what is off in float32
+#: must be off at least. bfloat16's rounding is so coarse that a fault may hide below it, if not in every layer.
+COARSER = {"float16": (3.0, 0.0), "bfloat16": (2.0, 0.2)}
 SPREAD = 0.3  # share of the tensors that are off if it is rounding
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
@@ -39,19 +41,19 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if comparison.precision == "int8":
         return _int8(comparison, report)
     row = _overflow(comparison, report)
-    if row is None and failing and _may_be_half(comparison) and len(report.tensors) >= MANY:
-        half = _as_half(comparison, port)
-        if half is not None:
-            return half
+    if row is None and failing and _may_be_coarser(comparison) and len(report.tensors) >= MANY:
+        coarse = _as_coarser(comparison, port, COARSER)
+        if coarse is not None:
+            return coarse
     searched = explain and not (row is None and not failing and _agrees_whole(comparison))
-    found = _explain(comparison, report, row, tell) if searched else Diagnosis()
+    found = _explain(comparison, report, row, failing, tell) if searched else Diagnosis()
     if row is not None:
         _overflown(comparison, report, row)
     elif found.chain:
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
         failing = [row for row in report.tensors if row.step == "logits"]
-    elif failing and _may_be_half(comparison) and (half := _as_half(comparison, port)) is not None:
+    elif failing and _may_be_coarser(comparison) and (half := _as_coarser(comparison, port, ("float16",))) is not None:
         return half
     elif not any(tell(comparison, report) for tell in CAUSES):
         if failing:
@@ -147,10 +149,10 @@ def _int8(comparison, report):
     return report
 
 
-def _may_be_half(comparison):
-    """Whether the numbers are float32 and all errors may be float16's, spread over the network as rounding is.
+def _may_be_coarser(comparison):
+    """Whether the numbers are float32 and all errors may be a coarser rounding's, spread over the network as that is.
 
-    Weights rounded to float16 leave no marks on the tensors.
+    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False
@@ -158,22 +160,29 @@ def _may_be_half(comparison):
     return bool(off) and np.mean(off) >= SPREAD
 
 
-def _as_half(comparison, port):
-    """The Report of the port as one in float16, if it is fine as that; None."""
-    half = comparison.in_precision("float16", min(comparison.factor, HALF_FACTOR))
-    if half.failing():
-        return None
-    report = decide(half, port, False)
-    report.factor = comparison.factor
-    if report.fine:
-        report.sentence = sentences.fine(report.tensors, "float16", True)
-    return report if report.fine else None
+def _as_coarser(comparison, port, precisions):
+    """The Report of the port as one that computes in the first of these precisions in which it is fine; None.
+
+    An engine may round what its matrix products get, to bfloat16 say, and keep all its tensors in float32.
+    """
+    failing = {row.port for row in comparison.failing()}
+    for precision in precisions:
+        most, least = COARSER[precision]
+        coarse = comparison.in_precision(precision, min(comparison.factor, most))
+        if coarse.failing() or any(row.local.ratio < least for row in coarse.rows if row.port in failing):
+            continue
+        report = decide(coarse, port, False)
+        report.factor = comparison.factor
+        if report.fine:
+            report.sentence = sentences.fine(report.tensors, precision, True)
+            return report
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------- causes
 
 
-def _explain(comparison, report, overflow, tell):
+def _explain(comparison, report, overflow, failing, tell):
     """Fill in what explains the tensors, those before an overflow if there is one; the Diagnosis."""
     only = None
     if overflow is not None:
@@ -183,6 +192,8 @@ def _explain(comparison, report, overflow, tell):
         only = {row.port for row in rows}
     found = diagnose(comparison, only, tell)
     report.faults_tried = found.tried
+    if overflow is None and not failing and not _stands_alone(found):
+        return Diagnosis()
     for trial, certainty in zip(found.chain, found.certainties):
         report.explained_by.append(_entry(comparison, trial, certainty))
     seen = {row["fault"] for row in report.explained_by}
@@ -191,6 +202,15 @@ def _explain(comparison, report, overflow, tell):
             seen.add(trial.fault)
             report.alternatives.append(_entry(comparison, trial, ""))
     return found
+
+
+def _stands_alone(found):
+    """Whether a fault may be believed of a port of which nothing that is surely a step's is off.
+
+    A fault gives numbers that the reference has nowhere, and so does an engine's own inner step: a hard-swish written as a
+    hard-sigmoid and a product looks like a hard-sigmoid in its place, wherever what is behind it was not given.
+    """
+    return found.cleared is not None and all(len(trial.touched) > 1 for trial in found.chain)
 
 
 def _entry(comparison, trial, certainty):

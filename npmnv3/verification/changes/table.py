@@ -159,6 +159,7 @@ CHANGES = (
     Change("pool_size", "all poolings over the pixels there are at 224 x 224", pooled(_side_at_224, lambda n: True), alone=True),
     Change("pool_size", "the poolings of squeeze-and-excitation over the pixels there are at 224 x 224",
            pooled(_side_at_224, lambda n: n != "pool")),
+    Change("pooling", "the maximum in place of the mean", swap_op(("global_avg_pool",), "global_max_pool"), alone=True),
     Change("stride", "the stride on the expanding 1x1 convolution", stride_on("expand"), alone=True),
     Change("stride", "the stride on the projecting 1x1 convolution", stride_on("project"), alone=True),
     Change("stride", "the stride a block early", stride_moved(-1), alone=True),

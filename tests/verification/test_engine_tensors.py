@@ -1,0 +1,111 @@
+"""verify: what engines make of a network's tensors, which is no fault; and a fault of theirs that it names."""
+
+from dataclasses import replace
+
+import faulty_ports
+import numpy as np
+import pytest
+
+import npmnv3
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
+from npmnv3.testing import random_params
+from npmnv3.verification.noise import rounded
+from npmnv3.verification.run import verify
+
+MODEL, CLASSES, SIDE = "ppcls/MobileNetV3_small_x0_35", 10, (64, 64)  # squeeze layers and logits of odd widths
+BLOCK = 16  # channels
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return make_plan(get_variant(MODEL), CLASSES, SIDE)
+
+
+@pytest.fixture(scope="module")
+def model(plan):
+    return npmnv3.load(MODEL, random_params(plan, np.random.default_rng(3)), CLASSES, engine="numpy")
+
+
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(4).standard_normal((1, 3, *SIDE)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def clean(model, plan, x):
+    return faulty_ports.run(plan, model.arrays(), x, np.asarray)
+
+
+def filled_up(tensor):
+    """(1, C, H, W) numbers in memory as (1, C/b, H, W, b), C filled up by zeros, declared as (1, C, H, W)."""
+    c, *plane = (*tensor.shape[1:], 1, 1)[:3]
+    blocks = -(-c // BLOCK)
+    whole = np.zeros((blocks * BLOCK, *plane), np.float32)
+    whole[:c] = tensor.reshape(c, *plane)
+    return whole.reshape(blocks, BLOCK, *plane).transpose(0, 2, 3, 1).reshape(1, blocks * BLOCK, *plane)
+
+
+def anonymous(tensors):
+    return {f"t{index}": tensor for index, tensor in enumerate(tensors)}
+
+
+@pytest.mark.parametrize("logits", [True, False])
+def test_blocks_of_channels_declared_as_nchw_are_read(model, plan, x, clean, logits):
+    names = [s.name for s in plan if s.op not in ("identity", "batch_norm") and (logits or s.name != "logits")]
+    report = verify(model, anonymous(filled_up(clean[name]) for name in names), x, explain=logits)
+    assert report.fine, report.text()
+    assert not report.unmatched
+
+
+def test_a_hard_swish_written_out_is_no_fault_where_nothing_behind_it_was_given(model, x, clean):
+    names = ("blocks.9", "blocks.10", "last", "pool")
+    inner = np.clip(clean["head.fc"] / 6 + np.float32(0.5), 0, 1)
+    report = verify(model, anonymous([*(clean[name] for name in names), inner]), x)
+    assert report.fine, report.text()
+
+
+def products_in_bfloat16(model, plan, x):
+    """What convolutions and linear layers get is rounded; their sums, and all else, are float32."""
+    arrays = {name: array.astype(np.float32) for name, array in model.arrays().items()}
+    tensors = {"input": x}
+    for step in plan:
+        inputs, own = [tensors[name] for name in step.inputs], arrays
+        if weight := step.param("weight"):
+            inputs = [rounded(one, "bfloat16") for one in inputs]
+            own = arrays | {weight.name: rounded(arrays[weight.name], "bfloat16")}
+        tensors[step.name] = apply(step, inputs, own, definitions)
+    return tensors
+
+
+def test_float32_tensors_of_bfloat16_products_are_inferred(model, plan, x):
+    report = verify(model, products_in_bfloat16(model, plan, x), x)
+    assert report.fine and report.precision == "bfloat16", report.text()
+    assert "if it computes in bfloat16: its numbers are float32" in report.sentence
+    assert "--precision float32" in report.sentence
+
+
+def test_one_layer_as_coarse_as_bfloat16_is_a_fault(model, plan, x, clean):
+    weight = next(s for s in plan if s.name == "blocks.4.expand.conv").param("weight").name
+    arrays = model.arrays()
+    port = faulty_ports.run(plan, {**arrays, weight: rounded(arrays[weight], "bfloat16")}, x, np.asarray)
+    report = verify(model, port, x, explain=False)
+    assert report.verdict == "diverges" and report.first_divergence == "blocks.4.expand.conv", report.text()
+
+
+def test_the_maximum_in_place_of_the_mean_is_named(model, plan, x, clean):
+    steps = {s.name: s for s in plan}
+    source, pool = steps["pool"].inputs[0], replace(steps["pool"], op="identity")
+    port = {}
+    for step in plan:
+        inputs = [clean[name] if name == "input" else port[name] for name in step.inputs]
+        port[step.name] = (
+            port[source].max(axis=(2, 3))
+            if step.name == pool.name
+            else apply(step, inputs, {n: a.astype(np.float32) for n, a in model.arrays().items()}, definitions)
+        )
+    report = verify(model, port, x)
+    first = report.explained_by[0]
+    assert (first["fault"], first["steps"], first["certainty"]) == ("pooling", ["pool"], "certain"), report.text()
