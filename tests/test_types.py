@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import goldens
+import numpy as np
 import pytest
 
 import npmnv3
@@ -36,6 +37,8 @@ def test_mypy(tmp_path):
 
     One test, as the first run fills the cache for the others.
     """
+    if int(np.__version__.partition(".")[0]) < 2:
+        pytest.skip("the hints are held against NumPy 2's: those of NumPy 1 say less of arrays")
     cache = f"--cache-dir={tmp_path}"
     code, told = run([*tool("mypy"), cache])
     assert code == 0, told
