@@ -64,7 +64,7 @@ def test_a_model(model):
     for text in (
         "ppocr/text_direction",
         "3x48x192, prepared as ppocr",
-        "numpy, float32",
+        "numpy float32",
         "Apache-2.0",
         f"{steps} steps",
     ):
