@@ -6,6 +6,7 @@ it as its option, `--weights FILE` (see `npmnv3.cli.output.as_options`).
 
 import os
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 #: What each extra brings, as pip is told: setup.cfg's table.
@@ -69,18 +70,18 @@ class MissingExtraError(Npmnv3Error, ImportError):
     """A part of npmnv3 needs a package that is not installed; the message names what to install."""
 
 
-def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object's pairs as a dict, for `object_pairs_hook`: of a name that stands there twice one value would be lost.
+def once_each(pairs: Iterable[tuple[str, Any]], what: str = "the name") -> dict[str, Any]:
+    """Pairs as a dict, such as `json.loads` hands to `object_pairs_hook`: of a name that is there twice one value would be lost.
 
     Raises
     ------
-    Npmnv3Error, for the caller to name the file
+    WeightsError, whose text the caller puts behind the file's name
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise Npmnv3Error(f"the name {twice[:100]!r} stands there twice, expected each once")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise WeightsError(f"{what} {name[-200:]!r} is there twice, expected once: which is meant cannot be told")
+        found[name] = value
     return found
 
 

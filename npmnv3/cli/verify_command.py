@@ -4,7 +4,7 @@ import json
 import pathlib
 
 from ..dumps.writing import write_text
-from ..errors import Npmnv3Error, UsageError, once_each
+from ..errors import UsageError, WeightsError, once_each
 from .arguments import add_json, add_model
 
 HELP = "say where a port parts from the original, by how much, and why"
@@ -109,7 +109,7 @@ def _read_map(path):
         return None
     try:
         mapping = json.loads(pathlib.Path(path).read_text("utf-8"), object_pairs_hook=once_each)
-    except Npmnv3Error as error:
+    except WeightsError as error:
         raise UsageError(f"{path}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error

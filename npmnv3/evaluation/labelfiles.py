@@ -1,5 +1,6 @@
 """Files that say which class a picture is of: a table, the ILSVRC2012 devkit's ground truth, a list of class folders."""
 
+import contextlib
 import csv
 import importlib.resources
 import io
@@ -10,7 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from ..errors import Npmnv3Error, UsageError, once_each
+from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
 from .files import parent
 
@@ -200,11 +201,9 @@ def _class_list(path, lines):
 def _json(path, text, lines):
     """The kinds of JSON: {class: index}, {index: class}, {file: label}, a list of classes, rows of a table."""
     try:
-        content = json.loads(text, object_pairs_hook=once_each)
-    except Npmnv3Error as error:
+        content = _json_content(path, text, lines)
+    except WeightsError as error:
         raise UsageError(f"{path}: {error}") from error
-    except (ValueError, RecursionError):
-        content = _json_lines(path, lines)
     if any(isinstance(name, str) and not name.strip() for name in content):
         raise UsageError(f"{path}: an empty text, expected the name of a class or of a picture")
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
@@ -224,9 +223,12 @@ def _json(path, text, lines):
     )
 
 
-def _json_lines(path, lines):
+def _json_content(path, text, lines):
+    """One JSON value, or a list of those on the lines."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text, object_pairs_hook=once_each)
     try:
-        return [json.loads(line) for line in lines]
+        return [json.loads(line, object_pairs_hook=once_each) for line in lines]
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: neither JSON nor a JSON value a line ({error})") from error
 

@@ -6,7 +6,7 @@ import os
 import tarfile
 
 from ..dumps.reader import Reader
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
 from .files import Picture, counted, parent, shown, some
 from .labelfiles import DevkitTruth, label_in
@@ -123,8 +123,8 @@ def _label(extension, data):
         text = data.decode("utf-8").strip()
         if extension != "json":
             return text
-        content = json.loads(text)
-    except (ValueError, RecursionError):
+        content = json.loads(text, object_pairs_hook=once_each)
+    except (ValueError, RecursionError, WeightsError):
         return None
     label = label_in(content) if isinstance(content, dict) else None
     return None if label is None else label.encode("utf-8", "replace").decode("utf-8")

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..dumps.containers import open_container
 from ..dumps.npy import read_npy
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, once_each
 from .tensors import PortTensor
 
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
@@ -124,7 +124,9 @@ def _load_npy(path):
 def _from_raw(folder, path):
     """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
     try:
-        listed = json.loads(path.read_text("utf-8"))
+        listed = json.loads(path.read_text("utf-8"), object_pairs_hook=once_each)
+    except WeightsError as error:
+        raise UsageError(f"{path}: {error}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error
     listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed

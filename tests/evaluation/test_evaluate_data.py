@@ -199,7 +199,12 @@ def test_the_devkits_order_has_every_class_once():
         ("l.json", '{"a.jpg": 1', "neither JSON nor a JSON value a line"),
         ("l.json", '["cat", " "]', "an empty text, expected the name of a class or of a picture"),
         ("l.json", '{"": 0, "cat": 1}', "an empty text, expected the name of a class or of a picture"),
-        ("l.json", '{"a.jpg": 1, "a.jpg": 2}', "the name 'a.jpg' stands there twice, expected each once"),
+        ("l.json", '{"a.jpg": 1, "a.jpg": 2}', "the name 'a.jpg' is there twice, expected once"),
+        (
+            "l.json",
+            '{"file": "a.jpg", "label": 1, "label": 2}\n{"file": "b.jpg", "label": 1}',
+            "the name 'label' is there twice",
+        ),
         ("l.jsonl", '{"file_name": "a.jpg"}\n{"file_name": "b.jpg"}\n', "row 1 has file_name; expected file and label"),
         ("l.csv", "file,label\na.jpg,1\na.jpg,2\n", "line 3: a.jpg is '2' here and '1' above"),
         ("l.csv", "file,label\n,1\n", "line 2 has no file"),

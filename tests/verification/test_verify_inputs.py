@@ -114,7 +114,7 @@ def test_a_map_is_written_edited_and_given_back(model, x, tensors, tmp_path, cap
     with pytest.raises(UsageError, match="'nobody', which the port does not have"):
         command(verify_command, *arguments, "--map", mapping)
     mapping.write_text('{"a": null, "a": "blocks.4"}')
-    with pytest.raises(UsageError, match="map.json: the name 'a' stands there twice"):
+    with pytest.raises(UsageError, match="map.json: the name 'a' is there twice"):
         command(verify_command, *arguments, "--map", mapping)
 
 

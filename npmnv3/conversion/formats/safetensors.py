@@ -6,7 +6,7 @@ Source: https://github.com/huggingface/safetensors, section "Format"
 import json
 import struct
 
-from ...errors import Npmnv3Error, WeightsError, once_each
+from ...errors import WeightsError, once_each
 from .arrays import BFLOAT16, shaped
 from .record import Checkpoint
 
@@ -50,7 +50,7 @@ def read(reader):
 def _parse(text):
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=once_each)
-    except Npmnv3Error as error:
+    except WeightsError as error:
         raise WeightsError(f"the header: {error}") from error
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"the header is not JSON: {str(error)[:200]}") from error

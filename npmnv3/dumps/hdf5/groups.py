@@ -3,11 +3,11 @@
 import struct
 from typing import NamedTuple
 
-from ...errors import WeightsError
+from ...errors import WeightsError, once_each
 from .headers import LINK, LINKS, SYMBOLS
 from .heaps import FractalHeap, records
 from .source import UNDEFINED
-from .values import each_once, text_at
+from .values import text_at
 
 MAX_NAMES = 100_000
 _SOFT_SYMBOL = 2
@@ -32,7 +32,7 @@ def links(source, messages):
         if heap != UNDEFINED:
             objects = FractalHeap(source, heap)
             pairs += [_link(objects.object(record[4:])) for record in records(source, tree, _BY_NAME)]
-    found = each_once(pairs, "the member")
+    found = once_each(pairs, "the member")
     if found and all(link.order is not None for link in found.values()):
         return dict(sorted(found.items(), key=lambda item: item[1].order))
     return dict(sorted(found.items()))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import WeightsError
+from ...errors import WeightsError, once_each
 from .headers import ATTRIBUTE, ATTRIBUTES
 from .heaps import FractalHeap, global_heap_objects, records
 from .source import UNDEFINED
@@ -41,16 +41,6 @@ def text_at(data, position):
         return data[position : len(data) if end < 0 else end].decode("utf-8")
     except UnicodeDecodeError as error:
         raise WeightsError(f"a name is no text: {error.reason}: damaged") from error
-
-
-def each_once(pairs, what):
-    """{name: value} of pairs; WeightsError where a name is there twice: which is meant cannot be told."""
-    found = {}
-    for name, value in pairs:
-        if name in found:
-            raise WeightsError(f"{what} {name[-200:]!r} is there twice: damaged")
-        found[name] = value
-    return found
 
 
 def dims_of(content):
@@ -90,7 +80,7 @@ def attributes_of(source, messages):
         if heap != UNDEFINED:
             objects = FractalHeap(source, heap)
             contents += [objects.object(record[:8]) for record in records(source, tree, _ATTRIBUTES_BY_NAME)]
-    return each_once(map(_attribute, contents), "the attribute")
+    return once_each(map(_attribute, contents), "the attribute")
 
 
 def _attribute(content):

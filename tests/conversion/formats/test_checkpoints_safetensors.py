@@ -56,7 +56,7 @@ BROKEN = (
     ("no JSON", raw(b'{"a": nothing}'), "the header is not JSON"),
     ("deep JSON", raw(b'{"a":' + b"[" * 100_000), "the header is not JSON"),
     ("not UTF-8", raw(b'{"\xff": 1}'), "the header is not JSON"),
-    ("a name twice", raw(b'{"a": {}, "a": {}}'), "the header: the name 'a' stands there twice"),
+    ("a name twice", raw(b'{"a": {}, "a": {}}'), "the header: the name 'a' is there twice"),
     ("no offsets", raw({"a": {"dtype": "F32", "shape": [2]}}, bytes(8)), "a has no data_offsets of two numbers"),
     ("no entry", raw({"a": 3}, bytes(8)), "a has no data_offsets of two numbers"),
     ("offsets backwards", raw({"a": {**ENTRY, "data_offsets": [8, 0]}}, bytes(8)), "a has the data_offsets 8, 0"),
