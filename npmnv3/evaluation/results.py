@@ -177,7 +177,7 @@ def _check(path, row, file, title, job):
     if row.model != title:
         wrong = f"it is of the model {row.model}, expected {title}"
     elif row.job.partition("-")[0] != model:
-        wrong = f"the weights or what they are kept in, the labels, preprocessing, engine or machine of {title} are not those that it was made with"
+        wrong = f"the weights, labels, preprocessing, engine or machine of {title} are not those that it was made with"
     elif row.job.partition("-")[2] != data or row.file != file:
         wrong = f"the pictures, their labels or the limit are not those that it was made with (at {row.file})"
     if wrong:

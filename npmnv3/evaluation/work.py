@@ -82,10 +82,17 @@ def _is_name(network):
     return network.weights is not None or network.model in REGISTRY
 
 
+def _not_usual(model):
+    """What gives a model other logits than its weights give by default."""
+    if model.kernels:
+        return model.kernels
+    return f"{model.weight_dtype} weights" if model.weight_dtype != "float32" else ""
+
+
 def _titles(networks, models):
     """What results call the networks: by their weights' files too, or these by their paths, where names are the same."""
     names = [n.model if n.model in REGISTRY else model.name for n, model in zip(networks, models)]
-    names = [f"{name} [{model.kernels}]" if model.kernels else name for name, model in zip(names, models)]
+    names = [f"{name} [{how}]" if (how := _not_usual(model)) else name for name, model in zip(names, models)]
     files = [n.weights if _is_name(n) else n.model for n in networks]
 
     def titles(written):

@@ -131,7 +131,7 @@ def test_another_jobs_csv_is_refused_and_left_as_it_is(network, folder, whole, t
     path.write_bytes(whole)
     other = Network(write_network(tmp_path / "other.h5", seed=1))
     refused(
-        "the weights or what they are kept in, the labels, preprocessing, engine or machine of",
+        "the weights, labels, preprocessing, engine or machine of",
         [other],
         dataset,
         csv=path,

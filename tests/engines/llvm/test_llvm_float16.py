@@ -102,7 +102,7 @@ def test_a_run_in_other_weights_is_not_gone_on_with(capsys, tmp_path):
     assert main([*words, "--weight-dtype", "float16", "--resume"]) == 0
     capsys.readouterr()
     assert main([*words, "--resume"]) == 2
-    assert "the weights or what they are kept in" in capsys.readouterr().err
+    assert f"it is of the model {TEXT} [float16 weights], expected {TEXT}" in capsys.readouterr().err
 
 
 def test_what_cannot_be(params, monkeypatch):
