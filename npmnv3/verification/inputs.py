@@ -96,7 +96,7 @@ def check_array(array, name, planes=3):
     found, array = array.shape, channels_first(array, planes)
     if array.ndim != 4 or array.shape[1] != planes or not len(array):
         raise UsageError(
-            f"{name} has the shape {found}, expected (N, {planes}, H, W), (N, H, W, {planes}), or one of them"
+            f"{name} has the shape {found}, expected (N, {planes}, H, W) or (N, H, W, {planes}), or such without N"
         )
     if not np.isfinite(array).all():
         raise UsageError(f"{name} has NaN or infinite values")

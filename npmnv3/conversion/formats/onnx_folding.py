@@ -30,10 +30,9 @@ def fold(node, inputs):
             return np.array(value.shape, np.int64)
         if node.op == "Expand":
             return _expanded(value, [int(n) for n in inputs[1].ravel()[:8]])
-        if node.op == QUANTIZE:
-            return quantized(value, inputs[1], inputs[2] if len(inputs) > 2 else None, node.attributes.get("axis", 1))
-        if node.op == DEQUANTIZE:
-            return dequantized(value, inputs[1], inputs[2] if len(inputs) > 2 else None, node.attributes.get("axis", 1))
+        if node.op in (QUANTIZE, DEQUANTIZE):
+            function = quantized if node.op == QUANTIZE else dequantized
+            return function(value, inputs[1], inputs[2] if len(inputs) > 2 else None, node.attributes.get("axis", 1))
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise WeightsError(f"{node} cannot be done: {error}") from error
     return value if node.op in SAME_ELEMENTS else None
@@ -52,11 +51,7 @@ def quantized(value, scale, zero_point=None, axis=1):
     if value.dtype.kind != "f" or scale.dtype.kind != "f" or not (scale > 0).all():
         raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not to be quantized")
     zero = np.zeros((), np.uint8) if zero_point is None else zero_point
-    along = [1] * value.ndim
-    if scale.size > 1:
-        along[axis] = scale.size
-    shape = along if scale.size > 1 else ()
-    whole = np.rint(value / scale.reshape(shape)) + zero.reshape(along if zero.size > 1 else ())
+    whole = np.rint(value / _along(scale, value.ndim, axis)) + _along(zero, value.ndim, axis)
     ends = np.iinfo(zero.dtype)
     return np.clip(whole, ends.min, ends.max).astype(zero.dtype)
 
@@ -65,9 +60,13 @@ def dequantized(value, scale, zero_point=None, axis=1):
     """(value - zero point) * scale in float32; scale and zero point single numbers or one an index of `axis`."""
     if value.dtype.kind not in "iu" or scale.dtype.kind != "f":
         raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not quantized")
-    along = [1] * value.ndim
-    if scale.size > 1:
-        along[axis] = scale.size
-    zero = 0 if zero_point is None else zero_point.astype(np.int64).reshape(along if zero_point.size > 1 else ())
-    scale = scale.astype(np.float32).reshape(along if scale.size > 1 else ())
-    return (value.astype(np.int64) - zero).astype(np.float32) * scale
+    zero = 0 if zero_point is None else _along(zero_point.astype(np.int64), value.ndim, axis)
+    return (value.astype(np.int64) - zero).astype(np.float32) * _along(scale.astype(np.float32), value.ndim, axis)
+
+
+def _along(numbers, ndim, axis):
+    """One number, or one an index of an axis, in a shape that fits to an array of so many axes."""
+    shape = [1] * ndim if numbers.size > 1 else []
+    if shape:
+        shape[axis] = numbers.size
+    return numbers.reshape(shape)

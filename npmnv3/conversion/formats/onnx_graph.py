@@ -147,9 +147,7 @@ class _Graph(Constants):
             self.layers.append(Layer("Relu", node.outputs[0]))
         elif inputs[0] is None:
             self._pass_on(node, node.inputs[0])
-        elif node.op == DEQUANTIZE:
-            self.constants[node.outputs[0]] = fold(node, inputs)
-        else:  # such as the number that a picture is padded with
+        else:  # weights, or such as the number that a picture is padded with
             self.constants[node.outputs[0]] = fold(node, inputs)
 
     def _is_relu(self, source, zero):

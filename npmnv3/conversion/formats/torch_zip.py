@@ -58,14 +58,14 @@ def read(reader, entries, key):
 
 def _with_epsilons(checkpoint, reader, entries, folder):
     """Scripted modules' settings, with the epsilons of batch norms, which their code alone tells."""
-    told = {
-        name: settings | _epsilon(reader, entries, folder, settings) for name, settings in checkpoint.modules.items()
-    }
+    codes = {settings[CODE] for settings in checkpoint.modules.values() if CODE in settings}
+    found = {code: _epsilon(reader, entries.get(f"{folder}/code/{code}")) for code in codes}
+    told = {name: settings | found.get(settings.get(CODE), {}) for name, settings in checkpoint.modules.items()}
     return replace(checkpoint, modules=told)
 
 
-def _epsilon(reader, entries, folder, settings):
-    code = entries.get(f"{folder}/code/{settings.get(CODE)}")
+def _epsilon(reader, code):
+    """{"eps": number} of the classes in a file of code, if they have one and the same."""
     if code is None or code.file_size > MAX_CODE:
         return {}
     found = set(_EPSILON.findall(read_entry(reader, code)))

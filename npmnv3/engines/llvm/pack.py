@@ -61,8 +61,10 @@ class Weights:
 
     def _pack(self, layer, weight, bias):
         start, float16 = self._size, layer.op == "linear" and self._machine.float16
+        if float16:
+            _check_float16(layer, weight)
         if layer.op in ("pointwise", "linear"):
-            panels, inputs = self._panels(weight, bias, _narrow(layer, weight) if float16 else FLOAT), weight.shape[1]
+            panels, inputs = self._panels(weight, bias, FLOAT16 if float16 else FLOAT), weight.shape[1]
         else:
             known = DEPTHWISE if layer.op == "depthwise" else CONV
             size, step = weight.shape[-1], layer.stride[1]
@@ -108,14 +110,13 @@ class Weights:
         return offset
 
 
-def _narrow(layer, weight):
-    """The dtype of 16 bits, if a layer's weights are in its range."""
+def _check_float16(layer, weight):
+    """UsageError if a layer's weights are beyond the range of 16 bits."""
     most, largest = np.finfo(FLOAT16).max, np.abs(weight).max(initial=0)
     if largest > most:
         raise UsageError(
             f"`weight_dtype=float16`, but {layer.name} has a weight of {largest:.4g}, beyond its {most:.0f}; take 'float32'"
         )
-    return FLOAT16
 
 
 def split_panels(vectors, most=VECTORS):

@@ -36,13 +36,10 @@ def given_input(given, network, port):
 
 def float_input(floats, shape):
     """(the picture before it was quantised, (N, C, H, W), and what it is called) of a device's tensors; (None, "") without."""
-    c, h, w = shape
     for name, array in floats.items():
-        if array.ndim == 4 and "input" in name.lower() and np.isfinite(array).all():
-            if array.shape[1:] == (c, h, w):
-                return np.ascontiguousarray(array, np.float32), f"the port's own {name}"
-            if array.shape[1:] == (h, w, c):
-                return np.ascontiguousarray(array.transpose(0, 3, 1, 2), np.float32), f"the port's own {name}"
+        x = channels_first(array, shape[0])
+        if x.ndim == 4 and x.shape[1:] == shape and "input" in name.lower() and np.isfinite(x).all():
+            return np.ascontiguousarray(x, np.float32), f"the port's own {name}"
     return None, ""
 
 

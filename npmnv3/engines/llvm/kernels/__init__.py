@@ -16,7 +16,7 @@ def kernels_for(machine):
     kernels = [
         pointwise(machine, halves, float16)
         for halves in range(2, 2 * VECTORS + 1, 1 if machine.halves else 2)
-        for float16 in (False, True)[: 1 + machine.float16]
+        for float16 in ((False, True) if machine.float16 else (False,))
     ]
     kernels += [depthwise(machine, size, step) for size, step in DEPTHWISE]
     kernels += [conv(machine, size, step) for size, step in CONV]
