@@ -37,7 +37,7 @@ def label_set(name):
     ------
     UsageError : no such label set
 
-    Source: data/imagenet.csv; data/README.md says where it comes from
+    Source: dumps/data/imagenet.csv; the README.md beside it says where it comes from
     """
     if not isinstance(name, str) or name not in LABEL_SETS:
         raise UsageError(
@@ -144,7 +144,7 @@ def top_k(logits, k=5, labels=None):
 def _imagenet():
     from importlib import resources  # slow to import, and most runs never need a name
 
-    with (resources.files("npmnv3") / "data" / "imagenet.csv").open(encoding="utf-8", newline="") as file:
+    with (resources.files("npmnv3") / "dumps" / "data" / "imagenet.csv").open(encoding="utf-8", newline="") as file:
         return tuple(Label(int(row["index"]), row["synset"], row["name"], row["lemma"]) for row in csv.DictReader(file))
 
 
