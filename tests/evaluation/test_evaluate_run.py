@@ -130,12 +130,7 @@ def test_another_jobs_csv_is_refused_and_left_as_it_is(network, folder, whole, t
     path, dataset = tmp_path / "o.csv", open_dataset(folder)
     path.write_bytes(whole)
     other = Network(write_network(tmp_path / "other.h5", seed=1))
-    refused(
-        "the weights, labels, preprocessing, engine or machine of",
-        [other],
-        dataset,
-        csv=path,
-    )
+    refused("the weights, labels, preprocessing, engine or machine of", [other], dataset, csv=path)
     refused(
         "the pictures, their labels or the limit are not those", [network], open_dataset(folder, limit=23), csv=path
     )
