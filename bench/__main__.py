@@ -32,12 +32,12 @@ def main():
     networks = list_models() if options.all else options.networks
     summary = []
     for name in networks:
+        network = Network(name)
         for side in options.sides:
-            network = Network(name, side=side)
+            at, title = (Network(name, side=side), f"{name} at {side}") if side else (network, name)
             for threads in options.threads:
                 for batch in options.batches:
-                    summary.append((name, batch, threads, _compare(names, network, batch, threads, options.seconds)))
-        network = Network(name)
+                    summary.append((title, batch, threads, _compare(names, at, batch, threads, options.seconds)))
         print_engines(network)
         if options.layers:
             _layers(network)
@@ -81,8 +81,9 @@ def _compare(names, network, batch, threads, seconds):
     oracle = PlanEngine(network.plan_for, network.params, np.float64)
     errors = disagreement(runs, network.pictures(CHECKED), oracle.run) if batch == 1 else {}
     times = take_turns(runs, x, seconds)
-    what = f"{network.name}, {network.side[0]}x{network.side[1]}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
-    print(f"\n{what}: ms a picture")
+    height, width = network.side
+    where = f"{height}x{width}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
+    print(f"\n{network.name}, {where}: ms a picture")
     for name, time in times.items():
         error = f"  max error {errors[name]:.1e}" if name in errors else ""
         print(
