@@ -62,31 +62,35 @@ def _network(args):
 
 
 def _run_network(args):
+    """Every step of a network in floats, and what it costs."""
     from ..engines.memory import peak_bytes
 
     variant, classes, folded = _network(args)
     side = input_side(args.side, variant)
     plan = make_plan(variant, classes, side, folded=folded)
-    steps = [_step(step) for step in plan]
     counts = plan_counts(plan, variant.source)
-    llvm = _llvm_memory(variant, classes, side, args.weight_dtype)
-    narrow = _narrow_weights(args, variant, side) if args.weight_dtype != "float32" else None
+    total = {
+        "macs": counts.macs,
+        "params": counts.learned,
+        "state_entries": counts.entries,
+        "peak_bytes": peak_bytes(plan),
+        **_llvm_memory(variant, classes, side, args.weight_dtype),
+    }
+    if args.weight_dtype != "float32":
+        total["weight_dtype"] = {"dtype": args.weight_dtype, **_narrow_weights(args, variant, side)}
+    steps = [_step(step) for step in plan]
     if args.json:
-        total = {
-            "macs": counts.macs,
-            "params": counts.learned,
-            "state_entries": counts.entries,
-            "peak_bytes": peak_bytes(plan),
-        }
-        if llvm:
-            keys = ("packed_weight_bytes", "workspace_bytes", "batch_workspace_bytes", "kernels")
-            total |= dict(zip(keys, llvm))
-        if args.weight_dtype != "float32":
-            total["weight_dtype"] = {"dtype": args.weight_dtype, **(narrow or {})}
         print(json.dumps({**describe(variant), **total, "steps": steps}, indent=1))
         return 0
     print(f"{variant.full_name}: input {_shape((variant.in_channels, *side))}, licence: {variant.source.licence}")
     print()
+    _print_steps(steps)
+    print()
+    _print_total(total)
+    return 0
+
+
+def _print_steps(steps):
     rows = [
         (
             s["name"],
@@ -99,36 +103,37 @@ def _run_network(args):
         for s in steps
     ]
     print_table(rows, ("step", "operation", "kernel", "output", "MACs", "parameters"), "<<<>>>")
-    print()
-    print(f"{counts.macs:,} MACs; {counts.learned:,} parameters, {counts.entries:,} numbers in the state dict")
-    print(
-        f"engine numpy: {4 * counts.entries:,} bytes of weights and {peak_bytes(plan):,} of tensors at most, in float32"
-    )
+
+
+def _print_total(total):
+    """What `_run_network` found, in sentences."""
+    entries = total["state_entries"]
+    print(f"{total['macs']:,} MACs; {total['params']:,} parameters, {entries:,} numbers in the state dict")
+    print(f"engine numpy: {4 * entries:,} bytes of weights and {total['peak_bytes']:,} of tensors at most, in float32")
     print(f"engine numba: loops compiled for {_compiled()}")
-    if llvm:
+    if "kernels" in total:
         print(
-            f"engine llvm: {llvm[0]:,} bytes of packed weights, workspace {llvm[1]:,} for one picture, "
-            f"{llvm[2]:,} a thread for many"
+            f"engine llvm: {total['packed_weight_bytes']:,} bytes of packed weights, workspace "
+            f"{total['workspace_bytes']:,} for one picture, {total['batch_workspace_bytes']:,} a thread for many"
         )
-        print(f"kernels: {llvm[3]}")
-    if args.weight_dtype != "float32":
-        print(f"weights in {args.weight_dtype}: {_sentence(narrow)}")
-    return 0
+        print(f"kernels: {total['kernels']}")
+    if "weight_dtype" in total:
+        print(f"weights in {total['weight_dtype']['dtype']}: {_sentence(total['weight_dtype'])}")
 
 
 def _narrow_weights(args, variant, side):
-    """What narrower weights do to the logits of random pictures; None where the weights are not here."""
+    """What narrower weights do to the logits of random pictures; {} where the weights are not here."""
     import numpy as np
 
     from ..errors import MissingWeightsError
     from ..model import load
 
     if not os.path.isfile(args.model) and args.classes not in (None, variant.num_classes):
-        return None  # published are those of other classes
+        return {}  # published are those of other classes
     try:
         exact = load(args.model, num_classes=args.classes, engine="llvm", fetch=False)
     except MissingWeightsError:
-        return None
+        return {}
     narrow = load(args.model, num_classes=args.classes, engine="llvm", weight_dtype=args.weight_dtype, fetch=False)
     x = np.random.default_rng(0).standard_normal((RANDOM_PICTURES, exact.in_channels, *side)).astype(np.float32)
     a, b = exact(x), narrow(x)
@@ -141,7 +146,7 @@ def _narrow_weights(args, variant, side):
 
 
 def _sentence(narrow):
-    if narrow is None:
+    if "pictures" not in narrow:
         return "what they change is not measured, as this network's weights are not here"
     return (
         f"of {narrow['pictures']} random pictures the logits change by at most {narrow['largest_change']:.2g} (their "
@@ -187,14 +192,11 @@ def _compiled():
 
 
 def _llvm_memory(variant, classes, side, weight_dtype):
-    """Bytes of the llvm engine's packed weights, workspace for a picture, for a batch; where its kernels are kept.
-
-    None where it cannot run.
-    """
+    """The llvm engine's bytes of packed weights, of workspace, and where its kernels are kept; {} where it cannot run."""
     from ..engines.llvm import LlvmEngine, available, warm_up
 
     if not available():
-        return None
+        return {}
     import numpy as np
 
     def plan_of(size):
@@ -203,5 +205,10 @@ def _llvm_memory(variant, classes, side, weight_dtype):
     params = {param.name: np.zeros(param.shape, np.float32) for step in plan_of(None) for param in step.params}
     engine = LlvmEngine(plan_of, params, threads=1, weight_dtype=weight_dtype)
     folder, library = warm_up(weight_dtype == "float16")
-    where = library.problem or f"kept in {folder}"
-    return engine.weight_bytes, *engine.workspace_bytes(side), where
+    alone, many = engine.workspace_bytes(side)
+    return {
+        "packed_weight_bytes": engine.weight_bytes,
+        "workspace_bytes": alone,
+        "batch_workspace_bytes": many,
+        "kernels": library.problem or f"kept in {folder}",
+    }

@@ -16,7 +16,7 @@ import numpy as np
 from .. import __version__
 from ..dumps.writing import replacing
 from ..errors import UsageError, WeightsError, check_arguments, require
-from ..model.classifier import Classifier
+from ..model.classifier import check_model
 from ..network.steps import INPUT
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def export_onnx(
     >>> proto.graph.node[0].name, proto.graph.node[-1].name
     ('stem.conv', 'logits')
     """
-    if not isinstance(model, Classifier):
-        raise UsageError(f"model is a {type(model).__name__}, expected a Model, as npmnv3.load gives")
+    check_model(model)
     check_arguments("a path", path=path)
     check_arguments("True or False", dynamic_batch=dynamic_batch, softmax=softmax)
     if model.kernels:

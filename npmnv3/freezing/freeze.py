@@ -14,6 +14,7 @@ import numpy as np
 
 from ..dumps.writing import archive_member, replacing
 from ..errors import UsageError, WeightsError, check_arguments
+from ..model.classifier import check_model
 from ..network.integer_plan import LAYERS
 from ..ops.kernel_sets import get_kernel_set
 from .compose import layer_shapes, module_source
@@ -73,8 +74,7 @@ def freeze(
     >>> runpy.run_path("direction.pyz")["classify"]("weights/examples/sign_upside_down.png", top=1)
     [('180', 0.99...)]
     """
-    if not hasattr(model, "kernels"):
-        raise UsageError(f"model is a {type(model).__name__}, expected a Model, as npmnv3.load gives")
+    check_model(model)
     check_arguments("a path", path=path)
     check_arguments("True or False", names=names)
     if check is not None and not callable(check):

@@ -241,3 +241,9 @@ def _as_pictures(pictures: Any) -> Iterable[Picture]:
             f"pictures is a {type(pictures).__name__}, expected pictures: paths, bytes, PIL images or arrays"
         )
     return pictures
+
+
+def check_model(model: object) -> None:
+    """UsageError if it is none that `npmnv3.load` gives."""
+    if not isinstance(model, Classifier):
+        raise UsageError(f"model is a {type(model).__name__}, expected a Model, as npmnv3.load gives")

@@ -8,6 +8,7 @@ from ..dumps.quantized import Quantized
 from ..engines.integer_engine import make_integer_engine
 from ..errors import UsageError, check_arguments
 from ..network.integer_plan import IntegerStep
+from ..network.plan import check_pair
 from ..network.spec import Preprocess
 from ..ops.kernel_sets import get_kernel_set
 from ..pictures import recipes
@@ -152,8 +153,7 @@ class QuantizedModel(Classifier):
         return self.plan.steps
 
     def _check_side(self, side: Sequence[int]) -> None:
-        if not isinstance(side, (tuple, list)) or len(side) != 2:
-            raise UsageError(f"side is {side!r}, expected (height, width) in pixels")
+        check_pair(side)
         if tuple(side) != self.side:
             raise UsageError(
                 f"an input of {side[0]} x {side[1]} pixels; this quantised network takes "

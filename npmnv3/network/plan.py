@@ -82,10 +82,15 @@ def check_classes(num_classes):
     return num_classes
 
 
-def check_side(variant, side):
-    """`side` as two ints, or UsageError if the network cannot take an input of that size."""
+def check_pair(side):
+    """UsageError if a side is not two things."""
     if not isinstance(side, (tuple, list)) or len(side) != 2:
         raise UsageError(f"side is {side!r}, expected (height, width) in pixels")
+
+
+def check_side(variant, side):
+    """`side` as two ints, or UsageError if the network cannot take an input of that size."""
+    check_pair(side)
     height, width = (_whole("side", n) for n in side)
     if height < variant.min_side[0] or width < variant.min_side[1]:
         raise UsageError(
