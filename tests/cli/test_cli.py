@@ -177,3 +177,11 @@ def test_verify_writes_json_whatever_the_terminal_takes(tmp_path):
     done = subprocess.run([sys.executable, "-m", "npmnv3", *words], env=env, cwd=goldens.ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr
     assert "Größe" in str(json.loads(done.stdout))
+
+
+def test_options_name_what_engines_there_are():
+    """The parser has names of its own, as the engines' room loads NumPy."""
+    from npmnv3 import engines
+    from npmnv3.cli import arguments
+
+    assert arguments.ENGINES == engines.ENGINES and arguments.WEIGHT_DTYPES == engines.WEIGHT_DTYPES

@@ -4,6 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
+from picture_material import assert_same
 
 from npmnv3.pictures import resample
 from npmnv3.pictures.resample import FILTERS, opencv_linear, pillow, pillow_passes
@@ -46,14 +47,6 @@ def noise(height, width):
     return hashed.astype(np.uint8).reshape(height, width, 3)
 
 
-def assert_same(got, expected, what):
-    assert got.shape == expected.shape and got.dtype == np.uint8, (what, got.shape, expected.shape, got.dtype)
-    off = np.abs(got.astype(int) - expected)
-    worst = np.unravel_index(off.argmax(), off.shape)
-    message = f"{what}: {np.count_nonzero(off)} bytes differ, at {worst} {got[worst]} instead of {expected[worst]}"
-    assert not off.any(), message
-
-
 def random_cases(count, largest, seed):
     """(picture, height, width) of many kinds: tiny, whole factors, thin, saturated, flat."""
     rng = np.random.default_rng(seed)
@@ -94,7 +87,7 @@ def test_opencv_looks_at_two_pixels_only():
 def test_opencv_halves_by_the_mean_of_four():
     picture = noise(6, 10)
     four = picture.reshape(3, 2, 5, 2, 3).astype(int).sum(axis=(1, 3))
-    assert_same(opencv_linear(picture, 3, 5), (four + 2) // 4, "half")
+    assert_same(opencv_linear(picture, 3, 5), ((four + 2) // 4).astype(np.uint8), "half")
 
 
 @pytest.mark.parametrize("channels", (1, 2, 4))
