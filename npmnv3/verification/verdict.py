@@ -10,13 +10,14 @@ from . import sentences
 from .causes import CAUSES, blame, explanation, other_final
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .measure import plain
+from .net import block_of
 from .report import Report
 
 OTHERS = 5  # runners-up to report
 #: what a port of float32 numbers may compute in: times that rounding that it may be off, and that what is off in float32
 #: must be off at least. bfloat16's rounding is so coarse that a fault may hide below it, if not in every layer.
 COARSER = {"float16": (3.0, 0.0), "bfloat16": (2.0, 0.2)}
-SPREAD = 0.3  # share of the tensors that are off if it is rounding
+SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
 
@@ -53,7 +54,11 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
         failing = [row for row in report.tensors if row.step == "logits"]
-    elif failing and _may_be_coarser(comparison) and (half := _as_coarser(comparison, port, ("float16",))) is not None:
+    elif (
+        failing
+        and _may_be_coarser(comparison, True)
+        and (half := _as_coarser(comparison, port, ("float16",))) is not None
+    ):
         return half
     elif not any(tell(comparison, report) for tell in CAUSES):
         if failing:
@@ -149,15 +154,19 @@ def _int8(comparison, report):
     return report
 
 
-def _may_be_coarser(comparison):
+def _may_be_coarser(comparison, by_block=False):
     """Whether the numbers are float32 and all errors may be a coarser rounding's, spread over the network as that is.
 
-    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors.
+    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. `by_block` : an engine may round in one
+    kind of layer alone, such as the linear ones; then it is blocks, not tensors, that rounding is spread over.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False
-    off = [not row.passes for row in comparison.rows if row.step != INPUT]
-    return bool(off) and np.mean(off) >= SPREAD
+    rows = [row for row in comparison.rows if row.step != INPUT]
+    if sum(not row.passes for row in rows) >= MANY and by_block:
+        off = {block_of(row.step) for row in rows if not row.passes}
+        return len(off) >= SPREAD * len({block_of(row.step) for row in rows})
+    return bool(rows) and np.mean([not row.passes for row in rows]) >= SPREAD
 
 
 def _as_coarser(comparison, port, precisions):
@@ -171,6 +180,8 @@ def _as_coarser(comparison, port, precisions):
         coarse = comparison.in_precision(precision, min(comparison.factor, most))
         if coarse.failing() or any(row.local.ratio < least for row in coarse.rows if row.port in failing):
             continue
+        if any(not row.accumulated.ratio <= coarse.factor for row in coarse.rows):
+            continue  # a fault in a step that was not given: rounding does not add up to so much
         report = decide(coarse, port, False)
         report.factor = comparison.factor
         if report.fine:

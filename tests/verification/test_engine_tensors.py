@@ -87,6 +87,18 @@ def test_float32_tensors_of_bfloat16_products_are_inferred(model, plan, x):
     assert "--precision float32" in report.sentence
 
 
+def test_linear_layers_alone_in_float16_are_inferred(model, plan, x):
+    arrays = model.arrays()
+    weights = {s.param("weight").name for s in plan if s.op == "linear"}
+    port = faulty_ports.run(
+        plan, {n: rounded(a, "float16") if n in weights else a for n, a in arrays.items()}, x, np.asarray
+    )
+    names = [s.name for s in plan if s.op not in ("identity", "batch_norm")]
+    report = verify(model, {name: port[name] for name in names}, x)
+    assert report.fine and report.precision == "float16", report.text()
+    assert "if it computes in float16: its numbers are float32" in report.sentence
+
+
 def test_one_layer_as_coarse_as_bfloat16_is_a_fault(model, plan, x, clean):
     weight = next(s for s in plan if s.name == "blocks.4.expand.conv").param("weight").name
     arrays = model.arrays()
