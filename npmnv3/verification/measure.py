@@ -90,18 +90,24 @@ def measure(found, expected, noise, floor, detailed=True):
         worst_channel=worst,
         worst_channel_share=float(channels[worst] / total) if total else 0.0,
         noise_db=_db(signal_power(expected) / max(float(noise.mean()), floor) / max(error.size, 1)),
-        ratio=np.inf if non_finite else _ratio(by_channel, noise, floor, error),
+        ratio=np.inf if non_finite else _ratio(by_channel, noise, floor, error, expected),
         non_finite=non_finite,
         channels=np.sqrt(by_channel / np.maximum(noise, floor)),
     )
 
 
-def _ratio(channels, noise, floor, error):
-    """Of root mean squares; over the channels one by one too, where a channel has pixels enough to tell."""
+def _ratio(channels, noise, floor, error, expected):
+    """Of root mean squares; over the channels one by one too, where a channel has pixels enough to tell.
+
+    Of a channel of large numbers the last place is worth more than of the others: where the reference happens to be exact,
+    as a saturated hard-swish is, an engine that divides by 6 afterwards is not.
+    """
     typical = max(float(noise.mean()), floor)
     ratio = np.sqrt(channels.mean() / typical)
     if error.size // len(channels) >= 16:
-        ratio = max(ratio, np.sqrt((channels / np.maximum(noise, typical)).max()))
+        power = np.square(expected).mean(axis=(0, *range(2, expected.ndim)))
+        last_place = floor * power / max(float(power.mean()), np.finfo(np.float64).tiny)
+        ratio = max(ratio, np.sqrt((channels / np.maximum(np.maximum(noise, typical), last_place)).max()))
     return float(ratio)
 
 

@@ -180,7 +180,7 @@ def _as_coarser(comparison, port, precisions):
         coarse = comparison.in_precision(precision, min(comparison.factor, most))
         if coarse.failing() or any(row.local.ratio < least for row in coarse.rows if row.port in failing):
             continue
-        if any(not row.accumulated.ratio <= coarse.factor for row in coarse.rows):
+        if any(not row.accumulated.ratio <= comparison.factor for row in coarse.rows):
             continue  # a fault in a step that was not given: rounding does not add up to so much
         report = decide(coarse, port, False)
         report.factor = comparison.factor

@@ -12,8 +12,12 @@ from npmnv3.network.variants import get_variant
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
 from npmnv3.testing import random_params
-from npmnv3.verification.noise import rounded
+from npmnv3.verification.changes.rows import shape_evidence
+from npmnv3.verification.measure import measure
+from npmnv3.verification.net import Net
+from npmnv3.verification.noise import PRECISIONS, rounded
 from npmnv3.verification.run import verify
+from npmnv3.verification.tensors import PortTensor
 
 MODEL, CLASSES, SIDE = "ppcls/MobileNetV3_small_x0_35", 10, (64, 64)  # squeeze layers and logits of odd widths
 BLOCK = 16  # channels
@@ -121,3 +125,25 @@ def test_the_maximum_in_place_of_the_mean_is_named(model, plan, x, clean):
     report = verify(model, port, x)
     first = report.explained_by[0]
     assert (first["fault"], first["steps"], first["certainty"]) == ("pooling", ["pool"], "certain"), report.text()
+
+
+def test_a_last_place_in_a_channel_of_large_numbers_is_rounding():
+    expected = np.random.default_rng(5).uniform(1, 2, (1, 400, 5, 5)).astype(np.float32).astype(np.float64)
+    expected[:, 7] *= 512  # a power of two: still float32
+    floor = float(np.square(expected).mean()) * (PRECISIONS["float32"] / 2) ** 2
+    found = expected * (1 + 2.0**-24 * np.sign(np.sin(np.arange(expected.size))).reshape(expected.shape))
+    assert measure(found, expected, np.zeros(400), floor).ratio < 5
+    found = expected.copy()
+    found[:, 7] *= 1 + 2.0**-20
+    assert measure(found, expected, np.zeros(400), floor).ratio > 10
+
+
+def test_a_border_as_a_tensor_is_no_stride(model, plan):
+    net = Net(plan, (3, *SIDE))
+    step = next(s for s in plan if s.op == "depthwise_conv2d" and s.stride == (2, 2))
+    c, h, w = net.steps[step.inputs[0]].shape
+    top, bottom, left, right = step.pad
+    border = PortTensor("pad", np.zeros((1, h + top + bottom, w + left + right, c), np.float32))
+    assert shape_evidence(net, model.variant, [border], {}) == []
+    doubled = PortTensor("twice", np.zeros((1, 2 * h, 2 * w, c), np.float32))
+    assert [row["fault"] for row in shape_evidence(net, model.variant, [doubled], {})] == ["stride"]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from ...errors import UsageError
 from ...network.plan import make_plan
 from ...network.spec import round8
+from ...network.steps import INPUT
 from ...network.variants import BEYOND, TABLE
 from ..matching import with_probabilities
 from .edits import Change
@@ -106,7 +107,7 @@ def shape_evidence(net, variant, free, named):
     """
     shapes = {t.name: _shape(t) for t in free}
     classes = net.steps["logits"].shape[0]
-    own = {step.shape for step in net.plan}
+    own = {step.shape for step in net.plan} | _bordered_shapes(net)
     odd = {name: shape for name, shape in shapes.items() if shape not in own and shape != net.input_shape}
     found = {}
     for name, shape in odd.items():
@@ -117,6 +118,18 @@ def shape_evidence(net, variant, free, named):
     if row and len(found) != 1:
         return [{"fault": "other_source", "steps": [], "text": f"the shapes are those of {row}"}, *found.values()]
     return sorted(found.values(), key=lambda f: -len(f["steps"]))
+
+
+def _bordered_shapes(net):
+    """{(C, H, W)} of what convolutions get with its border of zeros, which some engines add in a step of its own."""
+    shapes = {INPUT: net.input_shape} | {step.name: step.shape for step in net.plan}
+    found = set()
+    for step in net.plan:
+        top, bottom, left, right = step.pad
+        if any(step.pad):
+            c, h, w = shapes[step.inputs[0]]
+            found.add((c, h + top + bottom, w + left + right))
+    return found
 
 
 def _shape(tensor):
