@@ -20,6 +20,7 @@ from .stages import compare_stages, split_stages
 from .tensor_names import named_steps
 from .tensors import PortTensor, relative_error
 
+LITTLE = 3.0  # times what passes that is still no fault where all behind it is right
 REFUSALS = 3  # times that tensors are mapped again because what all else agrees on refutes the mapping
 
 
@@ -283,7 +284,7 @@ class Comparison:
             rows.append(
                 TensorReport(view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation)
             )
-        return rows
+        return _acquitted(rows, factor)
 
     def failing(self):
         """The rows that are off by more than rounding."""
@@ -302,3 +303,15 @@ class Comparison:
     def shape_evidence(self):
         """See `changes.rows.shape_evidence`."""
         return shape_evidence(self.net, self.model.variant, self.matching.free, self.named())
+
+
+def _acquitted(rows, factor):
+    """The rows, those passed too that are off by little, where they and the logits are right as a whole.
+
+    Honest rounding of one step is measured on few numbers, and an engine may take more operations for it.
+    """
+    last = next((row for row in rows if row.step == "logits"), None)
+    if last is not None and last.passes and last.accumulated.ratio <= factor:
+        for row in rows:
+            row.passes = row.passes or row.local.ratio <= LITTLE * factor and row.accumulated.ratio <= factor
+    return rows

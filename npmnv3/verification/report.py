@@ -41,7 +41,7 @@ class TensorReport:
     layout : how the port stores it: "nchw", "nhwc", "nchw16c", ...
     local : Measure against the step run on the port's own inputs: what this step added
     accumulated : Measure against the reference's whole run: with what it inherited
-    passes : bool, local error within the factor of the noise
+    passes : bool, local error within the factor of the noise, or little above where the whole and the logits are right
     """
 
     port: str

@@ -147,3 +147,18 @@ def test_a_border_as_a_tensor_is_no_stride(model, plan):
     assert shape_evidence(net, model.variant, [border], {}) == []
     doubled = PortTensor("twice", np.zeros((1, 2 * h, 2 * w, c), np.float32))
     assert [row["fault"] for row in shape_evidence(net, model.variant, [doubled], {})] == ["stride"]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_little_more_than_one_steps_rounding_is_none_if_the_whole_is_right(model, x, clean, right):
+    port = {name: clean[name].copy() for name in ("blocks.5.expand", "blocks.5.se", "blocks.5", "logits")}
+    report = verify(model, port, x, explain=False)
+    row = next(row for row in report.tensors if row.step == "blocks.5.se")
+    noise = 10 ** (-row.local.noise_db / 20) * port["blocks.5.se"].std()
+    signs = np.sign(np.random.default_rng(6).standard_normal(port["blocks.5.se"].shape))
+    port["blocks.5.se"] = (port["blocks.5.se"] + 15 * noise * signs).astype(np.float32)
+    if not right:
+        port["logits"] = port["logits"] * np.float32(1.1)
+    report = verify(model, port, x, explain=False)
+    off = {row.step for row in report.tensors if not row.passes}
+    assert off == (set() if right else {"blocks.5.se", "logits"}), report.text()
