@@ -14,7 +14,7 @@ import numpy as np
 from ..network.steps import INPUT, Step
 from ..network.walk import walk
 from .net import block_of, run_step
-from .readings import dequantized, like, permuted, thin, thinned
+from .readings import Readings, dequantized, permuted, thinning
 from .tensor_names import PROBABILITIES, by_name
 from .tensors import correlation, sketch
 
@@ -241,22 +241,25 @@ class _Matcher:
         source = step.inputs[0]
         if len(step.inputs) != 1 or self._is_known(source):
             return None, ""
-        shape = self.net.steps[source].shape
-        steps = [step, *self._chain(step)]
-        for view in [v for t in list(self.rest.values()) for v in t.views(shape, len(self.x)) if v.finite is None]:
+        shape, n = self.net.steps[source].shape, len(self.x)
+        steps, by = [step, *self._chain(step)], thinning(step, self.net.steps[source].shape)
+        others = [Readings(list(self._views(later, n)), by) for later in steps]
+        if not any(readings.views for readings in others):
+            return None, ""
+        for view in [v for t in self.rest.values() for v in t.views(shape, n) if v.finite is None]:
             if view.tensor.is_raw_integer or (view.tensor.name, source) in self.barred:
                 continue
-            value, sparse = thinned(step, view.data)
-            for later in steps:
+            value = view.thinned(by).data
+            for later, readings in zip(steps, others):
                 value = self._run_step(later, [value])
-                for other in self._views(later, len(self.x)):
-                    if other.tensor is view.tensor or not like(thin(other.data, sparse), value, self.sure):
-                        continue
-                    self._assign(source, view, self._how(source, view, "use"))
-                    if later is step:
-                        return other, self._how(step.name, other)
-                    self.values[step.name] = self._run_step(step, [self.values[source]])
-                    return None, ""
+                other = next((o for o in readings.near(value, self.sure) if o.tensor is not view.tensor), None)
+                if other is None:
+                    continue
+                self._assign(source, view, self._how(source, view, "use"))
+                if later is step:
+                    return other, self._how(step.name, other)
+                self.values[step.name] = self._run_step(step, [self.values[source]])
+                return None, ""
         return None, ""
 
     def _is_known(self, name):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .tensors import relative_error, sketch
+from .tensors import sketch
 
 FEW = 16  # pixels a channel, with fewer two channels look alike too easily
 
@@ -78,19 +78,37 @@ def place_by_order(net, matching):
     return found
 
 
-def thinned(step, data):
-    """(data, thinning): for what works on each pixel by itself, a few pixels do."""
-    if data.ndim == 4 and step.op in ("pointwise_conv2d", "batch_norm") and data.shape[2] * data.shape[3] > 256:
-        by = max(1, min(data.shape[2:]) // 8)
-        return np.ascontiguousarray(thin(data, by)), by
-    return data, 1
+def thinning(step, shape):
+    """Which pixels do to know a step by: every `n`-th, of what works on each pixel by itself."""
+    if len(shape) == 3 and step.op in ("pointwise_conv2d", "batch_norm") and shape[1] * shape[2] > 256:
+        return max(1, min(shape[1:]) // 8)
+    return 1
 
 
-def thin(data, by):
-    """Every `by`-th pixel."""
-    return data[:, :, ::by, ::by] if data.ndim == 4 and by > 1 else data
+class Readings:
+    """Views of one shape, held against a prediction all at once.
 
+    Parameters
+    ----------
+    views : list of View
+    by : int, every `by`-th pixel of them is looked at
+    """
 
-def like(found, expected, limit):
-    """Whether two tensors are one, to a squared relative error."""
-    return found.shape == expected.shape and relative_error(sketch(found), sketch(expected)) < limit
+    def __init__(self, views, by):
+        self.views = [view.thinned(by) for view in views]
+        self.sketches = np.stack([view.sketch for view in self.views]) if views else None
+        self.powers = np.array([view.sketch_power for view in self.views])
+        self.owners = views
+
+    def near(self, predicted, limit):
+        """The views whose squared relative error, on sketches, is below `limit`: see `View.quick_error`."""
+        if not self.views:
+            return []
+        expected = sketch(predicted)
+        with np.errstate(over="ignore", invalid="ignore"):
+            difference = np.subtract(self.sketches, expected, dtype=np.float64)
+            errors = np.einsum("ij,ij->i", difference, difference)
+        near = errors < limit * self.powers
+        for i in np.flatnonzero(~np.isfinite(errors)):
+            near[i] = self.views[i].quick_error(expected) < limit
+        return [self.owners[i] for i in np.flatnonzero(near)]

@@ -106,13 +106,21 @@ class View:
         """`error`, on the sketch alone."""
         with np.errstate(over="ignore", invalid="ignore"):
             error = float(np.square(np.subtract(self.sketch, predicted_sketch, dtype=np.float64)).sum())
-        return (
-            _ratio(error, self._sketch_power) if np.isfinite(error) else relative_error(self.sketch, predicted_sketch)
-        )
+        return _ratio(error, self.sketch_power) if np.isfinite(error) else relative_error(self.sketch, predicted_sketch)
 
     @functools.cached_property
-    def _sketch_power(self):
+    def sketch_power(self):
         return signal_power(self.sketch)
+
+    def thinned(self, by):
+        """The view of every `by`-th pixel, always the same one."""
+        if by not in self._thinned:
+            self._thinned[by] = View(self.tensor, self.layout, thin(self.data, by)) if by > 1 else self
+        return self._thinned[by]
+
+    @functools.cached_property
+    def _thinned(self):
+        return {}
 
     def permuted(self, permutation):
         """The view with its channels brought into the reference's order."""
@@ -123,6 +131,11 @@ class View:
         """The view of raw integers as the numbers they stand for."""
         data = (self.data * factor + offset).astype(np.float32)
         return View(self.tensor, f"{self.layout} x {factor:.4g} {offset:+.4g}", data, step_size=abs(float(factor)))
+
+
+def thin(data, by):
+    """Every `by`-th pixel of a map."""
+    return np.ascontiguousarray(data[:, :, ::by, ::by]) if data.ndim == 4 and by > 1 else data
 
 
 def _ratio(error, power):
