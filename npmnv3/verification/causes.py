@@ -4,6 +4,7 @@ import numpy as np
 
 from ..network.steps import INPUT
 from . import sentences
+from .agreement import logits_row
 from .measure import plain
 from .noise import trace
 from .tensors import correlation, relative_error
@@ -34,7 +35,7 @@ def explanation(fault, steps, text, certainty, before, after):
 def other_final(comparison, report):
     """A tensor of the logits' shape that is their log-softmax: the port's last, which the network does not have."""
     logits = comparison.local["logits"] if "logits" in comparison.views else comparison.oracle["logits"]
-    row = next((row for row in report.tensors if row.step == "logits"), None)
+    row = logits_row(report.tensors)
     for tensor in comparison.other_finals():
         found = tensor.views(logits.shape[1:], 1)[0].data.astype(np.float64)
         error = np.square(found - found.mean() - (logits - logits.mean())).sum()
@@ -93,7 +94,7 @@ def _given_behind(comparison, name):
 
 def by_shape(comparison, report):
     """Shapes that the network does not have."""
-    last = next((row for row in report.tensors if row.step == "logits"), None)
+    last = logits_row(report.tensors)
     if last is not None and last.accumulated.ratio <= comparison.factor:
         return False  # tensors between our steps
     if last is not None and report.tensors and all(row.passes for row in report.tensors):

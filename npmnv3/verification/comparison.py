@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import UsageError
 from ..network.steps import INPUT
 from . import noise
+from .agreement import acquitted, wrong_mappings
 from .changes.rows import shape_evidence
 from .inputs import check_batch, nothing_fits
 from .matching import SURE, match, with_probabilities
@@ -20,7 +21,6 @@ from .stages import compare_stages, split_stages
 from .tensor_names import named_steps
 from .tensors import PortTensor, relative_error
 
-LITTLE = 3.0  # times what passes that is still no fault where all behind it is right
 REFUSALS = 3  # times that tensors are mapped again because what all else agrees on refutes the mapping
 
 
@@ -93,7 +93,7 @@ class Comparison:
             self._match(barred)
             self._prepare()
             self.rows = self.measures(self.precision, self.factor)
-            wrong = self._wrong_mappings()
+            wrong = wrong_mappings(self)
             if not wrong:
                 return
             barred |= wrong
@@ -111,26 +111,6 @@ class Comparison:
         self.views = self.matching.views
         if not self.views and not self.shape_evidence():
             raise UsageError(nothing_fits(self.model, self.tensors, self.net))
-
-    def _wrong_mappings(self):
-        """{(port's name, step's name)}: rows that are off by themselves and as a whole, where the logits are right.
-
-        If a port's logits are the reference's, to rounding, then it computed what comes before them. Only a tensor that
-        was never written, or overflowed, is held against it all the same.
-        """
-        last = next((row for row in self.rows if row.step == "logits"), None)
-        if last is None or not last.accumulated.ratio <= self.factor:
-            return set()
-        return {
-            (row.port, row.step)
-            for row in self.rows
-            if not row.passes and not row.accumulated.ratio <= self.factor and row.how != "map" and not self._blank(row)
-        }
-
-    def _blank(self, row):
-        """Whether a tensor overflowed, or bears a step's name and holds no signal: all one number."""
-        view = self.views[row.step]
-        return view.finite is not None or row.how == "name" and np.ptp(view.data) == 0
 
     def other_finals(self):
         """list of PortTensor that have the logits' shape and are not the logits, their softmax, or copies."""
@@ -284,7 +264,7 @@ class Comparison:
             rows.append(
                 TensorReport(view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation)
             )
-        return _acquitted(rows, factor)
+        return acquitted(rows, factor)
 
     def failing(self):
         """The rows that are off by more than rounding."""
@@ -303,15 +283,3 @@ class Comparison:
     def shape_evidence(self):
         """See `changes.rows.shape_evidence`."""
         return shape_evidence(self.net, self.model.variant, self.matching.free, self.named())
-
-
-def _acquitted(rows, factor):
-    """The rows, those passed too that are off by little, where they and the logits are right as a whole.
-
-    Honest rounding of one step is measured on few numbers, and an engine may take more operations for it.
-    """
-    last = next((row for row in rows if row.step == "logits"), None)
-    if last is not None and last.passes and last.accumulated.ratio <= factor:
-        for row in rows:
-            row.passes = row.passes or row.local.ratio <= LITTLE * factor and row.accumulated.ratio <= factor
-    return rows

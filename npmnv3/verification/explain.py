@@ -267,22 +267,13 @@ class Explainer:
         """
         if bad is None:
             bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
-        steps, blocks = self.port_run.net.steps, []
+        net, blocks = self.port_run.net, []
         for name, step in self.port_run.step_of.items():
-            if name in bad and (step in steps or step == INPUT):
-                stack, seen = [step], set()
-                while stack:
-                    one = stack.pop()
-                    if one in seen:
-                        continue
-                    seen.add(one)
-                    if one == INPUT:
-                        blocks.append(INPUT)
-                        continue
+            if name in bad and (step in net.steps or step == INPUT):
+                for one in net.back_to(step, self.port_run.views):
                     blocks.append(block_of(one))
                     # What a step gets may not be what the port dumped there, so the block before is suspect too.
-                    blocks += [block_of(i) for i in steps[one].inputs]
-                    stack += [i for i in steps[one].inputs if i not in self.port_run.views]
+                    blocks += [block_of(i) for i in net.steps[one].inputs] if one != INPUT else []
         blocks = list(dict.fromkeys(blocks))
         everywhere = {block_of(step.name) for step in self.port_run.net.plan} - {"probabilities"}
         return None if not blocks or everywhere <= set(blocks) else tuple(blocks)

@@ -35,6 +35,16 @@ class Net:
         """{name: Step}"""
         return {step.name: step for step in self.plan}
 
+    def back_to(self, name, given):
+        """Names of a step and of all that it is made of since the `given` tensors; INPUT too where it is reached: list."""
+        found, stack = {}, [name]
+        while stack:
+            one = stack.pop()
+            if one not in found:
+                found[one] = None
+                stack += [i for i in self.steps[one].inputs if i not in given] if one != INPUT else []
+        return list(found)
+
     def with_arrays(self, arrays):
         """The model's arrays and the net's own: a mapping."""
         found = ChainMap({}, arrays)

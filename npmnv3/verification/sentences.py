@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..network.steps import INPUT
+from .agreement import logits_row
 from .symptoms import symptom
 
 WORST = 3  # layers to name
@@ -86,7 +87,7 @@ def misnamed(names):
 
 def int8(rows, is_fine, decisions):
     """Of a port in int8: whether its rounding does it, the layers that are worst, and what it decides otherwise."""
-    last = next((row for row in rows if row.step == "logits"), rows[-1])
+    last = logits_row(rows) or rows[-1]
     ratio = f"{last.accumulated.ratio:.2g} x int8 rounding at {last.step} ({last.accumulated.snr_db:.0f} dB)"
     words = [("an int8 port, within " if is_fine else "an int8 port, ") + ratio]
     layers = sorted((row for row in rows if row.step not in (INPUT, last.step)), key=lambda row: row.local.snr_db)

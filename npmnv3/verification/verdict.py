@@ -1,5 +1,6 @@
 """From measures and tried faults to a verdict."""
 
+import collections
 import math
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from ..network.steps import INPUT
 from . import sentences
+from .agreement import agrees_whole, logits_row
 from .causes import CAUSES, blame, explanation, other_final
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .measure import plain
@@ -18,6 +20,9 @@ OTHERS = 5  # runners-up to report
 #: must be off at least. bfloat16's rounding is so coarse that a fault may hide below it, if not in every layer.
 COARSER = {"float16": (3.0, 0.0), "bfloat16": (2.0, 0.2)}
 SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
+OF_A_KIND = (
+    0.75  # share of what one kind of layer made that is off if that kind is rounded: few numbers may round to nothing
+)
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
 
@@ -42,11 +47,12 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if comparison.precision == "int8":
         return _int8(comparison, report)
     row = _overflow(comparison, report)
-    if row is None and failing and _may_be_coarser(comparison) and len(report.tensors) >= MANY:
+    if row is None and _may_be_coarser(comparison) and len(report.tensors) >= MANY:
         coarse = _as_coarser(comparison, port, COARSER)
         if coarse is not None:
             return coarse
-    searched = explain and not (row is None and not failing and _agrees_whole(comparison))
+    # Where the logits are right, tensors that fit no step prove nothing.
+    searched = explain and not (row is None and not failing and agrees_whole(comparison.rows, comparison.factor))
     found = _explain(comparison, report, row, failing, tell) if searched else Diagnosis()
     if row is not None:
         _overflown(comparison, report, row)
@@ -54,11 +60,7 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
         failing = [row for row in report.tensors if row.step == "logits"]
-    elif (
-        failing
-        and _may_be_coarser(comparison, True)
-        and (half := _as_coarser(comparison, port, ("float16",))) is not None
-    ):
+    elif _may_be_coarser(comparison, True) and (half := _as_coarser(comparison, port, ("float16",))) is not None:
         return half
     elif not any(tell(comparison, report) for tell in CAUSES):
         if failing:
@@ -70,12 +72,6 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if not report.fine:
         report.first_divergence = _first(comparison, report, failing)
     return report
-
-
-def _agrees_whole(comparison):
-    """Whether the logits are the reference's over the whole run: tensors that fit no step then prove nothing."""
-    last = next((row for row in comparison.rows if row.step == "logits"), None)
-    return last is not None and last.passes and last.accumulated.ratio <= comparison.factor
 
 
 def _fill(comparison, report):
@@ -142,7 +138,7 @@ def _overflown(comparison, report, row):
 
 def _int8(comparison, report):
     """A port in int8: its rounding is large enough to hide any other cause, and none is looked for."""
-    last = next((row for row in report.tensors if row.step == "logits"), None)
+    last = logits_row(report.tensors)
     if last is not None:
         good = last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= INT8_LEAST
     else:
@@ -157,16 +153,29 @@ def _int8(comparison, report):
 def _may_be_coarser(comparison, by_block=False):
     """Whether the numbers are float32 and all errors may be a coarser rounding's, spread over the network as that is.
 
-    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. `by_block` : an engine may round in one
-    kind of layer alone, such as the linear ones; then it is blocks, not tensors, that rounding is spread over.
+    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. An engine may round in one kind of layer
+    alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
+    that rounding is spread over.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False
     rows = [row for row in comparison.rows if row.step != INPUT]
-    if sum(not row.passes for row in rows) >= MANY and by_block:
-        off = {block_of(row.step) for row in rows if not row.passes}
-        return len(off) >= SPREAD * len({block_of(row.step) for row in rows})
-    return bool(rows) and np.mean([not row.passes for row in rows]) >= SPREAD
+    off = [row for row in rows if not row.passes]
+    if not _is_of_a_kind(comparison, rows):
+        return False
+    if len(off) >= MANY and by_block:
+        return len({block_of(row.step) for row in off}) >= SPREAD * len({block_of(row.step) for row in rows})
+    return len(off) >= SPREAD * len(rows)
+
+
+def _is_of_a_kind(comparison, rows):
+    """Whether there is a kind of layer with weights of which nearly all given tensors, local to it, are off."""
+    net, off = comparison.net, collections.defaultdict(list)
+    for row in rows:
+        layers = [net.steps[name] for name in net.back_to(row.step, comparison.views) if name != INPUT]
+        for op in {step.op for step in layers if step.param("weight")}:
+            off[op].append(not row.passes)
+    return any(np.mean(rows) >= OF_A_KIND for rows in off.values())
 
 
 def _as_coarser(comparison, port, precisions):
