@@ -16,6 +16,10 @@ CANDIDATES = 3  # best trials that a whole comparison is made for
 ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
 NEAR = 4.0  # times honest rounding up to which a fault may be called certain
 LEAP = 20.0  # dB
+TIE_SHARE, TIE_DB = (
+    0.95,
+    60.0,
+)  # of the error that is one channel's, and what it leaves, where one weight is a level off
 MANY, DROP = 16, 0.1  # tensors that are off, and the least share of them that one fault of a few must set right
 
 
@@ -119,22 +123,28 @@ def _cleared(current, explainer, trials, only):
     likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
     for trial in likely[:CANDIDATES]:
         under = current.under(trial.net)
-        if _is_fine(under, current, only):
+        if _is_fine(under, current, only, trial.change.ties):
             return trial, under
     return None
 
 
-def _is_fine(under, current, only):
+def _is_fine(under, current, only, ties=False):
     """Whether the port is fine against a faulty reference, which leaves nothing unexplained that was explained without it.
+
+    `ties` : what is off in one channel, by less than a level, may be rounded the other way.
 
     Else an engine's tensor that the plan does not have, such as the logits without their bias, would stand in for one that
     the port has as it should be.
     """
-    fine = {row.port for row in under.rows if row.passes} | under.matching.copies.keys()
+    fine = {row.port for row in under.rows if row.passes or ties and _is_tie(row)} | under.matching.copies.keys()
     before = {row.port for row in current.rows if row.passes and row.step != INPUT}
     if not under.rows or not before <= fine:
         return False
-    return all(row.passes or only is not None and row.port not in only for row in under.rows)
+    return all(row.port in fine or only is not None and row.port not in only for row in under.rows)
+
+
+def _is_tie(row):
+    return row.local.worst_channel_share > TIE_SHARE and row.local.snr_db > TIE_DB
 
 
 def _gains(current):
@@ -157,7 +167,7 @@ def _verified(current, explainer, only, changes):
         under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
         if under is not None:
             explainer.tried += 1
-            if _is_fine(under, current, only):
+            if _is_fine(under, current, only, change.ties):
                 errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
                 return explainer.judged(change, net, errors), under
     return None

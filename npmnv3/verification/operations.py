@@ -46,6 +46,21 @@ def _pool_window(step, x):
     return x[:, :, : step.kernel, : step.kernel].sum(axis=(2, 3)) / np.asarray(step.kernel**2, x.dtype)
 
 
+def _grid(step, x):
+    """The nearest of 256 levels, zero among them, from a picture's least number to its largest (or to zero).
+
+    In float32, and halves away from zero, as TFLite does: in float64 another level may be the nearest.
+    """
+    axes = tuple(range(1, x.ndim))
+    low = np.minimum(x.min(axis=axes, keepdims=True), 0).astype(np.float64)
+    high = np.maximum(x.max(axis=axes, keepdims=True), 0).astype(np.float64)
+    scale = np.where(high > low, high - low, 1) / 255
+    zero = np.round(-low / scale) - 128
+    levels = zero.astype(np.float32) + x.astype(np.float32) * (1 / scale.astype(np.float32))
+    nearest = np.clip(np.trunc(levels + np.copysign(np.float32(0.5), levels)), -128, 127)
+    return ((nearest - zero) * scale.astype(np.float32)).astype(x.dtype)
+
+
 #: operation -> function (step, *inputs), in the inputs' dtype
 FAULTY = {
     "relu6": lambda step, x: np.clip(x, 0, 6),
@@ -62,6 +77,7 @@ FAULTY = {
     "batch_statistics": _batch_statistics,
     "pool_window": _pool_window,
     "global_max_pool": lambda step, x: x.max(axis=(2, 3)),
+    "grid": _grid,
     "roll": lambda step, x: np.roll(x, int(step.factor), axis=1),
     "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
     "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),

@@ -103,6 +103,38 @@ def test_linear_layers_alone_in_float16_are_inferred(model, plan, x):
     assert "if it computes in float16: its numbers are float32" in report.sentence
 
 
+def in_levels(values, axes, least, levels):
+    """The nearest of so many levels, the range of numbers taken over `axes`; `least`: as low as the highest, or as they are."""
+    low, high = np.minimum(values.min(axes, keepdims=True), 0), np.maximum(values.max(axes, keepdims=True), 0)
+    if least:
+        low, high = np.minimum(low, -high), np.maximum(high, -low)
+    step = np.maximum((high - low) / np.float32(levels), np.float32(1e-12))
+    return (np.round(values / step) * step).astype(np.float32)
+
+
+def test_weights_and_inputs_in_int8_with_ranges_of_the_picture_are_named(model, plan, x):
+    arrays, port = model.arrays(np.float32), {"input": x}
+    for step in plan:
+        inputs = [port[name] for name in step.inputs]
+        weight = step.param("weight")
+        if weight and arrays[weight.name].size >= 1024:
+            w = arrays[weight.name]
+            own = {**arrays, weight.name: in_levels(w, tuple(range(1, w.ndim)), True, 254)}
+            port[step.name] = apply(step, [in_levels(inputs[0], None, False, 255)], own, definitions)
+        else:
+            port[step.name] = apply(step, inputs, arrays, definitions)
+    report = verify(model, {s.name: port[s.name] for s in plan if s.op != "identity"}, x)
+    first = report.explained_by[0]
+    assert (first["fault"], first["certainty"]) == ("quantized_layer", "certain"), report.text()
+    assert "dynamic range" in report.sentence
+
+
+def test_one_wrong_tensor_of_a_few_is_not_taken_for_rounding(model, x, clean):
+    port = {name: clean[name] for name in ("blocks.3", "blocks.7")} | {"logits": clean["logits"] * np.float32(1.001)}
+    report = verify(model, port, x)
+    assert not report.fine and report.first_divergence == "logits", report.text()
+
+
 def test_one_layer_as_coarse_as_bfloat16_is_a_fault(model, plan, x, clean):
     weight = next(s for s in plan if s.name == "blocks.4.expand.conv").param("weight").name
     arrays = model.arrays()

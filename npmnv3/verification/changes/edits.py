@@ -16,6 +16,7 @@ class Change:
     alone: bool = False  # also tried in each block by itself, if not yet explained
     whole: bool = False  # makes sense everywhere or nowhere
     layer: bool = False  # is tried in each layer by itself, if not yet explained
+    ties: bool = False  # rounds to levels: a number halfway between two may be either
     rare: bool = False  # is tried only where the tensors say which layer it may be
 
 

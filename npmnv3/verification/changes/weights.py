@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from ...network.folding import norm_line
-from ...network.steps import Param
+from ...network.steps import Param, Step
 from ..net import block_of
 from .edits import edited, without
 
@@ -166,13 +166,43 @@ def quantized(scheme, folded=False):
     def apply(net, where):
         found = []
         for step, param in _weights(net, where):
-            norm = next((s for s in net.plan if s.op == "batch_norm" and s.inputs[0] == step.name), None)
+            norm = _norm_behind(net, step)
             if folded and norm is None:
                 continue
             found.append((step, param, scheme.__name__, _rounding(scheme, norm if folded else None)))
         return remade(net, found)
 
     return apply
+
+
+def dynamic_range(scheme, least=0):
+    """Weights in int8, and what they meet in int8 with a range a picture; all other numbers stay float32.
+
+    As TensorFlow's converter and ONNX Runtime's quantiser do without pictures to calibrate on.
+
+    Parameters
+    ----------
+    scheme : function of a weight, norms folded in
+    least : numbers from which on a weight is rounded
+    """
+
+    def apply(net, where):
+        edits, arrays = {}, {}
+        for step, param in _weights(net, where):
+            late, name = f"{step.name}.grid", f"{param.name}@range"
+            if np.prod(param.canonical) < least or late in net.steps:
+                continue
+            make = _rounding(scheme, _norm_behind(net, step))
+            arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
+            params = tuple(replace(p, name=name) if p == param else p for p in step.params)
+            edits[step.name] = [Step(late, "grid", step.inputs, ()), replace(step, inputs=(late,), params=params)]
+        return net.edit(edits, arrays) if edits else None
+
+    return apply
+
+
+def _norm_behind(net, step):
+    return next((s for s in net.plan if s.op == "batch_norm" and s.inputs[0] == step.name), None)
 
 
 def _rounding(scheme, norm):
