@@ -118,8 +118,8 @@ _KINDS = {
 
 
 #: Characters that break a line, steer a terminal or turn the order of its text, and the escapes that stand for them.
-ESCAPES = {code: chr(code).encode("unicode_escape").decode() for code in (*range(32), *range(127, 160))}
-ESCAPES |= {code: f"\\u{code:04x}" for code in (0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+ESCAPES = {code: chr(code).encode("unicode_escape").decode() for code in _STEERING}
 
 
 def one_line(name: str) -> str:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..errors import PictureError
+from ..errors import PictureError, one_line
 from ..ops.definitions import (
     add,
     conv2d,
@@ -232,9 +232,12 @@ def answer_for(file, top):
 def show(file, answer, as_json):
     """Print what there is to say of one picture; an error goes to the standard error too."""
     if "error" in answer:
-        print(answer["error"], file=sys.stderr)
+        print(one_line(answer["error"]), file=sys.stderr)
     if as_json:
         print(json.dumps({"file": file, **answer}), flush=True)
     elif "predictions" in answer:
-        rows = [f"  {best['probability']:9.4%}  {best['index']:4d}  {best['label']}" for best in answer["predictions"]]
-        print(file, *rows, sep="\n", flush=True)
+        rows = [
+            f"  {best['probability']:9.4%}  {best['index']:4d}  {one_line(best['label'])}"
+            for best in answer["predictions"]
+        ]
+        print(one_line(file), *rows, sep="\n", flush=True)

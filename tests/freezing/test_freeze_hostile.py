@@ -148,6 +148,14 @@ def test_names_of_any_bytes(archive, tmp_path):
             assert done.stdout.count(b"180") == 1
 
 
+def test_a_name_with_line_breaks_makes_no_line(archive, tmp_path):
+    name = tmp_path / "a\n\x1b[2J b.png"
+    name.write_bytes(EXAMPLE.read_bytes())
+    done = python(archive, name, f"{name}x")
+    assert done.stdout.splitlines()[0] == os.fsencode(tmp_path) + rb"/a\n\x1b[2J b.png"
+    assert len(done.stdout.splitlines()) == 3 and len(done.stderr.splitlines()) == 1 and b"\x1b" not in done.stderr
+
+
 def test_a_closed_pipe_is_no_error(archive):
     read, write = os.pipe()
     os.close(read)
