@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .processor import named
+
 SOURCE = Path(__file__).with_name("loops.py")
 SOURCES = (SOURCE, SOURCE.with_name("integer_loops.py"))
 
@@ -81,18 +83,8 @@ def _facts():
     versions = [Path(find_spec(package).origin).with_name("_version.py") for package in ("numba", "llvmlite")]
     folder = os.environ.get("NUMBA_CACHE_DIR")
     return (
-        sys.version, platform.machine(), _processor(), [(path, path.read_bytes()) for path in versions],
+        sys.version, platform.machine(), named(), [(path, path.read_bytes()) for path in versions],
         SOURCE.absolute(), [(source.read_bytes(), _stamp(source)) for source in SOURCES], _in_tree_writable(), os.path.expanduser("~"),
         sorted(item for item in os.environ.items() if item[0].startswith("NUMBA_")), folder and os.path.abspath(folder),
         yaml.read_bytes() if yaml.exists() else None,
     )  # fmt: skip
-
-
-def _processor():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            lines = file.read(1 << 14).split("\n\n")[0].splitlines()
-    except OSError:
-        return platform.processor(), platform.node()
-    names = ("vendor_id", "cpu", "model name", "flags", "Features", "CPU implementer", "CPU part", "isa", "uarch")
-    return [line for line in lines if line.partition(":")[0].strip() in names]

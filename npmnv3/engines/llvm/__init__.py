@@ -10,7 +10,8 @@ The passes, a module each:
                     fetched ahead
     programs        commands are bound to memory, and run: a loop calls one kernel after another
 
-`engine` puts them together, `threads` has the team of helpers, `compiler` compiles, `code_cache` keeps what it made, `profile` measures.
+`engine` puts them together, `threads` has the team of helpers, `compiler` compiles, `code_cache` keeps what it made
+and `linker` puts it into memory, `profile` measures.
 
 The kernels (`kernels`) know no shapes, so one set of them, compiled once for a processor, serves all networks and
 sizes. They are written in LLVM's vector instructions, a function of the vector's width, since no compiler keeps a whole

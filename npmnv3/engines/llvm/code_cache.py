@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 
 #: The first bytes of an entry; another layout gets another number.
-MAGIC = b"npmnv3 kernels 2\n"
-#: Behind it: bytes of the description, of the names and of the machine code, and the digest of all three.
+MAGIC = b"npmnv3 kernels 3\n"
+#: Behind it: bytes of the description, of the head and of the machine code, and the digest of all three.
 SIZES = struct.Struct("<IIQ32s")
 MOST_BYTES = 1 << 24  # of an entry; a processor's kernels are a few hundred kilobytes
 
@@ -59,7 +59,7 @@ def read_code(key, about):
 
     Returns
     -------
-    ((names, machine code) or None, problem) : bytes, and why the cache cannot be used: "" where it can, also if there is
+    ((head, machine code) or None, problem) : bytes, see `compiler.Library`; and why the cache cannot be used: "" where it can, also if there is
     no such entry yet or it is damaged
     """
     try:
@@ -75,7 +75,7 @@ def read_code(key, about):
         return None, f"{cache_folder()} cannot be read: {error.strerror or error}"
 
 
-def write_code(key, about, names, machine_code):
+def write_code(key, about, head, machine_code):
     """Keep code under a key, readable by everybody.
 
     Returns
@@ -84,7 +84,7 @@ def write_code(key, about, names, machine_code):
     """
     try:
         with _open_folder(cache_folder(), make=True) as folder:
-            _write_file(folder, f"{key}.bin", _pack(about, names, machine_code))
+            _write_file(folder, f"{key}.bin", _pack(about, head, machine_code))
     except NotTrustedError as error:
         return str(error)
     except OSError as error:
@@ -102,13 +102,13 @@ def _say_once(message):
 # An entry's bytes
 
 
-def _pack(about, names, machine_code):
-    parts = about.encode(), names, machine_code
+def _pack(about, head, machine_code):
+    parts = about.encode(), head, machine_code
     return MAGIC + SIZES.pack(*map(len, parts), hashlib.sha256(b"".join(parts)).digest()) + b"".join(parts)
 
 
 def _unpack(data, about):
-    """(names, machine code) of an entry for this processor and compiler, or None."""
+    """(head, machine code) of an entry for this processor and compiler, or None."""
     start = len(MAGIC) + SIZES.size
     if data[: len(MAGIC)] != MAGIC or len(data) < start:
         return None
@@ -116,8 +116,8 @@ def _unpack(data, about):
     body = data[start:]
     if sum(sizes) != len(body) or hashlib.sha256(body).digest() != digest:
         return None
-    names = sizes[0] + sizes[1]
-    return (body[sizes[0] : names], body[names:]) if body[: sizes[0]] == about.encode() else None
+    start = sizes[0] + sizes[1]
+    return (body[sizes[0] : start], body[start:]) if body[: sizes[0]] == about.encode() else None
 
 
 # Folders and files that nobody else can have written

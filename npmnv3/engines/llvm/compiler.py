@@ -8,13 +8,17 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import os
 import platform
+from pathlib import Path
 from types import SimpleNamespace
 
 from ...errors import UsageError
+from ...ops.processor import described
 from . import code_cache
 from .kernels.kernel import Machine
+from .linker import link
 
 #: Features of the processor that are switched off where narrower vectors are asked for.
 _WIDE = ("avx512", "avx10", "evex512")
@@ -26,6 +30,11 @@ _DOUBLE_PUMPED = ("znver4",)
 
 class Library:
     """Compiled kernels.
+
+    Parameters
+    ----------
+    code : (bytes, bytes), what `compile_kernels` made
+    cached, problem : see the attributes
 
     Attributes
     ----------
@@ -40,32 +49,23 @@ class Library:
     problem : str, why the machine code is not in the cache now; "" if it is
     """
 
-    def __init__(self, machine, processor, features):
-        import llvmlite
-        import llvmlite.binding as llvm
+    def __init__(self, code, cached, problem):
+        self.cached, self.problem = cached, problem
+        head, machine_code = code
+        self.processor, width, registers, halves, float16, names = head.decode().split("\n")
+        self.machine = Machine(int(width), int(registers), halves == "1", float16 == "1")
+        functions = link(machine_code) or self._linked_by_llvm(machine_code, names.split())
+        self.execute = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(functions.pop("execute"))
+        self.share = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 7)(functions.pop("share"))
+        self.point = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)(functions.pop("point"))
+        self.addresses = functions
 
-        self.processor = processor
-        with contextlib.suppress(RuntimeError):  # newer versions do it themselves, and say so
-            llvm.initialize()
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        target = llvm.Target.from_default_triple()
-        compiler = target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
-        facts = llvmlite.__version__, llvm.llvm_version_info, target.triple, processor, features, machine
-        key, about = _key(*facts), repr(facts)
-        code, self.problem = code_cache.read_code(key, about)
-        self.cached, self.machine = code is not None, machine
-        if code is None:
-            code = _compile(llvm, compiler, machine)
-            self.problem = self.problem or code_cache.write_code(key, about, *code)
-        names, machine_code = code
+    def _linked_by_llvm(self, machine_code, names):
+        llvm, compiler = _target_machine()
         self._engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), compiler)
         self._engine.add_object_file(llvm.ObjectFileRef.from_data(machine_code))
         self._engine.finalize_object()
-        self.addresses = {name: self._engine.get_function_address(name) for name in names.decode().split()}
-        self.execute = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(self.addresses.pop("execute"))
-        self.share = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 7)(self.addresses.pop("share"))
-        self.point = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)(self.addresses.pop("point"))
+        return {name: self._engine.get_function_address(name) for name in names}
 
     @functools.cached_property
     def kernels(self):
@@ -86,13 +86,56 @@ def library(float16=False):
 
 @functools.cache
 def _library(forced, float16):
-    import llvmlite.binding as llvm
-
-    features = dict(llvm.get_host_cpu_features())
     if forced not in ("", "4", "8", "16"):
         raise UsageError(
             f"the environment variable NPMNV3_VECTOR is {forced!r}, expected 4, 8 or 16 (floats in a vector)"
         )
+    facts = _compiler_version(), platform.machine(), _processor(), forced, float16
+    key, about = _key(*facts), repr(facts)
+    code, problem = code_cache.read_code(key, about)
+    cached = code is not None
+    if code is None:
+        code = compile_kernels(*_machine_here(forced, float16))
+        problem = problem or code_cache.write_code(key, about, *code)
+    return Library(code, cached, problem)
+
+
+def _processor():
+    """What the machine code depends on: told by the system, if it does, as LLVM takes long to import."""
+    if found := described():
+        return found
+    import llvmlite.binding as llvm
+
+    return llvm.get_process_triple(), llvm.get_host_cpu_name(), sorted(llvm.get_host_cpu_features().items())
+
+
+def _compiler_version():
+    """llvmlite's, from its source where that is a file: importing it takes long."""
+    try:
+        return Path(importlib.util.find_spec("llvmlite").origin).with_name("_version.py").read_bytes()
+    except OSError:  # in an archive
+        import llvmlite
+
+        return llvmlite.__version__
+
+
+def _target_machine(processor="", features=""):
+    """(LLVM, its compiler for a processor)"""
+    import llvmlite.binding as llvm
+
+    with contextlib.suppress(RuntimeError):  # newer versions do it themselves, and say so
+        llvm.initialize()
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    return llvm, target.create_target_machine(cpu=processor, features=features, opt=3, jit=True)
+
+
+def _machine_here(forced, float16):
+    """(Machine, LLVM's name of the processor, its features as LLVM takes them)"""
+    import llvmlite.binding as llvm
+
+    features = dict(llvm.get_host_cpu_features())
     width = int(forced) if forced else _best_width(features)
     if width < 16:
         features = {name: on and not name.startswith(_WIDE) for name, on in features.items()}
@@ -100,8 +143,8 @@ def _library(forced, float16):
     if float16 and not widens_float16():
         raise UsageError("`weight_dtype=float16`, but this processor cannot widen such weights; take 'float32'")
     flags = ",".join(("+" if on else "-") + name for name, on in sorted(features.items()))
-    halves = width == 16 and llvm.get_host_cpu_name() in _DOUBLE_PUMPED
-    return Library(Machine(width, registers, halves, float16), llvm.get_host_cpu_name(), flags)
+    processor = llvm.get_host_cpu_name()
+    return Machine(width, registers, width == 16 and processor in _DOUBLE_PUMPED, float16), processor, flags
 
 
 def widens_float16():
@@ -159,12 +202,24 @@ def build_module(machine):
     return str(module), [*(name for name, _, _ in kernels), "execute", "share", "point"]
 
 
-def _compile(llvm, compiler, machine):
-    """(the functions' names, an object file), bytes."""
+def compile_kernels(machine, processor, features):
+    """What a `Library` is made of.
+
+    Parameters
+    ----------
+    machine : Machine
+    processor, features : str, as LLVM takes them
+
+    Returns
+    -------
+    (head, object file) : bytes; the head names the processor, the machine and the functions
+    """
+    llvm, compiler = _target_machine(processor, features)
     text, names = build_module(machine)
     module = llvm.parse_assembly(text)
     module.verify()
-    return " ".join(names).encode(), compiler.emit_object(module)
+    head = "\n".join([processor, *(str(int(fact)) for fact in machine), " ".join(names)])
+    return head.encode(), compiler.emit_object(module)
 
 
 def _key(*facts):

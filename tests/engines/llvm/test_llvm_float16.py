@@ -134,7 +134,7 @@ def test_a_processor_without(monkeypatch):
     monkeypatch.setattr(llvm, "get_host_cpu_features", lambda: features)
     monkeypatch.setattr(compiler.platform, "machine", lambda: "x86_64")
     with pytest.raises(UsageError, match="this processor cannot widen such weights"):
-        compiler._library.__wrapped__("", True)
+        compiler._machine_here("", True)
 
 
 @needs_float16

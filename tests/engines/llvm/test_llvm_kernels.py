@@ -28,7 +28,8 @@ def make_library(width):
         return compiler._library(width, FLOAT16)
     import llvmlite.binding as llvm
 
-    return compiler.Library(OTHERS[width], llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten())
+    processor, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    return compiler.Library(compiler.compile_kernels(OTHERS[width], processor, features), False, "")
 
 
 @pytest.fixture(params=WIDTHS)
