@@ -182,7 +182,7 @@ def dynamic_range(scheme, least=0):
 
     Parameters
     ----------
-    scheme : function of a weight, norms folded in
+    scheme : function of a weight, its norm folded in, as both do for convolutions, squeeze layers among them
     least : numbers from which on a weight is rounded
     """
 
@@ -192,7 +192,7 @@ def dynamic_range(scheme, least=0):
             late, name = f"{step.name}.grid", f"{param.name}@range"
             if np.prod(param.canonical) < least or late in net.steps:
                 continue
-            make = _rounding(scheme, _norm_behind(net, step))
+            make = _rounding(scheme, None if block_of(step.name) == "head" else _norm_behind(net, step))
             arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
             params = tuple(replace(p, name=name) if p == param else p for p in step.params)
             edits[step.name] = [Step(late, "grid", step.inputs, ()), replace(step, inputs=(late,), params=params)]
