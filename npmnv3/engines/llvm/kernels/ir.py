@@ -5,12 +5,28 @@ an instruction and gives back its value. Addresses and counts are 64-bit integer
 nothing, the processor adds it while loading.
 """
 
+import functools
+
 from llvmlite import ir
 
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
 
 FLOAT, FLOAT16, INT, INT32 = ir.FloatType(), ir.HalfType(), ir.IntType(64), ir.IntType(32)
 BYTE_POINTER = ir.IntType(8).as_pointer()
+
+
+# Constant vectors are the same ones each time: so each is written out once.
+
+
+@functools.cache
+def _filled(kind, number):
+    """`number` : as `float.hex` writes it, by which 0 and -0 are two."""
+    return ir.Constant(kind, [float.fromhex(number)] * kind.count)
+
+
+@functools.cache
+def _lanes(kind, *indices):
+    return ir.Constant(kind, indices)
 
 
 class Code:
@@ -53,15 +69,14 @@ class Code:
 
     def constant(self, value, kind=None):
         """A number in every lane of a vector, by default a whole one."""
-        kind = kind or self.vector
-        return ir.Constant(kind, [float(value)] * kind.count)
+        return _filled(kind or self.vector, float(value).hex())
 
     def splat(self, scalar, kind=None):
         """A float in every lane."""
         kind = kind or self.vector
         undefined, lanes = ir.Constant(kind, ir.Undefined), ir.VectorType(INT32, kind.count)
         first = self.builder.insert_element(undefined, scalar, INT32(0))
-        return self.builder.shuffle_vector(first, undefined, ir.Constant(lanes, [0] * kind.count))
+        return self.builder.shuffle_vector(first, undefined, _lanes(lanes, *[0] * kind.count))
 
     def float_of(self, bits):
         """The float whose bits are the lower half of an integer."""
@@ -70,12 +85,12 @@ class Code:
     def lower(self, value):
         """The lower half of a vector."""
         lanes = ir.VectorType(INT32, self.half.count)
-        return self.builder.shuffle_vector(value, value, ir.Constant(lanes, list(range(self.half.count))))
+        return self.builder.shuffle_vector(value, value, _lanes(lanes, *range(self.half.count)))
 
     def lane(self, value, index):
         """One float of a vector in every lane."""
         lanes = ir.VectorType(INT32, value.type.count)
-        return self.builder.shuffle_vector(value, value, ir.Constant(lanes, [index] * value.type.count))
+        return self.builder.shuffle_vector(value, value, _lanes(lanes, *[index] * value.type.count))
 
     def fma(self, a, b, c):
         """a * b + c, in one rounding where the processor can."""
