@@ -7,8 +7,10 @@ leaves nobody behind.
 import collections
 import concurrent.futures
 import contextlib
+import ctypes
 import functools
 import signal
+import sys
 import threading
 
 from ..engines.cores import thread_count
@@ -22,9 +24,11 @@ AHEAD = 3
 #: Seconds in which a cluster must answer and have a worker.
 PATIENCE = 30
 
-#: What dask's workers are told of memory. By its own choice they give back to the system whatever is free beyond 64 KB,
-#: and ask for it anew with every batch, which takes an eighth of the time. (32 MiB is the most that glibc takes.)
-KEEP_MEMORY = {"MALLOC_TRIM_THRESHOLD_": 1 << 30, "MALLOC_MMAP_THRESHOLD_": 1 << 25}
+#: What workers of a cluster are told of memory, as glibc's `mallopt` numbers it: bytes that may lie free before they are
+#: given back to the system (M_TRIM_THRESHOLD), and bytes of a piece that the system itself is asked for
+#: (M_MMAP_THRESHOLD). By dask's choice whatever is free beyond 64 KB goes back, to be asked for anew with every batch,
+#: which takes a fifth of the time.
+MALLOC = {-1: 1 << 27, -3: 1 << 25}
 
 
 def pieces_of(pictures, batch=None):
@@ -81,8 +85,6 @@ def _in_order(submit, work, room):
 @contextlib.contextmanager
 def _cluster(scheduler):
     distributed = require("distributed", "dask", f"the scheduler {scheduler}")
-    import dask
-
     kind, _, number = scheduler.partition(":")
     if kind == "local" and not (number.isascii() and number.isdigit() and int(number)):
         raise UsageError(
@@ -91,13 +93,12 @@ def _cluster(scheduler):
     with contextlib.ExitStack() as stack:
         try:
             if kind == "local":
-                environ = "distributed.nanny.pre-spawn-environ"
-                told = {environ: {**dask.config.get(environ, {}), **KEEP_MEMORY}}
                 settings = {"n_workers": int(number), "threads_per_worker": 1, "dashboard_address": None}
-                with _deaf_to_interrupts(), dask.config.set(told):
+                with _deaf_to_interrupts():
                     scheduler = stack.enter_context(distributed.LocalCluster(**settings, silence_logs="ERROR"))
             client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             client.wait_for_workers(1, timeout=PATIENCE)
+            client.run(keep_memory, on_error="ignore")  # one without npmnv3 is told of with the work
         except (OSError, TimeoutError, distributed.TimeoutError, ValueError) as error:
             raise UsageError(f"the dask scheduler {scheduler} cannot be used, or has no worker: {error}") from error
 
@@ -110,6 +111,13 @@ def _cluster(scheduler):
             return _explained(_in_order(submit, work, room), distributed)
 
         yield run
+
+
+def keep_memory():
+    """Tell the C library of this process, if it is glibc, to keep what is freed for the next batch."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        for number, value in MALLOC.items():
+            library.mallopt(number, value)
 
 
 @contextlib.contextmanager

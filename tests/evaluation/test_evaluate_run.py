@@ -1,9 +1,13 @@
 """Evaluation from pictures to figures: exact, in any order of work, after any interruption, with any damage."""
 
 import csv
+import ctypes
 import io
 import itertools
+import mmap
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -366,3 +370,28 @@ def test_confusion_plot(network, folder, tmp_path):
         assert plot.size == (1600, 550)
     with pytest.raises(UsageError, match="not a format that can be drawn"):
         evaluate([network], open_dataset(folder), confusion=tmp_path / "plot.xyz")
+
+
+FAULTS = """
+import os, resource, sys
+from npmnv3.evaluation.pools import keep_memory
+if sys.argv[1] == "keep":
+    keep_memory()
+for _ in range(8):
+    bytearray(os.urandom(1)) * (20 << 20)  # written, and freed again
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+
+
+def test_a_clusters_worker_keeps_its_memory():
+    """As dask starts it, a worker gives back all that is free beyond 64 KB."""
+    if sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallopt"):
+        pytest.skip("needs glibc")
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}
+    given_back, kept = (
+        int(
+            subprocess.run([sys.executable, "-c", FAULTS, how], env=environment, capture_output=True, check=True).stdout
+        )
+        for how in ("", "keep")
+    )
+    assert given_back - kept > 6 * (20 << 20) // mmap.PAGESIZE * 0.9
