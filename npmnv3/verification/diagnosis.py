@@ -16,6 +16,9 @@ CANDIDATES = 3  # best trials that a whole comparison is made for
 ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
 NEAR = 4.0  # times honest rounding up to which a fault may be called certain
 LEAP = 20.0  # dB
+PARTLY = (
+    20.0  # dB left where a fault explains a part: coarse rounding's noise may be so large that anything is within it
+)
 TIE_SHARE, TIE_DB = (
     0.95,
     60.0,
@@ -87,7 +90,8 @@ def _search(found, comparison, only, budget):
         found.chain.append(trials[0])
         current = current.under(trials[0].net)
     # the part of it that is surely explained
-    reached = next((i for i, trial in enumerate(found.chain) if not trial.believed), len(found.chain))
+    doubtful = (i for i, trial in enumerate(found.chain) if not trial.believed or trial.snr_db < PARTLY)
+    reached = next(doubtful, len(found.chain))
     found.chain = found.chain[:reached]
 
 
