@@ -220,13 +220,26 @@ def _write_hdf5(path, arrays, attributes):
     """Made in memory, and written by our own hand: the HDF5 library does not survive a full disk."""
     h5py = require("h5py", "", "writing an HDF5 dump (an .npz one does without)")
     image = io.BytesIO()  # not the library's own memory, in which what was never written is whatever lay there
-    with h5py.File(image, "w", track_order=True) as file:
+    with _new_hdf5(h5py, image) as file:
         for name, value in attributes.items():
             file.attrs[name] = value
         for name, array in arrays:
             file.create_dataset(name, data=array, track_times=False)
     with open(path, "wb") as out:
         out.write(image.getbuffer())
+
+
+def _new_hdf5(h5py, image):
+    """An HDF5 file in `image`, in which names keep their order. The time is not noted: h5py.File does that before 3.15."""
+    creation, access = h5py.h5p.create(h5py.h5p.FILE_CREATE), h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    creation.set_obj_track_times(False)
+    in_order = h5py.h5p.CRT_ORDER_TRACKED | h5py.h5p.CRT_ORDER_INDEXED
+    creation.set_link_creation_order(in_order)
+    creation.set_attr_creation_order(in_order)
+    access.set_fileobj_driver(h5py.h5fd.fileobj_driver, image)
+    access.set_libver_bounds(h5py.h5f.LIBVER_EARLIEST, h5py.h5f.LIBVER_LATEST)
+    name = f"{id(image):x}".encode()  # the library takes two open files of one name for the same one
+    return h5py.File(h5py.h5f.create(name, h5py.h5f.ACC_TRUNC, fapl=access, fcpl=creation))
 
 
 def _write_npz(path, arrays, attributes):

@@ -8,7 +8,7 @@ import sys
 import goldens
 import numpy as np
 import pytest
-from command_line import run
+from command_line import all_of, run
 from http_server import serving
 
 import npmnv3
@@ -126,8 +126,8 @@ def test_on_a_terminal_it_asks(answer, fetched, tmp_path, monkeypatch, capfd):
         monkeypatch.setattr(sys, "stdin", stdin)
         monkeypatch.setattr(sys, "stderr", stderr)
         code = main(["predict", "--engine", "numpy", "--model", ABSENT, str(LINE)])
-    said = os.read(outer, 10_000).decode()
-    os.close(inner), os.close(outer)
+    os.close(inner)
+    said = all_of(outer)
     assert "MB from github.com (licence: none stated by its author)? [Y/n] " in said
     assert (asked, code) == (([ABSENT], 0) if fetched else ([], 2)), said
 

@@ -1,7 +1,6 @@
 """How the command line behaves at a terminal: Ctrl-C, tab completion, bars, `--version`, words of the command line."""
 
 import configparser
-import contextlib
 import os
 import re
 import subprocess
@@ -10,7 +9,7 @@ import sys
 import goldens
 import numpy as np
 import pytest
-from command_line import run
+from command_line import all_of, run
 
 import npmnv3
 from npmnv3.cli import main
@@ -201,16 +200,6 @@ def test_help_has_the_line_to_type(capsys):
     out = run(capsys, "--help")[1]
     assert 'eval "$(register-python-argcomplete npmnv3)"' in out and "--shell fish npmnv3 | source" in out
     assert EXTRAS["complete"] in out
-
-
-def all_of(terminal):
-    """What was written to a terminal that nobody writes to any more, as text; it comes a few KB at a time."""
-    parts = []
-    with contextlib.suppress(OSError):  # how a terminal says that this was all
-        while part := os.read(terminal, 1 << 16):
-            parts.append(part)
-    os.close(terminal)
-    return b"".join(parts).decode()
 
 
 @posix

@@ -343,7 +343,7 @@ def test_wrong_attributes_are_named(attributes, tmp_path):
     ("weights", "error", "message"),
     [
         ("nowhere.h5", npmnv3.WeightsError, "nowhere.h5: cannot be opened"),
-        ("null\0.h5", npmnv3.WeightsError, "null.*cannot be opened: embedded null byte"),
+        ("null\0.h5", npmnv3.WeightsError, "null.*cannot be opened: .*embedded null"),
         (7, npmnv3.UsageError, "weights is a int"),
         ({**random_state(MODEL), "fc.bias": "text"}, npmnv3.WeightsError, r"misshapen: fc.bias is \(\)"),
         ({}, npmnv3.WeightsError, "missing: conv.conv.weight"),
@@ -411,6 +411,18 @@ def test_byte_order_is_little_on_disk_and_the_machines_own_in_memory(tmp_path, s
         for name, entry in entries.items():
             read = entry.read()
             assert read.dtype.isnative and np.array_equal(read, big[name])
+
+
+def test_hdf5_dump_keeps_the_order_and_no_time(tmp_path):
+    """Whatever version of h5py wrote it: a note of the time would make other bytes of the same content a second later."""
+    path = tmp_path / "dump.h5"
+    write_container(path, {name: np.ones(2) for name in ("z", "g/x", "a")}, {"y": 1, "b": 2})
+    with open_container(path) as (attributes, entries):
+        assert list(attributes) == ["y", "b"] and list(entries) == ["z", "g/x", "a"]
+    headers = path.read_bytes().split(b"OHDR")[1:]
+    assert headers and not any(header[1] & 0x20 for header in headers), (
+        "flag 5: access, change and birth times are stored"
+    )
 
 
 def test_big_endian_weights_are_used_in_the_machines_order(tmp_path):

@@ -11,6 +11,7 @@ import time
 
 import goldens
 import pytest
+from command_line import all_of
 from evaluation_material import CLASSES, MODEL, class_folders, write_network
 
 from npmnv3.cli import agree_command, evaluate_command
@@ -140,9 +141,8 @@ def test_the_bar_shows_on_a_terminal_of_no_size(dump, folder):
     here, terminal = os.openpty()
     command = [sys.executable, "-m", "npmnv3", "evaluate", dump, str(folder)]
     run = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, cwd=goldens.ROOT, timeout=120)
-    bar = os.read(here, 1 << 16).decode()
     os.close(terminal)
-    os.close(here)
+    bar = all_of(here)
     assert run.returncode == 0 and b"picture/s" not in run.stdout
     assert "48/48" in bar and "top-1" in bar and "picture/s" in bar
 

@@ -15,6 +15,8 @@ from npmnv3.network.variants import get_variant, list_models
 
 onnx = pytest.importorskip("onnx", reason="needs the package onnx")
 
+from onnx_evaluator import run_all  # noqa: E402
+
 from npmnv3.export.onnx import export_onnx  # noqa: E402
 
 SMALL = "torchvision/mobilenet_v3_small"
@@ -31,18 +33,6 @@ def random_model(name, num_classes=7, seed=0, **options):
 
 def picture(side, batch=1, seed=1):
     return np.random.default_rng(seed).standard_normal((batch, 3, *side)).astype(np.float32)
-
-
-def run_all(proto, x):
-    """{tensor's name: array} of every node's output, by onnx's reference evaluator."""
-    from onnx.reference import ReferenceEvaluator
-
-    names = [name for node in proto.graph.node for name in node.output]
-    shown = onnx.ModelProto()
-    shown.CopyFrom(proto)
-    del shown.graph.output[:]
-    shown.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    return dict(zip(names, ReferenceEvaluator(shown).run(names, {"input": x}), strict=True))
 
 
 def assert_close(name, found, expected, bound=5e-5):

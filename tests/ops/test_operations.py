@@ -47,19 +47,24 @@ PRODUCTS = [
 DTYPES = ["float32", "float64"]
 
 
+def float64(array):
+    """An array in float64; numpy.float64 of NumPy 1.22 makes a number of an array of one element."""
+    return np.asarray(array, np.float64)
+
+
 def correlate(x, weight, stride, pad):
     """Depthwise correlation by its definition, in exact sums of Python floats: (C, OH, OW) of one picture."""
-    padded = np.pad(np.float64(x), ((0, 0), pad[:2], pad[2:]))
+    padded = np.pad(float64(x), ((0, 0), pad[:2], pad[2:]))
     (c, h, w), (kh, kw) = padded.shape, weight.shape[1:]
     out = np.empty((c, (h - kh) // stride[0] + 1, (w - kw) // stride[1] + 1))
     for place in np.ndindex(out.shape):
         i, j = place[1] * stride[0], place[2] * stride[1]
-        out[place] = math.fsum((padded[place[0], i : i + kh, j : j + kw] * np.float64(weight[place[0]])).ravel())
+        out[place] = math.fsum((padded[place[0], i : i + kh, j : j + kw] * float64(weight[place[0]])).ravel())
     return out
 
 
 def check(found, expected, bound, what):
-    error = np.abs(np.float64(found) - expected) - bound
+    error = np.abs(float64(found) - expected) - bound
     place = np.unravel_index(int(np.argmax(error)), error.shape)
     assert found.shape == expected.shape, f"{what}: {found.shape}, expected {expected.shape}"
     assert error[place] <= 0, f"{what}: {found[place]!r} for {expected[place]!r} at {place}"
@@ -95,8 +100,8 @@ def test_depthwise_within_the_rounding_bound(ops, case, dtype):
     before = x.copy(), weight.copy(), bias.copy()
     found = ops.depthwise_conv2d(x, weight, bias, stride=stride, pad=pad)
     for i in range(len(x)):
-        exact = correlate(x[i], weight, stride, pad) + np.float64(bias)[:, None, None]
-        size = correlate(np.abs(x[i]), np.abs(weight), stride, pad) + np.abs(np.float64(bias))[:, None, None]
+        exact = correlate(x[i], weight, stride, pad) + float64(bias)[:, None, None]
+        size = correlate(np.abs(x[i]), np.abs(weight), stride, pad) + np.abs(float64(bias))[:, None, None]
         check(found[i], exact, gamma(k * k + 1, dtype) * size, f"picture {i}")
     assert found.dtype == dtype and all((a == b).all() for a, b in zip(before, (x, weight, bias))), (
         "an input was changed"
@@ -126,12 +131,12 @@ def test_products_of_channels(ops, case, bias, dtype):
     rng = np.random.default_rng(3)
     x, weight = (rng.standard_normal((2, c, *side)).astype(dtype), rng.standard_normal((o, c)).astype(dtype))
     b = rng.standard_normal(o).astype(dtype) if bias else None
-    size = np.einsum("nchw,oc->nohw", abs(np.float64(x)), abs(np.float64(weight)))
+    size = np.einsum("nchw,oc->nohw", abs(float64(x)), abs(float64(weight)))
     exact = np.empty(size.shape)
     for n, k, i, j in np.ndindex(size.shape):
-        exact[n, k, i, j] = math.fsum(np.float64(x[n, :, i, j]) * np.float64(weight[k]))
+        exact[n, k, i, j] = math.fsum(float64(x[n, :, i, j]) * float64(weight[k]))
     if bias:
-        exact, size = (exact + np.float64(b)[:, None, None], size + abs(np.float64(b))[:, None, None])
+        exact, size = (exact + float64(b)[:, None, None], size + abs(float64(b))[:, None, None])
     bound = gamma(c + 2, dtype) * size  # the products above are rounded too, in float64
     check(ops.pointwise_conv2d(x, weight, b), exact, bound, "pointwise_conv2d")
     check(ops.linear(x[:, :, 0, 0], weight, b), exact[:, :, 0, 0], bound[:, :, 0, 0], "linear")
@@ -171,9 +176,9 @@ def test_elementwise_within_rounding(ops, shape, dtype):
     rng = np.random.default_rng(4)
     x, y = (rng.standard_normal(shape).astype(dtype) * 4 for _ in range(2))
     g, b, m, v = (rng.uniform(0.5, 1.5, shape[1]).astype(dtype) for _ in range(4))
-    wide = [np.float64(a).reshape(-1, *(1,) * (len(shape) - 2)) for a in (g, b, m, v)]
+    wide = [float64(a).reshape(-1, *(1,) * (len(shape) - 2)) for a in (g, b, m, v)]
     u = 8 * np.finfo(dtype).eps
-    z, w = np.float64(x), np.float64(y)
+    z, w = float64(x), float64(y)
     swish = z * np.clip(z + 3, 0, 6) / 6
     check(ops.relu(x), np.maximum(z, 0), 0 * z, "relu")
     check(ops.hard_swish(x), swish, u * abs(z), "hard_swish")
@@ -195,7 +200,7 @@ def test_elementwise_within_rounding(ops, shape, dtype):
 @pytest.mark.parametrize("side", [(1, 1), (3, 5), (33, 40)], ids=str)
 def test_mean_within_the_rounding_bound(ops, side, dtype):
     x = np.random.default_rng(5).standard_normal((2, 5, *side)).astype(dtype)
-    pixels = np.float64(x).reshape(2, 5, -1)
+    pixels = float64(x).reshape(2, 5, -1)
     exact = np.array([[math.fsum(line) / len(line) for line in picture] for picture in pixels])
     check(
         ops.global_avg_pool(x), exact, gamma(pixels.shape[2] + 1, dtype) * abs(pixels).mean(axis=2), "global_avg_pool"

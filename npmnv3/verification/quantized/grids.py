@@ -8,6 +8,7 @@ import numpy as np
 from ...ops.grids import Grid
 from ...ops.integers import act_range
 from ...ops.requantize import F32, I64, integer_factor
+from ..noise import rounded
 from .claims import Claim, finish, rounding
 
 PLACES = 256  # of a tensor on which all zero points are tried
@@ -163,8 +164,7 @@ def _border(case):
 
 
 def _bfloat16(scale):
-    bits = np.float32(scale).view(np.uint32).astype(np.uint64)
-    return float(np.uint32((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16 << 16).view(np.float32))
+    return rounded(scale, "bfloat16").item()
 
 
 def _digits(count):
