@@ -42,7 +42,7 @@ class Budget:
         self.report(sum(self.costs), text)
 
 
-@dataclass
+@dataclass(eq=False)
 class Trial:
     """A fault tried.
 

@@ -17,7 +17,7 @@ from ..ops import definitions
 from .operations import FAULTY
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Net:
     """A plan, and what it has beside the model's own parameters and input."""
 
