@@ -86,6 +86,7 @@ def open_checkpoint(path_or_bytes, key=None):
         with _named(reader.name):
             if reader.path is not None:
                 shards.refuse_part(reader.path)
+                paddle_inference.refuse_program(reader.path)
             checkpoint = without_wrappers(_with_card(_read(reader, key), reader.path))
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
@@ -160,6 +161,8 @@ def _hint(entries):
 
 def _packed(reader, magic):
     """What to do with a file that stands for another one, "" where it is no such file."""
+    if not reader.size:
+        return "the file is empty: the copy or the download went wrong"
     kind = next((kind for start, kind in _PACKED.items() if magic.startswith(start)), "")
     if not kind and reader.size > 512 and reader.take(257, 5, "the mark of a tar") == b"ustar":
         kind = "a tar archive"
