@@ -230,9 +230,33 @@ def test_what_an_optimiser_keeps(kept, tmp_path):
 @pytest.mark.parametrize("suffix", (".pdmodel", ".json"))
 def test_the_program_alone_is_given(suffix, tmp_path):
     _, path = written(tmp_path, json=suffix == ".json")
-    message = f"inference{suffix}: the program of an inference model, which has no weights; give inference.pdiparams"
+    message = f"inference{suffix}: a program of paddle's, which has no weights; give inference.pdiparams"
     with pytest.raises(WeightsError, match=message):
         convert(path.with_suffix(suffix), tmp_path / "a.h5")
+
+
+@BOTH
+def test_internal_names_are_ordered_by_the_program(json, tmp_path):
+    state, path = written(tmp_path, json=json, internal="conv2d_{}.w_0")
+    path.unlink()
+    arrays = {f"conv2d_{i}.w_0": array for i, array in enumerate(state.values())}
+    path = pickled(path.with_suffix(".pdparams"), as_paddle(dict(sorted(arrays.items()))))
+    done, arrays = converted(path)
+    files.assert_same(arrays, state)
+    assert f"ordered by inference.{'json' if json else 'pdmodel'}" in done.notes
+    path.with_suffix(".json" if json else ".pdmodel").unlink()
+    with pytest.raises(
+        WeightsError, match="inference.pdparams: its names are paddle's internal ones .* put the program"
+    ):
+        convert(path, tmp_path / "a.h5")
+
+
+def test_of_two_programs_the_one_that_fits(tmp_path):
+    written(tmp_path, model=OCR)
+    state, path = written(tmp_path, json=True)
+    done, arrays = converted(path)
+    files.assert_same(arrays, state)
+    assert "named by inference.json" in done.notes
 
 
 def test_empty_files(tmp_path):

@@ -76,9 +76,9 @@ def _add(rows, step, inputs, params):
     return name
 
 
-def write(stem, model, state, *, json=False, folded=False, change=None):
+def write(stem, model, state, *, json=False, folded=False, change=None, internal="w_{}.b"):
     """Write STEM.pdiparams and its program; `change` may give other rows for `operations`' ones. Returns the path."""
-    internal = {name: f"w_{i}.b" for i, name in enumerate(state)}  # whose sorted order is not the program's
+    internal = {name: internal.format(i) for i, name in enumerate(state)}  # whose sorted order is not the program's
     num_classes = next(reversed(state.values())).shape[0]
     rows = operations(model, num_classes, internal, folded)
     rows = rows if change is None else change(rows)

@@ -183,7 +183,9 @@ def _refuse_key(key):
 def _read_pickle(reader, key):
     """Paddle's .pdparams is one pickle; torch's legacy file is several, the first of which is a number."""
     top = pickles.load(reader, KNOWN)
-    return torch_legacy.read(reader, key) if top == torch_legacy.MAGIC else choose("paddle", top, key, reader.size)
+    if top == torch_legacy.MAGIC:
+        return torch_legacy.read(reader, key)
+    return paddle_inference.in_programs_order(choose("paddle", top, key, reader.size), reader.path)
 
 
 def _check_names(arrays):

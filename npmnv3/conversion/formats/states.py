@@ -215,7 +215,7 @@ def _entries(stored, file_size):
 
 
 def _listed(names):
-    names = [repr(name[:100]) for name in names]
+    names = [repr(name[:100]) if name else "the outermost dict" for name in names]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
