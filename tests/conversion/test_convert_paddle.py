@@ -10,6 +10,9 @@ import npmnv3
 from npmnv3.conversion import convert
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.errors import WeightsError
+from npmnv3.network.counts import plan_param_shapes
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 
 PPCLS = "ppcls/MobileNetV3_small_x0_35"
 OCR = "ppocr/text_direction"
@@ -177,9 +180,6 @@ def test_what_follows_and_what_goes_before_is_told(tmp_path):
 
 @BOTH
 def test_folded_norms(json, tmp_path):
-    from npmnv3.network.counts import plan_param_shapes
-    from npmnv3.network.plan import make_plan
-    from npmnv3.network.variants import get_variant
 
     rng, shapes = np.random.default_rng(0), plan_param_shapes(make_plan(get_variant(PPCLS), 3, folded=True))
     state = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
