@@ -11,6 +11,7 @@ import checkpoint_files as files
 import goldens
 import h5py
 import numpy as np
+import paddle_programs
 import pytest
 from checkpoint_files import framework_files, keras3_names
 from command_line import run
@@ -64,29 +65,11 @@ def test_every_network_with_another_head(model, tmp_path):
     elif source == "ppcls":
         path.write_bytes(files.pickled({name: files.paddle_array(array) for name, array in state.items()}))
     elif source == "ppocr":
-        write_inference(path, state)
-        path = path.with_suffix(".pdiparams")
+        path = paddle_programs.write(path, model, state)
     else:
         path.write_bytes(files.safetensors(state))
     done = convert(path, tmp_path / "dump.npz", None if "tf_" not in model and "ssld" not in model else model)
     assert (done.model, done.num_classes, done.folded) == (model, 37, False)
-    assert_holds(done.path, state)
-
-
-def write_inference(stem, state):
-    """Paddle's inference files, with internal names whose sorted order is not the program's."""
-    internal = {f"w_{i}.b": array for i, array in enumerate(state.values())}
-    operations = [("op", {"X": [name]}) for name in internal]
-    stem.with_suffix(".pdmodel").write_bytes(files.pdmodel({n: a.shape for n, a in internal.items()}, operations))
-    stem.with_suffix(".pdiparams").write_bytes(files.pdiparams(internal))
-
-
-@pytest.mark.parametrize("model", ["ppcls/MobileNetV3_large_x1_25", "ppocr/text_direction"])
-def test_paddle_inference_by_order(model, tmp_path):
-    state = random_state(model, 3)
-    write_inference(tmp_path / "inference", state)
-    done = convert(tmp_path / "inference.pdiparams", tmp_path / "dump.h5")
-    assert done.model == model
     assert_holds(done.path, state)
 
 

@@ -273,21 +273,38 @@ def pdiparams(arrays, kind=5):
 
 
 def pdmodel(shapes, operations):
-    """A program: {parameter: shape} and [(type, {slot: names})]."""
+    """A program: {parameter: shape} and [(type, {slot: names})], or with {slot: names} of outputs and {attribute: value}."""
     block = field(1, 0) + field(2, -1)
     for name, shape in shapes.items():
         dims = field(1, 5) + b"".join(field(2, n) for n in shape)
         block += field(3, field(1, name) + field(2, field(1, 7) + field(3, field(1, dims))) + field(3, 1))
-    for kind, slots in operations:
-        inputs = b"".join(
-            field(1, field(1, slot) + b"".join(field(2, name) for name in names)) for slot, names in slots.items()
+    for kind, inputs, *more in operations:
+        outputs, attributes = more or ({}, {})
+        made = b"".join(
+            field(number, field(1, slot) + b"".join(field(2, name) for name in names))
+            for number, slots in ((1, inputs), (2, outputs))
+            for slot, names in slots.items()
         )
-        block += field(4, inputs + field(3, kind))
+        told = b"".join(field(4, field(1, name) + _pdmodel_value(value)) for name, value in attributes.items())
+        block += field(4, made + field(3, kind) + told)
     return field(1, block)
 
 
+def _pdmodel_value(value):
+    """An attribute's kind and value."""
+    if isinstance(value, bool):
+        return field(2, 6) + field(10, int(value))
+    if isinstance(value, int):
+        return field(2, 0) + field(3, value)
+    if isinstance(value, float):
+        return field(2, 1) + varint(4 << 3 | 5) + struct.pack("<f", value)
+    if isinstance(value, str):
+        return field(2, 2) + field(5, value)
+    return field(2, 3) + b"".join(field(6, number) for number in value)
+
+
 def pir_json(shapes, operations):
-    """The same for paddle 3: [(type, [names])]."""
+    """The same for paddle 3: [(type, [names])], or with a list of outputs and {attribute: value}."""
     ids = {name: i + 1 for i, name in enumerate(shapes)}
     made = [
         {
@@ -297,8 +314,20 @@ def pir_json(shapes, operations):
         }
         for name, shape in shapes.items()
     ]
-    made += [{"#": kind, "I": [{"%": ids.get(name, 999)} for name in names], "O": []} for kind, names in operations]
+    for kind, names, *more in operations:
+        outputs, attributes = more or ([], {})
+        inputs = [{"%": ids.get(name, 999)} for name in names]
+        ids |= {name: 1000 + len(made) for name in outputs}
+        told = [{"N": name, "AT": _pir_value(value)} for name, value in attributes.items()]
+        made.append({"#": kind, "A": told, "I": inputs, "O": [{"%": ids[name]} for name in outputs]})
     return json.dumps({"base_code": {"magic": "pir"}, "program": {"regions": [{"blocks": [{"ops": made}]}]}}).encode()
+
+
+def _pir_value(value):
+    if isinstance(value, (list, tuple)):
+        return {"#": "0.a_array", "D": [_pir_value(number) for number in value]}
+    kind = {bool: "bool", int: "i32", float: "f32", str: "str"}[type(value)]
+    return {"#": f"0.a_{kind}", "D": float(np.float32(value)) if kind == "f32" else value}
 
 
 def keras_legacy(layers, *, fixed=False, split=False, root=""):

@@ -86,6 +86,7 @@ def open_checkpoint(path_or_bytes, key=None):
         with _named(reader.name):
             if reader.path is not None:
                 shards.refuse_part(reader.path)
+                paddle_inference.refuse_program(reader.path)
             checkpoint = without_wrappers(_with_card(_read(reader, key), reader.path))
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
@@ -160,6 +161,8 @@ def _hint(entries):
 
 def _packed(reader, magic):
     """What to do with a file that stands for another one, "" where it is no such file."""
+    if not reader.size:
+        return "the file is empty: the copy or the download went wrong"
     kind = next((kind for start, kind in _PACKED.items() if magic.startswith(start)), "")
     if not kind and reader.size > 512 and reader.take(257, 5, "the mark of a tar") == b"ustar":
         kind = "a tar archive"
@@ -180,7 +183,9 @@ def _refuse_key(key):
 def _read_pickle(reader, key):
     """Paddle's .pdparams is one pickle; torch's legacy file is several, the first of which is a number."""
     top = pickles.load(reader, KNOWN)
-    return torch_legacy.read(reader, key) if top == torch_legacy.MAGIC else choose("paddle", top, key, reader.size)
+    if top == torch_legacy.MAGIC:
+        return torch_legacy.read(reader, key)
+    return paddle_inference.in_programs_order(choose("paddle", top, key, reader.size), reader.path)
 
 
 def _check_names(arrays):

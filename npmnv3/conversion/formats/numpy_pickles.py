@@ -1,7 +1,7 @@
 """NumPy arrays as they lie in pickles, rebuilt without NumPy's own unpickling functions."""
 
 from ...errors import WeightsError
-from .arrays import check_shape, numpy_dtype, shaped
+from .arrays import BFLOAT16, check_shape, numpy_dtype, shaped
 from .pickles import BASIC, opaque, table
 from .stand_ins import Opaque, Stored
 
@@ -32,7 +32,7 @@ class Latin1(Opaque):
 class Array(Stored):
     """Stands for numpy.ndarray; `build` checks that it is whole."""
 
-    nbytes = 0
+    nbytes, bfloat16 = 0, False
 
     def __init__(self, *_):
         self.data, self.is_numbers = None, True
@@ -54,6 +54,13 @@ class Array(Stored):
         if self.nbytes != _product(self.shape) * self.dtype.itemsize:
             raise WeightsError(f"the pickle has an array {kind} {self.shape} of {self.nbytes} bytes")
 
+    def as_bfloat16(self):
+        """Take whole numbers of 16 bits for bfloat16, which NumPy does not have; whether they are."""
+        self.bfloat16 = self.data is not None and self.stored_as.kind == "u2"
+        if self.bfloat16:
+            self.dtype = numpy_dtype(BFLOAT16)
+        return self.bfloat16
+
     def check(self):
         if self.data is None:
             raise WeightsError("the pickle has an array without content")
@@ -64,7 +71,7 @@ class Array(Stored):
                 self.data = self.data.encode("latin-1")
             except UnicodeEncodeError as error:
                 raise WeightsError(f"the pickle has an array whose text is no latin-1: {error.reason}") from error
-        kind, order = self.stored_as.kind, self.stored_as.order
+        kind, order = BFLOAT16 if self.bfloat16 else self.stored_as.kind, self.stored_as.order
         return shaped(self.data, kind, self.shape, "an array", order=order, fortran=bool(self.fortran))
 
 

@@ -23,6 +23,21 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Operation:
+    """One operation of paddle's program.
+
+    kind : str, as paddle 3 calls it: conv2d, batch_norm, hardswish, ...
+    inputs, outputs : names of values; parameters have their own
+    attributes : {name: int, float, str, bool, tuple or None}
+    """
+
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A checkpoint file's arrays.
 
@@ -38,6 +53,7 @@ class Checkpoint:
     notes : what a user should know: prefixes taken off, entries left out, ...
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in its order; names are no help there
+    program : paddle-inference only, its operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written beside the arrays of how pictures are prepared and what the classes are called: some of
@@ -51,6 +67,7 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     metadata: dict = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
+    program: tuple[Operation, ...] = ()
     says: tuple[tuple[str, str], ...] = ()
     card: dict = field(default_factory=dict)
     modules: dict = field(default_factory=dict)

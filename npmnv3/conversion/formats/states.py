@@ -1,9 +1,12 @@
 """Which of the dicts in a checkpoint is the network's state, and what the file says which network that is."""
 
+import re
+
 from ...dumps.containers import Entry
 from ...errors import UsageError, WeightsError
 from .foreign import Foreign
 from .modules import fields, is_module, module_settings, module_state
+from .numpy_pickles import Array
 from .record import Checkpoint
 from .stand_ins import Stored
 
@@ -14,6 +17,11 @@ COUNTERS = ("n_averaged",)  # of averaging wrappers
 # Parts of the names of what is not the network as trained: averages, teachers, and what optimisers keep.
 SECONDARY = {"ema", "optimizer", "optim", "optimizers", "teacher", "swa", "averaged", "momentum", "shadow", "target"}
 STRUCTURED = "StructuredToParameterName@@"  # paddle's: from these names to its internal ones
+# Paddle's optimisers name what they keep of a parameter after it.
+_KEPT_OF = re.compile(
+    r"_(velocity|moment[12]?|moment2_max|momentum|beta[12]_pow_acc|inf_norm|mean_square|mean_grad|_avg_squared_grad|"
+    r"_avg_squared_update|fp32_master)_\d+$"
+)
 # Under which names programs say which network it is, and in which dicts beside the outermost one.
 NAMING = (
     "arch",
@@ -29,7 +37,8 @@ NAMING = (
 )
 SETTINGS = {"args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "params", "model_args"}
 SETTINGS |= {"model_config", "model_kwargs", "pretrained_cfg", "default_cfg", "training_args", "model_cfg", "meta"}
-_SAVE = ": torch.save(model.state_dict(), 'weights.pth')"
+_SAVE = {"paddle": ": paddle.save(model.state_dict(), 'weights.pdparams')"}
+_SAVE_TORCH = ": torch.save(model.state_dict(), 'weights.pth')"
 MAX_DEPTH = 4
 MAX_LIST = 1000  # items of a list that are looked into
 MAX_RATIO = 4  # arrays may share bytes of the file, but not without end
@@ -59,8 +68,15 @@ def choose(kind, top, key, file_size):
     """
     found, said, modules = _search(top)
     if not found:
-        raise WeightsError(f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE}")
+        raise WeightsError(
+            f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE.get(kind, _SAVE_TORCH)}"
+        )
     paths = sorted(found, key=lambda path: _rank(path, found[path]))
+    if key is None and all(_is_optimizers(found[path]) for path in paths):
+        raise WeightsError(
+            f"holds what an optimiser keeps ({_listed(list(found[paths[0]])[:2])}, ...), no network; give the file of the "
+            "weights that was saved beside it (.pdparams)"
+        )
     taken, state = _taken(found, paths, key)
     stored = {name: value for name, value in state.items() if _is_array(value) and name not in COUNTERS}
     others = tuple(path for path in paths if path != taken)
@@ -73,6 +89,8 @@ def choose(kind, top, key, file_size):
     stored, prefix = _strip(stored)
     if prefix:
         notes.append(f"took {prefix!r} off every name")
+    if kind == "paddle" and (count := sum(isinstance(x, Array) and x.as_bfloat16() for x in stored.values())):
+        notes.append(f"{count} arrays of uint16 are bfloat16, which paddle keeps so")
     structured = state.get(STRUCTURED)
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
     says = () if _is_secondary(taken) else tuple(said)
@@ -166,11 +184,16 @@ def _rank(path, state):
     """Likelihood as a sort key: plain before averaged weights, known wrappers first, then the largest."""
     name = path.rpartition(".")[2].lower()
     known = WRAPPERS.index(name) if name in WRAPPERS else len(WRAPPERS)
-    return _is_secondary(path), known, -sum(_is_array(item) for item in state.values())
+    return _is_secondary(path) or _is_optimizers(state), known, -sum(_is_array(item) for item in state.values())
 
 
 def _is_secondary(path):
     return not SECONDARY.isdisjoint(path.lower().replace(".", "_").split("_"))
+
+
+def _is_optimizers(state):
+    """Whether most of the names are of what paddle's optimisers keep."""
+    return 2 * sum(bool(_KEPT_OF.search(name)) for name in state) > len(state)
 
 
 def _strip(stored):
@@ -192,7 +215,7 @@ def _entries(stored, file_size):
 
 
 def _listed(names):
-    names = [repr(name[:100]) for name in names]
+    names = [repr(name[:100]) if name else "the outermost dict" for name in names]
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 

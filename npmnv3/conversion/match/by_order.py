@@ -1,8 +1,14 @@
-"""Paddle's inference files, whose names are paddle's own: matched by the order in which the program uses the arrays."""
+"""Paddle's inference files, whose names are paddle's own: matched by the order in which the program uses the arrays, and
+then by what the program computes of them."""
 
-from ...network.forms import form_told
+import math
+
+import numpy as np
+
+from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
-from .composed import as_stored
+from .by_wiring import Wiring
+from .composed import as_stored, read_any
 from .fit import Fit, listed, stored_width_differences
 from .namings import namings_of
 
@@ -17,11 +23,13 @@ def _naming(variant):
 
 
 def _in_form(variant, found):
-    """The variant with the hidden layer that these arrays have."""
+    """The variant with the input channels and the hidden layer that these arrays have."""
+    if found and found[0].ndim == 4 and found[0].shape[1] in CHANNELS:
+        variant = variant._replace(in_channels=found[0].shape[1])
     if not variant.source.head_stored_as or len(found) < 4 or found[-2].ndim != 2:
         return variant
     takes = found[-2].shape[0]
-    alone = len(_params(make_plan(variant._replace(head=0)))) == len(found)
+    alone = any(len(_params(make_plan(variant._replace(head=0), folded=folded))) == len(found) for folded in (0, 1))
     return variant._replace(head=0 if alone and takes == variant.last else takes)
 
 
@@ -32,8 +40,9 @@ def compare(checkpoint, variant):
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes
     naming = _naming(variant)
     form = _in_form(naming.variant, found)
-    variant = variant._replace(head=form.head)
-    plan = make_plan(form, num_classes)
+    variant = variant._replace(in_channels=form.in_channels, head=form.head)
+    folded = _is_folded(checkpoint)
+    plan = make_plan(form, num_classes, folded=folded)
     params = _params(plan)
     wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
     distance = len(wrong) + abs(len(found) - len(params))
@@ -48,29 +57,62 @@ def compare(checkpoint, variant):
         sentences.append(f"the order of shapes differs, at the places of {listed(names)}")
     notes = [f"named as {naming.title} names them"] if naming.title else []
     notes += [f"a form of its own: {form_told(variant)}"] if form_told(variant) else []
+    if folded:
+        notes.append("batch norm is folded into the layers, so the dump is too")
+    warnings = ()
+    if not sentences and checkpoint.program:
+        wiring = _wiring(checkpoint, plan)
+        sentences, warnings = wiring.differences, tuple(wiring.warnings)
+        notes += [*wiring.notes, *_gain_told(wiring)]
+        distance = int(bool(sentences))  # the arrays are this network's: nearer than any other
     share = 1 - min(1, distance / len(params))
     notes = () if sentences else tuple(notes)
     return Fit(
         variant,
         num_classes,
-        False,
+        folded,
         tuple(sentences),
         distance,
         share=share,
         notes=notes,
+        warnings=() if sentences else warnings,
         style=int(bool(form_told(variant))),
     )
 
 
 def state(checkpoint, fit):
     """The arrays of a checkpoint that fits, under the source's names."""
-    form = _naming(fit.variant).variant._replace(head=fit.variant.head)
-    there = [param for param in _params(make_plan(fit.variant, fit.num_classes)) if param.role != "count"]
-    here = _params(make_plan(form, fit.num_classes))
-    return {
+    form = _naming(fit.variant).variant._replace(in_channels=fit.variant.in_channels, head=fit.variant.head)
+    plans = [make_plan(variant, fit.num_classes, folded=fit.folded) for variant in (fit.variant, form)]
+    there, here = ([param for param in _params(plan) if param.role != "count"] for plan in plans)
+    arrays = {
         param.name: as_stored(array, ours, param)
         for ours, param, array in zip(here, there, checkpoint.arrays.values(), strict=True)
     }
+    factor = _wiring(checkpoint, plans[1]).factor if checkpoint.program else 1.0
+    if not math.isclose(factor, 1, rel_tol=1e-6):
+        weight = plans[0][-1].param("weight").name
+        values = read_any(arrays[weight])
+        arrays[weight] = (values.astype(np.float64) * factor).astype(np.promote_types(values.dtype, np.float32))
+    return arrays
+
+
+def _wiring(checkpoint, plan):
+    names = dict(zip((param.name for param in _params(plan)), checkpoint.arrays))
+    return Wiring(plan, names, checkpoint)
+
+
+def _gain_told(wiring):
+    if math.isclose(wiring.factor, 1, rel_tol=1e-6):
+        return []
+    return [
+        f"the classifier's weight is multiplied by {wiring.factor:.4g}: the program scales what the classifier gets by "
+        f"{wiring.gain:.4g}, the network by {wiring.expected_gain:.4g}"
+    ]
+
+
+def _is_folded(checkpoint):
+    return bool(checkpoint.program) and all(made.kind != "batch_norm" for made in checkpoint.program)
 
 
 def _params(plan):
