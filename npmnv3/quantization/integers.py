@@ -25,13 +25,8 @@ def check_dump(path, scheme, kernels=None):
 
 
 def check_exact(scheme, kernels=None):
-    """UsageError if no engine's kernels are known to the bit that run what this scheme makes."""
+    """UsageError if this scheme makes no integers, or no such kernels are known to run them."""
     _check_integers(check_scheme(scheme, tuple(USUAL)), kernels)
-    if scheme not in USUAL:
-        raise UsageError(
-            f"{scheme} follows no engine to the bit, so it has no exact integers of its own, as {' and '.join(USUAL)} have; "
-            f"`npmnv3 quantize --scheme {scheme} -o q.npz` writes its integers, for kernels that you name"
-        )
 
 
 def _check_integers(scheme, kernels):

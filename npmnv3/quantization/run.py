@@ -130,7 +130,7 @@ def quantize_exactly(
     kernels=None,
     shown=None,
 ):
-    """A network's integers, for kernels that are known to the bit, without a word on what they cost.
+    """A network's integers, for named kernels, without a word on what they cost.
 
     Parameters
     ----------
