@@ -53,7 +53,7 @@ def run(args):
         f"{len(kit.steps)} steps, {files} files, about {size / 1e6:.1f} MB of {kit.dtype} as {args.format}", flush=True
     )
     if args.scheme in ("symmetric", "pow2"):
-        print(f"{args.scheme} gives grids and weights, and no engine's arithmetic: it is {kit.kernels.name}'s here")
+        print(f"{args.scheme} gives grids and weights, and no NPU's arithmetic: it is {kit.kernels.name}'s here")
     if args.dry_run:
         return 0
     with working("writing"):
