@@ -103,7 +103,7 @@ def _window(argument, default):
     if argument is None:
         return default
     if "as_string" in argument:
-        return str(argument["as_string"])
+        return (0, 0) if argument["as_string"] == "valid" else str(argument["as_string"])
     numbers = tuple(map(int, argument["as_ints"]))
     return numbers * 2 if len(numbers) == 1 else numbers
 
