@@ -171,19 +171,26 @@ def picture_files(arguments):
 
     A folder stands for the pictures in it; what it holds besides is named on standard error.
     """
-    from ..evaluation.files import counted, some
+    from ..evaluation.files import asides, counted, is_aside, some
     from ..pictures.decode import SUFFIXES, is_picture
 
     for argument in arguments:
         if not os.path.isdir(argument):
             yield argument, None
             continue
-        paths = sorted(os.path.join(folder, name) for folder, _, names in os.walk(argument) for name in names)
+        paths, aside = [], []
+        for folder, inner, names in os.walk(argument):
+            paths += [os.path.join(folder, name) for name in names]
+            aside += [os.path.relpath(os.path.join(folder, name), argument) for name in inner if is_aside(name)]
+            inner[:] = [name for name in inner if not is_aside(name)]
+        paths.sort()
         found = [path for path in paths if is_picture(path)]
         others = [os.path.relpath(path, argument) for path in paths if not is_picture(path)]
         if others:
             left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
             print(f"{argument}: left out: {left}", file=sys.stderr)
+        for note in asides(sorted(aside)):
+            print(f"{argument}: {note}", file=sys.stderr)
         if not found:
             yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
         yield from ((path, None) for path in found)

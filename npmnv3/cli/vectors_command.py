@@ -30,7 +30,7 @@ def add_arguments(parser):
     )
     parser.add_argument("--dry-run", action="store_true", help="say how large it would be, and write nothing")
     group = parser.add_argument_group("exact integers of a network in floats, as `npmnv3 quantize` makes them")
-    group.add_argument("--scheme", metavar="S", help="quantise it first: tflite or onnx")
+    group.add_argument("--scheme", metavar="S", help="quantise it first: tflite, onnx, symmetric or pow2")
     group.add_argument(
         "--calibrate", nargs="+", metavar="PICTURES", help="pictures, or folders of them, for the ranges"
     )
@@ -52,6 +52,8 @@ def run(args):
     print(
         f"{len(kit.steps)} steps, {files} files, about {size / 1e6:.1f} MB of {kit.dtype} as {args.format}", flush=True
     )
+    if args.scheme in ("symmetric", "pow2"):
+        print(f"{args.scheme} gives grids and weights, and no NPU's arithmetic: it is {kit.kernels.name}'s here")
     if args.dry_run:
         return 0
     with working("writing"):
@@ -65,12 +67,15 @@ def run(args):
 def _model(args):
     """The network whose vectors they are: in floats, quantised in its file, or quantised here."""
     from ..model import load
+    from ..ops.kernel_sets import USUAL
 
     if args.scheme is not None:
         return _quantized(args)
     for name, value in (recipe(args) | {"calibrate": args.calibrate}).items():
         if value and value != "minmax":
-            raise UsageError(f"--{name.replace('_', '-')} says how to quantise; name a --scheme too, tflite or onnx")
+            raise UsageError(
+                f"--{name.replace('_', '-')} says how to quantise; name a --scheme too: {', '.join(USUAL)}"
+            )
     model = load(args.model, args.weights, engine="numpy", kernels=args.kernels)
     if model.kernels and args.dtype:
         raise UsageError(f"--dtype {args.dtype} is for networks in floats; {args.model} has integers of its own")

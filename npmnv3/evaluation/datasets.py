@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import UsageError
 from ..pictures.decode import SUFFIXES, is_picture
-from .files import Picture, counted, parent, some
+from .files import Picture, asides, counted, is_aside, parent, some
 from .labelfiles import ClassList, DevkitTruth, Table, read_label_file
 from .tars import find_shards, list_shards
 
@@ -90,7 +90,7 @@ def open_dataset(data, labels=None, limit=None, *, labelled=True):
     else:
         raise UsageError(f"{data}: no such folder or tar shard")
     if not pictures:
-        raise UsageError(f"{data}: no pictures ({', '.join(SUFFIXES)}) in it")
+        raise UsageError("; ".join([f"{data}: no pictures ({', '.join(SUFFIXES)}) in it", *notes]))
     if limit is not None and limit < len(pictures):
         notes = (*notes, f"limited to {limit:,} of {counted(len(pictures), 'picture')}, evenly spread")
         pictures = [pictures[i * len(pictures) // limit] for i in range(limit)]
@@ -101,8 +101,9 @@ def _list_folder(folder, truth, labelled):
     """(kind, pictures, notes) of a folder."""
     if isinstance(truth, Table):
         return "named in the labels file", *_list_table(folder, truth)
-    found, others = _walk(folder)
+    found, others, aside = _walk(folder)
     notes = [f"left out: {counted(len(others), 'file')}, no picture by name: {some(others)}"] if others else []
+    notes += asides(aside)
     if isinstance(truth, DevkitTruth):
         synsets = truth.synsets_of(found)
         return "flat folder with the devkit's ground truth", [Picture(*pair) for pair in zip(found, synsets)], notes
@@ -129,7 +130,7 @@ def _by_folder(files, names):
 
 def _list_table(folder, table):
     """(pictures, notes) of a folder by a table of pictures, or of whole folders."""
-    pictures, there = [], _walk(folder)[0]
+    pictures, (there, _, aside) = [], _walk(folder)
     for name, label in table.resolved(there).items():
         if os.path.isdir(os.path.join(folder, name)):
             pictures += [Picture(f"{name}/{file}", label) for file in _walk(os.path.join(folder, name))[0]]
@@ -141,16 +142,17 @@ def _list_table(folder, table):
         raise UsageError(f"{table.path}: {twice} is named twice, by itself and by its folder")
     left = [file for file in there if file not in named]
     notes = [f"left out: {counted(len(left), 'picture')} that {table.path} does not name: {some(left)}"] if left else []
-    return pictures, notes
+    return pictures, notes + asides(aside)
 
 
 def _walk(folder):
-    """(pictures below a folder, names of what else is there), both sorted, as paths from it.
+    """(pictures below a folder, names of what else is there, and of folders that are passed over, see `is_aside`), all
+    sorted, as paths from it.
 
     A folder that cannot be listed stands among the pictures as "folder/", the whole one as "", for nobody to overlook it.
     Links to folders are followed in the topmost one alone, and there only if they do not lead back to where they are.
     """
-    found, others, tops = [], [], [folder]
+    found, others, aside, tops = [], [], [], [folder]
     here = os.path.join(os.path.realpath(folder), "")
 
     def below(path):
@@ -162,6 +164,8 @@ def _walk(folder):
     for top in tops:
         for inner, folders, names in os.walk(top, onerror=unlisted):
             prefix = below(inner)
+            aside += [f"{prefix}{name}/" for name in folders if is_aside(name)]
+            folders[:] = [name for name in folders if not is_aside(name)]
             found += [prefix + name for name in names if is_picture(name)]
             others += [prefix + name for name in names if not is_picture(name)]
             for link in filter(os.path.islink, (os.path.join(inner, name) for name in folders)):
@@ -169,7 +173,7 @@ def _walk(folder):
                     others.append(below(link))
                 else:
                     tops.append(link)
-    return sorted(found), sorted(others)
+    return sorted(found), sorted(others), sorted(aside)
 
 
 def _size(path):

@@ -29,6 +29,17 @@ def parent(path):
     return sys.intern(path.rpartition("/")[0].rpartition("/")[2])  # thousands of files share it
 
 
+def is_aside(folder):
+    """Whether a folder's name says that a tool made it, or that it is hidden: .ipynb_checkpoints, .git, __MACOSX. What is in
+    it are no pictures of the set, and it is no class."""
+    return (folder.startswith(".") and folder not in (".", "..")) or folder == "__MACOSX"
+
+
+def asides(names):
+    """What is said of such folders, as a list: nothing where there are none."""
+    return [f"left out: {counted(len(names), 'folder')}, hidden or a tool's: {some(names)}"] if names else []
+
+
 def counted(number, what):
     """`1 picture`, `2,000 pictures`."""
     return f"{number:,} {what}{'s' * (number != 1)}"

@@ -1,5 +1,6 @@
 """Files that say which class a picture is of: a table, the ILSVRC2012 devkit's ground truth, a list of class folders."""
 
+import codecs
 import contextlib
 import csv
 import importlib.resources
@@ -144,13 +145,7 @@ def read_label_file(path):
     UsageError
     """
     path = os.fspath(path)
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not a text in UTF-8 ({error})") from error
+    text = _text(path)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UsageError(f"{path}: an empty labels file")
@@ -169,6 +164,21 @@ def read_label_file(path):
     if all(line.isascii() and line.isdigit() for line in lines):
         return _devkit(path, lines)
     return _class_list(path, lines)
+
+
+def _text(path):
+    """A file's text: UTF-8, or what its first bytes say, as Excel's "Unicode text" has it."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        name = encoding.removesuffix("-sig").upper()
+        raise UsageError(f"{path}: not a text in {name} ({error}); save it as UTF-8") from error
 
 
 def _separator(line):

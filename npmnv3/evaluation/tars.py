@@ -8,7 +8,7 @@ import tarfile
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
-from .files import Picture, counted, parent, shown, some
+from .files import Picture, counted, is_aside, parent, shown, some
 from .labelfiles import DevkitTruth, label_in
 
 STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
@@ -74,9 +74,10 @@ def _list_shard(root, shard, truth):
                 tar.members.clear()  # it would keep a record of every member
                 name = member.name.removeprefix("./")
                 key, extension = _split(name)
-                if member.isfile() and is_picture(name):
+                aside = any(map(is_aside, name.split("/")[:-1]))
+                if member.isfile() and is_picture(name) and not aside:
                     found.append((name, (where, member.offset_data, member.size)))
-                elif member.isfile() and extension in STATING and member.size <= MAX_LABEL:
+                elif member.isfile() and not aside and extension in STATING and member.size <= MAX_LABEL:
                     labels[extension][key] = _label(extension, tar.extractfile(member).read())
                 elif not member.isdir():
                     others.append(name)

@@ -10,6 +10,8 @@ from .integer_plan import IntegerStep
 from .steps import INPUT
 
 SCHEMES = ("tflite", "onnx", "plain")
+#: Whose operations a network is made of that was quantised by a scheme.
+LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
 _FUSES_RELU = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", "mul", "add")
 

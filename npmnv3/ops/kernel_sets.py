@@ -42,8 +42,9 @@ KERNEL_SETS = {kernels.name: kernels for kernels in (
 )}
 # fmt: on
 
-#: Whose integers are meant first by how a network was quantised, where nobody says.
-USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
+#: Whose integers are meant first by how a network was quantised, where nobody says. Scales of powers of two follow no engine
+#: here: theirs are the rules of portable C, TensorFlow Lite Micro's.
+USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime", "symmetric": "onnxruntime", "pow2": "tflite-reference"}
 
 
 def get_kernel_set(name):

@@ -32,8 +32,8 @@ def grid_of(low, high, scheme, *, wide=False):
     low, high = min(float(low), 0.0), max(float(high), 0.0)
     dtype = scheme.wide if wide else scheme.dtype
     if scheme.wide_symmetric if wide else scheme.symmetric:
-        return _symmetric(max(-low, high), dtype, scheme.power_of_two)
-    return _tflite(low, high, dtype) if scheme.name == "tflite" else _onnx(low, high, dtype)
+        return _symmetric(max(-low, high), dtype, scheme)
+    return _tflite(low, high, dtype) if scheme.tool == "tflite" else _onnx(low, high, dtype)
 
 
 def _tflite(low, high, dtype):
@@ -55,10 +55,13 @@ def _onnx(low, high, dtype):
     return Grid(float(F32(scale)), int(np.clip(np.rint(first - low / scale), first, last)), dtype)
 
 
-def _symmetric(reach, dtype, power_of_two):
+def _symmetric(reach, dtype, scheme):
     last = np.iinfo(dtype).max
+    if scheme.tool == "onnx":
+        scale = reach / last
+        return Grid(float(F32(scale)) if scale >= np.finfo(F32).tiny else 1.0, 0, dtype)
     scale = max(reach, NARROW) / last
-    return Grid(float(F32(_power(scale) if power_of_two else scale)), 0, dtype)
+    return Grid(float(F32(_power(scale) if scheme.power_of_two else scale)), 0, dtype)
 
 
 def _power(scale):
@@ -80,7 +83,7 @@ def weight_scales(weight, scheme, per_tensor=False):
     weight : (O, ...) float array
     """
     reach = np.abs(weight.reshape(1 if per_tensor else len(weight), -1)).max(1).astype(F32)
-    if scheme.name == "onnx":
+    if scheme.tool == "onnx":
         return np.where(reach > 0, reach / F32(127), F32(1))
     scales = np.maximum(reach, F32(NARROW / 2)) / F32(127)
     return _power(scales.astype(np.float64)).astype(F32) if scheme.power_of_two else scales
@@ -104,7 +107,7 @@ def fit_bias(scales, bias, input_scale, scheme):
     -------
     (scales of the weight, scales of the bias), both of the shape of `scales`, float32
     """
-    limit = BIAS_LIMIT.get(scheme.name, BIAS_LIMIT_OF_OTHERS)
+    limit = BIAS_LIMIT.get(scheme.tool, BIAS_LIMIT_OF_OTHERS)
     products = (F32(input_scale) * scales).astype(F32)
     reach = np.abs(bias).astype(np.float64)
     reach = reach if len(scales) == len(bias) else np.full(1, reach.max(initial=0.0))
@@ -126,7 +129,7 @@ def quantize_weight(weight, scales, scheme):
 def quantize_bias(bias, scales, scheme):
     """int32 integers of a bias (O,): by TensorFlow Lite times the reciprocal in float32, halves away from zero."""
     bias = np.asarray(bias, F32)
-    if scheme.name == "tflite":
+    if scheme.tool == "tflite":
         steps = _half_away((bias * (F32(1) / scales)).astype(F32))
     else:
         steps = np.rint((bias / scales).astype(F32))

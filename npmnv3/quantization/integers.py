@@ -5,17 +5,12 @@ import numpy as np
 from ..dumps.quantized import Quantized, check_out, write_quantized
 from ..errors import UsageError
 from ..network.integer_plan import SAME_GRID, IntegerPlan
-from ..network.lowering import lower
+from ..network.lowering import LOWERED, lower
 from ..network.steps import INPUT
 from ..ops.grids import Grid
 from ..ops.kernel_sets import USUAL, get_kernel_set
 from .parameters import bias_name
 from .schemes import SCHEMES, check_scheme
-
-_LOWERED = {
-    "tflite": "tflite",
-    "onnx": "onnx",
-}  # schemes whose operations are an engine's own; others are as the plan has them
 
 
 def check_dump(path, scheme, kernels=None):
@@ -25,13 +20,8 @@ def check_dump(path, scheme, kernels=None):
 
 
 def check_exact(scheme, kernels=None):
-    """UsageError if no engine's kernels are known to the bit that run what this scheme makes."""
+    """UsageError if this scheme makes no integers, or no such kernels are known to run them."""
     _check_integers(check_scheme(scheme, tuple(USUAL)), kernels)
-    if scheme not in USUAL:
-        raise UsageError(
-            f"{scheme} follows no engine to the bit, so it has no exact integers of its own, as {' and '.join(USUAL)} have; "
-            f"`npmnv3 quantize --scheme {scheme} -o q.npz` writes its integers, for kernels that you name"
-        )
 
 
 def _check_integers(scheme, kernels):
@@ -81,7 +71,7 @@ def integer_plan(parameters, input_shape):
     -------
     IntegerPlan
     """
-    steps, layers = lower(parameters.plan, _LOWERED.get(parameters.scheme, "plain"), input_shape)
+    steps, layers = lower(parameters.plan, LOWERED[parameters.scheme], input_shape)
     grids, arrays = {INPUT: parameters.grids[INPUT]}, {}
     by_name = {step.name: step for step in parameters.plan}
     for step in steps:

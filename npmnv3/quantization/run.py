@@ -65,7 +65,8 @@ def quantize(
         `npmnv3.preprocess` takes, or an array (N, 3, H, W) of floats that are prepared already
     weights : path of a dump or mapping, as for `npmnv3.load`
     scheme : "tflite" (int8, as its converter makes it), "onnx" (uint8 tensors, int8 weights, as ONNX Runtime's tool makes
-        it), "symmetric" or "pow2" (simulations of NPUs, without a claim to their bits), "fp16" or "bf16"
+        it), "symmetric" (int8 with zero point 0, as its ActivationSymmetric stores it) or "pow2" (the same with scales of
+        powers of two), both without a claim to an NPU's bits, "fp16" or "bf16"
     per_tensor : bool, one scale a weight instead of one for each output channel
     ranges : "minmax", "percentile=99.99" or "mse", of the stored tensors
     wide : sequence of str, parts whose tensors are kept in 16 bits: "stem", "blocks.3.se"
@@ -130,7 +131,7 @@ def quantize_exactly(
     kernels=None,
     shown=None,
 ):
-    """A network's integers, for kernels that are known to the bit, without a word on what they cost.
+    """A network's integers, for named kernels, without a word on what they cost.
 
     Parameters
     ----------
@@ -227,6 +228,10 @@ def _to_learn(network, asked, candidate):
         }
         arrays = network.arrays | {name: candidate.arrays[name] for name in names}
         found.append(Candidate(DEPTHWISE_ALONE, arrays, {}))
+    gates = {tensor.name for tensor in network.stored if tensor.form == "gate"}
+    if asked.scheme == "symmetric" and gates:
+        grids = {name: grid for name, grid in candidate.grids.items() if name not in gates}
+        found.append(Candidate("as asked, but a hard-swish stores no gate of its own", candidate.arrays, grids))
     return found
 
 
@@ -259,7 +264,7 @@ def _advice(asked, advised, outcome, learned):
 
 def _notes(asked, judgement, pictures, data, advised):
     notes = []
-    if asked.scheme in ("tflite", "onnx"):
+    if SCHEMES[asked.scheme].tool:
         notes.append("Figures are predictions by simulation in floats: engines give the same to about 3 points.")
     if data is None:
         notes.append(
@@ -273,8 +278,13 @@ def _notes(asked, judgement, pictures, data, advised):
             "TensorFlow Lite's converter refuses 16-bit tensors before a hard-swish (int16x8): leave those operations in "
             "floats there (selective quantisation), or quantise for ONNX Runtime, which takes uint16."
         )
-    if asked.scheme in ("symmetric", "pow2"):
-        notes.append(f"{asked.scheme} is a simulation of a kind of NPU, not any engine's exact arithmetic.")
+    if asked.scheme == "symmetric":
+        notes.append(
+            "symmetric simulates ONNX Runtime's QInt8 with ActivationSymmetric, which stores a hard-swish as its gate and the "
+            "product; NPUs round in other ways, and those with a hard-swish in one operation lose less."
+        )
+    if asked.scheme == "pow2":
+        notes.append("pow2 is a simulation of a kind of NPU, not any engine's exact arithmetic.")
     return tuple(notes)
 
 

@@ -12,6 +12,7 @@ class Scheme:
 
     name : str
     about : str, whose it is
+    tool : "tflite" or "onnx", by whose rules ranges become scales, and weights and biases integers; "" by no tool's
     dtype, wide : str, of a stored tensor, and of one that is kept in 16 bits
     weights : str, dtype of the weights
     symmetric : bool, the zero point of 8-bit tensors is in the middle
@@ -23,6 +24,7 @@ class Scheme:
 
     name: str
     about: str
+    tool: str = ""
     dtype: str = "int8"
     wide: str = "int16"
     weights: str = "int8"
@@ -37,16 +39,23 @@ class Scheme:
 SCHEMES = {
     scheme.name: scheme
     for scheme in (
-        Scheme("tflite", "TensorFlow Lite's converter: int8, full integer", gate_in_layer=True),
+        Scheme("tflite", "TensorFlow Lite's converter: int8, full integer", "tflite", gate_in_layer=True),
         Scheme(
             "onnx",
             "ONNX Runtime's static quantisation: uint8 tensors, int8 weights",
+            "onnx",
             dtype="uint8",
             wide="uint16",
             wide_symmetric=False,
             open_hard_swish=True,
         ),
-        Scheme("symmetric", "int8 with zero point 0, as many NPUs and ncnn have it; a simulation", symmetric=True),
+        Scheme(
+            "symmetric",
+            "int8 with zero point 0, as ONNX Runtime's ActivationSymmetric stores it, and many NPUs",
+            "onnx",
+            symmetric=True,
+            open_hard_swish=True,
+        ),
         Scheme(
             "pow2",
             "int8, scales of powers of two, as AMD's DPU has it; a simulation",

@@ -22,6 +22,7 @@ from .port import load_port, runs
 from .quantized.port import is_quantized_port, refuse
 from .quantized.report import QuantizedReport
 from .quantized.run import verify_quantized
+from .quantized.weight_file import refuse_weight_file
 from .report import Report
 from .verdict import decide
 
@@ -104,6 +105,7 @@ def verify(
     if isinstance(model, Model) and (weights is not None or num_classes is not None):
         raise UsageError("`weights=` and `num_classes=` are for a model's name; this Model was loaded with its own")
     network = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
+    refuse_weight_file(network, port)
     given = pick_input(network, input, None if runs(port) else port)
     # A port may hold anything, also NaN and numbers whose squares overflow: what comes of them is measured, not warned of.
     quiet = np.errstate(all="ignore")

@@ -113,6 +113,15 @@ def test_predict(capsys):
     )
 
 
+def test_predict_names_the_folders_that_it_passes_over(capsys, tmp_path):
+    for folder in ("", ".ipynb_checkpoints"):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        shutil.copy(EXAMPLES / "hello_upright.png", tmp_path / folder / "a.png")
+    code, out, err = run(capsys, "predict", "--json", tmp_path)
+    assert code == 0 and len(out.splitlines()) == 1
+    assert f"{tmp_path}: left out: 1 folder, hidden or a tool's: .ipynb_checkpoints" in err
+
+
 def test_predict_goes_on_after_a_picture_it_cannot_read(capsys, tmp_path):
     (tmp_path / "text.jpg").write_text("not a picture")
     (tmp_path / "empty.png").write_bytes(b"")

@@ -140,10 +140,26 @@ def test_a_float_dump_of_what_the_weights_stand_for(tmp_path):
     assert npmnv3.load(tmp_path / "f.h5").dtype == np.float32
 
 
-def test_what_has_no_floats_in_it(tmp_path):
-    path = INT8 / "timm--mobilenetv3_small_050.qoperator_u8u8_per_tensor.onnx"
-    with pytest.raises(WeightsError, match="computes with integers .*convert FILE -o NAME.npz` keeps the integers"):
-        npmnv3.convert(path, tmp_path / "f.h5")
+def test_a_float_dump_of_integer_operators(tmp_path):
+    """QLinearConv and the others: the same numbers as the integers of the quantised dump stand for, and near the logits."""
+    name = "timm--mobilenetv3_small_050.qoperator_u8u8_per_tensor"
+    done = npmnv3.convert(INT8 / f"{name}.onnx", tmp_path / "f.h5")
+    assert done.model == "timm/mobilenetv3_small_050" and any("quantized, 265 scales" in note for note in done.notes)
+    npmnv3.convert(INT8 / f"{name}.onnx", tmp_path / "q.npz")
+    model, plan = npmnv3.load(tmp_path / "f.h5"), read_quantized(tmp_path / "q.npz").plan
+    floats = model.arrays(folded=True)
+    layers = {step.name: step for step in model.plan_for(folded=True) if step.param("weight")}
+    for step in plan.steps:
+        layer = layers.get(step.name) or layers.get(f"{step.name}.conv") or layers.get(f"{step.name}.fc")
+        if step.op in LAYERS:
+            weight, bias, scale, zero = plan.params(step)
+            real = (weight.astype(np.float64) - zero.reshape(-1, *(1,) * (weight.ndim - 1))) * scale[0]
+            np.testing.assert_allclose(floats[layer.param("weight").name], real, rtol=1e-6, atol=1e-9)
+            expected = bias * (np.float64(plan.grids[step.inputs[0]].scale) * scale)
+            np.testing.assert_allclose(floats[layer.param("bias").name], expected, rtol=1e-6, atol=1e-9)
+    data = golden(f"{name}.onnx")
+    error = model(data["float_input"]) - data["float_logits"]
+    assert np.linalg.norm(error) < 0.5 * np.linalg.norm(data["float_logits"])
 
 
 def test_real_values_and_batches(dumps):

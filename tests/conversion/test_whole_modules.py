@@ -1,4 +1,8 @@
-"""Whole modules (torch.save(model)): what they are set to is held against the network, which a state dict cannot tell."""
+"""Whole modules (torch.save(model)) and exported programs: what they are set to is held against the network, which a state
+dict cannot tell."""
+
+import json
+import zipfile
 
 import checkpoint_files as files
 import numpy as np
@@ -129,3 +133,97 @@ def test_settings_go_by_the_names_of_the_parameters(tmp_path):
     found = read_checkpoint(whole_module(tmp_path / "a.pth", TORCHVISION))
     assert found.modules["features.0.1"] == {"class": "BatchNorm2d", "eps": 0.001}
     assert found.modules["features.0.0"]["stride"] == (2, 2)
+
+
+def exported(path, model, change=lambda name, about: None, decomposed=False, damage=lambda program: None):
+    """Write a network as torch.export.save does: weights, and the graph's nodes in JSON as far as they are of interest."""
+    state, nodes, specs = random_state(model, 3), [], []
+    config = {name: _listed(f"weight_{i}", array) for i, (name, array) in enumerate(state.items())}
+    for name in state:
+        kind = (
+            "buffer"
+            if name.rpartition(".")[2] in ("running_mean", "running_var", "num_batches_tracked")
+            else "parameter"
+        )
+        specs.append({kind: {"arg": {"name": name.replace(".", "_")}, f"{kind}_name": name}})
+    specs.append({"user_input": {"arg": {"as_tensor": {"name": "x"}}}})
+    for name, (kind, more) in settings_of(model, change).items():
+        nodes += list(_nodes(name, kind, more, decomposed))
+    program = {"graph_module": {"graph": {"nodes": nodes}, "signature": {"input_specs": specs}}}
+    damage(program["graph_module"])
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data/weights/model_weights_config.json", json.dumps({"config": config}))
+        for i, array in enumerate(state.values()):
+            archive.writestr(f"m/data/weights/weight_{i}", np.ascontiguousarray(array).tobytes())
+        archive.writestr("m/models/model.json", json.dumps(program))
+    return path
+
+
+def _listed(path, array):
+    strides = [int(np.prod(array.shape[i + 1 :])) for i in range(array.ndim)]
+    sizes = {"sizes": [{"as_int": n} for n in array.shape], "strides": [{"as_int": n} for n in strides]}
+    meta = {"dtype": {"f4": 7, "i8": 5}[array.dtype.str[1:]], "storage_offset": {"as_int": 0}, **sizes}
+    return {"path_name": path, "use_pickle": False, "tensor_meta": meta}
+
+
+def _nodes(name, kind, more, decomposed):
+    """A module's nodes; a convolution's window is left out where it is torch's default, as torch does."""
+    graph, read = name.replace(".", "_"), {"input": {"as_tensor": {"name": "x"}}}
+    if kind == "BatchNorm2d":
+        op = "_native_batch_norm_legit_no_training" if decomposed else "batch_norm"
+        yield _node(op, read | {"weight": {"as_tensor": {"name": f"{graph}_weight"}}, "eps": {"as_float": more["eps"]}})
+    elif kind.startswith("Conv2d"):
+        if kind == "Conv2dSame":
+            yield _node("constant_pad_nd" if decomposed else "pad", {"self": read["input"]}, f"padded_{graph}")
+            read["input"] = {"as_tensor": {"name": f"padded_{graph}"}}
+        usual = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+        told = {what: {"as_ints": list(more[what])} for what in usual if more[what] != usual[what] or decomposed}
+        op = "convolution" if decomposed else "conv2d"
+        yield _node(op, read | {"weight": {"as_tensor": {"name": f"{graph}_weight"}}} | told)
+    elif (kind, decomposed) == ("Hardswish", True):
+        yield _node("hardtanh", {"self": read["input"], "min_val": {"as_float": 0.0}, "max_val": {"as_float": 6.0}})
+    else:
+        yield _node({"Hardswish": "hardswish_"}.get(kind, kind.lower()), {"self": read["input"]})
+
+
+def _node(op, arguments, out="out"):
+    inputs = [{"name": name, "arg": arg, "kind": 1} for name, arg in arguments.items()]
+    stack = {"nn_module_stack": "L__self__,,mine.Net;L__self__features_0,features.0,torch.nn.Module"}
+    target = f"torch.ops.aten.{op}.default"
+    return {"target": target, "inputs": inputs, "outputs": [{"as_tensor": {"name": out}}], "metadata": stack}
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize("model", [SMALL, TWIN, TORCHVISION])
+def test_an_exported_programs_graph_tells_twins_apart(model, decomposed, tmp_path):
+    done = convert(exported(tmp_path / "a.pt2", model, decomposed=decomposed), tmp_path / "a.npz")
+    assert (done.model, done.warnings) == (model, ()) and "its graph compared" in done.notes[0]
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (_epsilon, "epsilon differs: features.0.1 has 1e-05, expected 0.001"),
+        (_dilation, r"dilation differs: features.9.block.1.0 has \(2, 2\)"),
+        (_swish, "19 of silu, expected 0"),
+        (_relu_in_head, "15 of relu, expected 14"),
+    ],
+)
+def test_an_exported_program_that_computes_otherwise_is_refused(change, told, decomposed, tmp_path):
+    with pytest.raises(WeightsError, match=told):
+        convert(exported(tmp_path / "a.pt2", TORCHVISION, change, decomposed), tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "damage, note",
+    [
+        (lambda module: module.pop("signature"), "in a way that is not known here"),
+        (lambda module: module["graph"].update(nodes=7), "in a way that is not known here"),
+        (lambda module: module["graph"]["nodes"][1].update(target=None), "in a way that is not known here"),
+        (lambda module: module["graph"].update(nodes=[]), "no batch norm in one piece"),
+    ],
+)
+def test_a_program_that_tells_nothing_is_said_to(damage, note, tmp_path):
+    done = convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")
+    assert done.model == TORCHVISION and any(note in told for told in done.notes)

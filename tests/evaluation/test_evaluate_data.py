@@ -42,6 +42,19 @@ def test_what_macos_lays_beside_files_is_no_picture(tmp_path):
     assert dataset.notes == ("left out: 1 file, no picture by name: n01/._000.JPEG",)
 
 
+def test_what_tools_lay_beside_class_folders_is_no_class(tmp_path):
+    """Jupyter's copies are readable pictures, and macOS's archives hold a second tree."""
+    data = class_folders(tmp_path / "data", 1, ("n01", ".ipynb_checkpoints", "n01/.thumbs", "__MACOSX/n01"))
+    dataset = open_dataset(data)
+    assert pairs(dataset) == [("n01/000.JPEG", "n01")]
+    assert dataset.notes == ("left out: 3 folders, hidden or a tool's: .ipynb_checkpoints/, __MACOSX/, n01/.thumbs/",)
+    (tmp_path / "labels.csv").write_text("file,label\nn01,3\n")
+    named = open_dataset(data, tmp_path / "labels.csv")
+    assert pairs(named) == [("n01/000.JPEG", "3")] and named.notes == dataset.notes
+    with pytest.raises(UsageError, match="no pictures .* in it; left out: 1 folder, hidden or a tool's: .n01/"):
+        open_dataset(class_folders(tmp_path / "other", 1, (".n01",)))
+
+
 def test_linked_class_folders_are_followed(tmp_path):
     class_folders(tmp_path / "real", 1, ("n01",))
     (tmp_path / "data").mkdir()
@@ -280,6 +293,25 @@ def test_indices_written_as_floats_are_classes():
     ]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_a_table_as_spreadsheets_save_it(tmp_path, encoding, separator):
+    """Excel's "Unicode text" is UTF-16 with its mark and tabs."""
+    class_folders(tmp_path / "data", 1, ("n01", "n02"))
+    text = "\r\n".join(separator.join(row) for row in (("file", "label"), ("n01/000.JPEG", "7"), ("n02/000.JPEG", "8")))
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "labels.txt").write_bytes((mark + text + "\r\n").encode(encoding))
+    dataset = open_dataset(tmp_path / "data", tmp_path / "labels.txt")
+    assert pairs(dataset) == [("n01/000.JPEG", "7"), ("n02/000.JPEG", "8")]
+
+
+def test_half_a_utf16_table_is_refused(tmp_path):
+    class_folders(tmp_path / "data", 1, ("n01",))
+    (tmp_path / "labels.csv").write_bytes("file,label\nn01,7\n".encode("utf-16")[:-1])
+    with pytest.raises(UsageError, match="labels.csv: not a text in UTF-16 .*; save it as UTF-8"):
+        open_dataset(tmp_path / "data", tmp_path / "labels.csv")
+
+
 def test_data_that_cannot_be_used_are_refused(tmp_path):
     with pytest.raises(UsageError, match="no such folder or tar shard"):
         open_dataset(tmp_path / "nothing")
@@ -325,6 +357,13 @@ def test_shards(tmp_path):
     (tmp_path / "n01").mkdir()
     assert open_dataset(tmp_path).notes[1] == "left out: what is beside the shards (1 files or folders)"
     assert pairs(open_dataset(tmp_path / "s-1.tar")) == expected[2:]
+
+
+def test_what_tools_lay_beside_class_folders_is_no_class_in_a_shard(tmp_path):
+    write_tar(tmp_path / "s.tar", {f"{folder}/a.jpg": picture(1) for folder in ("n01", "__MACOSX/n01", ".git", ".")})
+    dataset = open_dataset(tmp_path / "s.tar")
+    assert pairs(dataset) == [("s.tar/n01/a.jpg", "n01"), ("s.tar/a.jpg", "")]
+    assert dataset.notes == ("left out: 2 members, no picture by name: s.tar/__MACOSX/n01/a.jpg, s.tar/.git/a.jpg",)
 
 
 def test_shards_with_a_labels_file(tmp_path):

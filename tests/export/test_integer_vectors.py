@@ -255,6 +255,10 @@ QUANTISED = [
     ("tflite", "xnnpack", "xnnpack", ["--ranges", "percentile=99.99", "--cut"]),
     ("onnx", None, "onnxruntime", ["--wide", "stem"]),
     ("onnx", "onnxruntime-avx2", "onnxruntime-avx2", ["--correct-bias"]),
+    ("symmetric", None, "onnxruntime", ["--ranges", "percentile=99.99"]),
+    ("symmetric", "tflite-reference", "tflite-reference", ["--per-tensor", "--wide", "stem"]),
+    ("pow2", None, "tflite-reference", []),
+    ("pow2", "single-rounding", "single-rounding", ["--cut"]),
 ]
 
 
@@ -266,6 +270,7 @@ def test_a_network_in_floats_is_quantised_first(scheme, asked, kernels, options,
     vectors = ["vectors", "ppocr/text_direction", *base, "--input", EXAMPLES / "sign_upright.png", "--format", "c"]
     code, out, err = run(capsys, *vectors, "-o", tmp_path / "kit")
     assert code == 0 and f"of the integers of {kernels} as c" in out, err
+    assert (f"no NPU's arithmetic: it is {kernels}'s here" in out) == (scheme in ("symmetric", "pow2"))
     done, lines = check(tmp_path / "kit")
     assert done == 0 and re.fullmatch(r"(\d+) of \1 steps are equal, integer for integer", lines[-1])
     dump = tmp_path / "q.npz"
@@ -284,8 +289,8 @@ REFUSED = [
     # arguments                                              what is said
     (["--scheme", "tflite"],                                 "--scheme tflite needs --calibrate PICTURES"),
     (["--scheme", "tflight", "--calibrate", "x"],            "nearest: tflite"),
-    (["--scheme", "symmetric", "--calibrate", "x"],          "symmetric follows no engine to the bit"),
-    (["--scheme", "pow2", "--calibrate", "x"],               "pow2 follows no engine to the bit"),
+    (["--scheme", "symmetric"],                              "--scheme symmetric needs --calibrate PICTURES"),
+    (["--scheme", "pow2", "--calibrate", "x", "--kernels", "npu"],  "argument --kernels: invalid choice"),
     (["--scheme", "fp16", "--calibrate", "x"],               "fp16 has no integers to write"),
     (["--scheme", "bf16", "--calibrate", "x"],               "bf16 has no integers to write"),
     (["--scheme", "onnx", "--calibrate", "x", "--dtype", "int8"], "--dtype int8 is of vectors in floats"),

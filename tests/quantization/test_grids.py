@@ -33,6 +33,7 @@ GRIDS = (
     ("onnx",         0.0,   0.0, False, F32(1),                   0, "uint8"),
     ("onnx",        -1.0,   3.0, True,  F32(4 / 65535),       16384, "uint16"),
     ("symmetric",   -1.0,  2.54, False, F32(2.54 / 127),          0, "int8"),
+    ("symmetric",    0.0,   0.0, False, F32(1),                   0, "int8"),
     ("pow2",        -1.0,  2.54, False, F32(2.0 ** -5),           0, "int8"),
     ("pow2",         0.0, 127.0, False, F32(1),                   0, "int8"),
 )

@@ -58,6 +58,15 @@ def test_parameters_are_integers_in_their_ranges(report):
     assert len(parameters.weights) == len(parameters.biases) == len(layers)
 
 
+def test_symmetric_is_told_with_and_without_a_gate_in_every_hard_swish(dump, folder):
+    """ONNX Runtime stores one; an NPU that has the operation does not, and loses less."""
+    found = npmnv3.quantize(dump, folder, scheme="symmetric", shown=False)
+    told = dict(found.learned)
+    assert told["as asked, but a hard-swish stores no gate of its own"].snr_db > found.outcome.snr_db
+    assert any(name.endswith(".hard_sigmoid") for name in found.parameters.grids)
+    assert "ActivationSymmetric" in found.text()
+
+
 @pytest.mark.parametrize("scheme", NAMES)
 def test_every_scheme(scheme, dump, folder):
     found = npmnv3.quantize(dump, folder, scheme=scheme, recipes=False, shown=False)

@@ -24,6 +24,8 @@ BLOCK = (  # of timm/tf_mobilenetv3_small_100: after the stem, scheme by scheme
                 "blocks.0.se.excite", "blocks.0.gate", "blocks.0.se", "blocks.0.project", "blocks.1.expand")),
     ("onnx",   ("input", "stem.conv", "stem.hard_sigmoid", "stem", "blocks.0.depthwise", "blocks.0.se.pool",
                 "blocks.0.se.squeeze", "blocks.0.se.excite", "blocks.0.gate", "blocks.0.se", "blocks.0.project")),
+    ("symmetric", ("input", "stem.conv", "stem.hard_sigmoid", "stem", "blocks.0.depthwise")),  # as ActivationSymmetric
+    ("pow2",      ("input", "stem.conv", "stem", "blocks.0.depthwise", "blocks.0.se.pool", "blocks.0.se.squeeze")),
 )
 # fmt: on
 

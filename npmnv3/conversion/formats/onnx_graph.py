@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import WeightsError
 from . import protobuf
 from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
 from .record import Checkpoint, Layer
 
@@ -118,9 +119,11 @@ class _Graph(Constants):
     def _add(self, node):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
-        if node.op in MICROSOFT[2:] or node.op.startswith("QLinear"):
-            raise WeightsError(f"{node} computes with integers (QOperator): not read as floats; {KEEP}")
-        if node.op in (QUANTIZE, DEQUANTIZE) and len(inputs) > 1 and inputs[1] is not None:
+        if node.op in Q_OPERATORS:
+            self._on_integers(node)
+        elif node.op.startswith("QLinear"):
+            raise WeightsError(f"{node} computes with integers as no network here does: not read as floats")
+        elif node.op in (QUANTIZE, DEQUANTIZE) and len(inputs) > 1 and inputs[1] is not None:
             self._quantized(node, inputs)
         elif node.op == "Constant":
             self.constants[node.outputs[0]] = read_constant(node, self.external)
@@ -149,6 +152,16 @@ class _Graph(Constants):
             self._pass_on(node, node.inputs[0])
         else:  # weights, or such as the number that a picture is padded with
             self.constants[node.outputs[0]] = fold(node, inputs)
+
+    def _on_integers(self, node):
+        """Take a node of QOperator as what it stands for in floats."""
+        made, arrays, scales = as_floats(node, self.constant)
+        self.constants |= arrays
+        self._add(made)
+        self.scales |= scales
+        out = node.outputs[0]
+        if self._is_relu(out, scales[out][1]):
+            self._append(Node("Relu", [out], [out], {}), {})
 
     def _is_relu(self, source, zero):
         """Whether quantizing clips a layer's output at zero, which stands for a relu that was there."""

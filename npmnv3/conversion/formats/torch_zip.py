@@ -1,6 +1,6 @@
 """torch's zip files (1.6 and later): NAME/data.pkl and the storages, NAME/data/KEY. Scripted modules (torch.jit.save) are
 the same with code beside, of which the batch norms' epsilons are read; exported programs (.pt2) have a list of their weights
-in JSON."""
+in JSON, and their graph, which tells epsilons, windows and activations."""
 
 import functools
 import json
@@ -16,10 +16,12 @@ from .modules import CODE
 from .record import Checkpoint
 from .states import choose
 from .torch_pickles import KNOWN, Storages
+from .torch_program import MAX_BYTES, read_settings
 from .zips import read_entry, unpacked_size
 
 PICKLE = "/data.pkl"
 EXPORTED = "/data/weights/model_weights_config.json"
+PROGRAM = "/models/model.json"
 MAX_LIST = 16 << 20  # bytes
 _DTYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f2", 7: "f4", 8: "f8", 12: "b1", 13: BFLOAT16}
 MAX_CODE = 1 << 20  # bytes of a class
@@ -87,7 +89,18 @@ def read_exported(reader, entries, key):
         arrays = {name: _exported(reader, entries, folder, name, about) for name, about in config.items()}
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"not a list of weights: {listing[:100]} ({type(error).__name__}: {error})") from error
-    return Checkpoint("torch", arrays, notes=("an exported program: its weights alone are taken",))
+    program = listing.removesuffix(EXPORTED) + PROGRAM
+    settings, notes = {}, ()
+    if program in entries:
+        settings, notes = read_settings(_program(reader, entries[program]), program[:100])
+    notes = ("an exported program: its weights are taken, and its graph compared", *notes)
+    return Checkpoint("torch", arrays, notes=notes, modules=settings)
+
+
+def _program(reader, entry):
+    if entry.file_size > MAX_BYTES:
+        raise WeightsError(f"its program has {entry.file_size} bytes, more than {MAX_BYTES}")
+    return read_entry(reader, entry)
 
 
 def _exported(reader, entries, folder, name, about):

@@ -13,6 +13,7 @@ from ...errors import WeightsError
 from ..formats import protobuf
 from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
 from ..formats.onnx_graph import Constants, read_constant, read_model, read_node
+from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
 from ..formats.onnx_tensors import External
 from .builder import FEW, Builder, bias_array, make_grid
 from .onnx_space import input_shape, slid, space_of
@@ -20,23 +21,13 @@ from .onnx_space import input_shape, slid, space_of
 SCHEME = "onnx"
 _SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
-#: QOperator: the node's operation in floats, and where its inputs' (tensor, scale, zero point) and the output's grid are.
-_Q_OPERATORS = {
-    "QLinearConv": ("Conv", (0, 3), 6),
-    "QGemm": ("Gemm", (0, 3), 7),
-    "QLinearMatMul": ("MatMul", (0, 3), 6),
-    "QLinearAdd": ("Add", (0, 3), 6),
-    "QLinearMul": ("Mul", (0, 3), 6),
-    "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,), 3),
-}
-_BIASES = {"QLinearConv": 8, "QGemm": 6}
 _WIDE = "its 16-bit tensors are computed in float32 by ONNX Runtime: these integers may part from its own by one"
 
 
 def is_quantized(reader):
     """Whether a model's tensors are integers between its layers."""
     ops = [protobuf.text(protobuf.collect(node), 4) for node in read_model(reader)[1].get(1, ())]
-    return QUANTIZE in ops or any(op in _Q_OPERATORS for op in ops)
+    return QUANTIZE in ops or any(op in Q_OPERATORS for op in ops)
 
 
 def read(reader):
@@ -77,7 +68,7 @@ class _Graph(Constants):
             self._quantize(node)
         elif node.op == DEQUANTIZE:
             self._dequantize(node)
-        elif node.op in _Q_OPERATORS:
+        elif node.op in Q_OPERATORS:
             self._q_operator(node)
         elif self.builder.known(node.inputs[0] if node.inputs else ""):
             self._on_integers(node)
@@ -143,7 +134,7 @@ class _Graph(Constants):
 
     def _q_operator(self, node):
         """As the node in floats that it stands for, its inputs by names of their own."""
-        op, places, end = _Q_OPERATORS[node.op]
+        op, places, end = Q_OPERATORS[node.op]
         if len(node.inputs) < end + 2:
             raise WeightsError(f"{node} has {len(node.inputs)} inputs, expected {end + 2}: its output is no integers'")
         names = []
@@ -158,7 +149,7 @@ class _Graph(Constants):
                 self.real[names[-1]] = self.builder.known(name)
             else:
                 self.weights[names[-1]] = self._stored(node, name, scale, zero)
-        bias = _BIASES.get(node.op)
+        bias = BIASES.get(node.op)
         if bias is not None and len(node.inputs) > bias and node.inputs[bias]:
             names.append(f"{node.outputs[0]} reads {node.inputs[bias]}")
             self.weights[names[-1]] = self.constant(node.inputs[bias]), None, None, 0

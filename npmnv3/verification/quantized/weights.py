@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...network.integer_plan import LAYERS
-from ...network.lowering import lower
+from ...network.lowering import LOWERED, lower
 
 NEAREST = 0.501  # steps from the float weight to the nearest integer, and what float32 folding adds
 CLAMPED = 1 << 30  # biases that a converter does not let grow further
@@ -54,7 +54,7 @@ def check_weights(model, plan, scheme):
     ----------
     model : Model, the float network
     plan : IntegerPlan under its names
-    scheme : "tflite" or "onnx", what was fused
+    scheme : str, by which it was quantised, which says what was fused
     """
     floats = real_layers(model, plan, scheme)
     return [_check(plan, step, floats) for step in plan.steps if step.op in LAYERS and step.name in floats]
@@ -63,7 +63,7 @@ def check_weights(model, plan, scheme):
 def real_layers(model, plan, scheme):
     """{layer: (weight, bias)} of the float network as the port's layers have them: folded, a gate's 3 in its bias."""
     folded = model.plan_for(plan.input_shape[1:], folded=True)
-    _, layers = lower(folded, scheme if scheme in ("tflite", "onnx") else "tflite", plan.input_shape)
+    _, layers = lower(folded, LOWERED.get(scheme, "tflite"), plan.input_shape)
     arrays = model.arrays(folded=True)
     steps = {step.name: step for step in plan.steps}
     slopes = {step.inputs[0]: step.slope for step in folded if step.op == "hard_sigmoid"}

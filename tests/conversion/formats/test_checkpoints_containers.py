@@ -126,7 +126,7 @@ def test_scripted_modules():
         read_checkpoint(frozen)
 
 
-def exported(change=None):
+def exported(change=None, program="{}"):
     config = {
         "w": {
             "path_name": "weight_0",
@@ -145,7 +145,7 @@ def exported(change=None):
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("m/data/weights/model_weights_config.json", json.dumps({"config": config}))
         archive.writestr("m/data/weights/weight_0", W.tobytes())
-        archive.writestr("m/models/model.json", "{}")
+        archive.writestr("m/models/model.json", program)
     return stream.getvalue()
 
 
@@ -163,6 +163,8 @@ def test_exported_programs():
             read_checkpoint(exported(change))
     with pytest.raises(UsageError, match="this is a program"):
         read_checkpoint(exported(), key="x")
+    with pytest.raises(WeightsError, match="not a program: m/models/model.json is no JSON"):
+        read_checkpoint(exported(program="{"))
 
 
 @pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
