@@ -25,6 +25,10 @@ class Input:
     side: tuple = (224, 224)
     planes: int = 3
 
+    def noted(self, note):
+        """The same with a further note."""
+        return replace(self, note="; ".join(filter(None, (self.note, note))))
+
     def from_port(self, tensors):
         """The input that a port's own tensors have."""
         likely = [t for t in tensors if t.name.lower().rsplit("/", 1)[-1] in ("input", "x", "data", "image", "images")]

@@ -16,6 +16,7 @@ from ..model.quantized import QuantizedModel
 from ..progress import progress_bar
 from . import noise
 from .comparison import Comparison
+from .constants import without_weights
 from .explain import WORK
 from .inputs import pick_input
 from .port import load_port, runs
@@ -111,8 +112,13 @@ def verify(
     quiet = np.errstate(all="ignore")
     with one_thread(), quiet, progress_bar(round(WORK), title="faults", unit="run") as tell:
         tensors = load_port(port, given.x)
+        tensors, constants = without_weights(tensors, network, map or ())
         if given.x is None:
             given = given.from_port(tensors)
+        if constants:
+            given = given.noted(
+                f"left out: tensors that are weights of the network ({len(constants)}, such as {constants[0]})"
+            )
         comparison = Comparison(network, given, tensors, map, precision, float(factor))
         return decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))
 

@@ -139,7 +139,10 @@ def test_wrong_words_are_told_in_the_commands_own_terms(words, said, capsys):
 def test_a_hint_has_the_schemes_that_the_command_takes(capsys):
     words = ("vectors", "ppocr/text_direction", "-o", "x", "--format", "c", "--scheme", "foo", "--calibrate", EXAMPLES)
     code, _, err = run(capsys, *words)
-    assert code == 2 and err == "npmnv3 vectors: no scheme is called 'foo', expected one of tflite, onnx\n"
+    assert (
+        code == 2
+        and err == "npmnv3 vectors: no scheme is called 'foo', expected one of tflite, onnx, symmetric, pow2\n"
+    )
 
 
 def test_a_report_is_not_written_over_what_is_read(capsys, tmp_path):

@@ -194,3 +194,17 @@ def test_a_little_more_than_one_steps_rounding_is_none_if_the_whole_is_right(mod
     report = verify(model, port, x, explain=False)
     off = {row.step for row in report.tensors if not row.passes}
     assert off == (set() if right else {"blocks.5.se", "logits"}), report.text()
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_dump_with_the_weights_in_it(model, plan, x, clean, wrong):
+    """As an interpreter's tensors are: weights with the outputs first or last, norms folded in, some rounded to int8."""
+    weights, port = model.arrays("float32", folded=True), {}
+    for index, (name, array) in enumerate(weights.items()):
+        other = np.moveaxis(array, 0, -1) if array.ndim > 1 and index % 2 else array
+        port[f"constant {name}"] = in_levels(other, None, True, 254) if index % 3 == 0 else other
+    port |= {step.name: clean[step.name] for step in plan if step.op in ("relu", "hard_swish", "add")}
+    port["logits"] = clean["logits"] * np.float32(1.5 if wrong else 1)
+    report = verify(model, port, x, explain=False)
+    assert report.fine is not wrong and (not wrong or report.first_divergence == "logits"), report.text()
+    assert f"left out: tensors that are weights of the network ({len(weights)}, such as constant " in report.text()

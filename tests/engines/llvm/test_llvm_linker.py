@@ -8,7 +8,9 @@ import goldens
 import numpy as np
 import pytest
 
-llvm = pytest.importorskip("llvmlite.binding")
+pytest.importorskip("llvmlite")
+
+import llvmlite.binding as llvm
 
 import npmnv3
 from npmnv3.engines.llvm import compiler, linker
