@@ -146,8 +146,7 @@ class _Graph(Constants):
         zero = inputs[2] if len(inputs) > 2 else None
         self.scales[node.outputs[0]] = inputs[1], zero, node.attributes.get("axis", 1)
         if inputs[0] is None and node.op == QUANTIZE and self._is_relu(node.inputs[0], zero):
-            self.made_by[node.outputs[0]] = len(self.layers)
-            self.layers.append(Layer("Relu", node.outputs[0]))
+            self._append(Node("Relu", node.inputs[:1], node.outputs, {}), {})
         elif inputs[0] is None:
             self._pass_on(node, node.inputs[0])
         else:  # weights, or such as the number that a picture is padded with
@@ -170,8 +169,9 @@ class _Graph(Constants):
         return place is not None and self.layers[place].op in _WEIGHTED and (zero is None or (zero == lowest).all())
 
     def _append(self, node, params):
+        inputs = tuple(self.made_by[name] for name in node.inputs if name in self.made_by)
         self.made_by |= dict.fromkeys(node.outputs, len(self.layers))
-        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes))
+        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes, inputs))
 
     def _pass_on(self, node, source):
         if source in self.made_by:

@@ -14,12 +14,14 @@ class Layer:
         and variance, (C,); an Add, Sub, Mul or Div with a constant has it as constant, and the others have nothing.
     attributes : {name: int, float, str or tuple}, as ONNX names them: strides, pads (top, left, bottom, right), group,
         epsilon, alpha, ...
+    inputs : places, in the list of layers, of those whose values it reads; None where that is not known
     """
 
     op: str  # ONNX's name of the operation
     name: str  # of its output
     params: dict[str, np.ndarray] = field(default_factory=dict)
     attributes: dict = field(default_factory=dict)
+    inputs: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

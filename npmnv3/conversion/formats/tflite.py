@@ -55,6 +55,7 @@ class _Graph(Tensors):
     def __init__(self, reader):
         super().__init__(reader)
         self.layers, self.weights, self.scales, self.made = [], {}, {}, {}
+        self.made_by = {}  # number of a tensor: the place in `layers` of what gave it
         for code, inputs, outputs, options in self.operators():
             if outputs:
                 self._add(code, inputs, outputs[0], options)
@@ -86,25 +87,29 @@ class _Graph(Tensors):
             value = self.constant(inputs[0]) if inputs else None
             if value is not None:
                 self.made[output] = value
+            elif inputs and inputs[0] in self.made_by:
+                self.made_by[output] = self.made_by[inputs[0]]
         elif code in _ARITHMETIC:
             values = [self.constant(index) for index in inputs]
             constant = next((value for value in values if value is not None), None)
             params = {} if constant is None else {"constant": constant}
-            self._append(_ARITHMETIC[code], output, params, {})
+            self._append(_ARITHMETIC[code], inputs, output, params, {})
             self._activate(output, options.number(0, "b") if options else 0)
         elif code in _PADS:
             pads = self.constant(inputs[1]) if len(inputs) > 1 else None
             told = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
-            self._append("Pad", output, {}, told)
+            self._append("Pad", inputs, output, {}, told)
         elif code not in _ABOUT_SHAPES:
-            self._append(_PLAIN.get(code, f"operation {code}"), output, {}, {})
+            self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, {})
 
-    def _append(self, op, output, params, attributes):
-        self.layers.append(Layer(op, self.name(output), params, attributes))
+    def _append(self, op, inputs, output, params, attributes):
+        read = tuple(self.made_by[index] for index in inputs if index in self.made_by)
+        self.made_by[output] = len(self.layers)
+        self.layers.append(Layer(op, self.name(output), params, attributes, read))
 
     def _activate(self, output, fused):
         if fused in (_RELU, _RELU6):
-            self._append("Relu" if fused == _RELU else "Clip", output, {}, {})
+            self._append("Relu" if fused == _RELU else "Clip", [output], output, {}, {})
         elif fused:
             raise WeightsError(f"{self.name(output)[:100]!r} has the activation {fused}, which no network here has")
 
@@ -130,10 +135,10 @@ class _Graph(Tensors):
         params = {"weight": weight} if bias is None or not bias.any() else {"weight": weight, "bias": bias}
         if fused == _RELU6:  # relu6(x + 3), whose 3 went into the bias
             params["bias"] = (np.zeros(count, np.float32) if bias is None else bias) - np.float32(3)
-            self._append("Gemm" if code == _DENSE else "Conv", output, params, attributes | {GATE: 1})
-            self._append("Add", output, {"constant": np.array(3, np.float32)}, {})
+            self._append("Gemm" if code == _DENSE else "Conv", inputs, output, params, attributes | {GATE: 1})
+            self._append("Add", [output], output, {"constant": np.array(3, np.float32)}, {})
         else:
-            self._append("Gemm" if code == _DENSE else "Conv", output, params, attributes)
+            self._append("Gemm" if code == _DENSE else "Conv", inputs, output, params, attributes)
         self._activate(output, fused)
 
     def _spatial(self, code, source, weight, options):

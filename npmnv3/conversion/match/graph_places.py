@@ -87,11 +87,15 @@ class Place:
             return values.astype(dtype), offset.astype(dtype)
 
 
+def is_weighted(layer):
+    return layer.op in _WEIGHTED
+
+
 def find_places(layers):
     """(the layers before the first that has weights, [Place])"""
     before, places = [], []
     for layer in (layer for layer in layers if layer.op != "Transpose"):  # channels last and back
-        if layer.op in _WEIGHTED:
+        if is_weighted(layer):
             behind = places[-1].after if places else before
             pad = behind.pop() if behind and behind[-1].op == "Pad" else None
             places.append(Place(layer, pad=pad))

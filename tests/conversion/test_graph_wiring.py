@@ -1,0 +1,107 @@
+"""Graphs whose layers are all a network's, and connected otherwise: skip paths left out, gates on other maps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tflite_files
+from random_networks import random_params
+
+import npmnv3
+from npmnv3.conversion import load_checkpoint
+from npmnv3.errors import WeightsError
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
+
+onnx = pytest.importorskip("onnx")
+
+
+def network(name):
+    params = random_params(make_plan(get_variant(name), 5), np.random.default_rng(2))
+    return npmnv3.load(name, params, 5, engine="numpy")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("graph") / "small.onnx"
+    npmnv3.export_onnx(network("torchvision/mobilenet_v3_small"), path)
+    return path
+
+
+def joins(model, op):
+    """The nodes of an operation on two values, neither of which is a constant."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return [node for node in model.graph.node if node.op_type == op and not constants & set(node.input)]
+
+
+def no_skip_path(model):
+    add = joins(model, "Add")[2]
+    for node in model.graph.node:
+        node.input[:] = [add.input[0] if name == add.output[0] else name for name in node.input]
+    model.graph.node.remove(add)
+
+
+def added_to_itself(model):
+    add = joins(model, "Add")[0]
+    add.input[0] = add.input[1]
+
+
+def skip_over_two_blocks(model):
+    norms = {node.output[0] for node in model.graph.node if node.op_type == "BatchNormalization"}
+    first, second = joins(model, "Add")[3:5]
+    (earlier,) = set(first.input) - norms
+    second.input[:] = [name if name in norms else earlier for name in second.input]
+
+
+def gates_exchanged(model):
+    one, other = joins(model, "Mul")[4:6]  # of blocks of one width
+    one.input[1], other.input[1] = other.input[1], one.input[1]
+
+
+def sum_for_product(model):
+    joins(model, "Mul")[0].op_type = "Add"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    (
+        (no_skip_path, "no Add of blocks.4.project.conv and blocks.5.project.conv"),
+        (
+            added_to_itself,
+            "blocks.3.expand.conv reads what blocks.1.project.conv gives, expected blocks.2.project.conv",
+        ),
+        (skip_over_two_blocks, "Add of"),
+        (gates_exchanged, "Mul of"),
+        (sum_for_product, "no Mul of blocks.0.depthwise.conv and blocks.0.se.excite"),
+    ),
+)
+def test_another_wiring_is_another_network(graph, change, message, tmp_path):
+    model = onnx.load(graph)
+    change(model)
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(
+        WeightsError, match=f"(?s)fits no network; the nearest is torchvision/mobilenet_v3_small:.*{message}"
+    ):
+        load_checkpoint(tmp_path / "other.onnx")
+
+
+def test_terms_of_a_sum_have_no_order(graph, tmp_path):
+    model = onnx.load(graph)
+    for op in ("Add", "Mul"):
+        for node in joins(model, op):
+            node.input[:] = list(reversed(node.input))
+    onnx.save(model, tmp_path / "same.onnx")
+    assert load_checkpoint(tmp_path / "same.onnx").variant.full_name == "torchvision/mobilenet_v3_small"
+
+
+def test_a_skip_path_from_elsewhere_in_tensorflow_lite(monkeypatch, tmp_path):
+    model = network("keras/MobileNetV3Small_minimalistic")
+    plan = model.plan_for(folded=True)
+    add = next(step for step in plan if step.op == "add")
+    (tmp_path / "right.tflite").write_bytes(tflite_files.write(model))
+    assert load_checkpoint(tmp_path / "right.tflite").variant.full_name == model.variant.full_name
+    wrong = tuple(replace(step, inputs=(step.inputs[0], step.inputs[0])) if step == add else step for step in plan)
+    monkeypatch.setattr(model, "plan_for", lambda folded=False, right=model.plan_for: wrong if folded else right())
+    (tmp_path / "wrong.tflite").write_bytes(tflite_files.write(model))
+    with pytest.raises(WeightsError, match="no Add of"):
+        load_checkpoint(tmp_path / "wrong.tflite")
