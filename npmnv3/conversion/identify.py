@@ -182,7 +182,7 @@ def _what_fits(checkpoint, fit):
     variant, count = fit.variant, fit.num_classes
     classes = f"{count} class{'es' if count > 1 else ''} by the classifier's shape"
     if checkpoint.format in _GRAPHS:
-        how = "the graph's layers fit in order, shape, stride, padding and activation"
+        how = "the graph's layers fit in order, shape, stride, padding, activation and what they read"
     elif checkpoint.format == "paddle-inference":
         how = f"{len(checkpoint.arrays)} arrays fit in the program's order and in shape"
     else:
