@@ -215,10 +215,11 @@ def _dequantized(where, name, array, scale, zero):
         raise UsageError(
             f"{where}: {name} has {scale.size} scales and {zero.size} zero points, expected one of each or more"
         )
+    if not np.abs(scale.astype(np.float64)).max() <= np.finfo(np.float32).max:
+        raise UsageError(f"{where}: {name} has a scale of {scale.max():.3g}, expected a number within float32's range")
     if scale.size == 1:
-        return (np.float32(scale.reshape(())) * (array.astype(np.float32) - np.float32(zero.reshape(-1)[0]))), float(
-            scale.reshape(())
-        )
+        scale = np.float32(scale.reshape(()))
+        return scale * (array.astype(np.float32) - np.float32(zero.reshape(-1)[0])), float(scale)
     axes = [i for i, n in enumerate(array.shape) if n == scale.size]
     if not axes or zero.size not in (1, scale.size):
         raise UsageError(
@@ -226,4 +227,6 @@ def _dequantized(where, name, array, scale, zero):
         )
     along = tuple(scale.size if i == axes[0] else 1 for i in range(array.ndim))
     zero = zero.reshape(along) if zero.size > 1 else zero.reshape(())
-    return (scale.reshape(along) * (array.astype(np.float32) - zero)).astype(np.float32), float(scale.mean())
+    return (scale.reshape(along) * (array.astype(np.float32) - zero)).astype(np.float32), float(
+        np.float32(scale.mean())
+    )

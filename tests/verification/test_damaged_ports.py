@@ -127,3 +127,10 @@ def test_no_number_makes_a_warning(value):
         report = npmnv3.verify(model, port, x, explain=part == 1.0 and value in SEARCHED)
         # Half of the tensors bear such numbers: no further fault is looked for on top of one that mends none of them.
         assert not report.fine and report.faults_tried < 800
+
+
+@pytest.mark.parametrize("scale", [1e200, np.nan, [0.1] * 15 + [1e200]])
+def test_a_scale_beyond_float32_is_refused(scale):
+    port = {"blocks.5": np.ones((1, 16, 3, 96), np.int8), "blocks.5.scale": np.array(scale)}
+    with pytest.raises(UsageError, match="blocks.5 has a scale of (1e\\+200|nan), expected a number within float32"):
+        load_port(port, None)
