@@ -18,7 +18,7 @@ from ...errors import UsageError
 from ...ops.processor import described
 from . import code_cache
 from .kernels.kernel import Machine
-from .linker import link
+from .linker import is_known_here, link
 
 #: Features of the processor that are switched off where narrower vectors are asked for.
 _WIDE = ("avx512", "avx10", "evex512")
@@ -101,8 +101,8 @@ def _library(forced, float16):
 
 
 def _processor():
-    """What the machine code depends on: told by the system, if it does, as LLVM takes long to import."""
-    if found := described():
+    """What the machine code depends on; where nothing else of LLVM is needed, by the system's word, to spare its import."""
+    if is_known_here() and (found := described()):
         return found
     import llvmlite.binding as llvm
 

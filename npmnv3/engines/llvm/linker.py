@@ -41,6 +41,11 @@ class NotKnownError(Exception):
     """The object file has something that is not known here."""
 
 
+def is_known_here():
+    """Whether this system and processor are those that `link` knows."""
+    return sys.platform == "linux" and platform.machine() == "x86_64" and sys.maxsize > 1 << 32
+
+
 def link(object_file):
     """Load an object file's functions into memory that may be run, and stays for the life of the process.
 
@@ -52,7 +57,7 @@ def link(object_file):
     -------
     {function's name: address}, or None where the system, the processor or the file is none that is known here
     """
-    if sys.platform != "linux" or platform.machine() != "x86_64" or sys.maxsize < 1 << 32:
+    if not is_known_here():
         return None
     try:
         sections = _sections(object_file)

@@ -95,6 +95,11 @@ def test_other_processors_are_left_to_llvm(kernels, monkeypatch):
     assert linker.link(kernels[1]) is None
 
 
+def test_elsewhere_code_is_kept_by_llvms_own_word_on_the_processor(monkeypatch):
+    monkeypatch.setattr(linker.platform, "machine", lambda: "aarch64")
+    assert compiler._processor()[1] == llvm.get_host_cpu_name()
+
+
 def test_memory_that_may_not_be_run_is_left_to_llvm(kernels, monkeypatch):
     monkeypatch.setattr(linker.mmap, "PROT_EXEC", 1 << 20)  # no such protection
     assert linker.link(kernels[1]) is None
