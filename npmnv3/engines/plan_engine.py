@@ -6,6 +6,8 @@ the model holds them, or in the run's dtype for as long as the step takes. With 
 that makes the weights and about three of the largest tensors all that is ever held (`memory.peak_bytes`).
 """
 
+import contextlib
+
 import numpy as np
 
 from ..network.folding import activations_of_norms, canonical_arrays, norm_line
@@ -32,12 +34,12 @@ class PlanEngine:
         self._plan_for, self.name, self.dtype = plan_for, name, np.dtype(dtype)
         plan = plan_for(None)
         if name == "numba":
-            from ..ops import loops
+            from ..ops import loops, pages
 
-            self._operations = loops
+            self._operations, self._side_by_side = loops, pages.Blocks().side_by_side
             self._arrays = canonical_arrays(plan, params, self.dtype)
         else:
-            self._operations = definitions
+            self._operations, self._side_by_side = definitions, contextlib.nullcontext
             self._arrays = canonical_arrays(plan, params)
         oracle = name == "numpy" and self.dtype == np.float64
         self._norms = {} if oracle else _norms(plan, self._arrays, self.dtype)
@@ -55,9 +57,10 @@ class PlanEngine:
         """{step's name: (N, ...)} in order of execution, the input first, of x (N, 3, H, W)."""
         plan, n = self._plan_for(x.shape[2:]), len(x)
         tensors = {INPUT: x.copy()} | {step.name: np.empty((n, *step.shape), self.dtype) for step in plan if n != 1}
+        keeping = self._side_by_side if n == 1 else contextlib.nullcontext
         for i in range(n):
             values = {INPUT: x[i : i + 1]}
-            with _quiet():
+            with _quiet(), keeping():
                 for step in walk(plan, values, self._run_step):
                     value = values[step.name]
                     if n == 1:

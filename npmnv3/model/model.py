@@ -212,7 +212,9 @@ class Model(Classifier):
         dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Step
         by step, batch norms apart; of a model on the engine llvm, which keeps no tensors, by numba where its loops are
         compiled already, else by numpy: these two differ in the last bits. They take the weights as they are loaded, not
-        rounded to `weight_dtype`. Steps that only rename share their memory.
+        rounded to `weight_dtype`. Steps that only rename share their memory. Numba's tensors of one picture lie side by side
+        in blocks of 8 MiB, which live as long as any tensor in them: copy one that is to stay alone. When all of a block's
+        are gone the model keeps it for its next trace, up to 128 MiB.
 
         Raises
         ------

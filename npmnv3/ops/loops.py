@@ -18,6 +18,7 @@ from numba import config
 
 from . import compiled
 from .jit import LOOPS, as_contiguous, as_input, loop
+from .pages import empty
 
 #: Channels up to which a product runs along the outputs: sums along so few channels are over before they are quick.
 FEW = 80
@@ -83,7 +84,7 @@ def linear(x, weight, bias=None):
 def _product(x, weight, bias):
     """x (..., C) times weight (O, C) transposed, plus bias: (..., O). Nothing else decides which loop."""
     (o, c), pixels = weight.shape, x.size // x.shape[-1]
-    out = np.empty((pixels, o), x.dtype)
+    out = empty((pixels, o), x.dtype)
     if x.ndim == 4 and c <= FEW and c < o and c % 4 == 0:
         _product_of_few(x.reshape(pixels, c), as_input(weight.T), _bias(weight, bias), out)
     else:
@@ -159,7 +160,7 @@ def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     if any(pad) and not np.isfinite(weight).all():  # the zeros outside of the map count, times infinity they are NaN
         x, pad = np.pad(x, ((0, 0), (0, 0), pad[:2], pad[2:])), (0, 0, 0, 0)
     (n, c, h, w), (_, kh, kw), (top, bottom, left, right) = x.shape, weight.shape, pad
-    out = np.empty((n, (h + top + bottom - kh) // stride[0] + 1, (w + left + right - kw) // stride[1] + 1, c), x.dtype)
+    out = empty((n, (h + top + bottom - kh) // stride[0] + 1, (w + left + right - kw) // stride[1] + 1, c), x.dtype)
     kernel = as_input(weight.transpose(1, 2, 0))
     _depthwise(_pixels(x), kernel, _bias(weight, bias), stride[0], stride[1], top, left, out)
     return _channels_first(out)
@@ -200,7 +201,7 @@ def _depthwise(x, weight, bias, sh, sw, top, left, out):
 def batch_norm(x, gamma, beta, mean, variance, *, eps):
     """(x - mean) / sqrt(variance + eps) * gamma + beta, a channel at a time; x (N, C, H, W) or (N, C)."""
     factor, pixels = gamma / np.sqrt(variance + np.asarray(eps, x.dtype)), _pixels(x)
-    out = np.empty(pixels.shape, x.dtype)
+    out = empty(pixels.shape, x.dtype)
     rows = (-1, len(gamma))
     _batch_norm(pixels.reshape(rows), as_input(mean), as_input(factor), as_input(beta), out.reshape(rows))
     return _channels_first(out)
@@ -275,7 +276,7 @@ def _hard_swish(x, out):
 def _each_number(work, x):
     """A loop over the numbers of x as they lie in memory, whatever they are."""
     pixels = _pixels(x)
-    out = np.empty(pixels.shape, x.dtype)
+    out = empty(pixels.shape, x.dtype)
     work(pixels.reshape(-1), out.reshape(-1))
     return _channels_first(out)
 
@@ -329,7 +330,7 @@ def scale(x, *, factor):
 def mul(x, gate):
     """Each channel of x (N, C, H, W) times its gate (N, C): the end of squeeze-and-excitation."""
     n, c, h, w = x.shape
-    out = np.empty((n, h, w, c), x.dtype)
+    out = empty((n, h, w, c), x.dtype)
     _mul(_pixels(x).reshape(n, h * w, c), as_input(gate), out.reshape(n, h * w, c))
     return _channels_first(out)
 
@@ -346,7 +347,8 @@ def _mul(x, gate, out):
 
 def add(x, y):
     """The sum of two tensors of one shape."""
-    return _channels_first(_pixels(x) + _pixels(y))
+    x, y = _pixels(x), _pixels(y)
+    return _channels_first(np.add(x, y, out=empty(x.shape, x.dtype)))
 
 
 def identity(x):

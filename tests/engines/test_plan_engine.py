@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from memory_owner import owner
 from random_networks import plan_maker, random_params
 
 import npmnv3
@@ -13,7 +14,7 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.steps import INPUT
 from npmnv3.network.variants import get_variant
 from npmnv3.network.walk import last_uses, walk
-from npmnv3.ops import compiled
+from npmnv3.ops import compiled, pages
 
 pytest.importorskip("numba")
 
@@ -49,6 +50,20 @@ def test_both_give_the_same_tensors(name, dtype):
         np.testing.assert_allclose(
             getattr(numbas, function)(x), getattr(numpys, function)(x), rtol=0, atol=bound * np.abs(x).max() * 10
         )
+
+
+def test_a_trace_in_blocks_has_the_same_tensors(monkeypatch):
+    numbas = engines(NAMES[0], "float32")[1]
+    x = pictures(NAMES[0], 1).astype("float32")
+    monkeypatch.setattr(pages, "SMALL", 1 << 62)
+    expected = numbas.trace(x)
+    monkeypatch.setattr(pages, "SMALL", 1)
+    numbas.trace(x + 2)  # its blocks are used again
+    found, again = numbas.trace(x), numbas.trace(x + 1)
+    for step, tensor in expected.items():
+        np.testing.assert_array_equal(found[step], tensor, strict=True, err_msg=step)
+    assert not any(np.may_share_memory(found[step], again[step]) for step in found)
+    assert pages.BLOCK in {owner(tensor).nbytes for tensor in found.values()}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -39,6 +39,7 @@ FILES = (
     "integer_loops.py",
     "jit.py",
     "loops.py",
+    "pages.py",
     "processor.py",
     "requantize.py",
     "../errors.py",

@@ -2,12 +2,15 @@
 
     PYTHONPATH=.:tests/helpers python tests/verification/fault_suite.py [MODEL ...] [--only FAULT,...] [--share 0.25]
 
-Every port comes in float32 and float16 and in four disguises; a share of them is drawn if all take too long.
+Every port comes in float32 and float16 and in four disguises; a share of them is drawn if all take too long. With
+`--results FILE` every outcome is a line of that file once it is known, and a run that was broken off goes on from there.
 """
 
 import argparse
 import collections
 import itertools
+import json
+import pathlib
 import sys
 import time
 
@@ -58,6 +61,9 @@ def arguments():
     parser.add_argument("--only", default="", metavar="FAULT,...", help="these faults; 'clean' for the clean ports")
     parser.add_argument("--share", type=float, default=1.0, help="of the cases, drawn at random (default all)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--results", type=pathlib.Path, metavar="FILE", help="outcomes, a line of JSON each; kept, and gone on from"
+    )
     return parser.parse_args()
 
 
@@ -100,21 +106,40 @@ def table(right, counted):
         yield f"| {fault} |" + "".join(f" {a} of {b} |" if b else " - |" for a, b in sums)
 
 
-def main():
-    args, photo = arguments(), picture()
-    right, counted = collections.Counter(), collections.Counter()
+def outcome(reference, photo, fault, what, port):
+    """A port's outcome, as a dictionary of what the table and a reader need."""
+    start = time.process_time()
+    report = verify(reference, port, photo)
+    told = f"{what} ({len(port)} tensors): {report.sentence[:300]} [{time.process_time() - start:.0f} s]"
+    return {"right": bool(is_right(fault, report)), "told": told}
+
+
+def outcomes(args):
+    """((model, fault, what, disguise, rounding), its outcome) of every case, known ones as the file has them."""
+    known = {}
+    if args.results and args.results.exists():
+        known = {tuple(case): result for case, result in map(json.loads, args.results.read_text().splitlines())}
+    photo = picture()
     for model in args.models:
         maker = faulty_ports.Maker(model, photo)
         reference = npmnv3.load(model, maker.state, engine="numpy")
         for fault, what, name, rounding, port in ports(maker, args, np.random.default_rng(args.seed)):
-            start = time.process_time()
-            report = verify(reference, port, photo)
-            right[fault, name, rounding] += is_right(fault, report)
-            counted[fault, name, rounding] += 1
-            if not is_right(fault, report):
-                seconds = time.process_time() - start
-                told = f"{model} {rounding} {fault}: {what}, {name} ({len(port)}): {report.sentence[:300]} [{seconds:.0f} s]"
-                print(told, file=sys.stderr, flush=True)
+            case = (model, fault, what, name, rounding)
+            if case not in known:
+                known[case] = outcome(reference, photo, fault, what, port)
+                if args.results:
+                    with args.results.open("a") as file:
+                        print(json.dumps([case, known[case]]), file=file)
+            yield case, known[case]
+
+
+def main():
+    right, counted = collections.Counter(), collections.Counter()
+    for (model, fault, _, name, rounding), result in outcomes(arguments()):
+        right[fault, name, rounding] += result["right"]
+        counted[fault, name, rounding] += 1
+        if not result["right"]:
+            print(f"{model} {rounding} {fault}, {name}: {result['told']}", file=sys.stderr, flush=True)
     print("\n".join(table(right, counted)))
 
 

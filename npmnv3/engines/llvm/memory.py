@@ -1,31 +1,22 @@
 """Memory that kernels work on: aligned arrays, and checked views of what a command touches."""
 
-import contextlib
 import ctypes
-import mmap
 from types import SimpleNamespace
 
 import numpy as np
 
 from ...errors import Npmnv3Error
+from ...ops.pages import system_pages
 from .kernels.kernel import LINE
 
 #: Bytes from which on memory is the system's own: what is given back to a heap in pieces is not given back to the system.
 OWN_PAGES = 1 << 16
-#: Bytes of the system's large pages: weights in them come in with fewer faults, and are found with fewer misses.
-HUGE_PAGE = 1 << 21
-#: Not shared with a process that is forked off, which is what `mmap` would do.
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
 def aligned(count):
     """`count` zeroed bytes that start at a cache line."""
     if count >= OWN_PAGES:
-        pages = mmap.mmap(-1, count, **_PRIVATE)
-        if count >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
-            with contextlib.suppress(OSError):  # of a kernel that has none
-                pages.madvise(mmap.MADV_HUGEPAGE)
-        return np.frombuffer(pages, np.uint8)
+        return system_pages(count)
     raw = np.zeros(count + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + count]

@@ -12,8 +12,9 @@ pytest.importorskip("llvmlite")
 from npmnv3.engines.llvm import compiler
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
 from npmnv3.engines.llvm.kernels.pointwise import name_of
-from npmnv3.engines.llvm.memory import HUGE_PAGE, Regions, aligned, views
+from npmnv3.engines.llvm.memory import Regions, aligned, views
 from npmnv3.errors import Npmnv3Error
+from npmnv3.ops.pages import HUGE_PAGE
 
 WIDTHS = ("4", "8", "16", "avx512", "neon")
 #: Processors whose kernels are tried on this one, whatever it is.

@@ -1,0 +1,98 @@
+"""Memory by the system's pages: arrays in large ones, and results side by side in such arrays.
+
+Memory comes from the system a page at a time, zeroed when a number is first written there: for a result of some
+megabytes that takes about as long as a pass over it. Large pages are 512 times fewer, and pages that were in use before
+come without either.
+"""
+
+import contextlib
+import contextvars
+import math
+import mmap
+import weakref
+
+import numpy as np
+
+#: Bytes of the system's large pages.
+HUGE_PAGE = 1 << 21
+#: Bytes of a block that results share. A larger result has pages of its own, a small one is NumPy's.
+BLOCK = 1 << 23
+SMALL = 1 << 16
+#: Blocks that are kept for later results when nobody looks at what is in them: 128 MiB.
+KEPT = 16
+#: Bytes between the starts of results: a cache line, or two vectors.
+LINE = 64
+#: Not shared with a process that is forked off, which is what `mmap` would do.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
+
+
+def system_pages(count):
+    """`count` zeroed bytes in pages of their own, large ones where the system has them: a uint8 array."""
+    return np.frombuffer(_mapped(count), np.uint8)
+
+
+def _mapped(count):
+    pages = mmap.mmap(-1, count, **_PRIVATE)
+    if count >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        with contextlib.suppress(OSError):  # of a kernel that has none
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
+
+
+_places = contextvars.ContextVar("places", default=None)
+
+
+class Blocks:
+    """Memory for results that are all kept, such as a trace's.
+
+    A block lives as long as any result in it; then its memory waits for the next results, as long as this object lives.
+    """
+
+    def __init__(self):
+        self._unused = []
+
+    @contextlib.contextmanager
+    def side_by_side(self):
+        """Within it `empty` puts results into blocks."""
+        token = _places.set(_Places(self))
+        try:
+            yield
+        finally:
+            _places.reset(token)
+
+    def take(self):
+        """A block, uint8."""
+        try:
+            pages = self._unused.pop()
+        except IndexError:
+            pages = _mapped(BLOCK)
+        block = np.frombuffer(pages, np.uint8)
+        weakref.finalize(block, self._put_back, pages).atexit = False
+        return block
+
+    def _put_back(self, pages):
+        if len(self._unused) < KEPT:
+            self._unused.append(pages)
+
+
+class _Places:
+    """Hands out a block's bytes one after another, then the next block's."""
+
+    def __init__(self, blocks):
+        self._blocks, self._block, self._used = blocks, np.empty(0, np.uint8), 0
+
+    def take(self, count):
+        if count > BLOCK:
+            return system_pages(count)
+        if self._used + count > self._block.size:
+            self._block, self._used = self._blocks.take(), 0
+        start, self._used = self._used, self._used + -(-count // LINE) * LINE
+        return self._block[start : start + count]
+
+
+def empty(shape, dtype):
+    """`np.empty`; within `Blocks.side_by_side` in a block."""
+    places, count = _places.get(), math.prod(shape) * np.dtype(dtype).itemsize
+    if places is None or count < SMALL:
+        return np.empty(shape, dtype)
+    return places.take(count).view(dtype).reshape(shape)
