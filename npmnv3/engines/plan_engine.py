@@ -37,7 +37,9 @@ class PlanEngine:
             from ..ops import loops, pages
 
             self._operations, self._side_by_side = loops, pages.Blocks().side_by_side
-            self._arrays = canonical_arrays(plan, params, self.dtype)
+            ops = {param.name: step.op for step in plan for param in step.params}
+            arrays = canonical_arrays(plan, params, self.dtype)
+            self._arrays = {name: loops.in_loop_order(ops[name], array) for name, array in arrays.items()}
         else:
             self._operations, self._side_by_side = definitions, contextlib.nullcontext
             self._arrays = canonical_arrays(plan, params)

@@ -67,6 +67,10 @@ class Step:
     slope: float = 0.0
     factor: float = 1.0
 
+    def __hash__(self) -> int:
+        """A name tells a plan's steps apart: plans are looked up at every run."""
+        return hash(self.name)
+
     def param(self, role: str) -> Param | None:
         """The parameter of this role, or None."""
         return next((p for p in self.params if p.role == role), None)

@@ -41,6 +41,8 @@ def as_contiguous(array):
 
 def as_input(array):
     """An array as all loops take it: contiguous, aligned, read-only. Any other kind would be compiled for by itself."""
+    if array.flags.c_contiguous and array.flags.aligned and not array.flags.writeable:
+        return array
     view = as_contiguous(array).view()
     view.flags.writeable = False
     return view

@@ -81,11 +81,25 @@ def linear(x, weight, bias=None):
     return _product(_pixels(x), weight, bias)
 
 
+def in_loop_order(op, weight):
+    """A parameter of an operation, in the same shape, as its loop reads it: one that is not copied at each call."""
+    if op == "depthwise_conv2d" and weight.ndim == 3:
+        return as_input(weight.transpose(1, 2, 0)).transpose(2, 0, 1)
+    if op == "pointwise_conv2d" and weight.ndim == 2 and _is_of_few(weight):
+        return as_input(weight.T).T
+    return as_input(weight)
+
+
+def _is_of_few(weight):
+    o, c = weight.shape
+    return c <= FEW and c < o and c % 4 == 0
+
+
 def _product(x, weight, bias):
     """x (..., C) times weight (O, C) transposed, plus bias: (..., O). Nothing else decides which loop."""
     (o, c), pixels = weight.shape, x.size // x.shape[-1]
     out = empty((pixels, o), x.dtype)
-    if x.ndim == 4 and c <= FEW and c < o and c % 4 == 0:
+    if x.ndim == 4 and _is_of_few(weight):
         _product_of_few(x.reshape(pixels, c), as_input(weight.T), _bias(weight, bias), out)
     else:
         _product_of_many(x.reshape(pixels, c), as_input(weight), _bias(weight, bias), out)
@@ -123,8 +137,9 @@ def _product_of_many(x, weight, bias, out):
     """x (P, C) times weight (O, C) transposed, for many channels: vectors run along the channels.
 
     Three pixels (p, q, r) by four outputs (k, l, m, n) at a time: twelve sums, and as many multiplications for seven
-    numbers that are loaded. At the end the last pixel or output is taken again. About 4096 numbers of x stay in the
-    nearest cache while all weights pass by.
+    numbers that are loaded. The order of the lines is what twelve sums, three pixels and one weight need: sixteen
+    registers. At the end the last pixel or output is taken again. About 4096 numbers of x stay in the nearest cache
+    while all weights pass by.
     """
     (pixels, c), o = x.shape, bias.size
     block = max(3, 4096 // c // 3 * 3)
@@ -139,16 +154,16 @@ def _product_of_many(x, weight, bias, out):
                 pk, pl, pm, pn = qk, ql, qm, qn = rk, rl, rm, rn = (bias[k], bias[l], bias[m], bias[n])
                 for j in range(c):
                     pk += x_p[j] * w_k[j]
-                    pl += x_p[j] * w_l[j]
-                    pm += x_p[j] * w_m[j]
-                    pn += x_p[j] * w_n[j]
                     qk += x_q[j] * w_k[j]
-                    ql += x_q[j] * w_l[j]
-                    qm += x_q[j] * w_m[j]
-                    qn += x_q[j] * w_n[j]
                     rk += x_r[j] * w_k[j]
+                    pl += x_p[j] * w_l[j]
+                    ql += x_q[j] * w_l[j]
                     rl += x_r[j] * w_l[j]
+                    pm += x_p[j] * w_m[j]
+                    qm += x_q[j] * w_m[j]
                     rm += x_r[j] * w_m[j]
+                    pn += x_p[j] * w_n[j]
+                    qn += x_q[j] * w_n[j]
                     rn += x_r[j] * w_n[j]
                 out[p, k], out[p, l], out[p, m], out[p, n] = pk, pl, pm, pn
                 out[q, k], out[q, l], out[q, m], out[q, n] = qk, ql, qm, qn
