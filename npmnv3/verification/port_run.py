@@ -91,6 +91,7 @@ class PortRun:
         errors, taken, clean, ran = {}, set(), set(), []
         values = {INPUT: self._input(net, errors, base)}
         arrays = net.with_arrays(self.arrays)
+        changed = set() if base else {name for name in self.views if net.steps.get(name) != self._steps.get(name)}
 
         def run(step, inputs):
             if not base and not net.half and self._is_clean(step, inputs):
@@ -104,7 +105,7 @@ class PortRun:
                 if step.name in self.views:
                     taken.add(self.views[step.name].tensor.name)
                 continue
-            view = self._observed(step, values[step.name], taken, base)
+            view = self._observed(step, values[step.name], taken, changed, base)
             if view is None:
                 continue
             name, error = view.tensor.name, view.error(values[step.name])
@@ -140,11 +141,11 @@ class PortRun:
             return False
         return all(value is self._values[name] for name, value in zip(step.inputs, inputs))
 
-    def _observed(self, step, predicted, taken, base):
+    def _observed(self, step, predicted, taken, changed, base):
         """The port's tensor that is this step's output, if it gave one.
 
         In the base net that was settled by matching. A fault moves things about, so elsewhere a tensor that fitted
-        nowhere, or not what it was matched with, may be the step's, if it surely is.
+        nowhere, or not what it was matched with, or a step that the fault changed, may be the step's, if it surely is.
         """
         own = self.views.get(step.name)
         if own is not None and (own.tensor.name in taken or own.data.shape != predicted.shape):
@@ -155,7 +156,9 @@ class PortRun:
         if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own
         loose = [
-            v.tensor for v in self.views.values() if self.base[v.tensor.name] > GOOD and v.tensor.name not in taken
+            v.tensor
+            for name, v in self.views.items()
+            if (name in changed or self.base[v.tensor.name] > GOOD) and v.tensor.name not in taken
         ]
         free = [t for t in self.free if t.name not in taken]
         views = (v for t in (*free, *loose) for v in t.views(step.shape, len(predicted)))

@@ -71,6 +71,23 @@ def test_a_scaled_tensor_is_not_taken_for_the_one_that_it_was_made_of():
     assert [row["fault"] for row in report.explained_by] == ["dropout_scale"], report.text()
 
 
+@pytest.mark.parametrize(
+    "name, fault, what, lost",
+    [
+        ("sqlai/mobilenetv3_small", "head_order", "activation first", ("pool",)),
+        (MODEL, "skip_path", "activation after addition", tuple(f"blocks.{i}" for i in range(0, 11, 2))),
+    ],
+)
+def test_a_moved_activation_is_named_where_the_tensors_beside_it_are_not_given(name, fault, what, lost):
+    """The nearest step's name was free for what stands in its place, and it was taken for that."""
+    maker = faulty_ports.Maker(name, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8), side=96)
+    tensors = maker.faults()[fault, what](np.float32)
+    assert set(lost) <= set(tensors)
+    port = {f"t{i}": tensor for i, (key, tensor) in enumerate(tensors.items()) if key not in lost}
+    report = verify(npmnv3.load(name, maker.state, engine="numpy"), port, maker.x)
+    assert [row["fault"] for row in report.explained_by] == [fault], report.text()
+
+
 def test_every_fault_of_a_layer_is_tried(maker):
     assert set(maker.layer_faults()) == set(FAULTS)
 

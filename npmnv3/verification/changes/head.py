@@ -57,6 +57,14 @@ def head_act_moved(net, where):
     return net.edit({"head.fc": [early, replace(layer, inputs=("head.early",))], "head": replace(act, op="identity")})
 
 
+def head_act_in_pool(net, where):
+    """The same for a port that gives only what the layer reads, which was taken for the pooled channels."""
+    if head_act_moved(net, where) is None or net.steps["head.fc"].inputs != ("pool",):
+        return None
+    pool, act = replace(net.steps["pool"], name="head.pool"), net.steps["head"]
+    return net.edit({"pool": [pool, Step("pool", act.op, (pool.name,), ())], "head": replace(act, op="identity")})
+
+
 def head_without_bias(net, where):
     """The head's layer without bias."""
     steps = [s for s in net.plan if block_of(s.name) == "head" and s.op == "linear" and s.param("bias")]
