@@ -60,3 +60,8 @@ def write_tar(path, members):
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
     return path
+
+
+def pairs(dataset):
+    """(file's name, its label) of every picture of a data set."""
+    return [(picture.file, picture.label) for picture in dataset.pictures]

@@ -1,0 +1,196 @@
+"""Files of labels: as people write them, as spreadsheets and the devkit do, and what is refused."""
+
+import re
+
+import pytest
+from evaluation_material import class_folders, pairs, picture
+
+from npmnv3.dumps.labels import label_set
+from npmnv3.errors import UsageError
+from npmnv3.evaluation import open_dataset
+from npmnv3.evaluation.classes import Classes
+from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
+
+
+@pytest.mark.parametrize(
+    "text, label",
+    [
+        ("file,label\na.jpg,3\nb c.jpg,tench\n", ["3", "tench"]),
+        ("\ufefffile,class_index,synset,label\na.jpg,0,n01440764,tench\nb c.jpg,1,,goldfish\n", ["n01440764", "1"]),
+        ('label,file\nx,"a.jpg"\r\n"y, z",./b c.jpg\r\n', ["x", "y, z"]),
+        ("a.jpg 65\nb c.jpg 970\n", ["65", "970"]),
+    ],
+)
+def test_flat_folder_with_a_table(tmp_path, text, label):
+    for name in ("a.jpg", "b c.jpg", "unnamed.jpg"):
+        (tmp_path / name).write_bytes(picture(1))
+    table = tmp_path / ("labels.csv" if "file" in text else "list.txt")
+    table.write_text(text, encoding="utf-8", newline="")
+    dataset = open_dataset(tmp_path, table)
+    assert pairs(dataset) == list(zip(("a.jpg", "b c.jpg"), label))
+    assert dataset.notes == (f"left out: 1 picture that {table} does not name: unnamed.jpg",)
+
+
+def test_a_table_may_name_folders(tmp_path):
+    class_folders(tmp_path / "data", 2, ("cats", "dogs"))
+    (tmp_path / "t.csv").write_text("file,label\ndogs,7\ncats/,3\n")
+    dataset = open_dataset(tmp_path / "data", tmp_path / "t.csv")
+    assert pairs(dataset) == [
+        ("dogs/000.JPEG", "7"),
+        ("dogs/001.JPEG", "7"),
+        ("cats/000.JPEG", "3"),
+        ("cats/001.JPEG", "3"),
+    ]
+
+
+def test_a_list_of_class_folders_gives_their_indices(tmp_path):
+    class_folders(tmp_path / "data", 1, ("cat", "dog", "emu"))
+    (tmp_path / "names.txt").write_text("dog\ncat\n")
+    assert pairs(open_dataset(tmp_path / "data", tmp_path / "names.txt")) == [
+        ("cat/000.JPEG", "1"),
+        ("dog/000.JPEG", "0"),
+        ("emu/000.JPEG", "emu"),
+    ]
+    (tmp_path / "names.txt").write_text("hound\nfeline\n")
+    with pytest.raises(UsageError, match=r"names.txt: taken as a list .* none of which is there .*cat, dog, emu"):
+        open_dataset(tmp_path / "data", tmp_path / "names.txt")
+
+
+def test_devkit_truth_goes_by_the_number_in_the_name(tmp_path):
+    folder = tmp_path / "val"
+    folder.mkdir()
+    for number in (1, 3, 10):
+        (folder / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(picture(number))
+    truth = tmp_path / "ILSVRC2012_validation_ground_truth.txt"
+    truth.write_text("490\n361\n171\n822\n297\n482\n13\n704\n599\n164\n")  # as the published file begins
+    indices = {label.synset: label.index for label in label_set("imagenet")}
+    assert [indices[label] for _, label in pairs(open_dataset(folder, truth))] == [65, 230, 332]
+    (folder / "ILSVRC2012_val_00000011.JPEG").write_bytes(picture(0))
+    with pytest.raises(UsageError, match="10 lines, none for 1 pictures, such as ILSVRC2012_val_00000011.JPEG"):
+        open_dataset(folder, truth)
+
+
+def test_devkit_truth_goes_by_order_where_names_have_no_numbers(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("b.jpg", "a.jpg"):
+        (tmp_path / "data" / name).write_bytes(picture(1))
+    truth = tmp_path / "truth.txt"
+    truth.write_text("1\n2\n")
+    assert pairs(open_dataset(tmp_path / "data", truth)) == [("a.jpg", "n02119789"), ("b.jpg", "n02100735")]
+    truth.write_text("1\n2\n3\n")
+    with pytest.raises(UsageError, match="3 lines for 2 pictures"):
+        open_dataset(tmp_path / "data", truth)
+
+
+def test_the_devkits_order_has_every_class_once():
+    assert sorted(ilsvrc2012_synsets()) == [label.synset for label in label_set("imagenet")]
+
+
+@pytest.mark.parametrize(
+    "name, text, match",
+    [
+        ("l.csv", "who,label\na.jpg,1\n", "the columns are who, label; expected file and label"),
+        ("l.tsv", "file\tsize\na.jpg\t1\n", "the columns are file, size; expected file and label"),
+        ("l.csv", "file,label\na,1\n", "a may be a.jpg or a.png: write its ending"),
+        ("l.json", '{"a.jpg": [1, 2]}', "JSON, expected {class: index}"),
+        ("l.json", '{"a.jpg": 1', "neither JSON nor a JSON value a line"),
+        ("l.json", '["cat", " "]', "an empty text, expected the name of a class or of a picture"),
+        ("l.json", '{"": 0, "cat": 1}', "an empty text, expected the name of a class or of a picture"),
+        ("l.json", '{"a.jpg": 1, "a.jpg": 2}', "the name 'a.jpg' is there twice, expected once"),
+        (
+            "l.json",
+            '{"file": "a.jpg", "label": 1, "label": 2}\n{"file": "b.jpg", "label": 1}',
+            "the name 'label' is there twice",
+        ),
+        ("l.jsonl", '{"file_name": "a.jpg"}\n{"file_name": "b.jpg"}\n', "row 1 has file_name; expected file and label"),
+        ("l.csv", "file,label\na.jpg,1\na.jpg,2\n", "line 3: a.jpg is '2' here and '1' above"),
+        ("l.csv", "file,label\n,1\n", "line 2 has no file"),
+        ("l.csv", 'file,label\n"a.jpg,1\n', "unexpected end of data"),
+        ("l.txt", "1\n1001\n", "line 2 is 1001, expected an ILSVRC2012_ID"),
+        ("l.txt", "cat\ncat\n", "the class 'cat' stands there twice"),
+        ("l.txt", "\n", "an empty labels file"),
+    ],
+)
+def test_bad_label_files_are_refused(tmp_path, name, text, match):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/a.jpg").write_bytes(picture(1))
+    (tmp_path / "data/a.png").write_bytes(picture(2))
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=re.escape(match)):
+        open_dataset(tmp_path / "data", tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("l.csv", "file;label\nx/a.jpg;1\nb.jpg;0\n"),
+        ("l.tsv", "file\tlabel\nx/a.jpg\t1\nb.jpg\t0\n"),
+        ("l.csv", "image, label\nx/a.jpg, 1\nb.jpg, 0\n"),
+        ("l.csv", '"file_name","label"\n"x/a.jpg","1"\n"b.jpg","0"\n'),
+        ("l.csv", "id,label\nx/a,1\nb,0\n"),
+        ("l.csv", "Filename,Class\nx/a.jpg,1\nb.jpg,0\n"),
+        ("l.csv", "x/a.jpg,1\nb.jpg,0\n"),
+        ("l.txt", "x/a.jpg,1\nb.jpg,0\n"),
+        ("l.txt", "x/a.jpg\t1\nb.jpg\t0\n"),
+        ("l.txt", "x/a.jpg 1\nb.jpg 0\n"),
+        ("metadata.jsonl", '{"file_name": "x/a.jpg", "label": 1}\n{"file_name": "b.jpg", "label": 0}\n'),
+        ("l.json", '[{"image": "x/a.jpg", "label": "1"}, {"image": "b.jpg", "label": "0"}]'),
+        ("l.json", '{"x/a.jpg": 1, "b.jpg": 0}'),
+    ],
+)
+def test_tables_as_people_write_them(name, text, tmp_path):
+    (tmp_path / "data/x").mkdir(parents=True)
+    for file in ("x/a.jpg", "b.jpg"):
+        (tmp_path / "data" / file).write_bytes(picture(1))
+    (tmp_path / name).write_text(text)
+    dataset = open_dataset(tmp_path / "data", tmp_path / name)
+    assert (pairs(dataset), dataset.notes) == ([("x/a.jpg", "1"), ("b.jpg", "0")], ())
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("c.json", '{"dog": 0, "cat": 1}'),
+        ("c.json", '{"0": "dog", "1": ["cat", "a cat"]}'),
+        ("c.json", '["dog", "cat"]'),
+        ("c.txt", "0 dog\n1 cat\n"),
+        ("c.txt", "cat,1\ndog,0\n"),
+        ("c.txt", "cat: 1\ndog: 0\n"),
+    ],
+)
+def test_class_folders_as_people_number_them(name, text, tmp_path):
+    class_folders(tmp_path / "data", 1, ("cat", "dog"))
+    (tmp_path / name).write_text(text)
+    dataset = open_dataset(tmp_path / "data", tmp_path / name)
+    assert pairs(dataset) == [("cat/000.JPEG", "1"), ("dog/000.JPEG", "0")]
+
+
+def test_indices_written_as_floats_are_classes():
+    classes = Classes(("upright", "upside down"))
+    assert [classes.find(text) for text in ("0.0", "1.", "1.5", "2.0", "-1.0", "1.0.0")] == [
+        0,
+        1,
+        None,
+        None,
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_a_table_as_spreadsheets_save_it(tmp_path, encoding, separator):
+    """Excel's "Unicode text" is UTF-16 with its mark and tabs."""
+    class_folders(tmp_path / "data", 1, ("n01", "n02"))
+    text = "\r\n".join(separator.join(row) for row in (("file", "label"), ("n01/000.JPEG", "7"), ("n02/000.JPEG", "8")))
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "labels.txt").write_bytes((mark + text + "\r\n").encode(encoding))
+    dataset = open_dataset(tmp_path / "data", tmp_path / "labels.txt")
+    assert pairs(dataset) == [("n01/000.JPEG", "7"), ("n02/000.JPEG", "8")]
+
+
+def test_half_a_utf16_table_is_refused(tmp_path):
+    class_folders(tmp_path / "data", 1, ("n01",))
+    (tmp_path / "labels.csv").write_bytes("file,label\nn01,7\n".encode("utf-16")[:-1])
+    with pytest.raises(UsageError, match="labels.csv: not a text in UTF-16 .*; save it as UTF-8"):
+        open_dataset(tmp_path / "data", tmp_path / "labels.csv")
