@@ -1,18 +1,25 @@
 """Fetching: over connections that break, from servers that lie, the right bytes or none."""
 
-import functools
 import hashlib
 import os
 import threading
-import time
 import urllib.request
 
 import checkpoint_files
 import goldens
-import numpy as np
 import pytest
-from http_server import serving
-from random_networks import random_params
+from fetched_files import (
+    NO_HASH,
+    PAUSES,
+    TIMEOUT,
+    WITH_PREFIX,
+    assert_fetched,
+    checkpoint,
+    enter,
+    files_in,
+    impatient,
+    starts,
+)
 
 import npmnv3
 from npmnv3.dumps.dumps import load_weights
@@ -25,70 +32,12 @@ from npmnv3.errors import (
     WeightsError,
     WriteError,
 )
-from npmnv3.network.plan import make_plan
-from npmnv3.network.variants import get_variant
 
 pytest.importorskip("pooch", reason="needs the extra fetch")
 pytest.importorskip("platformdirs", reason="needs the extra fetch")
 
 from npmnv3 import fetching  # noqa: E402
-from npmnv3.cli import fetch_command  # noqa: E402
 from npmnv3.fetching import cached_dump, download, fetch  # noqa: E402
-
-NO_HASH = "showlo/mobilenetv3_small"  # its publisher states no hash
-WITH_PREFIX = "torchvision/mobilenet_v3_small"
-PAUSES = (0.01, 0.01, 0.01)  # seconds
-TIMEOUT = 2.0
-
-
-@functools.cache
-def checkpoint(model, seed=0):
-    """(state dict, the bytes of a file that holds it)."""
-    plan = make_plan(get_variant(model), 3)
-    drawn = random_params(plan, np.random.default_rng(seed))
-    roles = {param.name: param.role for step in plan for param in step.params}
-    state = {name: np.array(1, np.int64) if roles[name] == "count" else array for name, array in drawn.items()}
-    return state, checkpoint_files.safetensors(state)
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A server that has NO_HASH's file; the downloader does not wait for it long."""
-    monkeypatch.setattr(fetching, "Downloader", functools.partial(download.Downloader, pauses=PAUSES, timeout=TIMEOUT))
-    with serving() as server:
-        server.files[f"/{REGISTRY[NO_HASH].file}"] = checkpoint(NO_HASH)[1]
-        yield server
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty cache, which is not the user's."""
-    monkeypatch.setenv("NPMNV3_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("NPMNV3_BASE_URL", raising=False)
-    return tmp_path / "cache"
-
-
-def enter(monkeypatch, server, model, state_of=None, **changes):
-    """Serve a checkpoint for `model` and state hashes of it, as its publisher would."""
-    data = checkpoint(state_of or model)[1]
-    entry = REGISTRY[model]._replace(**changes)
-    monkeypatch.setitem(REGISTRY, model, entry)
-    server.files[f"/{entry.file}"] = data
-    return data
-
-
-def files_in(folder):
-    return sorted(os.listdir(folder)) if folder.exists() else []
-
-
-def assert_fetched(path, model, cache):
-    checkpoint_files.assert_same(load_weights(path).arrays, checkpoint(model)[0])
-    assert files_in(cache) == [f"{model.replace('/', '--')}{end}" for end in (".h5", ".sha256")]
-
-
-def starts(server):
-    """From which byte each request asked."""
-    return [int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0 for _, asked in server.log]
 
 
 def test_fetch_once(server, cache, caplog):
@@ -410,45 +359,6 @@ def belongs(file, name):
     return source in file and network.lower() in file.lower()
 
 
-def run_command(*argv):
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    fetch_command.add_arguments(parser)
-    return fetch_command.run(parser.parse_args([str(a) for a in argv]))
-
-
-def test_command(server, tmp_path, capsys, monkeypatch):
-    cache = tmp_path / "a cache"
-    assert run_command(NO_HASH, "ppocr/*", "--base-url", server.url, "--cache", cache) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{NO_HASH}  {cache / 'showlo--mobilenetv3_small.h5'}" and lines[1].startswith(
-        "ppocr/text_direction  "
-    )
-    assert run_command("torchvision/*small", NO_HASH, "--base-url", server.url, "--cache", cache) == 1
-    out, err = capsys.readouterr()
-    assert NO_HASH in out and "npmnv3 fetch: torchvision/mobilenet_v3_small: " in err and "404" in err
-    assert run_command("--list", "--cache", cache) == 0
-    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if "/" in line.split(" ")[0]}
-    assert set(rows) == set(REGISTRY)
-    assert (
-        rows[NO_HASH].split()[2:5] == ["first", "download", "yes"]
-        and "sha256 5c1a4163..." in rows["torchvision/mobilenet_v3_large@V2"]
-    )
-    assert "MD5" in rows["keras/MobileNetV3Small"] and "(shipped)" in rows["ppocr/text_direction"]
-    for argv, message in (
-        ([], "name a model or a pattern"),
-        (["nothing/*"], "no published checkpoint is called 'nothing/\\*'"),
-    ):
-        with pytest.raises(UsageError, match=message):
-            run_command(*argv)
-
-
-def test_a_bar_on_a_terminal(server, cache, capsys):
-    fetch(NO_HASH, base_url=server.url, progress=True)
-    assert "best_model_wts-67.52.pth: 100%" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/x", "file:///etc/passwd", "data:,x", "FTP://127.0.0.1:1/x"])
 def test_only_http_is_followed(target, server, cache):
     server.redirects = {f"/{REGISTRY[NO_HASH].file}": target}
@@ -460,55 +370,3 @@ def test_from_https_to_http_is_not_followed():
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(MissingWeightsError, match="it leads to http://example.org/b; only http and https"):
         download._HttpAlone().redirect_request(request, None, 302, "Found", {}, "http://example.org/b")
-
-
-def impatient(monkeypatch, **settings):
-    monkeypatch.setattr(
-        fetching, "Downloader", functools.partial(download.Downloader, pauses=PAUSES, timeout=TIMEOUT, **settings)
-    )
-
-
-def test_a_deadline_that_grows_with_the_size(server, cache, monkeypatch):
-    """A server that is never silent for long, and never done."""
-    server.pause = 0.05  # for each 64 KB
-    impatient(monkeypatch, deadline=0.0, slowest=100_000_000)
-    with pytest.raises(
-        MissingWeightsError, match="bytes in 0 s, which is as long as is waited for a file of this size"
-    ):
-        fetch(NO_HASH, base_url=server.url)
-    impatient(monkeypatch, deadline=0.0, slowest=10_000)
-    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
-
-
-def test_too_slow_is_as_good_as_broken(server, cache, monkeypatch):
-    """Another connection may be quicker, and goes on where this one was."""
-    path = f"/{REGISTRY[NO_HASH].file}"
-    server.files[path] = checkpoint(NO_HASH)[1]
-    impatient(monkeypatch, slowest=1_000_000, span=0.05, deadline=600.0)
-    server.pause, log = 0.2, server.log
-
-    def quicker():
-        while len(log) < 2:
-            time.sleep(0.01)
-        server.pause = 0.0
-
-    helper = threading.Thread(target=quicker)
-    helper.start()
-    assert_fetched(fetch(NO_HASH, base_url=server.url), NO_HASH, cache)
-    helper.join()
-    assert len(log) >= 2 and log[1][1].startswith("bytes=")
-
-
-def test_lines_of_progress_where_there_is_no_terminal(server, cache, monkeypatch, capsys):
-    monkeypatch.setattr("npmnv3.progress.SECONDS", 0.0)
-    fetch(NO_HASH, base_url=server.url)
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"{REGISTRY[NO_HASH].file}: ")]
-    size = len(checkpoint(NO_HASH)[1])
-    assert len(lines) > 3 and lines[-1].endswith(f": {size:,} of {size:,} B")
-
-
-def test_an_empty_variable_names_no_cache(monkeypatch):
-    monkeypatch.setenv("NPMNV3_CACHE", "")
-    named = fetching.cache_folder()
-    monkeypatch.delenv("NPMNV3_CACHE")
-    assert fetching.cache_folder() == named == fetching.cache_folder("") and named.is_absolute()
