@@ -110,30 +110,38 @@ def by_shape(comparison, report):
 
 def decoder(comparison, report):
     """An input that is off a little all over, which no other way of resizing explains."""
-    row = next((row for row in report.tensors if row.step != "probabilities"), None)
-    if row is None or row.passes or any(not other.passes for other in report.tensors if other is not row):
+    rows = [row for row in report.tensors if row.step != "probabilities"]
+    off = [row for row in rows if not row.passes]
+    if not off or off[0] is not rows[0]:
         return False
-    if row.step == INPUT:
+    if off[0].step == INPUT:
         std = np.asarray(comparison.model.preprocess.std)[:, None, None]
         error = (comparison.views[INPUT].data - comparison.x) * std * 255
-        if float(np.sqrt(np.square(error).mean())) > DECODER[0] or float(np.abs(error).max()) > DECODER[1]:
+        if (
+            len(off) > 1
+            or float(np.sqrt(np.square(error).mean())) > DECODER[0]
+            or float(np.abs(error).max()) > DECODER[1]
+        ):
             return False
+        row = off[0]
         return blame(report, "decoder", INPUT, sentences.decoder(error), "likely", row.local.snr_db, row.local.noise_db)
-    if INPUT in comparison.views or not comparison.given.pictures:
+    if INPUT in comparison.views or not comparison.given.pictures or not _are_of_jitter(comparison, off):
         return False
-    error, typical = 10 ** (-row.local.snr_db / 10), _jittered(comparison, row.step)
-    if not typical / 1000 < error < 10 * typical:
-        return False
+    row = off[0]
     text = sentences.decoder(step=row.step)
     return blame(report, "decoder", INPUT, text, "a guess", row.local.snr_db, row.local.noise_db)
 
 
-def _jittered(comparison, name):
-    """Squared relative error at a step of an input that is off by up to 2 of 255, as decoders differ."""
+def _are_of_jitter(comparison, rows):
+    """Whether tensors are made of the input, and of none that is right, and off as if it were by up to 2 of 255."""
+    net, given = comparison.net, comparison.views
+    if not all(INPUT in net.back_to(row.step, given.keys() - {row.step}) for row in rows):
+        return False
     levels = np.random.default_rng(0).integers(-2, 3, comparison.x.shape) / 255
     x = comparison.x + levels / np.asarray(comparison.model.preprocess.std)[:, None, None]
-    found = trace(comparison.net, comparison.exact, x, keep=(name,))[name]
-    return relative_error(comparison.oracle[name], found)
+    found = trace(net, comparison.exact, x, keep=tuple(row.step for row in rows))
+    typical = [relative_error(comparison.oracle[row.step], found[row.step]) for row in rows]
+    return all(one / 1000 < 10 ** (-row.local.snr_db / 10) < 10 * one for row, one in zip(rows, typical))
 
 
 #: function (comparison, report) -> whether it is the cause, in the order in which they are asked

@@ -190,7 +190,8 @@ class Explainer:
 
         def hopeless(found):
             gain = sum(self._level(errors[n], n) - self._level(e, n) for n, e in found.items() if n in possible)
-            if everywhere and len(found) >= SHOWN and gain < EXPLAINS / 2:
+            shown = sum(possible.get(n, 0) > 1 for n in found)  # what is right, or fits no step, need not change
+            if everywhere and shown >= SHOWN and gain < EXPLAINS / 2:
                 return True
             return gain + total - sum(possible[n] for n in found if n in possible) < EXPLAINS - MARGIN
 

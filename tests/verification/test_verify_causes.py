@@ -88,6 +88,35 @@ def test_a_moved_activation_is_named_where_the_tensors_beside_it_are_not_given(n
     assert [row["fault"] for row in report.explained_by] == [fault], report.text()
 
 
+@pytest.fixture(scope="module")
+def with_two_paths():
+    """A network whose first block has two convolutions side by side, and a picture for it."""
+    picture = np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8)
+    maker = faulty_ports.Maker("sqlai/mobilenetv3_small", picture, side=96)
+    return maker, npmnv3.load("sqlai/mobilenetv3_small", maker.state, engine="numpy"), picture
+
+
+def test_a_fault_of_the_input_is_named_by_tensors_that_fitted_nowhere(with_two_paths):
+    maker, model, _ = with_two_paths
+    tensors = maker.faults()["input_scale", "no normalization"](np.float32)
+    port = faulty_ports.disguise(tensors, maker.plan, np.random.default_rng(4), keep=0.25, names=False, layout="nchw")
+    report = verify(model, port, maker.x)
+    assert [row["fault"] for row in report.explained_by] == ["input_scale"], report.text()
+
+
+def test_an_input_that_is_off_a_little_shows_in_every_tensor_made_of_it(with_two_paths):
+    maker, model, picture = with_two_paths
+    x = npmnv3.preprocess(picture, model)[None]
+    noisy = x + np.random.default_rng(1).integers(-2, 3, x.shape).astype(np.float32) / 255 / 0.25
+    made = model.trace(noisy)
+    port = {name: made[name] for name in ("blocks.0.expand.conv", "blocks.0", "blocks.3", "logits")}
+    report = verify(model, port, picture)
+    assert [row["fault"] for row in report.explained_by] == ["decoder"], report.text()
+    assert report.explained_by[0]["certainty"] == "a guess"
+    port["blocks.3"] = port["blocks.3"] * np.float32(1.01)  # not the input's doing
+    assert verify(model, port, picture).explained_by == [], report.text()
+
+
 def test_every_fault_of_a_layer_is_tried(maker):
     assert set(maker.layer_faults()) == set(FAULTS)
 
