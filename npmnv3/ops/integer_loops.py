@@ -24,33 +24,35 @@ def _rows(x):
     return as_input(x.transpose(0, 2, 3, 1).reshape(-1, c)), lambda rows: rows.reshape(n, h, w, c).transpose(0, 3, 1, 2)
 
 
-def requantize(acc, bias, rule, factors, out, low, high):
+def requantize(acc, bias, rule, factors, out, low, high, *, wide=False):
     """Exact sums (N, C, ...), floats, and a bias (C,) int32 as the integers of a grid; see `requantize.requantize`."""
     rows, shaped = _rows(acc)
     result, channels = np.empty(rows.shape, np.int32), rows.shape[1]  # one dtype: a loop is compiled for each
     bias = as_input(np.asarray(bias, np.int64))
     if rule == "float":
         factor = as_input(np.broadcast_to(float_factor(*factors, out.scale), channels))
-        _round_floats(rows, bias, factor, out.zero_point, F32(low - out.zero_point), F32(high - out.zero_point), result)
+        ends = F32(low - out.zero_point), F32(high - out.zero_point)
+        _round_floats(rows, bias, wide, factor, out.zero_point, *ends, result)
     else:
         m, e = (
             as_input(np.broadcast_to(part, channels))
             for part in quantize_multiplier(integer_factor(*factors, out.scale))
         )
-        _round_integers(rows, bias, m, e, _RULES[rule], out.zero_point, low, high, result)
+        _round_integers(rows, bias, wide, m, e, _RULES[rule], out.zero_point, low, high, result)
     return shaped(result.astype(out.dtype))
 
 
 @loop
-def _round_integers(rows, bias, m, e, rule, zero, low, high, out):
+def _round_integers(rows, bias, wide, m, e, rule, zero, low, high, out):
     for p in range(rows.shape[0]):
         for k in range(rows.shape[1]):
             x, left, right = np.int64(rows[p, k]) + bias[k], max(e[k], 0), max(-e[k], 0)
+            x = x if wide else np.int64(np.int32(x))
             if rule >= 2:
                 half = (1 << (30 - e[k])) if rule == 2 else 0
                 y = (x * m[k] + half) >> (31 - e[k])
             else:
-                shifted = np.int64(np.int32(x << left))  # in 32 bits, as the engines do it
+                shifted = np.int64(np.int32(x << left)) if left > 0 else x  # in 32 bits, as the engines do it
                 y = (shifted * m[k] + (1 << 30)) >> 31
                 half = (1 << right) >> 1
                 y = (y + half - (1 if rule == 0 and y < 0 and right > 0 else 0)) >> right
@@ -58,10 +60,11 @@ def _round_integers(rows, bias, m, e, rule, zero, low, high, out):
 
 
 @loop
-def _round_floats(rows, bias, factor, zero, low, high, out):
+def _round_floats(rows, bias, wide, factor, zero, low, high, out):
     for p in range(rows.shape[0]):
         for k in range(rows.shape[1]):
-            y = np.float32(np.int64(rows[p, k]) + bias[k]) * factor[k]
+            x = np.int64(rows[p, k]) + bias[k]
+            y = np.float32(x if wide else np.int64(np.int32(x))) * factor[k]
             out[p, k] = np.int64(np.rint(min(max(y, low), high))) + zero
 
 

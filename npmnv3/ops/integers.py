@@ -74,7 +74,8 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
         acc = acc + lost_to_saturation(x, saturating, grid.zero_point, twins=twins, **space)
     low, high = act_range(act, out)
     round_to_grid = twins.requantize if twins else requantize
-    return round_to_grid(acc, bias, kernels.layers, (grid.scale, weight_scale), out, low, high)
+    wide = grid.high - grid.low > 255
+    return round_to_grid(acc, bias, kernels.layers, (grid.scale, weight_scale), out, low, high, wide=wide)
 
 
 def exact_weight(weight, zero_points, grid):

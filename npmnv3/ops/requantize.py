@@ -11,6 +11,8 @@ import numpy as np
 
 F32 = np.float32
 I64 = np.int64
+#: A bias from which on sums may pass 32 bits: the products of 8-bit numbers alone stay below it, up to 16,000 of them.
+NEAR_END = 1 << 30
 
 
 def quantize_multiplier(real):
@@ -32,11 +34,15 @@ def divide_by_power(x, exponent):
     return (x + half - ((x < 0) & (half > 0))) >> exponent
 
 
+def in_32_bits(x):
+    """What engines' sums and shifts leave of int64: what does not fit wraps round, as it does behind a dead squeeze."""
+    return x.astype(np.int32).astype(I64)
+
+
 def _high(x, m, e):
     """x * m * 2^-31 after the left shift that the factor needs, halves up: gemmlowp's doubling high product."""
     if np.any(e > 0):
-        # The engines shift in 32 bits, and what does not fit wraps round: behind a dead squeeze it happens.
-        x = ((x << np.maximum(e, 0)) + (1 << 31)) % (1 << 32) - (1 << 31)
+        x = np.where(e > 0, in_32_bits(x << np.maximum(e, 0)), x)
     return (x * m + (1 << 30)) >> 31
 
 
@@ -65,17 +71,18 @@ def truncate(x, m, e):
 INTEGER_RULES = {"double": double, "up": up, "single": single, "truncate": truncate}
 
 
-def requantize(acc, bias, rule, factors, out, low, high):
+def requantize(acc, bias, rule, factors, out, low, high, *, wide=False):
     """Accumulators as the integers of a grid.
 
     Parameters
     ----------
     acc : (N, C, ...), exact sums of products in any dtype
-    bias : (C,) int32, with which they stay within 32 bits
+    bias : (C,) int32
     rule : "float" or a key of INTEGER_RULES
     factors : (scale of the input, scales of the weights (C,) or (1,)), float32: with `out.scale` they make the factor
     out : Grid
     low, high : int, where the result is cut
+    wide : bool, sums have 64 bits, as those of 16-bit inputs; else 32, and with a bias near their end they wrap round
 
     Returns
     -------
@@ -84,6 +91,8 @@ def requantize(acc, bias, rule, factors, out, low, high):
     along = (-1, *(1,) * (acc.ndim - 2))
     acc = acc.astype(I64)
     acc += bias.reshape(along)
+    if not wide and np.abs(bias.astype(I64)).max(initial=0) >= NEAR_END:
+        acc = in_32_bits(acc)
     if rule == "float":
         factor = float_factor(*factors, out.scale).reshape(along)
         return round_float(acc.astype(F32) * factor, out, low, high)

@@ -135,9 +135,16 @@ static int64_t floor_shift(int64_t x, int n) { return x >= 0 ? x >> n : -((-x - 
 
 static int64_t power(int n) { return (int64_t)1 << n; }
 
+/* What is left of x in 32 bits: what does not fit wraps round. */
+static int64_t in_32_bits(int64_t x)
+{
+    const uint32_t bits = (uint32_t)x;
+    return bits < 0x80000000u ? (int64_t)bits : (int64_t)bits - power(32);
+}
+
 static int64_t high(int64_t x, int64_t m, int e)
 {
-    return floor_shift(x * power(e > 0 ? e : 0) * m + power(30), 31);
+    return floor_shift((e > 0 ? in_32_bits(x * power(e)) : x) * m + power(30), 31);
 }
 
 /* x * m * 2^(e - 31) by a rule. */
@@ -202,7 +209,7 @@ static int64_t sum_of(const step *s, int o, int i, int j)
                 if (s->saturates)
                     sum += (pair > 32767 ? 32767 - pair : pair < -32768 ? -32768 - pair : 0) * (count % 2);
             }
-    return sum;
+    return in->dtype == I8 || in->dtype == U8 ? in_32_bits(sum) : sum;
 }
 
 static void layer(const step *s, int32_t *y)

@@ -98,7 +98,7 @@ def _bias_interval(case, channels):
     """The least and the largest number that may be added to each channel's accumulators; least > largest where none may."""
     wanted = case.rows[:, channels].astype(I64)
     factor = float(np.min(integer_factor(*case.factors, case.out.scale)))
-    ends = min(int(2.0**18 / factor) + 2, 1 << 31)  # beyond which every result stands at an end of its type
+    ends = min(int(2.0**18 / factor) + 2, (1 << 31) - 1)  # beyond which every result stands at an end of its type
     acc = case.accumulated[:, channels]
 
     def first(enough):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ops.integers import act_range
-from ...ops.requantize import F32, I64, INTEGER_RULES, float_factor, integer_factor, quantize_multiplier
+from ...ops.requantize import F32, I64, INTEGER_RULES, float_factor, in_32_bits, integer_factor, quantize_multiplier
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
     wraps : bool, wrap round at the dtype's ends instead
     """
     out = out or case.out
+    if case.is_layer and case.grids[0].high - case.grids[0].low < 256:
+        acc = in_32_bits(acc)
     scale, weight_scale = factors or case.factors
     weight_scale = weight_scale[channels] if len(weight_scale) > 1 else weight_scale
     rule = rule or rounding(getattr(case.kernels, case.kind))
