@@ -63,7 +63,7 @@ class Cause:
         }
 
 
-def explain(forced, fit, tell=lambda done, text: None):
+def explain(forced, fit, tell=lambda done, text: None, excused=()):
     """The causes of what a kernel set does not give, in order of execution.
 
     Parameters
@@ -71,12 +71,13 @@ def explain(forced, fit, tell=lambda done, text: None):
     forced : Forced
     fit : Fit that is not whole
     tell : callable (share done, text)
+    excused : names of tensors that need no explanation
 
     Returns
     -------
     list of Cause; the rules of one that nothing explains are ()
     """
-    left, causes, given_up = [name for name, exact in fit.exact.items() if not exact], [], {}
+    left, causes, given_up = [name for name, exact in fit.exact.items() if not (exact or name in excused)], [], {}
     many = len(left)
     while left and len(causes) < MOST:
         first = left[0]

@@ -113,7 +113,7 @@ the error; {{ report.cost.flips|length }} of {{ report.cost.pictures }} first an
 {% if report.tensors %}<h2>Tensors</h2><div class="scroll"><table>
 <tr><th class="text">step</th><th class="text">port's tensor</th><th class="text">matched by</th><th class="text">layout</th>
 {% for row in report.kernel_sets %}<th>{{ row.name }}</th>{% endfor %}<th>off</th><th>by</th><th>dB to float</th><th class="text">because</th></tr>
-{% for t in report.tensors %}<tr class="{{ '' if t.exact else 'bad' }}"><td class="text">{{ t.step }}</td><td class="text">{{ t.port }}</td>
+{% for t in report.tensors %}<tr class="{{ '' if t.right else 'bad' }}"><td class="text">{{ t.step }}</td><td class="text">{{ t.port }}</td>
 <td class="text">{{ t.how }}</td><td class="text">{{ t.layout }}</td>
 {% for row in report.kernel_sets %}<td class="mark">{% if row.name in t.exact_of %}exact{% else %}<span class="off">no</span>{% endif %}</td>{% endfor %}
 <td>{% if not t.exact %}{{ t.off }} of {{ t.of }}{% endif %}</td><td>{% if not t.exact %}{{ t.largest }}{% endif %}</td>

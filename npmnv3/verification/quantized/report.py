@@ -21,8 +21,9 @@ ALIGN = "<<<<>>><"
 
 @dataclass(frozen=True)
 class TensorRow:
-    """One tensor. exact : whether it is the kernel set's, integer for integer; because : the rule that explains it if not;
-    exact_of : all the kernel sets, of those looked at, whose it is"""
+    """One tensor. exact : whether it is the kernel set's, integer for integer; tied : whether it is but for numbers on a tie,
+    as a layer left in floats gives them; because : the rule that explains it if not; exact_of : all the kernel sets, of those
+    looked at, whose it is"""
 
     step: str
     port: str
@@ -35,11 +36,18 @@ class TensorRow:
     because: str = ""
     snr_db: float | None = None
     exact_of: tuple = ()
+    tied: bool = False
+
+    @property
+    def right(self) -> bool:
+        """Whether nothing is held against it."""
+        return self.exact or self.tied
 
     def as_json(self) -> dict[str, Any]:
         """The row as a dict of plain values."""
         row = {
-            key: getattr(self, key) for key in ("step", "port", "layout", "exact", "off", "of", "largest", "because")
+            key: getattr(self, key)
+            for key in ("step", "port", "layout", "exact", "tied", "off", "of", "largest", "because")
         }
         return row | {
             "matched_by": self.how,
@@ -94,8 +102,8 @@ class QuantizedReport:
 
     @property
     def first_divergence(self) -> str | None:
-        """Name of the first tensor that is not exact, or None."""
-        return next((row.step for row in self.tensors if not row.exact), None)
+        """Name of the first tensor that is not the kernel set's, or None."""
+        return next((row.step for row in self.tensors if not row.right), None)
 
     def as_json(self) -> dict[str, Any]:
         """A dict of plain values, ready for json.dumps.
@@ -148,9 +156,11 @@ class QuantizedReport:
             *(f"Fits no step: {row['port']} {tuple(row['shape'])}." for row in self.unmatched),
         ]
         head = verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine) + points(said)
-        bad = {i for i, row in enumerate(self.tensors) if not row.exact}
+        bad = {i for i, row in enumerate(self.tensors) if not row.right}
         rows = table(map(_row, self.tensors), HEADER, ALIGN, bad)
-        return head + (details(f"{len(self.tensors)} tensors, {len(bad)} not exact", rows) if self.tensors else "")
+        return head + (
+            details(f"{len(self.tensors)} tensors, {len(bad)} not the kernel set's", rows) if self.tensors else ""
+        )
 
     def junit(self) -> str:
         """JUnit XML: one test case a tensor.
@@ -164,7 +174,7 @@ class QuantizedReport:
         <testsuite name="npmnv3 verify ppocr/text_direction" ...
         """
         wrong = [layer for layer in self.layers if layer.wrong]
-        failed = [row for row in self.tensors if not row.exact]
+        failed = [row for row in self.tensors if not row.right]
         count = 1 + len(self.tensors) + len(self.layers)
         suite = ET.Element(
             "testsuite",
@@ -174,7 +184,7 @@ class QuantizedReport:
         )
         _case(suite, self.model, "verdict", "" if self.fine else self.sentence)
         for row in self.tensors:
-            text = "" if row.exact else f"{row.off} of {row.of} integers differ, by up to {row.largest}. {row.because}"
+            text = "" if row.right else f"{row.off} of {row.of} integers differ, by up to {row.largest}. {row.because}"
             _case(suite, self.model, f"{row.step} ({row.port})", text.strip())
         for layer in self.layers:
             _case(suite, self.model, f"weights of {layer.name}", layer.wrong)
@@ -270,5 +280,5 @@ def _row(row: TensorRow) -> tuple[str, ...]:
         "exact" if row.exact else f"{row.off} of {row.of}",
         "" if row.exact else str(row.largest),
         "" if row.snr_db is None else "exact" if row.snr_db == np.inf else f"{row.snr_db:.1f}",
-        "" if row.exact else f"<-- {row.because}".rstrip(),
+        "" if row.exact else f"{'' if row.tied else '<-- '}{row.because}".rstrip(),
     )

@@ -23,6 +23,7 @@ from .matching import match
 from .port import OtherNetwork, is_quantized_port, read_port
 from .report import FEW, QuantizedReport, TensorRow, because_text
 from .tensors import read_tensors
+from .ties import ON_A_TIE, numbers_on_ties, ties_text
 from .weights import check_weights
 
 
@@ -187,9 +188,10 @@ class _Verification:
             self._say_near(forced, fits, best)
         report.kernels = tuple(fit.kernels.name for fit in whole) or (best.kernels.name,)
         report.unmatched = matching.unmatched
+        ties = {} if whole or self.port.scheme != "onnx" else numbers_on_ties(forced, best)
         if not whole and explains:
-            report.causes = explain(forced, best, tell)
-        rows = [_row(name, forced, best, matching, report.causes) for name in best.exact]
+            report.causes = explain(forced, best, tell, ties)
+        rows = [_row(name, forced, best, matching, report.causes, ties) for name in best.exact]
         report.tensors = [replace(row, exact_of=_exact_of(row.step, fits)) for row in rows]
         unjudged = matching.values.keys() - best.exact.keys() - {INPUT}
         if unjudged:
@@ -225,7 +227,7 @@ class _Verification:
         strange = self._strange(report.layers) and not self.told_weights
         strangers = strange and matching is not None  # then its integers are what it is judged by
         wrong = [] if strangers else wrong
-        off = [row for row in report.tensors if not row.exact]
+        off = [row for row in report.tensors if not row.right]
         report.verdict = "diverges" if off or wrong else "fine"
         report.sentence = "; ".join(
             filter(
@@ -244,6 +246,8 @@ class _Verification:
         if matching is None:
             return ""
         many, names = len(report.tensors), report.kernels
+        if not off and (tied := [row for row in report.tensors if row.tied]):
+            return f"all {many} tensors are {names[0]}'s, {many - len(tied)} exactly; {ties_text(tied)}"
         if not off:
             others = f", and {', '.join(names[1:])}'s as well: they do not tell them apart" if len(names) > 1 else ""
             return f"{'all ' if many > 1 else ''}{many} tensor{'s are' if many > 1 else ' is'} exactly {names[0]}'s{others}"
@@ -269,7 +273,7 @@ def _exact_of(name, fits):
     return tuple(fit.kernels.name for fit in fits if fit.exact.get(name))
 
 
-def _row(name, forced, fit, matching, causes):
+def _row(name, forced, fit, matching, causes, ties):
     port, how, layout = matching.rows[name]
     exact, found = fit.exact[name], matching.values[name]
     if exact:
@@ -277,4 +281,6 @@ def _row(name, forced, fit, matching, causes):
     case = forced.case(name, fit)
     gap = np.abs(case.run().astype(np.int64) - found)
     because = next((cause.rules[0].text for cause in causes if cause.rules and name in cause.tensors), "")
-    return TensorRow(name, port, how, layout, False, int(np.count_nonzero(gap)), found.size, int(gap.max()), because)
+    because = ON_A_TIE if name in ties else because
+    off, largest = int(np.count_nonzero(gap)), int(gap.max())
+    return TensorRow(name, port, how, layout, False, off, found.size, largest, because, tied=name in ties)

@@ -1,0 +1,56 @@
+"""Layers that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
+
+Of a graph with such nodes it makes integer layers only where it has a kernel for them; elsewhere (int8 inputs and weights,
+on most processors) the layer is computed in float32. Then a sum is off by float32's rounding, and where it lies between
+two integers, on a tie, it may come out as the other one.
+"""
+
+import math
+
+import numpy as np
+
+from ...ops.requantize import I64, integer_factor
+from .claims import finish
+
+RARE = 1e-3  # of a tensor's numbers: more do not lie on ties by chance
+ON_A_TIE = "on a tie, if computed in floats"
+SUMMED = 4.0  # times the typical error of a sum of so many terms
+
+
+def numbers_on_ties(forced, fit):
+    """{name of a layer's tensor: how many of its numbers are the other integer beside a tie} of what is else a kernel set's."""
+    if fit.kernels.layers != "float":
+        return {}
+    cases = (forced.case(name, fit) for name, exact in fit.exact.items() if not exact)
+    return {case.step.name: count for case in cases if case.is_layer and (count := _on_ties(case))}
+
+
+def ties_text(rows):
+    """TensorRows of layers with numbers on ties, in words."""
+    many, numbers = len(rows), sum(row.off for row in rows)
+    layers = f"{many} layers are as if they were" if many > 1 else "1 layer is as if it were"
+    return f"{layers} computed in floats, where {numbers} number{'s lie' if numbers > 1 else ' lies'} on a tie"
+
+
+def _on_ties(case):
+    """How many numbers of a layer's tensor are the other integer beside a tie.
+
+    Parameters
+    ----------
+    case : Case of a layer that is not exact
+
+    Returns
+    -------
+    int; 0 if some number is off by more than one, does not lie on a tie, or too many differ
+    """
+    own, found = finish(case, case.accumulated).astype(I64), case.rows.astype(I64)
+    places, channels = np.nonzero(own != found)
+    if not 0 < places.size <= max(1, RARE * own.size) or (np.abs(own - found)[places, channels] != 1).any():
+        return 0
+    factor = np.broadcast_to(integer_factor(*case.factors, case.out.scale), own.shape[1])[channels]
+    real = case.accumulated[places, channels] * factor + case.out.zero_point
+    away = np.abs(real - (np.minimum(own, found)[places, channels] + 0.5))
+    weight = np.abs(case.weight.astype(I64) - np.reshape(case.weight_zero_point, (-1, *(1,) * (case.weight.ndim - 1))))
+    terms = case.sums_of(np.abs(case.inputs[0].astype(I64) - case.grids[0].zero_point), weight, 0) + np.abs(case.bias)
+    error = SUMMED * math.sqrt(weight[0].size) * 2.0**-24 * terms[places, channels] * factor
+    return places.size if (away <= error).all() else 0

@@ -1,0 +1,91 @@
+"""Layers that ONNX Runtime left in floats: a number on a tie is no fault, and nothing else is taken for one."""
+
+import numpy as np
+import pytest
+import quantized_goldens as golden
+
+import npmnv3
+from npmnv3.engines.integer_engine import IntegerEngine
+from npmnv3.network.variants import get_variant
+from npmnv3.ops.kernel_sets import get_kernel_set
+from npmnv3.ops.requantize import integer_factor
+from npmnv3.verification.quantized.forced import Forced
+from npmnv3.verification.quantized.port import read_port
+from npmnv3.verification.quantized.ties import numbers_on_ties
+
+pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
+
+NAME = f"{golden.SMALL}.qoperator_u8u8_per_tensor"
+
+
+@pytest.fixture(scope="module")
+def port():
+    return read_port(golden.path(NAME), get_variant(golden.model_of(NAME)))
+
+
+def inputs_of(port, step):
+    return port.plan.arrays[f"{step.name}.weight"].shape[1]
+
+
+@pytest.fixture(scope="module")
+def run(port):
+    """(integers of every step, the layer's step, how far each of its numbers is from the nearest tie, and on which side)."""
+    kernels = get_kernel_set("onnxruntime")
+    x = np.random.default_rng(5).normal(size=(32, *port.plan.input_shape)).astype(np.float32)
+    values = IntegerEngine(port.plan, kernels).trace(x, integers=True)
+    forced = Forced(port.plan, values)
+    wide = [step.name for step in port.plan.steps if step.op == "pointwise_conv2d" and inputs_of(port, step) >= 64]
+    name = wide[0]
+    case = forced.case(name, forced.fit(kernels))
+    real = case.accumulated * integer_factor(*case.factors, case.out.scale) + case.out.zero_point
+    inside = (case.rows > case.out.low) & (case.rows < case.out.high)
+    side = np.sign(real - case.rows)
+    return values, name, np.where(inside, np.abs(np.abs(real - case.rows) - 0.5), np.nan), side
+
+
+def with_steps(run, steps):
+    """The integers with the layer's (places, channels) off by these steps."""
+    values, name, *_ = run
+    tensor = values[name]
+    first = np.moveaxis(tensor, 1, -1)
+    upto = list(values)[: list(values).index(name)]  # what comes after it would have to be made of it
+    changed = np.moveaxis(first + steps.reshape(first.shape).astype(tensor.dtype), -1, 1)
+    return {**{key: values[key] for key in upto}, name: changed}
+
+
+def changed(run, away, by=1):
+    """The integers with one number of the layer, so far from a tie, the other one beside it, or off by more."""
+    _, _, distances, side = run
+    place = np.unravel_index(np.nanargmin(np.abs(distances - away)), distances.shape)
+    steps = np.zeros(side.shape)
+    steps[place] = by * side[place]
+    return with_steps(run, steps)
+
+
+def found(port, values):
+    forced = Forced(port.plan, values)
+    return numbers_on_ties(forced, forced.fit(get_kernel_set("onnxruntime")))
+
+
+def test_the_other_integer_beside_a_tie(port, run):
+    assert found(port, changed(run, 0.0)) == {run[1]: 1}
+    assert found(port, changed(run, 0.0, by=2)) == {}
+    assert found(port, changed(run, 0.3)) == {}
+    forced = Forced(port.plan, changed(run, 0.0))
+    assert numbers_on_ties(forced, forced.fit(get_kernel_set("tflite-reference"))) == {}
+
+
+def test_too_many_are_no_chance(port, run):
+    _, _, distances, side = run
+    assert found(port, with_steps(run, side * (distances < np.nanquantile(distances, 0.01)))) == {}
+
+
+def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
+    model = golden.model_of(NAME)
+    report = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.0), kernels="onnxruntime")
+    assert (
+        report.fine and "1 layer is as if it were computed in floats, where 1 number lies on a tie" in report.sentence
+    )
+    assert report.first_divergence is None and not report.causes and [row.step for row in report.tensors if row.tied]
+    wrong = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.3), kernels="onnxruntime")
+    assert not wrong.fine and wrong.first_divergence == run[1]
