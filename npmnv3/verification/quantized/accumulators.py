@@ -56,13 +56,13 @@ def biases(case):
         return
     bias, rows = case.bias[channels], len(case.rows)
 
-    def claim(setting, text, by):
+    def claim(setting, text, by, freedom=1):
         def output():
             changed = case.accumulated.copy()
             changed[:, channels] += by
             return finish(case, changed)
 
-        return Claim(setting, text, output)
+        return Claim(setting, text, output, freedom)
 
     where = channels_named(channels, len(case.bias))
     missing = (low <= -bias) & (-bias <= high)
@@ -74,11 +74,11 @@ def biases(case):
         yield claim("three", f"the bias without the gate's 3 {where}", three)
     one = np.where((low <= 1) & (1 <= high), 1, np.where((low <= -1) & (-1 <= high), -1, 0))
     if one.all():
-        yield claim("by one", f"a bias off by one {where}{_signed(one)}", one)
+        yield claim("by one", f"a bias off by one {where}{_signed(one)}", one, 2**channels.size)
     elif rows >= LEAST_PLACES and not missing.all():
         middle = (low + high) // 2
         text = f"{bias[0] + middle[0]} instead of {bias[0]}" if channels.size == 1 else "others than the file's"
-        yield claim("other", f"another bias {where}: {text}", middle)
+        yield claim("other", f"another bias {where}: {text}", middle, 2 ** (8 * channels.size))
 
 
 def _signed(values):

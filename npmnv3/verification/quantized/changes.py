@@ -25,8 +25,8 @@ class RuleChange:
 TABLE = (
     #          rule                      operations                 claims                             of one tensor
     RuleChange("rounding",               ("hard_sigmoid", *_REQUANTISED, "add"), roundings.real_numbers),
-    RuleChange("mean",                   ("global_avg_pool",),      roundings.real_numbers),
     RuleChange("mean of integers",       ("global_avg_pool",),      roundings.whole_means),
+    RuleChange("mean",                   ("global_avg_pool",),      roundings.real_numbers),
     RuleChange("hard-swish",             ("hard_swish",),           roundings.hard_swishes),
     RuleChange("hard-swish in floats",   ("hard_swish",),           roundings.real_numbers),
     RuleChange("hard-swish in one",      ("mul",),                  roundings.fused_table),

@@ -17,6 +17,7 @@ class Rule:
     ----------
     rule, setting, text : of the RuleChange and its Claim
     explains : names of the tensors, not exact without it, that it explains exactly
+    numbers : how many numbers, different without it, it explains
     agrees : how many of the tensors of this kind, all judged, are exactly so with it
     of : how many tensors of this kind there are
     local : whether it is told of this tensor, not of all of its kind
@@ -26,6 +27,7 @@ class Rule:
     setting: str
     text: str
     explains: tuple
+    numbers: int
     agrees: int
     of: int
     kind: str
@@ -38,6 +40,7 @@ class Rule:
             "setting": self.setting,
             "text": self.text,
             "explains": list(self.explains),
+            "numbers": self.numbers,
             "agrees": self.agrees,
             "of": self.of,
             "kind": self.kind,
@@ -113,7 +116,10 @@ def _counted(forced, fit, change, claim, case, left):
         if other is case or _claimed(change, claim, other):
             explains.append(name)
     agrees, of, kind = _checked(forced, fit, change, claim, case, explains)
-    return Rule(change.rule, claim.setting, claim.text, tuple(explains), agrees, of, kind, change.local, claim.freedom)
+    numbers = sum(forced.different(name, fit) for name in explains)
+    return Rule(
+        change.rule, claim.setting, claim.text, tuple(explains), numbers, agrees, of, kind, change.local, claim.freedom
+    )
 
 
 def _checked(forced, fit, change, claim, case, explains):

@@ -220,6 +220,10 @@ class Forced:
         weight, grid = self.plan.arrays[f"{step.name}.weight"], self.plan.grids[step.inputs[0]]
         return integers.saturates(step.op, weight, grid, kernels)
 
+    def different(self, name, fit):
+        """How many numbers of a step's tensor are not the kernel set's."""
+        return int(np.count_nonzero(self._run(self.steps[name], fit.inputs[name], fit.kernels) != self.values[name]))
+
     def case(self, name, fit):
         """The Case of a step that a fit has judged."""
         step = self.steps[name]

@@ -14,6 +14,7 @@ from ..report import ending
 from .cost import Cost
 
 FEW = 4  # of a list in a sentence
+SURE_NUMBERS = 4  # that a rule must explain before it is said without a doubt
 LONG = 48  # characters of a name in the table
 HEADER = ("step", "port's tensor", "matched by", "layout", "off", "by", "dB to float", "")
 ALIGN = "<<<<>>><"
@@ -227,7 +228,7 @@ def because_text(cause: Any, most: int | None = None) -> str:
         return "no rule change that was tried explains it exactly"
     best = cause.rules[0]
     equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
-    text = f"{equals[0]}, exactly; {_checked(best)}"
+    text = f"{equals[0]}, exactly{_few_numbers(best)}; {_checked(best)}"
     if len(equals) > 1:
         left = f" and {len(equals) - most} more" if most and len(equals) > most else ""
         text += f"; these tensors do not tell it from {', '.join(equals[1:most])}{left}"
@@ -239,6 +240,14 @@ def because_text(cause: Any, most: int | None = None) -> str:
         more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
         text += f". By itself it would also be: {told}{more}"
     return text
+
+
+def _few_numbers(rule: Any) -> str:
+    """What a cause rests on, where that is so little that another may give the same by chance."""
+    if rule.numbers >= SURE_NUMBERS:
+        return ""
+    said = f"{rule.numbers} numbers alone say" if rule.numbers > 1 else "1 number alone says"
+    return f", though {said} so: too few to be sure"
 
 
 def _rank(rule: Any) -> tuple[int, bool]:

@@ -45,7 +45,8 @@ def known_words(case):
     texts = WORDS | (_MEANS if case.kind == "mean" else {})
     if case.kind == "hard_swish":
         texts = WORDS | {"float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)"}
-    for word in dict.fromkeys((*words, *extra)):
+    older = case.kind == "mean" and case.kernels.name.startswith("tflite")  # TensorFlow Lite's own, of earlier releases
+    for word in dict.fromkeys((*extra, *words) if older else (*words, *extra)):
         if word != own:
             yield Claim(word, texts[word], _by_word(case, word))
 

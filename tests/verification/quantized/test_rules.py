@@ -167,6 +167,28 @@ def test_another_zero_point(name):
     assert not [cause for cause in report.causes if not cause.rules], report.text()
 
 
+def test_a_cause_that_a_number_or_two_rest_on_is_no_certain_one():
+    plan = plan_of(NAMES[0])
+    bias = plan.arrays["logits.bias"]
+    for channel in range(len(bias)):
+        for by in (1, 300):
+            try:
+                report, _ = port(NAMES[0], biases={"logits": changed(bias, channel, by)})
+            except StopIteration:
+                continue
+            if report.causes[0].rules:
+                row = next(row for row in report.tensors if row.step == "logits")
+                assert report.causes[0].rules[0].numbers == row.off == 1, report.text()
+                assert "exactly, though 1 number alone says so: too few to be sure;" in report.sentence
+                return
+    pytest.fail("no such bias is seen")
+
+
+def test_numbers_enough_are_said_without_a_doubt():
+    report, _ = port(NAMES[0], layer_rule=once)
+    assert report.causes[0].rules[0].numbers > 100 and "too few" not in report.text()
+
+
 def test_two_faults_are_two_causes():
     report, _ = port(NAMES[0], mean_twice=True, pad_with=0)
     texts = [cause.rules[0].text for cause in report.causes]
