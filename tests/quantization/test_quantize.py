@@ -45,7 +45,7 @@ def test_the_report_says_it_all(report):
     assert data["tried"][0]["recipe"] == "per tensor, minmax" and data["recommended"]["recipe"] in text.replace(
         "\n", ""
     )
-    assert "6 of the calibration pictures are among those judged on" in text
+    assert "6 of the 6 calibration pictures are among those judged on" in text
 
 
 def test_parameters_are_integers_in_their_ranges(report):
