@@ -93,6 +93,25 @@ class QuantizedReport:
         return self.fine
 
     @property
+    def dear(self) -> bool:
+        """Whether it is fine, and quantising cost so much that a network of these integers is of little use, or that first
+        answers flip."""
+        return self.fine and self.cost is not None and self.cost.dear
+
+    @property
+    def word(self) -> str:
+        """The verdict in a few words: "fine" alone does not stand before a port whose answers are others."""
+        what = "integers" if self.tensors else "a file"
+        return f"{self.verdict} as {what}, but quantising cost" if self.dear else self.verdict
+
+    @property
+    def said(self) -> str:
+        """The sentence; where quantising cost much that comes first."""
+        if self.dear and self.cost:
+            return f"{self.cost.decided()}; {self.sentence}"
+        return self.sentence
+
+    @property
     def first_divergence(self) -> str | None:
         """Name of the first tensor that is not exact, or None."""
         return next((row.step for row in self.tensors if not row.exact), None)
@@ -112,6 +131,7 @@ class QuantizedReport:
             "port": self.port,
             "verdict": self.verdict,
             "sentence": self.sentence,
+            "headline": f"{self.word}: {self.said}",
             "kernels": list(self.kernels),
             "kernel_sets": self.kernel_sets,
             "first_divergence": self.first_divergence,
@@ -147,7 +167,8 @@ class QuantizedReport:
             *self.notes,
             *(f"Fits no step: {row['port']} {tuple(row['shape'])}." for row in self.unmatched),
         ]
-        head = verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine) + points(said)
+        title = f"{self.model} against {self.port}"
+        head = verdict(title, self.word, self.said, self.fine and not self.dear) + points(said)
         bad = {i for i, row in enumerate(self.tensors) if not row.exact}
         rows = table(map(_row, self.tensors), HEADER, ALIGN, bad)
         return head + (details(f"{len(self.tensors)} tensors, {len(bad)} not exact", rows) if self.tensors else "")
@@ -189,7 +210,7 @@ def _case(suite: ET.Element, model: str, name: str, failure: str) -> None:
 
 def _lines(report: QuantizedReport) -> Iterator[str]:
     yield f"{report.model} against {report.port}"
-    yield f"{report.verdict.upper()}: {report.sentence}"
+    yield f"{report.word.replace(report.verdict, report.verdict.upper(), 1)}: {report.said}"
     if len(report.kernel_sets) > 1:
         fits = (f"{row['name']} {row['exact']} of {row['of']}" for row in report.kernel_sets)
         yield f"exact tensors: {', '.join(fits)}"
