@@ -34,8 +34,8 @@ CONVERTERS = {
         "tf.lite.TFLiteConverter",
         takes={PER_CHANNEL: "the default", PER_TENSOR: "_experimental_disable_per_channel", "minmax": "the default"},
         refuses={
-            "percentile": "it has no percentile (clipping the calibration tensors, or ranges trained into the network, "
-            "come near)",
+            "percentile": "it has no percentile (its experimental StableHLO quantiser has one, and left such a network in "
+            "floats)",
             "mse": "it takes ranges from the smallest to the largest number only",
             WIDE: "it keeps no part alone in 16 bits, and refuses 16-bit tensors before a hard-swish (int16x8; leaving "
             "those layers in floats, selective quantisation, is possible)",
@@ -89,7 +89,7 @@ class Possible:
         if self.best is None:
             return f"{text}Nothing that was tried can be done with it"
         recipe, outcome, saved = self.best
-        return f"{text}It can only do: {recipe}: {said(outcome)}, which {'saves' if saved else 'does not save'} it"
+        return f"{text}Its best of what was tried: {recipe}: {said(outcome)}, which {'saves' if saved else 'does not save'} it"
 
     def as_json(self):
         """The same as plain values; `best` has the predicted figures."""

@@ -44,7 +44,7 @@ def test_tensorflow_lite_cannot_do_what_saves_it():
     text = found.text()
     for words in ("cannot do that", "no percentile", "refuses 16-bit tensors before a hard-swish", "does not save"):
         assert words in text
-    assert "It can only do: per channel, minmax: top-1 60.0, 62.0% as in floats" in text
+    assert "Its best of what was tried: per channel, minmax: top-1 60.0, 62.0% as in floats" in text
     data = found.as_json()
     assert not data["can"] and data["best"]["top1"] == 60.0 and not data["best"]["saves"] and len(data["lacks"]) == 2
 
