@@ -20,6 +20,7 @@ class Contender:
     def __init__(self, network, model, job, confusion):
         self.title, self.job, self.classes = network.title, job, Classes(model.labels)
         self.published = published(network, model) if self.classes.imagenet else (None, None)
+        self.quantized = model.kernels is not None
         self.tally, self.confusion = Tally(), Confusion(self.classes) if confusion else None
 
     def row(self, picture, answer):
@@ -61,7 +62,7 @@ class Contender:
         figures, tally = {"top1": top1, "top5": top5}, self.tally
         if tally.pictures:
             share, interval = tally.share(tally.top1), tally.interval(tally.top1)
-            figures["consistent"], figures["verdict"] = verdict(top1, share, interval)
+            figures["consistent"], figures["verdict"] = verdict(top1, share, interval, self.quantized)
         return figures
 
 
@@ -94,8 +95,8 @@ def evaluate(
     Returns
     -------
     list of dict, one a network: model, pictures (that count), top1 and top5 (percent, None of nothing), interval (95%,
-    {"top1": (low, high), "top5": ...}), published ({"top1", "top5", "consistent", "verdict"} or None), unreadable
-    (files), unknown_labels ({label: pictures}), seconds (of this run)
+    {"top1": (low, high), "top5": ...}), published ({"top1", "top5", "consistent", "verdict"} or None; of a
+    quantised network the float network's, and consistent None), unreadable (files), unknown_labels ({label: pictures}), seconds (of this run)
 
     Raises
     ------

@@ -65,19 +65,24 @@ class Tally:
         return tuple(100 * end for end in wilson(right, self.pictures))
 
 
-def verdict(published, share, interval):
+def verdict(published, share, interval, quantized=False):
     """`75.77 published; 75.70 +- 0.38 here: consistent`: does the published figure lie within the interval?
 
     Parameters
     ----------
     published, share : float, percent
     interval : (low, high), percent
+    quantized : bool, what was measured is a quantised network, whose float network the published figure is of: the two are
+        shown, and not held against each other
 
     Returns
     -------
-    (bool, str)
+    (bool, None of a quantised network, str)
     """
     low, high = interval
+    here = f"{share:.2f} +- {(high - low) / 2:.2f} here"
+    if quantized:
+        return None, f"{published:.2f} published for the float network; {here}, quantised"
     consistent = low <= published <= high
     answer = "consistent" if consistent else "not consistent"
-    return consistent, f"{published:.2f} published; {share:.2f} +- {(high - low) / 2:.2f} here: {answer}"
+    return consistent, f"{published:.2f} published; {here}: {answer}"

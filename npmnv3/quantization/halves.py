@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..network.steps import INPUT
 from ..network.walk import apply, walk
 from ..ops import definitions
+from .advice import caveats
 from .calibrate import Pictures, calibrate
 from .causes import Cause, said
 from .judge import judge_with
@@ -156,6 +157,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
         advice=f"as {title}: {said(best)}; with {last}: {said(summed)}",
         advised=None,
         learned=[],
+        caveats=caveats(form, pictures, data),
         notes=NOTES,
         left_out=judgement.left_out,
         parameters=None,

@@ -98,7 +98,9 @@ td.text, th.text { text-align: left; white-space: normal; } th { position: stick
 <p class="verdict {{ 'fine' if report.fine else '' }}">
 {% if report.exact.top1 is not none %}Top-1 {{ "%.1f"|format(report.exact.top1) }} in floats,
 <b>{{ "%.1f"|format(report.outcome.top1) }} predicted</b>.{% endif %}
-First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice }}.</p>
+First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice }}.
+{%- if report.beside %}<br>{{ report.beside }}.{% endif %}</p>
+{% if report.caveats %}<ul>{% for caveat in report.caveats %}<li>{{ caveat }}</li>{% endfor %}</ul>{% endif %}
 <p class="small">Calibrated on {{ report.calibration }} pictures; judged on {{ report.data }}.</p>
 {% if report.causes %}<h2>{{ report.why }}</h2><dl>{% for cause in report.causes %}
 <dt>{{ cause.name }}</dt><dd>{{ cause.text }}.<br><i>What helps: {{ cause.remedy }}.</i></dd>{% endfor %}</dl>{% endif %}

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..model.html import details, points, table, verdict
 from .causes import Cause, said
+from .converters import Possible
 from .judge import Outcome
 
 
@@ -31,6 +32,8 @@ class Report:
     advised : (Recipe, Outcome, bool: whether it saves), or None
     learned : list of (title, Outcome), simulated to learn where the loss comes from
     notes : tuple of str
+    caveats : tuple of str, how far the predicted figures can be believed, to stand beside them
+    converter : Possible, what the scheme's own converter can do of what is advised; None where there is no such converter
     left_out : tuple of str, pictures to judge on that do not count, and why
     parameters : Parameters of what was asked for; None for fp16 and bf16
 
@@ -59,6 +62,13 @@ class Report:
     notes: tuple[str, ...]
     left_out: tuple[str, ...]
     parameters: Any
+    caveats: tuple[str, ...] = ()
+    converter: Possible | None = None
+
+    @property
+    def beside(self) -> str:
+        """What the scheme's own converter can do of what is advised; empty where there is no such converter."""
+        return self.converter.text() if self.converter else ""
 
     @property
     def fine(self) -> bool:
@@ -88,7 +98,9 @@ class Report:
                 "calibration_pictures": self.calibration,
                 "data": self.data,
                 **{name: asdict(one) for name, one in outcomes.items()},
+                "caveats": list(self.caveats),
                 "advice": self.advice,
+                "converter": self.converter and self.converter.as_json(),
                 "recommended": self.advised
                 and {"recipe": str(self.advised[0]), "saves": self.advised[2], **asdict(self.advised[1])},
                 "causes": [asdict(cause) for cause in self.causes],
@@ -112,6 +124,7 @@ class Report:
         ]
         parts = [
             verdict(title, word, f"predicted {said(self.outcome)}. {self.advice}.", self.fine),
+            points([*([f"{self.beside}."] if self.beside else []), *self.caveats]),
             points(f"{cause.name}: {cause.text}. What helps: {cause.remedy}." for cause in self.causes),
             table(map(_outcome_row, self.tried), OUTCOME_HEADER, ">>>><"),
             details(f"{len(rows)} tensors", table(rows, ("tensor", "type", "ratio", "alone dB"), "<<>>"))
@@ -139,8 +152,10 @@ class Report:
             "",
             *([] if self.exact.top1 is None else [f"float      top-1 {self.exact.top1:.1f}"]),
             f"predicted  {said(self.outcome)}, logits {decibels_text(self.outcome.snr_db)} dB",
+            *self.caveats,
             "",
             self.advice,
+            *([self.beside] if self.beside else []),
         ]
         if self.causes:
             lines += ["", self.why + ":"]

@@ -8,19 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..conversion.quantized import is_quantized_model
+from ..dumps.dumps import is_quantized
 from ..errors import UsageError, check_arguments
 from ..evaluation import Dataset, open_dataset
 from ..model import Model, load
 from ..ops.kernel_sets import USUAL
+from .advice import advise, caveats
 from .alone import alone
 from .calibrate import Pictures, calibrate
-from .causes import AVX2, DEPTHWISE_ALONE, Evidence, find_causes, said
+from .causes import AVX2, DEPTHWISE_ALONE, Evidence, find_causes
 from .halves import quantize_to_halves
 from .integers import check_dump, check_exact, quantized, write_dump
 from .judge import Candidate, judge
 from .parameters import Recipe, layers
 from .ranges import parse_ranges
-from .recipes import cheapest, prepare, variations
+from .recipes import prepare, variations
 from .report import Report
 from .saturation import Saturation
 from .schemes import HALVES, SCHEMES, check_scheme
@@ -104,9 +107,8 @@ def quantize(
     if out is not None:
         check_dump(out, scheme, kernels)
     asked = _asked(scheme, per_tensor, ranges, wide, correct_bias, cut)
+    _refuse_quantized(model, weights)
     network = model if isinstance(model, Model) else load(model, weights, engine="numpy")
-    if not isinstance(network, Model):
-        raise UsageError(f"{model} is quantised already; give the float network, a name with weights= or its dump")
     data, calibration = _data(evaluate, labels, limit), Pictures(pictures, network)
     if scheme in HALVES:
         return quantize_to_halves(network, scheme, calibration, data, shown=shown)
@@ -169,7 +171,7 @@ def _study(network, asked, pictures, data, recipes, shown):
     learned = [(one.title, outcome) for one, outcome in zip(learning, outcomes[len(candidates) :])]
     tensors, weights, parts = alone(network, candidates[0], pictures, shown=shown)
     evidence = Evidence(network, asked, parameters, calibration, tensors, weights, parts, dict(learned))
-    advised = cheapest(list(zip(tried, outcomes)), exact) if recipes else None
+    outcomes_of = list(zip(tried, outcomes))
     return Report(
         model=network.model.variant.full_name,
         scheme=asked.scheme,
@@ -182,11 +184,11 @@ def _study(network, asked, pictures, data, recipes, shown):
         layers=layer_rows(network, weights),
         parts=parts,
         causes=find_causes(evidence) if recipes else (),
-        tried=[(str(recipe), outcome) for recipe, outcome in zip(tried, outcomes)],
-        advice=_advice(asked, advised, outcomes[0], dict(learned)),
-        advised=advised,
+        tried=[(str(recipe), outcome) for recipe, outcome in outcomes_of],
+        **advise(asked, outcomes_of, exact, dict(learned), recipes),
         learned=learned,
-        notes=_notes(asked, judgement, pictures, data, advised),
+        caveats=caveats(asked.scheme, pictures, data),
+        notes=(),
         left_out=judgement.left_out,
         parameters=parameters,
     )
@@ -202,6 +204,18 @@ def _asked(scheme, per_tensor, ranges, wide, correct_bias, cut):
             f"{scheme} has no scales: `per_tensor=`, `ranges=`, `wide=`, `correct_bias=` and `cut=` are of the schemes {', '.join(SCHEMES)}"
         )
     return Recipe(scheme, bool(per_tensor), parse_ranges(ranges), wide, bool(correct_bias), bool(cut))
+
+
+def _refuse_quantized(model, weights):
+    """Say at once what is wanted, and what judges such a file, where a quantised one is given in place of floats."""
+    for given in (model, weights):
+        if not isinstance(given, (str, os.PathLike)) or not os.path.isfile(given):
+            continue
+        if is_quantized_model(given) or is_quantized(given):
+            raise UsageError(
+                f"{given} is quantised already; give the float network, a name with weights= (--weights) or its dump: quantize "
+                f"starts from float weights. `npmnv3 verify MODEL {os.path.basename(given)}` judges a quantised file"
+            )
 
 
 def _data(evaluate, labels, limit):
@@ -244,57 +258,3 @@ def _saturating(network, prepared):
         if saturation and plain:
             found.append(replace(candidate, title=f"{AVX2}: {recipe}", layer=saturation))
     return found
-
-
-def _advice(asked, advised, outcome, learned):
-    """One sentence: what to do."""
-    if advised is None:
-        return f"as asked ({asked}): {said(outcome)}"
-    recipe, best, saved = advised
-    if recipe == asked:
-        fine = f"{asked} is fine as it is: {said(outcome)}"
-        return fine if saved else f"nothing that was tried does better than {asked}: {said(outcome)}"
-    change = ", ".join(word for word in str(recipe).split(", ") if word not in str(asked).split(", "))
-    saturated = learned.get(f"{AVX2}: {recipe}")
-    predicted = said(best) + (f"; {AVX2} {said(saturated)}" if saturated else "")
-    if saved:
-        return f"the cheapest change that saves it: {change}. Predicted: {predicted}"
-    return f"nothing that was tried saves it; best is {change}. Predicted: {predicted}"
-
-
-def _notes(asked, judgement, pictures, data, advised):
-    notes = []
-    if SCHEMES[asked.scheme].tool:
-        notes.append("Figures are predictions by simulation in floats: engines give the same to about 3 points.")
-    if data is None:
-        notes.append(
-            "Judged on the pictures that the ranges come from, which flatters; --evaluate takes others, with labels."
-        )
-    elif overlap := _overlap(pictures, data):
-        notes.append(f"{overlap} of the calibration pictures are among those judged on, which flatters.")
-    wide = asked.wide or (advised and advised[0].wide)
-    if wide and asked.scheme == "tflite":
-        notes.append(
-            "TensorFlow Lite's converter refuses 16-bit tensors before a hard-swish (int16x8): leave those operations in "
-            "floats there (selective quantisation), or quantise for ONNX Runtime, which takes uint16."
-        )
-    if asked.scheme == "symmetric":
-        notes.append(
-            "symmetric simulates ONNX Runtime's QInt8 with ActivationSymmetric, which stores a hard-swish as its gate and the "
-            "product; NPUs round in other ways, and those with a hard-swish in one operation lose less."
-        )
-    if asked.scheme == "pow2":
-        notes.append("pow2 is a simulation of a kind of NPU, not any engine's exact arithmetic.")
-    return tuple(notes)
-
-
-def _overlap(pictures, data):
-    """How many calibration pictures are among those judged on, by their paths."""
-    judged = {os.path.realpath(os.path.join(data.root, one.file)) for one in data.pictures}
-    return sum(path in judged for path in map(_path, pictures.sources) if path)
-
-
-def _path(source):
-    if isinstance(source, tuple):
-        return os.path.realpath(os.path.join(source[0], source[1].file))
-    return os.path.realpath(source) if isinstance(source, (str, os.PathLike)) else ""

@@ -245,6 +245,8 @@ def test_wilsons_interval():
 def test_verdict():
     assert verdict(75.77, 75.7, (75.32, 76.08)) == (True, "75.77 published; 75.70 +- 0.38 here: consistent")
     assert verdict(75.2, 75.7, (75.32, 76.08)) == (False, "75.20 published; 75.70 +- 0.38 here: not consistent")
+    told = "67.92 published for the float network; 54.00 +- 9.59 here, quantised"
+    assert verdict(67.92, 54.0, (44.24, 63.42), quantized=True) == (None, told)
 
 
 @pytest.mark.parametrize("arguments", ((None,), (5,), (["a.png"],), (".", 5), (".", ["cat"])))

@@ -45,7 +45,7 @@ def test_the_report_says_it_all(report):
     assert data["tried"][0]["recipe"] == "per tensor, minmax" and data["recommended"]["recipe"] in text.replace(
         "\n", ""
     )
-    assert "6 of the calibration pictures are among those judged on" in text
+    assert "6 of the 6 calibration pictures are among those judged on" in text
 
 
 def test_parameters_are_integers_in_their_ranges(report):
@@ -160,3 +160,13 @@ def test_pictures_that_do_not_count(dump, folder, tmp_path, capsys):
     code, out, err = run(capsys, *words)
     assert code == 1 and json.loads(out)["predicted"]["pictures"] == 6
     assert "left out: unreadable: class_0/broken.png" in err and "no class is called 'unheard_of': 1 picture" in err
+
+
+def test_a_quantised_file_in_place_of_the_floats(dump, folder, tmp_path, capsys):
+    """What is wanted is said, and what judges such a file; as the model, and as its weights."""
+    port = tmp_path / "port.npz"
+    npmnv3.quantize(dump, folder, recipes=False, out=port, shown=False)
+    for words in ((port,), ("timm/mobilenetv3_small_050", "--weights", port)):
+        code, out, err = run(capsys, "quantize", *words, "--calibrate", folder)
+        assert (code, out) == (2, "") and "is quantised already; give the float network" in err
+        assert "`npmnv3 verify MODEL port.npz` judges a quantised file" in err

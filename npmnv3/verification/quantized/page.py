@@ -3,7 +3,7 @@
 import numpy as np
 
 from ...evaluation.figures import check_html, encoded, new_figure
-from .report import cause_text
+from .because import cause_text
 
 # Colours that stay apart for colour-blind readers and on paper.
 OFF, EXACT, PLAIN = "#c2410c", "#1d4ed8", "#94a3b8"
@@ -77,12 +77,12 @@ def _plain(name):
 
 
 TEMPLATE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{{ report.model }}: {{ report.verdict }}</title>
+<html lang="en"><head><meta charset="utf-8"><title>{{ report.model }}: {{ report.word }}</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e293b; }
 h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
 .verdict { padding: .9rem 1.1rem; border-left: .4rem solid; background: #f8fafc; font-size: 1.1rem; overflow-wrap: anywhere; }
-.fine { border-color: #15803d; } .diverges { border-color: #b91c1c; }
+.fine { border-color: #15803d; } .diverges, .dear { border-color: #b91c1c; }
 .verdict b { text-transform: uppercase; letter-spacing: .03em; }
 img { max-width: 100%; } table { border-collapse: collapse; font-size: .8rem; }
 td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap;
@@ -92,7 +92,7 @@ td.mark { text-align: center; } tr.bad td { background: #fef2f2; } .off { color:
 th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; } ul { padding-left: 1.2rem; }
 </style></head><body>
 <h1>{{ report.model }} against {{ report.port }}</h1>
-<p class="verdict {{ report.verdict }}"><b>{{ report.verdict }}</b>: {{ report.sentence }}</p>
+<p class="verdict {{ 'dear' if report.dear else report.verdict }}"><b>{{ report.word }}</b>: {{ report.said }}</p>
 {% if causes or report.notes %}<ul>{% for text in causes %}<li>Cause: {{ text }}.</li>{% endfor %}
 {% for note in report.notes %}<li>{{ note }}.</li>{% endfor %}</ul>{% endif %}
 {% if report.kernel_sets %}<h2>Whose integers</h2><table>

@@ -11,10 +11,9 @@ import numpy as np
 
 from ...model.html import details, points, table, verdict
 from ..report import ending
+from .because import cause_text
 from .cost import Cost
 
-FEW = 4  # of a list in a sentence
-SURE_NUMBERS = 4  # that a rule must explain before it is said without a doubt
 LONG = 48  # characters of a name in the table
 HEADER = ("step", "port's tensor", "matched by", "layout", "off", "by", "dB to float", "")
 ALIGN = "<<<<>>><"
@@ -102,6 +101,25 @@ class QuantizedReport:
         return self.fine
 
     @property
+    def dear(self) -> bool:
+        """Whether it is fine, and quantising cost so much that a network of these integers is of little use, or that first
+        answers flip."""
+        return self.fine and self.cost is not None and self.cost.dear
+
+    @property
+    def word(self) -> str:
+        """The verdict in a few words: "fine" alone does not stand before a port whose answers are others."""
+        what = "integers" if self.tensors else "a file"
+        return f"{self.verdict} as {what}, but quantising cost" if self.dear else self.verdict
+
+    @property
+    def said(self) -> str:
+        """The sentence; where quantising cost much that comes first."""
+        if self.dear and self.cost:
+            return f"{self.cost.decided()}; {self.sentence}"
+        return self.sentence
+
+    @property
     def first_divergence(self) -> str | None:
         """Name of the first tensor that is not the kernel set's, or None."""
         return next((row.step for row in self.tensors if not row.right), None)
@@ -121,6 +139,7 @@ class QuantizedReport:
             "port": self.port,
             "verdict": self.verdict,
             "sentence": self.sentence,
+            "headline": f"{self.word}: {self.said}",
             "kernels": list(self.kernels),
             "kernel_sets": self.kernel_sets,
             "first_divergence": self.first_divergence,
@@ -156,7 +175,8 @@ class QuantizedReport:
             *self.notes,
             *(f"Fits no step: {row['port']} {tuple(row['shape'])}." for row in self.unmatched),
         ]
-        head = verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine) + points(said)
+        title = f"{self.model} against {self.port}"
+        head = verdict(title, self.word, self.said, self.fine and not self.dear) + points(said)
         bad = {i for i, row in enumerate(self.tensors) if not row.right}
         rows = table(map(_row, self.tensors), HEADER, ALIGN, bad)
         return head + (
@@ -200,7 +220,7 @@ def _case(suite: ET.Element, model: str, name: str, failure: str) -> None:
 
 def _lines(report: QuantizedReport) -> Iterator[str]:
     yield f"{report.model} against {report.port}"
-    yield f"{report.verdict.upper()}: {report.sentence}"
+    yield f"{report.word.replace(report.verdict, report.verdict.upper(), 1)}: {report.said}"
     if len(report.kernel_sets) > 1:
         fits = (f"{row['name']} {row['exact']} of {row['of']}" for row in report.kernel_sets)
         yield f"exact tensors: {', '.join(fits)}"
@@ -212,56 +232,6 @@ def _lines(report: QuantizedReport) -> Iterator[str]:
         yield f"quantising cost: {report.cost.text()}"
     yield from (f"note: {note}" for note in report.notes)
     yield from ending(report, [HEADER, *map(_row, report.tensors)], ALIGN)
-
-
-def cause_text(cause: Any) -> str:
-    """A cause in words: the tensor, and all the rules that explain it exactly."""
-    computed = (
-        f" (its input {', '.join(cause.computed)} was computed, the port does not have it)" if cause.computed else ""
-    )
-    return f"{cause.tensor}{computed}: {because_text(cause)}"
-
-
-def because_text(cause: Any, most: int | None = None) -> str:
-    """The rules that explain a tensor exactly, all or at most so many, and what they were checked on."""
-    if not cause.rules:
-        return "no rule change that was tried explains it exactly"
-    best = cause.rules[0]
-    equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
-    text = f"{equals[0]}, exactly{_few_numbers(best)}; {_checked(best)}"
-    if len(equals) > 1:
-        left = f" and {len(equals) - most} more" if most and len(equals) > most else ""
-        text += f"; these tensors do not tell it from {', '.join(equals[1:most])}{left}"
-    if most:
-        return text
-    others = [rule for rule in cause.rules if _rank(rule) != _rank(best)]
-    if others:
-        told = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:FEW])
-        more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
-        text += f". By itself it would also be: {told}{more}"
-    return text
-
-
-def _few_numbers(rule: Any) -> str:
-    """What a cause rests on, where that is so little that another may give the same by chance."""
-    if rule.numbers >= SURE_NUMBERS:
-        return ""
-    said = f"{rule.numbers} numbers alone say" if rule.numbers > 1 else "1 number alone says"
-    return f", though {said} so: too few to be sure"
-
-
-def _rank(rule: Any) -> tuple[int, bool]:
-    return len(rule.explains), rule.agrees == rule.of
-
-
-def _checked(rule: Any) -> str:
-    """On how many other tensors a rule was found to hold."""
-    many = len(rule.explains)
-    if rule.local:
-        others = f" ({', '.join(rule.explains[1:FEW])}{', ...' if many > FEW else ''})" if many > 1 else ""
-        return f"explains {many} of the tensors that are off{others}" if many > 1 else "there alone"
-    off = f"{many} tensors are off without it" if many > 1 else "it alone is off"
-    return f"explains {rule.agrees} of {rule.of} {rule.kind}, {off}"
 
 
 def _weights_text(layers: list[Any]) -> str:

@@ -15,13 +15,14 @@ from ...network.variants import get_variant
 from ...ops.kernel_sets import KERNEL_SETS, USUAL, get_kernel_set
 from ...pictures import recipes
 from ...progress import progress_bar
-from .cost import measure_cost
+from .because import FEW, because_text
+from .cost import MADE_UP, measure_cost
 from .explain import explain
 from .forced import KINDS, Forced
 from .given import compare_input, float_input, given_input, made_up
 from .matching import match
 from .port import OtherNetwork, is_quantized_port, read_port
-from .report import FEW, QuantizedReport, TensorRow, because_text
+from .report import QuantizedReport, TensorRow
 from .tensors import read_tensors
 from .ties import ON_A_TIE, numbers_on_ties, ties_text
 from .weights import check_weights
@@ -161,7 +162,7 @@ class _Verification:
             if x is None and seen is not None:
                 x, on = self.plan.grids[INPUT].dequantize(seen), "the port's own input"
         if x is None:
-            x, on = made_up(self.plan), "made-up numbers (no input was given)"
+            x, on = made_up(self.plan), MADE_UP
         return x, on, matching
 
     def _reference(self, q, x):
@@ -265,7 +266,7 @@ class _Verification:
         name = self.port.variant.full_name if self.port.variant else "a quantised network"
         if not report.layers:
             return f"the network is {name}, quantised; neither weights nor integers to hold it against"
-        cost = f"; quantising costs: {report.cost.text()}" if report.cost else ""
+        cost = f"; quantising costs: {report.cost.text()}" if report.cost and not report.dear else ""
         return f"the network and its weights are {name}'s, {len(report.layers)} of {len(report.layers)} layers{cost}"
 
 

@@ -14,6 +14,8 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 from npmnv3.ops.kernel_sets import KERNEL_SETS
 from npmnv3.testing import random_params
+from npmnv3.verification.quantized.cost import MADE_UP, Cost
+from npmnv3.verification.quantized.report import QuantizedReport, TensorRow
 
 SIDE = 48, 48
 NETWORKS = [
@@ -117,3 +119,34 @@ def test_another_checkpoint(case, tmp_path):
         report = npmnv3.verify("ppocr/text_direction", port, tensors=given)
         assert report.fine and "but its weights have nothing to do with the published ones" in report.sentence
         assert not npmnv3.verify("ppocr/text_direction", port).fine
+
+
+# fmt: off
+COSTS = (
+    ("the input given", -9.0, (0,), "FINE as integers, but quantising cost: logits -9.0 dB, 1 of 1 first answers flip"),
+    ("the input given",  2.2, (),   "FINE as integers, but quantising cost: logits 2.2 dB, 0 of 1 first answers flip"),
+    ("the input given",  9.0, (0,), "FINE as integers, but quantising cost: logits 9.0 dB, 1 of 1 first answers flip"),
+    ("the input given",  9.0, (),   "FINE: all 2 tensors are exactly x's"),
+    (MADE_UP,            9.0, (0,), "FINE: all 2 tensors are exactly x's"),
+    (MADE_UP,           -9.0, (),   "FINE as integers, but quantising cost: logits -9.0 dB"),
+)
+# fmt: on
+
+
+@pytest.mark.parametrize("on, level, flips, words", COSTS)
+def test_fine_does_not_stand_alone_before_what_cost_much(on, level, flips, words):
+    rows = [TensorRow("stem", "stem", "its name", "NCHW", True)]
+    cost = Cost("the port", on, {"logits": level}, level, flips, 1)
+    report = QuantizedReport("m", "p", "fine", "all 2 tensors are exactly x's", tensors=rows, cost=cost)
+    line = report.text().splitlines()[1]
+    assert line.startswith(words) and line.endswith("all 2 tensors are exactly x's") and report.fine
+    assert report.as_json()["headline"].lower() == line.lower() and report.as_json()["verdict"] == "fine"
+    assert report.word in report._repr_html_()
+    report.verdict = "diverges"
+    assert report.text().splitlines()[1] == "DIVERGES: all 2 tensors are exactly x's"
+
+
+def test_without_tensors_it_is_the_file_that_is_fine():
+    cost = Cost("x", "the input given", {}, -9.0, (0,), 1)
+    report = QuantizedReport("m", "p", "fine", "its weights are m's", cost=cost)
+    assert report.text().splitlines()[1].startswith("FINE as a file, but quantising cost: logits -9.0 dB")
