@@ -10,6 +10,8 @@ from npmnv3.conversion.graph_order import canonical_order, steps_in_canonical_or
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.conversion.quantized.names import name_tensors
 from npmnv3.errors import WeightsError
+from npmnv3.network.integer_plan import LAYERS
+from npmnv3.network.lowering import SCHEMES, lower
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
@@ -89,6 +91,9 @@ def test_every_networks_plan_stands_in_that_order():
             plan = make_plan(get_variant(name), folded=folded)
             weighted = {step.op for step in plan if step.param("weight")}
             assert steps_in_canonical_order(plan, weighted) == plan, name
+        for scheme in SCHEMES:
+            steps, _ = lower(plan, scheme, (plan[0].param("weight").canonical[1], 64, 64))
+            assert steps_in_canonical_order(steps, LAYERS) == tuple(steps), (name, scheme)
 
 
 def test_many_ends_and_long_chains_take_linear_time():
