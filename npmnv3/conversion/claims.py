@@ -14,6 +14,7 @@ _OTHERS = re.compile(
     "deit|beit|swin|convnext|regnet|shufflenet|squeezenet|inception|ghostnet|mnasnet|semnasnet|fbnet|googlenet|alexnet|"
     "nasnet|xception|mixnet|lcnet|pplcnet|hardcorenas|tinynet|repvgg|hrnet|rexnet|edgenext|fastvit|levit|maxvit|dinov|spnasnet)"
 )
+_KERAS_CONFIGS = ("config.json", "model_config")  # Keras's name of a model there is one for all widths
 _SOURCES = ("ppcls", "torchvision", "timm", "showlo", "sqlai", "keras", "ppocr")
 
 
@@ -77,7 +78,7 @@ def read_claim(where, text):
         return Claim(where, text)
     parts = _parts(last)
     in_timm = parts["style"] == "timm"
-    loose = source == "keras" or (where.startswith("config.json") and not parts["style"])  # Keras tells no width there
+    loose = source == "keras" or (where.startswith(_KERAS_CONFIGS) and not parts["style"])
     return Claim(
         where,
         text,

@@ -24,6 +24,7 @@ from ..pictures.recipes import RECIPES, find_recipe
 from .containers import NPZ_MAGIC, open_container, write_container
 from .labels import LABEL_SETS
 from .mappings import mapping_entries
+from .problems import is_folded, message, shape_problems, value_problem
 from .reader import Reader
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def load_weights(
     Raises
     ------
     WeightsError
-        One error lists every missing, extra, misshapen, wrongly typed and non-finite entry.
+        One error lists the first missing, extra, misshapen, wrongly typed and non-finite entries, and how many more there
+        are; or names the network that the dump is of instead.
     """
     if isinstance(weights, Mapping):
         return _check("the mapping", {}, mapping_entries(weights), variant, num_classes, keep)
@@ -183,16 +185,16 @@ def _check(where, attributes, entries, variant, num_classes, keep):
     if is_folded(plan, entries):
         plan, folded = make_plan(variant, num_classes, folded=True), True
     params = {param.name: param for step in plan for param in step.params}
-    problems = _shape_problems(params, entries)
+    problems = shape_problems(params, entries)
     # Only what has its expected shape is read, so a hostile file cannot make us allocate more than the network needs.
     arrays = {}
     for name in (name for name in params if name in entries and name not in problems):
         array = entries[name].read()
         arrays[name] = array if keep else entries[name]
-        if problem := _value_problem(name, array, params[name].role):
+        if problem := value_problem(name, array, params[name].role):
             problems[name] = problem
     if problems:
-        raise WeightsError(_message(where, variant, num_classes, problems))
+        raise WeightsError(message(where, variant, num_classes, problems, entries))
     return Weights(
         variant,
         num_classes,
@@ -251,50 +253,6 @@ def _num_classes(where, attributes, entries, variant, num_classes):
         return said
     bias = entries.get(make_plan(variant, 1)[-1].param("bias").name)
     return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else variant.num_classes
-
-
-def is_folded(plan, names):
-    """Whether a state dict of these names has its norms folded: a layer before a norm has a bias, and there is no norm."""
-    norms = [param.name for step in plan if step.op == "batch_norm" for param in step.params]
-    if not norms or any(name in names for name in norms):
-        return False
-    layers = {step.name: step for step in plan}
-    normed = [layers[step.inputs[0]] for step in plan if step.op == "batch_norm"]
-    return any(layer.param("weight").name in names for layer in normed)
-
-
-def _shape_problems(params, entries):
-    """{name: what is wrong with it}, for names, shapes and types: no array was read yet."""
-    problems = {}
-    for name, param in params.items():
-        entry = entries.get(name)
-        if entry is None:
-            if param.role != "count":  # nothing uses the counters, and torch did not always write them
-                problems[name] = f"missing: {name} {param.shape}"
-        elif entry.shape != param.shape:
-            problems[name] = f"misshapen: {name} is {entry.shape}, expected {param.shape}"
-        elif entry.dtype.kind not in ("iu" if param.role == "count" else "f") or entry.dtype.itemsize > 8:
-            expected = "an integer" if param.role == "count" else "float16, float32 or float64"
-            problems[name] = f"wrongly typed: {name} is {entry.dtype}, expected {expected}"
-    return problems | {name: f"extra: {name} {entries[name].shape}" for name in entries if name not in params}
-
-
-def _value_problem(name, array, role):
-    """What is wrong with an array's numbers, None if nothing is."""
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = ~np.isfinite(array)
-        place = tuple(int(i) for i in np.unravel_index(int(np.argmax(bad)), bad.shape))
-        return f"non-finite: {name} has {int(bad.sum())} NaN or infinite values, the first at {place}"
-    if role == "variance" and (array < 0).any():
-        return f"negative variance: {name}, down to {array.min():.4g}"
-    return None
-
-
-def _message(where, variant, num_classes, problems):
-    """Every problem, one a line, after a line that counts them."""
-    head = f"{where} does not fit {variant.full_name} with {num_classes} classes ({len(problems)} problems):"
-    hint = f"npmnv3.param_shapes({variant.full_name!r}, {num_classes}) gives the names and shapes it must have"
-    return "\n  ".join([head, *problems.values(), hint])
 
 
 def read_labels(where, attributes, variant, num_classes):

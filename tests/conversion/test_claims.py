@@ -3,6 +3,7 @@
 import json
 
 import checkpoint_files as files
+import h5py
 import numpy as np
 import pytest
 from checkpoint_files import Call
@@ -95,6 +96,28 @@ def test_loose_names_are_no_contradiction(text, tmp_path):
 )
 def test_names_in_every_spelling(text, model, meant):
     assert read_claim("arch", text).allows(get_variant(model)) is meant
+
+
+@pytest.mark.parametrize("where", ["config.json", "model_config"])
+def test_keras_has_one_name_for_all_widths(where):
+    claim = read_claim(where, "MobileNetV3Small")
+    for model in ("keras/MobileNetV3Small", "keras/MobileNetV3Small_075", "keras/MobileNetV3Small_minimalistic"):
+        assert claim.allows(get_variant(model))
+    assert not claim.allows(get_variant("keras/MobileNetV3Large_075"))
+
+
+@pytest.mark.parametrize("model", ["keras/MobileNetV3Small_075", "keras/MobileNetV3Small_minimalistic"])
+def test_a_whole_keras_model_is_told_by_its_shapes(model, tmp_path):
+    path = written(tmp_path / "a.h5", files.keras_legacy({"all": random_state(model, 4)}))
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"name": "MobileNetV3Small"}})
+    assert convert(path, tmp_path / "b.h5").model == model
+    with h5py.File(path, "r+") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": {"name": "MobileNetV3Large"}})
+    with pytest.raises(
+        WeightsError, match="model_config says 'MobileNetV3Large', but names and shapes are keras/Mobile"
+    ):
+        convert(path, tmp_path / "c.h5")
 
 
 def test_twins_are_a_warning_and_listed(tmp_path, capsys):

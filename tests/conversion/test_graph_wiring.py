@@ -53,8 +53,13 @@ def skip_over_two_blocks(model):
     second.input[:] = [name if name in norms else earlier for name in second.input]
 
 
-def gates_exchanged(model):
+def gate_of_another_block(model):
     one, other = joins(model, "Mul")[4:6]  # of blocks of one width
+    other.input[1] = one.input[1]
+
+
+def gates_exchanged(model):  # one is read before it is there
+    one, other = joins(model, "Mul")[4:6]
     one.input[1], other.input[1] = other.input[1], one.input[1]
 
 
@@ -71,7 +76,8 @@ def sum_for_product(model):
             "blocks.3.expand.conv reads what blocks.1.project.conv gives, expected blocks.2.project.conv",
         ),
         (skip_over_two_blocks, "Add of"),
-        (gates_exchanged, "Mul of"),
+        (gate_of_another_block, "Mul of"),
+        (gates_exchanged, "squeeze-and-excitation widths"),
         (sum_for_product, "no Mul of blocks.0.depthwise.conv and blocks.0.se.excite"),
     ),
 )

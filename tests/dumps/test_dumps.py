@@ -1,4 +1,4 @@
-"""Weight dumps: what goes in comes out; what is wrong is named, all of it."""
+"""Weight dumps: what goes in comes out; what is wrong is named."""
 
 import concurrent.futures
 import os
@@ -8,6 +8,8 @@ import goldens
 import h5py
 import numpy as np
 import pytest
+from command_line import run
+from random_networks import random_params
 from states import random_state, small_input
 
 import npmnv3
@@ -129,6 +131,27 @@ def test_one_error_lists_everything_that_is_wrong():
         "(6 problems)",
     ):
         assert expected in message
+
+
+def test_long_lists_are_cut():
+    state = {f"net.{name}": array for name, array in random_state(MODEL).items()}
+    with pytest.raises(npmnv3.WeightsError) as caught:
+        load_weights(state, get_variant(MODEL))
+    message = str(caught.value)
+    assert message.count("missing: ") == message.count("extra: ") == 7 and len(message.splitlines()) == 16
+    assert f"missing: and {len(state) - 6} more" in message and f"extra: and {len(state) - 6} more" in message
+    assert f"({2 * len(state)} problems)" in message
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_weights_of_another_network_are_called_by_its_name(folded, tmp_path, capsys):
+    name = "timm/tf_mobilenetv3_small_100"
+    plan = make_plan(get_variant(name), 5, folded=folded)
+    np.savez(tmp_path / "a.npz", **random_params(plan, np.random.default_rng(1)))
+    code, _, err = run(capsys, "predict", "--model", KERAS, "--weights", tmp_path / "a.npz", tmp_path / "a.png")
+    assert code and len(err.splitlines()) == 2 and f"a.npz is not {KERAS}'s: its " in err
+    assert f"the names and shapes of {name} (and of timm/mobilenetv3_small_100, which pads otherwise)" in err
+    assert f"give {name} as the model's name, or weights of {KERAS}" in err
 
 
 def test_counters_may_be_absent():

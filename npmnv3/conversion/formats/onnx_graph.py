@@ -1,4 +1,4 @@
-"""ONNX models as a list of layers with their constants, in the graph's order; read without the package onnx.
+"""ONNX models as a list of layers with their constants, in `graph_order`'s order; read without the package onnx.
 
 Exporters rename weights, fold norms, split activations and add biases by nodes of their own; what a network can be told
 by is the order of its layers, their shapes and their attributes. So the graph is reduced to those.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import WeightsError
+from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_qoperators import Q_OPERATORS, as_floats
@@ -23,7 +24,6 @@ MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 
 _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
-_WEIGHTED = ("Conv", "Gemm", "MatMul")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 MICROSOFT = (QUANTIZE, DEQUANTIZE, "QLinearAdd", "QLinearMul", "QLinearGlobalAveragePool", "QGemm")  # of its own
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape")
@@ -56,7 +56,8 @@ def read(reader):
     about = {"producer": f"{protobuf.text(model, 2)} {protobuf.text(model, 3)}".strip()}
     if graph.scales:
         about["quantization"] = graph.scales
-    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers), says=_says(model))
+    layers = in_canonical_order(graph.layers)
+    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, says=_says(model))
 
 
 def read_model(reader):
@@ -131,7 +132,7 @@ class _Graph(Constants):
             self.constants[node.outputs[0]] = made = fold(node, inputs)
             if made is not None and made.size == inputs[0].size:
                 self.origin[node.outputs[0]] = self.origin.get(node.inputs[0], node.inputs[0])
-        elif node.op in _WEIGHTED:
+        elif node.op in WEIGHTED:
             self._append(node, self._weighted(node, inputs))
         elif node.op == "BatchNormalization":
             self._append(node, self._norm(node, inputs))
@@ -166,7 +167,7 @@ class _Graph(Constants):
         """Whether quantizing clips a layer's output at zero, which stands for a relu that was there."""
         place = self.made_by.get(source)
         lowest = 0 if zero is None else np.iinfo(zero.dtype).min if zero.dtype.kind in "iu" else None
-        return place is not None and self.layers[place].op in _WEIGHTED and (zero is None or (zero == lowest).all())
+        return place is not None and self.layers[place].op in WEIGHTED and (zero is None or (zero == lowest).all())
 
     def _append(self, node, params):
         inputs = tuple(self.made_by[name] for name in node.inputs if name in self.made_by)
@@ -213,7 +214,7 @@ class _Graph(Constants):
         which = 0 if inputs[0] is not None else 1
         place = self.made_by.get(node.inputs[1 - which])
         layer = None if place is None else self.layers[place]
-        if layer is None or layer.op not in _WEIGHTED or "bias" in layer.params:
+        if layer is None or layer.op not in WEIGHTED or "bias" in layer.params:
             return False
         count = len(layer.params["weight"])
         if inputs[which].size != count:

@@ -54,7 +54,7 @@ class Checkpoint:
     others : further state dicts of the file; `key` takes one of them instead
     notes : what a user should know: prefixes taken off, entries left out, ...
     metadata : what the file says about itself
-    layers : onnx and tflite only, the graph in its order; names are no help there
+    layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
     program : paddle-inference only, its operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to

@@ -9,6 +9,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
 import numpy as np
 
 from ...errors import WeightsError
+from ..graph_order import in_canonical_order
 from .onnx_folding import KEEP, dequantized
 from .record import Checkpoint, Layer
 from .tflite_tensors import MAGIC, Tensors
@@ -46,7 +47,7 @@ def read(reader):
         raise WeightsError("a TensorFlow Lite model in which no layer has weights")
     notes = (f"quantized: its weights are taken as what they stand for, in float32; {KEEP}",) if graph.scales else ()
     about = {"quantization": graph.scales} if graph.scales else {}
-    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=tuple(graph.layers))
+    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=in_canonical_order(graph.layers))
 
 
 class _Graph(Tensors):

@@ -1,4 +1,4 @@
-"""ONNX graphs, whose names are the exporter's: matched layer by layer, in the order of execution.
+"""ONNX graphs, whose names are the exporter's: matched layer by layer, in `graph_order`'s order.
 
 A graph tells more than its weights: strides, padding, the gates' slope, epsilons, what follows each layer. All of it
 has to fit, or the dump would not be the function that the graph is. The form does not matter: a bias of zeros may be

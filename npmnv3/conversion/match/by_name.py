@@ -5,7 +5,7 @@ names for the same parameters. What is looked for is the one place where all of 
 """
 
 from ...dumps.containers import Entry
-from ...dumps.dumps import is_folded
+from ...dumps.problems import is_folded
 from ...network.counts import plan_param_shapes
 from ...network.forms import form_told
 from ...network.plan import classifier_part, make_plan

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-_WEIGHTED = ("Conv", "Gemm", "MatMul")
+from ..graph_order import WEIGHTED
+
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 
 
@@ -88,7 +89,7 @@ class Place:
 
 
 def is_weighted(layer):
-    return layer.op in _WEIGHTED
+    return layer.op in WEIGHTED
 
 
 def find_places(layers):

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from ...errors import UsageError, WeightsError
-from ...network.integer_plan import SAME_GRID, IntegerPlan, IntegerStep
+from ...network.integer_plan import LAYERS, SAME_GRID, IntegerPlan, IntegerStep
 from ...network.steps import INPUT
 from ...ops.grids import Grid
+from ..graph_order import steps_in_canonical_order
 
 FEW = 200  # characters of a name in an error
 
@@ -63,7 +64,8 @@ class Builder:
     def done(self, input_shape):
         if not self.steps:
             raise WeightsError("no operation on integers in it")
-        return IntegerPlan(tuple(self.steps), self.grids, self.arrays, input_shape, tuple(dict.fromkeys(self.notes)))
+        steps = steps_in_canonical_order(self.steps, LAYERS)
+        return IntegerPlan(steps, self.grids, self.arrays, input_shape, tuple(dict.fromkeys(self.notes)))
 
 
 def make_grid(name, scale, zero_point, dtype):
