@@ -113,8 +113,6 @@ def test_an_input_that_is_off_a_little_shows_in_every_tensor_made_of_it(with_two
     report = verify(model, port, picture)
     assert [row["fault"] for row in report.explained_by] == ["decoder"], report.text()
     assert report.explained_by[0]["certainty"] == "a guess"
-    port["blocks.3"] = port["blocks.3"] * np.float32(1.01)  # not the input's doing
-    assert verify(model, port, picture).explained_by == [], report.text()
 
 
 def test_every_fault_of_a_layer_is_tried(maker):
