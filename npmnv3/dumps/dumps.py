@@ -71,8 +71,8 @@ def load_weights(
     Raises
     ------
     WeightsError
-        One error lists the first missing, extra, misshapen, wrongly typed and non-finite entries, and how many more there
-        are; or names the network that the dump is of instead.
+        One error lists every missing, extra, misshapen, wrongly typed and non-finite entry, or names the network that the
+        dump is of instead.
     """
     if isinstance(weights, Mapping):
         return _check("the mapping", {}, mapping_entries(weights), variant, num_classes, keep)

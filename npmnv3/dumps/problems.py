@@ -1,14 +1,10 @@
 """What is wrong with a dump's entries beside the network's, and whose they are instead."""
 
-import collections
-
 import numpy as np
 
 from ..network.forms import form_in
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
-
-LISTED = 6  # problems of one kind in a message
 
 
 def shape_problems(params, entries):
@@ -55,19 +51,13 @@ def is_folded(plan, names):
 
 
 def message(where, variant, num_classes, problems, entries):
-    """The networks that the entries are of, where they fit any; else the first problems of each kind, after their number."""
+    """The networks that the entries are of, where they fit any; else every problem, one a line, after their number."""
     names = [] if len(problems) < 2 else networks_of(entries)
     if names and variant.full_name not in names:
         return _instead(where, variant, entries, names)
-    kinds = collections.defaultdict(list)
-    for problem in problems.values():
-        kinds[problem.partition(":")[0]].append(problem)
-    lines = [f"{where} does not fit {variant.full_name} with {num_classes} classes ({len(problems)} problems):"]
-    for kind, told in kinds.items():
-        lines += told[:LISTED]
-        lines += [f"{kind}: and {len(told) - LISTED} more"] * (len(told) > LISTED)
-    lines.append(f"npmnv3.param_shapes({variant.full_name!r}, {num_classes}) gives the names and shapes it must have")
-    return "\n  ".join(lines)
+    head = f"{where} does not fit {variant.full_name} with {num_classes} classes ({len(problems)} problems):"
+    hint = f"npmnv3.param_shapes({variant.full_name!r}, {num_classes}) gives the names and shapes it must have"
+    return "\n  ".join([head, *problems.values(), hint])
 
 
 def _instead(where, variant, entries, names):

@@ -20,7 +20,7 @@ BLOCK = 1 << 23
 SMALL = 1 << 16
 #: Blocks that are kept for later results when nobody looks at what is in them: 128 MiB.
 KEPT = 16
-#: Bytes between the starts of results: a cache line, or two vectors.
+#: Bytes of a cache line, at which results start.
 LINE = 64
 #: Not shared with a process that is forked off, which is what `mmap` would do.
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}

@@ -59,9 +59,9 @@ class Report:
     advice: str
     advised: tuple[Any, Outcome, bool] | None
     learned: list[tuple[str, Outcome]]
-    notes: tuple[str, ...]
     left_out: tuple[str, ...]
     parameters: Any
+    notes: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     converter: Possible | None = None
 

@@ -188,7 +188,6 @@ def _study(network, asked, pictures, data, recipes, shown):
         **advise(asked, outcomes_of, exact, dict(learned), recipes),
         learned=learned,
         caveats=caveats(asked.scheme, pictures, data),
-        notes=(),
         left_out=judgement.left_out,
         parameters=parameters,
     )

@@ -1,4 +1,4 @@
-"""Weight dumps: what goes in comes out; what is wrong is named."""
+"""Weight dumps: what goes in comes out; what is wrong is named, all of it."""
 
 import concurrent.futures
 import os
@@ -133,13 +133,12 @@ def test_one_error_lists_everything_that_is_wrong():
         assert expected in message
 
 
-def test_long_lists_are_cut():
+def test_entries_of_no_network_are_all_listed():
     state = {f"net.{name}": array for name, array in random_state(MODEL).items()}
     with pytest.raises(npmnv3.WeightsError) as caught:
         load_weights(state, get_variant(MODEL))
     message = str(caught.value)
-    assert message.count("missing: ") == message.count("extra: ") == 7 and len(message.splitlines()) == 16
-    assert f"missing: and {len(state) - 6} more" in message and f"extra: and {len(state) - 6} more" in message
+    assert message.count("missing: ") == message.count("extra: ") == len(state)
     assert f"({2 * len(state)} problems)" in message
 
 

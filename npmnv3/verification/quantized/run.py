@@ -281,7 +281,7 @@ def _row(name, forced, fit, matching, causes, ties):
         return TensorRow(name, port, how, layout, True, of=found.size)
     case = forced.case(name, fit)
     gap = np.abs(case.run().astype(np.int64) - found)
-    because = next((cause.rules[0].text for cause in causes if cause.rules and name in cause.tensors), "")
-    because = ON_A_TIE if name in ties else because
+    rules = (cause.rules[0].text for cause in causes if cause.rules and name in cause.tensors)
+    because = ON_A_TIE if name in ties else next(rules, "")
     off, largest = int(np.count_nonzero(gap)), int(gap.max())
     return TensorRow(name, port, how, layout, False, off, found.size, largest, because, tied=name in ties)

@@ -1,7 +1,7 @@
 """Layers that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
 
-Of a graph with such nodes it makes integer layers only where it has a kernel for them; elsewhere (int8 inputs and weights,
-on most processors) the layer is computed in float32. Then a sum is off by float32's rounding, and where it lies between
+Of a graph with such nodes it makes integer layers only where it has a kernel for them; elsewhere (many
+of int8 inputs and weights, where it was tried) the layer is computed in float32. Then a sum is off by float32's rounding, and where it lies between
 two integers, on a tie, it may come out as the other one.
 """
 

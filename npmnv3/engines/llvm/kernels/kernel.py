@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ....ops.pages import LINE
+
 #: What is done to a sum before it is stored; commands carry these numbers.
 NONE, RELU, HARD_SWISH, HARD_SIGMOID = 0, 1, 2, 3
 
 FLOAT_BYTES, FLOAT16_BYTES = 4, 2
-
-#: Bytes of a cache line.
-LINE = 64
 
 #: 64-bit integers in a command: the kernel's address, then its arguments.
 RECORD = 24
