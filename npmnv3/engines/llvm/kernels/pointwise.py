@@ -8,9 +8,12 @@ tile and for one alone: a pixel has the same bits wherever it lies. Many channel
 sums added up, since a rounding error grows with the sum that is rounded.
 """
 
-import numpy as np
+from typing import NamedTuple
 
-from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, Kernel, Operand, activate
+import numpy as np
+from llvmlite import ir
+
+from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, NONE, Kernel, Operand, activate
 
 #: The most vectors of output channels that a tile has.
 VECTORS = 3
@@ -36,8 +39,26 @@ ARGS = (
 # fmt: on
 
 
+class _Block(NamedTuple):
+    """A block of channels while its code is written, all of them values.
+
+    is_first : of the layer's blocks, whose sums start from the bias
+    chunks, tail : channels: chunks * chunk + tail
+    weight : address
+    steps : bytes from its first chunk to the second, and from that to the third
+    act : what is done to the totals, NONE before the last block
+    """
+
+    is_first: ir.Value
+    chunks: ir.Value
+    tail: ir.Value
+    weight: ir.Value
+    steps: tuple[ir.Value, ir.Value]
+    act: ir.Value
+
+
 class _Writer:
-    """Writes the kernel: loops over rows, in them over tiles, in them over input channels."""
+    """Writes the kernel: loops over blocks of channels, in them over rows, over tiles, over the block's channels."""
 
     def __init__(self, code, a, machine, halves, float16):
         self.code, self.a, self.tiles, self.chunk, self.vector = code, a, machine.tiles, machine.chunk, machine.bytes
@@ -53,33 +74,64 @@ class _Writer:
         self.steps = [a.x_plane, a.x_plane] if whole else [code.int(step), code.sub(a.x_plane, step)]
 
     def write(self):
-        a = self.a
-        self.code.loop(a.rows, [a.x, a.out, a.add, a.ahead, a.far], self.row)
+        code, a = self.code, self.a
+        start = [0, a.first, a.x, a.weight, a.ahead, a.far, *self.steps]
+        code.loop(code.add(a.blocks, 1), start, lambda c: self.block(*c))
 
-    def row(self, carried):
-        code, a, (x, out, add, _, _) = self.code, self.a, carried
-        at = code.tiles(a.pixels, self.tiles, carried, self.pixels)
-        return [code.add(x, a.x_row), code.add(out, a.out_row), code.add(add, a.add_row), at[3], at[4]]
+    def block(self, index, chunks, x, weight, ahead, far, step, next_step):
+        """A block of channels for all pixels, by itself: its weights stay in the first-level cache.
 
-    def pixels(self, count, x, out, add, ahead, far):
+        The totals of the blocks before wait where the result goes to. Gives back where the next block is.
+        """
+        code, a = self.code, self.a
+        last = code.equal(index, a.blocks)
+        block = _Block(
+            code.equal(index, 0),
+            chunks,
+            code.builder.select(last, a.tail, code.int(0)),
+            weight,
+            (step, next_step),
+            code.builder.select(last, a.act, code.int(NONE)),
+        )
+        *_, ahead, far = code.loop(a.rows, [x, a.out, a.add, ahead, far], lambda c: self.row(block, *c))
+        pairs, odd = code.builder.lshr(chunks, code.int(1)), code.builder.trunc(chunks, ir.IntType(1))
+        x = code.add(x, code.add(code.mul(pairs, code.add(step, next_step)), code.builder.select(odd, step, code.int(0))))
+        weight = code.add(weight, code.mul(chunks, self.chunk * self.channel_bytes))
+        swapped = [code.builder.select(odd, *pair) for pair in ((next_step, step), (step, next_step))]
+        return [code.add(index, 1), a.chunks, x, weight, ahead, far, *swapped]
+
+    def row(self, block, x, out, add, ahead, far):
+        code, a = self.code, self.a
+        start = [x, out, add, ahead, far]
+        *_, ahead, far = code.tiles(a.pixels, self.tiles, start, lambda n, *c: self.pixels(n, block, *c))
+        return [code.add(x, a.x_row), code.add(out, a.out_row), code.add(add, a.add_row), ahead, far]
+
+    def pixels(self, count, block, x, out, add, ahead, far):
         """`count` pixels side by side; gives back where the next ones are."""
         code, a = self.code, self.a
-        sums = code.when(code.is_set(a.add), lambda: self.start(count, add), self.start(count))
-        start = [*sums, *sums, 0, a.first, x, a.weight, ahead, far, *self.steps]
-        end = code.loop(code.add(a.blocks, 1), start, lambda c: self.block(count, out, c))
-        totals, ahead, far = end[len(sums) : 2 * len(sums)], end[-4], end[-3]
-        self.store(code.activate(totals, a.act, self.slope), count, out)
+        start = [code.constant(0, kind) for kind in self.kinds for _ in range(count)]
+        sums = code.when(block.is_first, lambda: self.start(count, add), start)
+        *sums, at, weight, ahead, far, _, _ = code.loop(
+            block.chunks, [*sums, x, block.weight, ahead, far, *block.steps], lambda c: self.whole_chunk(count, *c)
+        )
+        *sums, _, _ = code.loop(block.tail, [*sums, at, weight], lambda c: self.one_channel(count, *c))
+        totals = code.when(
+            code.builder.not_(block.is_first),
+            lambda: [code.fadd(*pair) for pair in zip(self.load(count, out, a.out_plane), sums)],
+            sums,
+        )
+        self.store(code.activate(totals, block.act, self.slope), count, out)
         return [*(code.add(address, count * self.vector) for address in (x, out, add)), ahead, far]
 
-    def start(self, count, add=None):
+    def start(self, count, add):
         """The bias for each vector and pixel, plus what is added."""
-        code = self.code
-        values = [
-            code.load(self.a.bias, j * self.vector, kind) for j, kind in enumerate(self.kinds) for _ in range(count)
-        ]
-        if add is None:
-            return values
-        return [code.fadd(value, there) for value, there in zip(values, self.load(count, add, self.a.add_plane))]
+        code, a = self.code, self.a
+        values = [code.load(a.bias, j * self.vector, kind) for j, kind in enumerate(self.kinds) for _ in range(count)]
+        return code.when(
+            code.is_set(a.add),
+            lambda: [code.fadd(value, there) for value, there in zip(values, self.load(count, add, a.add_plane))],
+            values,
+        )
 
     def load(self, count, address, plane):
         """The vectors of a tile."""
@@ -92,30 +144,6 @@ class _Writer:
         for index, value in enumerate(values):
             j, p = divmod(index, count)
             code.store(value, code.add(out, code.mul(self.a.out_plane, j)), p * self.vector)
-
-    def block(self, count, out, carried):
-        """Sum a block of channels by itself, and add that to the sum of the blocks before, which waits where it goes
-        to.
-
-        Nothing but one block's sums has to stay in registers. Carried from block to block are the sums to start from,
-        the totals (only wanted after the last block), the block's number, its chunks, and where it lies.
-        """
-        code, a, size = self.code, self.a, count * len(self.kinds)
-        sums, (index, chunks, *at) = carried[:size], carried[2 * size :]
-        *sums, x, weight, ahead, far, step, next_step = code.loop(
-            chunks, [*sums, *at], lambda c: self.whole_chunk(count, *c)
-        )
-        last = code.equal(index, a.blocks)
-        tail = code.builder.select(last, a.tail, code.int(0))
-        *sums, x, weight = code.loop(tail, [*sums, x, weight], lambda c: self.one_channel(count, *c))
-        totals = code.when(
-            code.is_set(index),
-            lambda: [code.fadd(*pair) for pair in zip(self.load(count, out, a.out_plane), sums)],
-            sums,
-        )
-        code.when(code.builder.not_(last), lambda: self.store(totals, count, out) or [], [])
-        zeros = [code.constant(0, value.type) for value in totals]
-        return [*zeros, *totals, code.add(index, 1), a.chunks, x, weight, ahead, far, step, next_step]
 
     def whole_chunk(self, count, *carried):
         code, (*sums, x, weight, ahead, far, step, next_step) = self.code, carried
