@@ -95,7 +95,9 @@ class _Writer:
         )
         *_, ahead, far = code.loop(a.rows, [x, a.out, a.add, ahead, far], lambda c: self.row(block, *c))
         pairs, odd = code.builder.lshr(chunks, code.int(1)), code.builder.trunc(chunks, ir.IntType(1))
-        x = code.add(x, code.add(code.mul(pairs, code.add(step, next_step)), code.builder.select(odd, step, code.int(0))))
+        x = code.add(
+            x, code.add(code.mul(pairs, code.add(step, next_step)), code.builder.select(odd, step, code.int(0)))
+        )
         weight = code.add(weight, code.mul(chunks, self.chunk * self.channel_bytes))
         swapped = [code.builder.select(odd, *pair) for pair in ((next_step, step), (step, next_step))]
         return [code.add(index, 1), a.chunks, x, weight, ahead, far, *swapped]
