@@ -64,7 +64,10 @@ class Weights:
         if float16:
             _check_float16(layer, weight)
         if layer.op in ("pointwise", "linear"):
-            panels, inputs = self._panels(weight, bias, FLOAT16 if float16 else FLOAT), weight.shape[1]
+            panels, inputs = (
+                self._panels(weight, bias, layer.op == "linear", FLOAT16 if float16 else FLOAT),
+                weight.shape[1],
+            )
         else:
             known = DEPTHWISE if layer.op == "depthwise" else CONV
             size, step = weight.shape[-1], layer.stride[1]
@@ -76,12 +79,12 @@ class Weights:
             panels, inputs = (self._taps(weight, bias),), 1 if layer.op == "depthwise" else weight.shape[1]
         return PackedLayer(panels, inputs, start, self._size, float16)
 
-    def _panels(self, weight, bias, dtype):
+    def _panels(self, weight, bias, even, dtype):
         """(O, I) weights as panels of up to VECTORS vectors."""
         width, outputs = self._machine.width, len(bias)
         columns, padded_bias = self._pad(weight.T), self._pad(bias)
         panels = []
-        for first, vectors in split_panels(-(-outputs // width)):
+        for first, vectors in split_panels(-(-outputs // width), even=even):
             unused = (first + vectors) * width - outputs
             halves = 2 * vectors - (self._machine.halves and vectors > 1 and unused >= width // 2)
             part = slice(first * width, first * width + halves * width // 2)
@@ -119,8 +122,12 @@ def _check_float16(layer, weight):
         )
 
 
-def split_panels(vectors, most=VECTORS):
-    """(first, count) of each panel: as few panels as will do, of sizes as equal as can be."""
+def split_panels(vectors, most=VECTORS, even=False):
+    """(first, count) of each panel: as few panels as will do, of sizes as equal as can be.
+
+    With `even` an even number of them: two threads share the panels of a layer on one pixel, which can't be cut.
+    """
     panels = -(-vectors // most)
+    panels += even and panels > 1 and panels % 2
     ends = [vectors * (i + 1) // panels for i in range(panels)]
     return [(start, end - start) for start, end in zip([0, *ends], ends)]

@@ -16,6 +16,7 @@ import numpy as np
 from .kernels.kernel import FLOAT_BYTES, RECORD
 from .prefetch import pace
 from .separable import separable, whole_conv
+from .sharing import SHARED_BYTES, panel_halves, share
 from .simple_layers import gate, max_pool, mean, pointwise
 from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
 
@@ -169,13 +170,22 @@ class Schedule:
         """What comes needs what all parts did up to here."""
         if self.parts == 1:
             return
-        ends = tuple(len(commands) for commands in self._commands)
-        if ends != (self._ends[-1] if self._ends else (0,) * self.parts):
-            self._ends.append(ends)
+        before, last, ends = *([(0,) * self.parts] * 2 + self._ends)[-2:], tuple(map(len, self._commands))
+        if ends == last:
+            return
+        if self._ends and before[1:] == ends[1:]:
+            self._ends.pop()  # the first part did the phase before alone too, and goes on
+        self._ends.append(ends)
 
-    def share(self, count, part):
-        """(start, stop) of a part's share of `count` things."""
-        return count * part // self.parts, count * (part + 1) // self.parts
+    def share(self, count, part, nbytes=SHARED_BYTES):
+        """(start, stop) of a part's share of `count` things; with less to read than pays, the first part has them all."""
+        if nbytes < SHARED_BYTES:
+            return (0, 0) if part else (0, count)
+        return share(count, part, self.parts)
+
+    def panel_halves(self, panels, part):
+        """A part's share of some panels, see `sharing.panel_halves`."""
+        return panel_halves([panel.vectors for panel in panels], part, self.parts)
 
     # Layers
 

@@ -5,9 +5,12 @@ after the others. Either way what the depthwise convolution reads is a small rin
 written.
 """
 
+from typing import NamedTuple
+
 from .kernels.conv import COMING_LINES
 from .kernels.kernel import FLOAT_BYTES, LINE, float_bits, split
-from .pack import split_panels
+from .pack import Panel, split_panels
+from .sharing import share
 from .simple_layers import mean_vectors, pointwise, product
 from .workspace import PICTURE, WEIGHTS, Map, Ring, plane_bytes
 
@@ -34,6 +37,18 @@ def separable(s, producer, layer, projection):
     work.finish()
 
 
+class _Channels(NamedTuple):
+    """Some neighbouring vectors of channels.
+
+    first, vectors : the number of the first, and how many
+    packed : Panel of the pointwise layer that makes them, or None
+    """
+
+    first: int
+    vectors: int
+    packed: Panel | None = None
+
+
 class _Separable:
     """One depthwise layer with its neighbours: where everything lies, and the commands of each part."""
 
@@ -43,31 +58,37 @@ class _Separable:
         _, self.height, self.width = producer.shape if producer else self.source.shape
         self.planes = s.planes(layer.shape[0])
         self.panels = self._panels()
+        self.in_bands = self.height * self.width > SMALL_MAP
         self.bands = self._bands()
-        self.in_bands = len(self.bands) > 1
-        band = self.bands[0][1]
+        band = max(stop - first for first, stop in self.bands) if self.in_bands else layer.shape[1]
         capacity = min(self.height, (band - 1) * layer.stride[0] + layer.kernel)
-        ring_planes = self.planes if self.in_bands else max(count for _, count, _ in self.panels)
+        ring_planes = self.planes if self.in_bands else max(panel.vectors for panel in self.panels)
         self.ring = Ring(self.height, self.width, layer.pad, capacity, ring_planes, s.machine.bytes)
         self.table = s.table(self.ring.offsets((layer.shape[1] - 1) * layer.stride[0] + layer.kernel))
         self._allocate(band)
 
     def _panels(self):
-        """(first vector, vectors, Panel or None): the channels that are made at once."""
+        """The channels that are made at once."""
         if self.producer is None:
-            return [(first, count, None) for first, count in split_panels(self.planes)]
+            return [_Channels(first, count) for first, count in split_panels(self.planes)]
         if self.producer.op == "conv":
-            return [(0, self.planes, None)]
-        return [(panel.first, panel.vectors, panel) for panel in self.s.weights.layers[self.producer.name].panels]
+            return [_Channels(0, self.planes)]
+        panels = self.s.weights.layers[self.producer.name].panels
+        return [_Channels(panel.first, panel.vectors, panel) for panel in panels]
 
     def _bands(self):
-        """(first, stop) output rows of each band; for any number of parts the same, as sums go band by band."""
-        rows, stride = self.layer.shape[1], self.layer.stride[0]
-        band = rows
-        if self.height * self.width > SMALL_MAP:
+        """(first, stop) output rows of each band; for any number of parts the same, as sums go band by band.
+
+        Their number is even, so that two parts do as many.
+        """
+        rows, count = self.layer.shape[1], 2
+        if self.in_bands:
             kept = RING_BYTES // (self.planes * self.width * self.s.machine.bytes)
-            band = min(rows, max(2, (kept - self.layer.kernel) // stride + 1))
-        return [(first, min(first + band, rows)) for first in range(0, rows, band)]
+            band = max(2, (kept - self.layer.kernel) // self.layer.stride[0] + 1)
+            count = -(-rows // band)
+            count += count % 2
+        count = min(count, rows)
+        return [share(rows, band, count) for band in range(count)]
 
     def _allocate(self, band):
         """Memory for the output: of a band for each part, if the projection uses it up, else of the whole map."""
@@ -92,27 +113,36 @@ class _Separable:
 
     def part(self, part):
         """The commands of one part: its bands, or its panels of channels."""
-        s, top = self.s, self.layer.pad[0]
-        base, stem = s.ring(self.ring, part), None
-        bands, panels = list(enumerate(self.bands)), self.panels
-        if self.in_bands:
-            bands = bands[slice(*s.share(len(bands), part))]
-        else:
-            panels = panels[slice(*s.share(len(panels), part))]
+        s, layer, top = self.s, self.layer, self.layer.pad[0]
+        base, stem, done = s.ring(self.ring, part), None, 0
         if self.producer and self.producer.op == "conv":
             stem = _Stem(s, part, self.producer)
-        done = 0
-        for index, (first, stop) in bands:
-            start = max(first * self.layer.stride[0] - top, done)
-            end = min((stop - 1) * self.layer.stride[0] - top + self.layer.kernel, self.height)
+        for panels, bands in self._tasks(part):
+            first, stop = bands[0][1], bands[-1][2]
+            start = max(first * layer.stride[0] - top, done)
+            end = min((stop - 1) * layer.stride[0] - top + layer.kernel, self.height)
             for panel in panels:
-                at = base + (panel[0] * self.ring.plane if self.in_bands else 0)
+                at = base + (panel.first * self.ring.plane if self.in_bands else 0)
                 for row, row_stop, offset in self.ring.runs(start, end):
                     self._produce(part, stem, panel, row, row_stop - row, at + offset + self.ring.inner)
-                self._convolve(part, panel, at, index, first, stop)
-            done = max(done, end)
-            if self.consumed and panels:
+                for band in bands if self.sums else [(0, first, stop)]:
+                    self._convolve(part, panel, at, *band)
+            if self.in_bands:
+                done = max(done, end)
+            if self.consumed:
                 self._project(part, base, first, stop)
+
+    def _tasks(self, part):
+        """A part's share, as ([panel], [(number of a band, first row, stop)]): all panels of a band, or a panel's bands."""
+        s, bands = self.s, [(number, *band) for number, band in enumerate(self.bands)]
+        if self.in_bands:
+            return [(self.panels, [band]) for band in bands[slice(*s.share(len(bands), part))]]
+        ends = [len(bands) * half // 2 for half in range(3)]
+        tasks = [
+            ([self.panels[index]], bands[ends[first] : ends[stop]])
+            for index, first, stop in s.panel_halves(self.panels, part)
+        ]
+        return [(panels, bands) for panels, bands in tasks if bands]
 
     def _produce(self, part, stem, panel, row, rows, out):
         """Write rows of the input into the ring."""

@@ -57,19 +57,10 @@ def pointwise(s, layer):
         _gate_map(s, x, gates, NONE, 0.0)
         gates = None
     out = s.new_map(layer.name, layer.shape)
-    tile = s.machine.tiles[0]
-    tiles = x.pixels // tile
-    by_pixels = tiles >= 8 * s.parts
     scaled = s.take(s.parts * packed.inputs * VECTORS * s.machine.bytes, "scaled weights") if gates else 0
     for part in range(s.parts):
-        first, stop, panels = 0, x.pixels, packed.panels
-        if by_pixels:
-            first, stop = (tile * count for count in s.share(tiles, part))
-            stop = x.pixels if part == s.parts - 1 else stop
-        else:
-            panels = panels[slice(*s.share(len(panels), part))]
-        at = [(m.address + first * m.pixel, m.plane, 0) if m else None for m in (x, out, add)]
-        for panel in panels:
+        for panel, first, stop in _shared_product(s, part, packed, x.pixels):
+            at = [(m.address + first * m.pixel, m.plane, 0) if m else None for m in (x, out, add)]
             weight = None
             if gates:
                 weight = scaled + part * packed.inputs * VECTORS * s.machine.bytes
@@ -87,6 +78,22 @@ def pointwise(s, layer):
     s.end_phase()
     if gates:
         s.give_back(scaled)
+
+
+def _shared_product(s, part, packed, pixels):
+    """A part's share of a product, as (panel, first pixel, stop): pixels of all panels, or panels, of which two parts may
+    share one.
+    """
+    panels, tile = packed.panels, s.machine.tiles[0]
+    tiles = pixels // tile
+    if tiles >= 8 * s.parts:
+        first, stop = (tile * count for count in s.share(tiles, part))
+        return [(panel, first, pixels if part == s.parts - 1 else stop) for panel in panels]
+    if tiles < 2:
+        own = panels[slice(*s.share(len(panels), part, packed.stop - packed.start))]
+        return [(panel, 0, pixels) for panel in own]
+    ends = 0, tiles // 2 * tile, pixels
+    return [(panels[index], ends[first], ends[stop]) for index, first, stop in s.panel_halves(panels, part)]
 
 
 def _gate_map(s, x, gates, act, slope):
@@ -123,7 +130,7 @@ def mean(s, layer):
 def mean_vectors(s, address, plane, step, count, out, factor):
     """`factor` times the sum of `count` vectors, `step` bytes apart, for each plane of `out`."""
     for part in range(s.parts):
-        first, stop = s.share(out.planes, part)
+        first, stop = s.share(out.planes, part, count * out.planes * out.pixel)
         if stop > first:
             s.emit(
                 part,
