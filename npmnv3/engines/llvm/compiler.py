@@ -60,7 +60,7 @@ class Library:
         self.machine = Machine(int(width), int(registers), halves == "1", float16 == "1")
         functions = link(machine_code) or self._linked_by_llvm(machine_code, names.split())
         self.execute = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 2)(functions.pop("execute"))
-        self.share = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 7)(functions.pop("share"))
+        self.share = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 8)(functions.pop("share"))
         self.point = ctypes.PYFUNCTYPE(None, *[ctypes.c_int64] * 4)(functions.pop("point"))
         self.addresses = functions
 

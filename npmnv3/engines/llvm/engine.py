@@ -140,8 +140,13 @@ class LlvmEngine:
         side = x.shape[2:]
         worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
         with self._borrow_body(side, head, self.threads if worth else 1) as program:
+            helped, stalls = program.parts > 1 and not TEAM.is_resting, program.stalls
+            if helped:
+                program.call_helpers(TEAM)  # first of all, since they take a while to come
             program.read_from(x)
-            self._run_body(program)
+            program.run()
+            if helped:
+                TEAM.learn(program.stalls > stalls)
             return program.row.copy()
 
     def _some(self, x, head, out):
@@ -175,14 +180,6 @@ class LlvmEngine:
         if count > 1 and self.threads > 1:
             TEAM.invite(tasks.help, min(self.threads, count) - 1)
         tasks.finish()
-
-    def _run_body(self, program):
-        """Run a program, with helpers if it has parts for them and they are not held up by others."""
-        if program.parts == 1 or TEAM.is_resting:
-            return program.run()
-        before = program.stalls
-        program.run(lambda share: TEAM.invite(share, self.threads - 1))
-        TEAM.learn(program.stalls > before)
 
     def _borrow_body(self, side, head=(), parts=1, pictures=1):
         """The program for some pictures, with the layers of `head` after the body."""

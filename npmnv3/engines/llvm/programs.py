@@ -9,10 +9,15 @@ import weakref
 import numpy as np
 
 from ...errors import Npmnv3Error
-from .kernels.kernel import STALLS, control_bytes
+from .kernels.kernel import AT_HAND, STALLS, control_bytes
 from .memory import Regions, address_of, aligned, views
 from .threads import PAUSE, RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
+
+#: How often a helper looks whether a run begins before it goes to sleep: for a tenth of a millisecond or so. To wake it
+#: takes half as long, and calls that follow each other closely need not. Where others want its core it waits briefly: the
+#: system lets those sleep who have been at work, be it waiting, and the caller would wait for what it has begun.
+LINGER, BRIEFLY = 200_000, 50_000
 
 #: What fills all memory of a debug run before it starts: a NaN that no arithmetic makes.
 PATTERN = 0x7FC5A5A5
@@ -56,9 +61,9 @@ class Bound:
         self.input = self._vectors(program.input) if program.input else None
         self.output = self._vectors(program.output)
         self.row = self.output.reshape(1, -1)[:, : program.output.shape[0]] if self.output.shape[1] == 1 else None
-        self._phase, self._control = 0, aligned(control_bytes(self.parts)).view(np.int64)
-        self._lists = self._phase_lists()
-        self._shared = self._control.ctypes.data, self._lists.ctypes.data
+        self._control, self._lists = aligned(control_bytes(self.parts)).view(np.int64), self._phase_lists()
+        self._counters = memoryview(self._control)  # from which a number is sooner read
+        self._shared = self._control.ctypes.data, self._lists.ctypes.data, len(self._lists), self.parts
         if debug:
             self._fill_gaps()
 
@@ -76,7 +81,7 @@ class Bound:
     @property
     def stalls(self):
         """How often, since it was made, a thread waited long for another that had begun a part and did not go on."""
-        return int(self._control[STALLS // 8])
+        return self._counters[STALLS // 8]
 
     @property
     def nbytes(self):
@@ -111,29 +116,27 @@ class Bound:
             self._picture_at = start
         self._picture = x[first : first + self.program.pictures]
 
-    def run(self, invite=None):
-        """Run all commands.
+    def call_helpers(self, team):
+        """Ask threads of a team to help with the run that is about to come: they take a while, and wait for it a little.
 
-        Parameters
-        ----------
-        invite : callable (callable (number)), asks other threads to call that with their numbers from 1 on: they help
-        if they come in time, and do nothing if they come too late; None, if the caller is to do it alone
+        They help if they come in time, and do nothing if they come too late, or if the run does not come.
         """
+        if self._counters[AT_HAND // 8] < self.parts - 1:
+            team.invite(functools.partial(self._help, LINGER if team.is_calm else BRIEFLY), self.parts - 1)
+
+    def run(self):
+        """Run all commands."""
         if self._debug:
             self._check()
         if self.parts == 1:
             self._library.execute(*self._list)
         else:
-            phases, _, _ = self._lists.shape
-            share, self._phase = functools.partial(self._share, self._phase, phases), self._phase + phases
-            if invite:
-                invite(share)
-            share(0)
+            self._library.share(*self._shared, 0, PAUSE, 1, 0)
         if self._debug:
             self._check_gaps()
 
-    def _share(self, first, phases, number):
-        self._library.share(*self._shared, first, phases, self.parts, number % self.parts, PAUSE)
+    def _help(self, spins, number):
+        self._library.share(*self._shared, number % self.parts, PAUSE, 0, spins)
 
     def timed_run(self, rounds):
         """Time each command by itself.

@@ -26,6 +26,10 @@ PAUSE = _pause_address()
 #: first, and at most, after one failure upon another.
 REST, LONGEST_REST = 0.02, 1.0
 
+#: Seconds after a stall in which helpers do not wait at the ready for the next call: it would cost them the system's favour
+#: when they have work.
+CALM = 1.0
+
 
 class Team:
     """Helpers for whoever asks. One team serves all engines of a process.
@@ -42,7 +46,7 @@ class Team:
     def renew(self):
         """Forget helpers and locks."""
         self._lock, self._helpers = threading.Lock(), []
-        self._resting_until, self._rest = 0.0, REST
+        self._resting_until, self._rest, self._calm_from = 0.0, REST, 0.0
 
     def invite(self, job, count):
         """Ask helpers 1 to `count` to call job(number); what an earlier invitation asked for, if they did not come, is off.
@@ -60,10 +64,16 @@ class Team:
         """True for a while after helpers stalled: then what is cut finely had better be done alone."""
         return self._resting_until > time.monotonic()
 
+    @property
+    def is_calm(self):
+        """True if no helper has stalled for a while: nobody else seems to want their cores."""
+        return self._calm_from <= time.monotonic()
+
     def learn(self, stalled):
         """Whether helpers held the caller up in what they did together, so that they are left alone for a while."""
         if stalled:
-            self._resting_until = time.monotonic() + self._rest
+            now = time.monotonic()
+            self._resting_until, self._calm_from = now + self._rest, now + CALM
             self._rest = min(2 * self._rest, LONGEST_REST)
         else:
             self._rest = REST

@@ -15,7 +15,7 @@ pytest.importorskip("llvmlite")
 
 from random_networks import plan_maker, random_params
 
-from npmnv3.engines.llvm import LlvmEngine
+from npmnv3.engines.llvm import LlvmEngine, programs
 from npmnv3.engines.llvm import engine as engine_module
 from npmnv3.engines.llvm.programs import Bound
 from npmnv3.engines.llvm.threads import TEAM, Tasks, Team
@@ -142,11 +142,11 @@ def test_what_helpers_of_an_interrupted_batch_write_reaches_no_other(monkeypatch
     engine.run(batch)
     entered, leave, ended, run = threading.Event(), threading.Event(), threading.Event(), Bound.run
 
-    def slow(self, invite=None):
+    def slow(self):
         if threading.current_thread() is not threading.main_thread():
             entered.set()
             assert leave.wait(30)
-            run(self, invite)
+            run(self)
             ended.set()
         elif entered.wait(30):
             raise KeyboardInterrupt
@@ -266,25 +266,47 @@ def test_helpers_that_stall_are_left_alone_for_a_while_and_longer_each_time(monk
     team.learn(True)
     now[0] += 0.021
     assert not team.is_resting
+    assert not team.is_calm
+    now[0] += 1
+    assert team.is_calm
 
 
 def test_an_interrupted_picture_does_not_spoil_the_next(shares_all, monkeypatch):
     engine, x, expected = shared_engine()
     np.testing.assert_array_equal(engine.run(x), expected)
-    late, share = [], Bound._share
+    late = []
 
-    def interrupted(self, first, phases, number):
-        late.append(lambda: share(self, first, phases, 1))
-        raise KeyboardInterrupt  # a helper is at work meanwhile, or comes later
+    def interrupted(self):
+        raise KeyboardInterrupt  # before the run is opened; a helper is waiting for it, or comes later
 
     with monkeypatch.context() as patch:
-        patch.setattr(TEAM, "invite", lambda share, count: None)
-        patch.setattr(Bound, "_share", interrupted)
+        patch.setattr(TEAM, "invite", lambda share, count: late.append(share))
+        patch.setattr(Bound, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             engine.run(x)
     np.testing.assert_array_equal(engine.run(x + 1), engine.run(x + 1))
-    late[0]()  # in memory of its own, with the picture it was given
+    late[0](1)  # finds nothing to do
     np.testing.assert_array_equal(engine.run(x), expected)
+
+
+def test_a_helper_at_hand_is_not_called_again(shares_all, monkeypatch):
+    engine, x, expected = shared_engine()
+    for name in ("LINGER", "BRIEFLY"):
+        monkeypatch.setattr(programs, name, 1 << 29)  # some tenths of a second, in which many runs have time
+    helpers = []
+
+    def invite(share, count):
+        helpers.append(threading.Thread(target=share, args=(1,), daemon=True))
+        helpers[-1].start()
+        time.sleep(0.05)  # until it is there
+
+    monkeypatch.setattr(TEAM, "invite", invite)
+    for _ in range(5):
+        np.testing.assert_array_equal(engine.run(x), expected)
+    assert len(helpers) == 1
+    helpers[0].join()
+    np.testing.assert_array_equal(engine.run(x), expected)
+    assert len(helpers) == 2
 
 
 def test_an_interrupt_while_commands_are_pointed_at_a_picture(monkeypatch):

@@ -3,7 +3,7 @@
 from llvmlite import ir
 
 from .ir import INT, INT32, Code
-from .kernel import CLAIMS, DONE, LINE, PHASE, RECORD, STALLS
+from .kernel import AT_HAND, CLAIMS, DONE, LIMIT, LINE, PHASE, RECORD, STALLS
 
 PEAK_ARGS = ("out", "rounds")
 
@@ -50,7 +50,7 @@ def build_point(module):
 
 
 def build_share(module):
-    """`share(control, lists, first, phases, parts, own, pause)`: do parts of phases until the last phase is done.
+    """`share(control, lists, phases, parts, own, pause, opens, spins)`: do parts of phases as long as there are any.
 
     Any number of threads may run it at once, and come and go when they like: a part belongs to who claims it first, and
     the phase after is opened by who does the last one. So a thread waits for parts that another has begun, and for
@@ -58,20 +58,37 @@ def build_share(module):
 
     control : address of `control_bytes` bytes, zeroed before the first run
     lists : address of a pair for each part of each phase: address of its first command, number of its commands
-    first, phases : the number of the first phase, and how many there are; where the last one is over, nothing is done
+    phases, parts : of a run, and of a phase
     own : the part that this thread claims first, so that it finds what it made before in its cache
     pause : address of a function that lets other threads run for a moment (0: there is none)
+    opens : 1 for the caller, whose call is a run; 0 for a helper
+    spins : how often a helper looks whether a run has been opened before it goes
     """
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 7), "share")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 8), "share")
     code = Code(function, 4)
     builder = code.builder
-    control, lists, first, phases, parts, own, pause = function.args
-    look, work, over = (builder.append_basic_block(name) for name in ("look", "work", "over"))
+    control, lists, phases, parts, own, pause, opens, spins = function.args
+    limit_at, at_hand = _counter(code, control, LIMIT), _counter(code, control, AT_HAND)
+    with builder.if_else(code.is_set(opens)) as (caller, helper):
+        with caller:  # who makes runs is one thread at a time
+            limit = builder.load_atomic(limit_at, "monotonic", 8)
+            builder.store_atomic(code.add(limit, phases), limit_at, "release", 8)
+        with helper:
+            builder.atomic_rmw("add", at_hand, INT(1), "monotonic")
+    look, idle, work, over = (builder.append_basic_block(name) for name in ("look", "idle", "work", "over"))
+    start = builder.block
     builder.branch(look)
     builder.position_at_end(look)
+    looks = builder.phi(INT)
+    looks.add_incoming(INT(0), start)
     phase = builder.load_atomic(_counter(code, control, PHASE), "acquire", 8)
-    builder.cbranch(builder.icmp_signed("<", phase, code.add(first, phases)), work, over)
+    limit = builder.load_atomic(limit_at, "acquire", 8)
+    builder.cbranch(builder.icmp_signed("<", phase, limit), work, idle)
+    builder.position_at_end(idle)
+    looks.add_incoming(code.add(looks, 1), idle)
+    builder.cbranch(builder.icmp_signed("<", looks, spins), look, over)
     builder.position_at_end(work)
+    of_run = builder.urem(phase, phases)
 
     def one(carried):
         (part,) = carried
@@ -80,7 +97,7 @@ def build_share(module):
         with builder.if_then(builder.icmp_signed("<", seen, code.add(phase, 1))):
             claimed = builder.cmpxchg(claim, seen, code.add(phase, 1), "acq_rel", "monotonic")
             with builder.if_then(builder.extract_value(claimed, 1)):
-                at = code.add(lists, code.mul(code.add(code.mul(code.sub(phase, first), parts), part), 16))
+                at = code.add(lists, code.mul(code.add(code.mul(of_run, parts), part), 16))
                 builder.call(module.globals["execute"], [code.load_int(at), code.load_int(at, 8)])
                 _finish(code, control, phase, parts)
         following = code.add(part, 1)
@@ -88,8 +105,11 @@ def build_share(module):
 
     code.loop(parts, [own], one)
     _wait(code, control, phase, pause)
+    looks.add_incoming(INT(0), builder.block)
     builder.branch(look)
     builder.position_at_end(over)
+    with builder.if_then(code.equal(opens, 0)):
+        builder.atomic_rmw("sub", at_hand, INT(1), "monotonic")
     builder.ret_void()
 
 
