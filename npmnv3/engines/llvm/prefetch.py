@@ -68,4 +68,5 @@ def _rounds(kernel, command, machine):
     if kernel is None or "chunks" not in kernel.args:
         return 0
     a = dict(zip(kernel.args, command[1:]))
-    return sum(split(a["pixels"], machine.tiles)) * a["rows"] * (a["first"] + a["blocks"] * a["chunks"])
+    tiles = sum(split(a["pixels"], machine.tiles)) * a["rows"] if "pixels" in a else 1
+    return tiles * (a["first"] + a["blocks"] * a["chunks"])

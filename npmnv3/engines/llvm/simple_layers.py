@@ -16,32 +16,36 @@ def product(s, part, layer, panels, x, out, add, width, rows, *, weight=None):
     `add` may be None.
     weight : address of the (first) panel's weights, if not the layer's own
     """
-    packed = s.weights.layers[layer.name]
-    blocks = blocks_of(packed.inputs, s.machine)
+    packed, size = s.weights.layers[layer.name], s.machine.bytes
+    one_pixel = width == rows == 1 and x[1] == out[1] == size and not add
     for panel in panels:
+        at = WEIGHTS + panel.weight
+        args = {
+            "x": x[0],
+            "weight": at if weight is None else weight,
+            "bias": WEIGHTS + panel.bias,
+            "out": out[0] + panel.first * out[1],
+            **blocks_of(packed.inputs, s.machine),
+            "act": layer.act,
+            "slope": float_bits(layer.slope),
+            **{"ahead": at, "ahead_step": 0, "far": at, "far_step": 0},  # see `prefetch`
+        }
+        if one_pixel:
+            s.emit(part, name_of(panel.halves, packed.float16, "matvec"), **args)
+            continue
         s.emit(
             part,
             name_of(panel.halves, packed.float16),
-            x=x[0],
+            **args,
             x_plane=x[1],
             x_row=x[2],
-            weight=WEIGHTS + panel.weight if weight is None else weight,
-            bias=WEIGHTS + panel.bias,
-            out=out[0] + panel.first * out[1],
             out_plane=out[1],
             out_row=out[2],
             add=add[0] + panel.first * add[1] if add else 0,
             add_plane=add[1] if add else 0,
             add_row=add[2] if add else 0,
-            **blocks,
             pixels=width,
             rows=rows,
-            act=layer.act,
-            slope=float_bits(layer.slope),
-            ahead=WEIGHTS + panel.weight,
-            ahead_step=0,
-            far=WEIGHTS + panel.weight,
-            far_step=0,
         )
 
 

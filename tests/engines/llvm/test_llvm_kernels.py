@@ -113,6 +113,16 @@ POINTWISE = (     # halves, (first, blocks, chunks, tail), pixels in a row, rows
     (3, (1, 1, 2, 1), 17, 2, True, HARD_SWISH, SIXTH),
     (5, (4, 0, 0, 0), 13, 2, False, RELU, SIXTH),
 )
+MATVEC = (        # halves, (first, blocks, chunks, tail), act; in `first` no less than in `chunks`
+    (2, (1, 0, 1, 0), NONE),
+    (4, (5, 3, 2, 0), RELU),
+    (6, (2, 3, 2, 1), HARD_SWISH),
+    (6, (0, 0, 0, 3), HARD_SIGMOID),
+    (6, (3, 9, 1, 2), NONE),
+    (4, (4, 1, 3, 5), RELU),
+    (3, (2, 7, 2, 1), HARD_SWISH),
+    (5, (1, 4, 1, 0), NONE),
+)
 DEPTHWISE = (     # size, step, pixels in a row, rows, stride, planes, pool, act
     (3, 1,  7, 1, 1, 1, False, RELU),
     (3, 1, 17, 4, 1, 3, True, HARD_SWISH),
@@ -175,6 +185,29 @@ def test_pointwise(library, case, float16):
     )
     pairs = run(library, name_of(halves, float16), args, memory)
     assert_close(pairs, 1e-5 * max(channels, 1), f"pointwise {case}")
+
+
+@pytest.mark.parametrize("float16", [False, True], ids=["", "float16"])
+@pytest.mark.parametrize("case", MATVEC, ids=str)
+def test_matvec(library, case, float16):
+    halves, (first, blocks, chunks, tail), act = case
+    machine, memory = library.machine, Memory(1)
+    if float16 and not FLOAT16:
+        pytest.skip("the processor does not make 32 bits of 16 by itself")
+    if halves % 2 and not machine.halves:
+        pytest.skip("this processor gains nothing from half vectors")
+    tail = min(tail, machine.chunk - 1)
+    channels, lanes = (first + blocks * chunks) * machine.chunk + tail, halves * machine.width // 2
+    args = dict(
+        x=memory.floats(channels, "x"),
+        weight=memory.weights(channels * lanes, float16),
+        bias=memory.floats(lanes, "bias"),
+        out=memory.floats(lanes, "out"),
+        **{"first": first, "blocks": blocks, "chunks": chunks, "tail": tail, "act": act, "slope": SIXTH},
+        **{"ahead": 0, "ahead_step": 64, "far": 4096, "far_step": 128},
+    )
+    pairs = run(library, name_of(halves, float16, "matvec"), args, memory)
+    assert_close(pairs, 1e-5 * max(channels, 1), f"matvec {case}")
 
 
 def ring(rows, stride, size, row_bytes):

@@ -4,6 +4,7 @@ from . import small
 from .conv import conv
 from .depthwise import depthwise
 from .kernel import Kernel, Machine
+from .matvec import matvec
 from .pointwise import VECTORS, pointwise
 
 #: Taps and strides (along a row) for which there are kernels.
@@ -14,7 +15,8 @@ CONV = ((3, 2),)
 def kernels_for(machine):
     """{name: Kernel} of all kernels for a `Machine`."""
     kernels = [
-        pointwise(machine, halves, float16)
+        product(machine, halves, float16)
+        for product in (pointwise, matvec)
         for halves in range(2, 2 * VECTORS + 1, 1 if machine.halves else 2)
         for float16 in ((False, True) if machine.float16 else (False,))
     ]

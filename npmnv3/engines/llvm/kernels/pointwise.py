@@ -200,9 +200,9 @@ def channels_of(a, machine):
     return (a.first + a.blocks * a.chunks) * machine.chunk + a.tail
 
 
-def name_of(halves, float16=False):
+def name_of(halves, float16=False, product="pointwise"):
     """The name of the kernel for so many half vectors of output channels, and weights of 16 bits or 32."""
-    return f"pointwise{halves}{'_float16' if float16 else ''}"
+    return f"{product}{halves}{'_float16' if float16 else ''}"
 
 
 def pointwise(machine, halves, float16=False):
