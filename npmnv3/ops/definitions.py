@@ -13,6 +13,9 @@ import numpy as np
 ROOM = 1 << 18
 LEAST_ROOM = 1 << 14
 
+#: The fewest channels in a group that come last in memory.
+LEAST_LOOP = 48
+
 
 def pad2d(x, pad):
     """Add `pad` = (top, bottom, left, right) pixels of zeros round (N, C, H, W)."""
@@ -100,23 +103,45 @@ def depthwise_conv2d(x, weight, bias=None, *, stride=(1, 1), pad=(0, 0, 0, 0)):
     oh = (h + pad[0] + pad[1] - weight.shape[1]) // stride[0] + 1
     ow = (w + pad[2] + pad[3] - weight.shape[2]) // stride[1] + 1
     out = np.empty((n, c, oh, ow), x.dtype)
-    group = max(1, _room(x.shape[1:], out.shape[1:]) // _depthwise_channel((oh, ow), weight.shape[1:], stride))
+    last, groups, _ = _depthwise_groups(x.shape[1:], weight.shape[1:], out.shape[1:], stride)
+    of_group = _depthwise_of_pixels if last else _depthwise_of_maps
     for i in range(n):
-        for c0 in range(0, c, group):
-            part = slice(c0, c0 + group)
-            _depthwise_group(x[i, part], weight[part], stride, pad, out[i, part])
+        for group in range(groups):
+            part = slice(c * group // groups, c * (group + 1) // groups)
+            of_group(x[i, part], weight[part], stride, pad, out[i, part])
     return _add_bias(out, bias)
 
 
-def _depthwise_channel(side, kernel, stride):
-    """Numbers that `depthwise_conv2d` works on for a channel: padded picture and phases, then phases and two sums."""
-    (oh, ow), (kh, kw), (sh, sw) = side, kernel, stride
+def _depthwise_groups(shape, kernel, out, stride):
+    """How channels are worked on: (last or first in memory, in how many groups, numbers worked on for each of them).
+
+    Last, where many of them fit in, since NumPy's loops are then as long: on the padded picture, unless most of it is
+    border, the taps and the sums. First, on padded picture and phases, then on phases and two sums.
+    """
+    (c, oh, ow), (kh, kw), (sh, sw) = out, kernel, stride
+    pixels = max(math.prod(shape[1:]), oh * ow)
+    padded = ((oh - 1) * sh + kh) * ((ow - 1) * sw + kw) + kh * kw + oh * ow
+    groups = -(-c // max(1, min(ROOM, 3 * c * pixels // 2) // padded))
+    if padded <= 4 * pixels and c >= LEAST_LOOP * groups:
+        return True, groups, padded
     rows, width = oh + (kh - 1) // sh + 1, ow + (kw - 1) // sw
     phases, sums = rows * width * min(sh, kh) * min(sw, kw), 2 * oh * width
-    return phases + (sums if stride == (1, 1) else max(sums, rows * sh * width * sw))
+    maps = phases + (sums if stride == (1, 1) else max(sums, rows * sh * width * sw))
+    return False, -(-c // max(1, _room(shape, out) // maps)), maps
 
 
-def _depthwise_group(x, weight, stride, pad, out):
+def _depthwise_of_pixels(x, weight, stride, pad, out):
+    """Sum of the pixels under each tap, channels last, for a few channels (C, H, W) of one picture."""
+    (c, oh, ow), (kh, kw), (sh, sw) = out.shape, weight.shape[1:], stride
+    padded = np.zeros(((oh - 1) * sh + kh, (ow - 1) * sw + kw, c), x.dtype)
+    fits = padded[pad[0] : pad[0] + x.shape[1], pad[2] : pad[2] + x.shape[2]]
+    fits[...] = x[:, : fits.shape[0], : fits.shape[1]].transpose(1, 2, 0)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(0, 1))[::sh, ::sw]
+    taps = np.ascontiguousarray(weight.transpose(1, 2, 0))
+    out[...] = np.einsum("yxcij,ijc->yxc", windows, taps).transpose(2, 0, 1)
+
+
+def _depthwise_of_maps(x, weight, stride, pad, out):
     """Sum of shifted pictures, one a tap, for a few channels (C, H, W) of one picture.
 
     A stride is undone first: `phases[p, q]` holds every stride-th row from p and column from q. In the flat rows of a
@@ -266,5 +291,5 @@ def conv2d_scratch(shape, weight, out, stride):
 
 def depthwise_conv2d_scratch(shape, weight, out, stride):
     """The same of `depthwise_conv2d`; weight is (C, KH, KW)."""
-    channel = _depthwise_channel(out[1:], weight[1:], stride)
-    return min(out[0], max(1, _room(shape, out) // channel)) * channel
+    _, groups, of_channel = _depthwise_groups(shape, weight[1:], out, stride)
+    return -(-out[0] // groups) * of_channel
