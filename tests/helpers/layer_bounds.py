@@ -18,11 +18,11 @@ from tqdm import tqdm
 from npmnv3.engines.llvm import LlvmEngine
 from npmnv3.engines.llvm.compiler import library
 from npmnv3.engines.llvm.fold_constants import fold
-from npmnv3.engines.llvm.fuse import fuse
+from npmnv3.engines.llvm.fuse import Layer, fuse
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, RELU
 from npmnv3.engines.llvm.pack import Weights
 from npmnv3.engines.llvm.programs import Bound
-from npmnv3.engines.llvm.schedule import schedule
+from npmnv3.engines.llvm.schedule import Schedule, schedule
 from npmnv3.engines.plan_engine import PlanEngine
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import list_models
@@ -30,17 +30,30 @@ from npmnv3.ops import definitions as ops
 
 
 class Tensors:
-    """Every tensor that the llvm engine makes of one picture, (C, H, W) or (C,), by name."""
+    """Every tensor that the llvm engine makes of one picture, (C, H, W) or (C,), by name.
+
+    One program makes nearly all of them: its last layer, which is never run, reads them all, so that each is kept, whole, in
+    memory of its own. A gate may be multiplied into a map where that lies; before that, the map is the last of a program of
+    its own, of the layers up to it.
+    """
 
     def __init__(self, layers, weights, picture):
         self.made = {"input": picture}
+        gated = {layer.inputs[0] for layer in layers if layer.gate or layer.op == "gate"}
+        kept = tuple(name for layer in layers for name in layer.makes if name not in gated)
+        everything = Layer("everything", "", kept, ())
+        whole = Schedule([*layers, everything], weights, library(), picture.shape, pictures=1, parts=1, guard=False)
+        done = 0
+        while done < len(layers):
+            done += whole.step(layers, done, 0)
+        bound = _run(whole.program(None, layers[-1].name), weights, picture)
         for index, layer in enumerate(layers, 1):
+            if layer.name in gated:
+                program = schedule(layers[:index], weights, library(), picture=picture.shape, output=layer.name)
+                self.made[layer.name] = _planar(_run(program, weights, picture).output, program.output.shape)
             for name in layer.makes:
-                program = schedule(layers[:index], weights, library(), picture=picture.shape, output=name)
-                bound = Bound(program, weights, library(), collections.deque())
-                bound.read_from(picture[None])
-                bound.run()
-                self.made[name] = _planar(bound.output, program.output.shape)
+                if name in kept:
+                    self.made[name] = _planar(bound._vectors(whole.tensors[name]), whole.tensors[name].shape)
 
     def exact(self, name):
         return self.made[name].astype(np.float64)[None]
@@ -58,6 +71,13 @@ class Float64:
 
     def exact(self, name):
         return self.made[name]
+
+
+def _run(program, weights, picture):
+    bound = Bound(program, weights, library(), collections.deque())
+    bound.read_from(picture[None])
+    bound.run()
+    return bound
 
 
 def _planar(vectors, shape):
