@@ -1,5 +1,7 @@
 """Which known fault makes the reference give what the port gave: all are tried, alone, by block, by layer, and in pairs."""
 
+import functools
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -169,7 +171,7 @@ class Explainer:
         self.tried += 1
         everywhere = changed.pictures is not net.pictures
         try:
-            found, work = self.port_run.errors(changed, self._hopeless(errors, everywhere))
+            found, work = self.port_run.errors(changed, self._hopeless(everywhere))
         except ValueError:  # arrays that do not fit
             return None
         self.budget.costs.append(work)
@@ -180,20 +182,30 @@ class Explainer:
         base = self.port_run.base
         return self._judged(Trial(change, net, {**base, **found}), self.port_run.net, base)
 
-    def _hopeless(self, errors, everywhere):
+    @functools.cached_property
+    def _possible(self):
+        """{port tensor's name: dB by which its error falls if it comes out right}"""
+        errors = self.port_run.base
+        return {n: self._level(errors[n], n) - self._level(0.0, n) for n in self.counted if n in errors}
+
+    def _hopeless(self, everywhere):
         """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
 
-        One that changes the input shows at once.
+        One that changes the input shows at once. A walk asks after every tensor: each is weighed when it is new.
         """
-        possible = {n: self._level(errors[n], n) - self._level(0.0, n) for n in self.counted if n in errors}
-        total = sum(possible.values())
+        possible, seen, gain, left, shown = self._possible, set(), 0.0, sum(self._possible.values()), 0
 
         def hopeless(found):
-            gain = sum(self._level(errors[n], n) - self._level(e, n) for n, e in found.items() if n in possible)
-            shown = sum(possible.get(n, 0) > 1 for n in found)  # what is right, or fits no step, need not change
+            nonlocal gain, left, shown
+            for name in found.keys() - seen:
+                seen.add(name)
+                if name in possible:
+                    gain += possible[name] + self._level(0.0, name) - self._level(found[name], name)
+                    left -= possible[name]
+                    shown += possible[name] > 1  # what is right, or fits no step, need not change
             if everywhere and shown >= SHOWN and gain < EXPLAINS / 2:
                 return True
-            return gain + total - sum(possible[n] for n in found if n in possible) < EXPLAINS - MARGIN
+            return gain + left < EXPLAINS - MARGIN
 
         return hopeless
 
@@ -201,7 +213,7 @@ class Explainer:
         gains = {
             name: self._level(errors[name], name) - self._level(trial.errors[name], name)
             for name in errors
-            if name in self.counted
+            if name in self.counted and trial.errors[name] != errors[name]
         }
         trial.touched = {name for name, gain in gains.items() if abs(gain) > 0.5}
         trial.gain = sum(gains.values())
@@ -217,7 +229,7 @@ class Explainer:
         return trial
 
     def _level(self, error, name):
-        return 10 * np.log10(min(error, 1e6) + self.floors[name])
+        return 10 * math.log10(min(error, 1e6) + self.floors[name])
 
     def _refined(self, trial, net, errors):
         """The same fault in only those blocks where it helps, if it helps in some and harms in others."""

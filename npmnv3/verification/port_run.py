@@ -91,7 +91,7 @@ class PortRun:
         errors, taken, clean, ran = {}, set(), set(), []
         values = {INPUT: self._input(net, errors, base)}
         arrays = net.with_arrays(self.arrays)
-        changed = set() if base else {name for name in self.views if net.steps.get(name) != self._steps.get(name)}
+        changed = set() if base else {name for name in self.views if not self._is_as_it_was(net.steps.get(name), name)}
 
         def run(step, inputs):
             if not base and not net.half and self._is_clean(step, inputs):
@@ -137,9 +137,14 @@ class PortRun:
 
     def _is_clean(self, step, inputs):
         """Whether a step and all that it gets are as in the base walk."""
-        if self._steps.get(step.name) != step:
+        if not self._is_as_it_was(step, step.name):
             return False
         return all(value is self._values[name] for name, value in zip(step.inputs, inputs))
+
+    def _is_as_it_was(self, step, name):
+        """Whether a net's step is the base's of that name; nearly all are the very same object, which is quickly seen."""
+        own = self._steps.get(name)
+        return step is own or step == own
 
     def _observed(self, step, predicted, taken, changed, base):
         """The port's tensor that is this step's output, if it gave one.
