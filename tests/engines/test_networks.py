@@ -1,5 +1,6 @@
 """Every published network against its own framework: state dict, counts, logits and every tap."""
 
+import functools
 import importlib.util
 
 import goldens
@@ -44,6 +45,11 @@ TAPS = {
 }
 
 
+@functools.lru_cache(maxsize=1)  # tests of one network follow each other
+def state_of(model):
+    return goldens.state(model)
+
+
 def tap_step(role, plan):
     """The name of the step whose tensor a tap of this role is."""
     names = {step.name for step in plan}
@@ -75,7 +81,7 @@ def test_every_network_has_a_golden():
 
 @pytest.mark.parametrize("model", MODELS)
 def test_state_dict_has_the_frameworks_names_shapes_and_order(model):
-    state = goldens.state(model)
+    state = state_of(model)
     assert list(npmnv3.param_shapes(model).items()) == [(name, array.shape) for name, array in state.items()]
 
 
@@ -96,7 +102,7 @@ STEPWISE = ["numpy", pytest.param("numba", marks=pytest.mark.skipif(not NUMBA, r
 @pytest.mark.parametrize("model", MODELS)
 def test_float64(model, engine, golden_inputs):
     golden = goldens.logits(model)
-    oracle = npmnv3.load(model, goldens.state(model), engine=engine, dtype="float64")
+    oracle = npmnv3.load(model, state_of(model), engine=engine, dtype="float64")
     exact = golden.get("exact", golden["f64"])
     trace = oracle.trace(golden_inputs[:1])
     for role, shape, index, values in goldens.taps(model):
@@ -112,7 +118,7 @@ def test_float64(model, engine, golden_inputs):
 
 @pytest.mark.parametrize("model", [m for m in MODELS if m.startswith("ppcls/")])
 def test_rounded_constants_are_paddles(model, golden_inputs):
-    paddle = npmnv3.load(model, goldens.state(model), engine="numpy", dtype="float64", rounded_constants=True)
+    paddle = npmnv3.load(model, state_of(model), engine="numpy", dtype="float64", rounded_constants=True)
     trace = paddle.trace(golden_inputs[:1])
     for role, _, index, values in goldens.taps(model):
         worst(trace[tap_step(role, paddle.plan)].ravel()[index], values, 1e-9, f"{model} {role}")
@@ -125,7 +131,7 @@ def test_float32(model, engine, golden_inputs):
     if engine == "llvm":
         pytest.importorskip("llvmlite", reason="the llvm engine needs the extra jit")
     golden = goldens.logits(model)["f64"]
-    network = npmnv3.load(model, goldens.state(model), engine=engine)
+    network = npmnv3.load(model, state_of(model), engine=engine)
     worst(network(golden_inputs), golden, goldens.bounds(golden, "float32"), f"{model} ({engine})")
     if engine == "llvm":  # it keeps no tensors
         return
@@ -140,7 +146,7 @@ def test_timms_tf_networks_are_kerass(variant, golden_inputs):
     """The same functions under other names and layouts: carried over, Keras's weights give Keras's logits."""
     size, width, minimal = variant.name.split("_")[2], variant.width, "minimal" in variant.name
     name = f"MobileNetV3{size.capitalize()}" + ("_minimalistic" if minimal else "" if width == 1 else "_075")
-    theirs, state = get_variant(f"keras/{name}"), goldens.state(f"keras/{name}")
+    theirs, state = get_variant(f"keras/{name}"), state_of(f"keras/{name}")
     carried = {}
     for ours, keras in zip(make_plan(variant), make_plan(theirs)):
         assert (ours.name, ours.op, ours.pad, ours.eps, ours.shape) == (
