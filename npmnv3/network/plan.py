@@ -106,7 +106,7 @@ def _whole(name, value):
     return value.__index__()
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=160)  # of all networks, in the two or three forms that a file is compared with
 def _make_plan(variant, num_classes, side, folded, rounded_constants):
     build = _Builder(variant.source, folded, rounded_constants)
     source = variant.source
