@@ -73,4 +73,7 @@ class Step:
 
     def param(self, role: str) -> Param | None:
         """The parameter of this role, or None."""
-        return next((p for p in self.params if p.role == role), None)
+        for param in self.params:
+            if param.role == role:
+                return param
+        return None

@@ -47,7 +47,8 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if comparison.precision == "int8":
         return _int8(comparison, report)
     row = _overflow(comparison, report)
-    if row is None and _may_be_coarser(comparison) and len(report.tensors) >= MANY:
+    tried = row is None and _may_be_coarser(comparison) and len(report.tensors) >= MANY
+    if tried:
         coarse = _as_coarser(comparison, port, COARSER)
         if coarse is not None:
             return coarse
@@ -60,7 +61,11 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
         failing = [row for row in report.tensors if row.step == "logits"]
-    elif _may_be_coarser(comparison, True) and (half := _as_coarser(comparison, port, ("float16",))) is not None:
+    elif (
+        not tried
+        and _may_be_coarser(comparison, True)
+        and (half := _as_coarser(comparison, port, ("float16",))) is not None
+    ):
         return half
     elif not any(tell(comparison, report) for tell in CAUSES):
         if failing:
