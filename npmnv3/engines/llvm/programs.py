@@ -9,7 +9,7 @@ import weakref
 import numpy as np
 
 from ...errors import Npmnv3Error
-from .kernels.kernel import AT_HAND, STALLS, control_bytes
+from .kernels.kernel import AT_HAND, CALLS, STALLS, control_bytes
 from .memory import Regions, address_of, aligned, views
 from .threads import PAUSE, RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
@@ -121,6 +121,7 @@ class Bound:
 
         They help if they come in time, and do nothing if they come too late, or if the run does not come.
         """
+        self._counters[CALLS // 8] += 1  # before the look: who is at hand then waits for the run
         if self._counters[AT_HAND // 8] < self.parts - 1:
             team.invite(functools.partial(self._help, LINGER if team.is_calm else BRIEFLY), self.parts - 1)
 

@@ -3,7 +3,7 @@
 from llvmlite import ir
 
 from .ir import INT, INT32, Code
-from .kernel import AT_HAND, CLAIMS, DONE, LIMIT, LINE, PHASE, RECORD, STALLS
+from .kernel import AT_HAND, CALLS, CLAIMS, DONE, LIMIT, LINE, PHASE, RECORD, STALLS
 
 PEAK_ARGS = ("out", "rounds")
 
@@ -62,7 +62,8 @@ def build_share(module):
     own : the part that this thread claims first, so that it finds what it made before in its cache
     pause : address of a function that lets other threads run for a moment (0: there is none)
     opens : 1 for the caller, whose call is a run; 0 for a helper
-    spins : how often a helper looks whether a run has been opened before it goes
+    spins : how often a helper looks whether a run has been opened before it goes, from its start, the last run, or the
+    last call for helpers
     """
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 8), "share")
     code = Code(function, 4)
@@ -79,13 +80,16 @@ def build_share(module):
     start = builder.block
     builder.branch(look)
     builder.position_at_end(look)
-    looks = builder.phi(INT)
+    looks, calls = builder.phi(INT), builder.phi(INT)
     looks.add_incoming(INT(0), start)
+    calls.add_incoming(INT(0), start)
     phase = builder.load_atomic(_counter(code, control, PHASE), "acquire", 8)
     limit = builder.load_atomic(limit_at, "acquire", 8)
     builder.cbranch(builder.icmp_signed("<", phase, limit), work, idle)
     builder.position_at_end(idle)
-    looks.add_incoming(code.add(looks, 1), idle)
+    now = builder.load_atomic(_counter(code, control, CALLS), "monotonic", 8)
+    looks.add_incoming(builder.select(code.equal(now, calls), code.add(looks, 1), INT(0)), idle)
+    calls.add_incoming(now, idle)
     builder.cbranch(builder.icmp_signed("<", looks, spins), look, over)
     builder.position_at_end(work)
     of_run = builder.urem(phase, phases)
@@ -106,6 +110,7 @@ def build_share(module):
     code.loop(parts, [own], one)
     _wait(code, control, phase, pause)
     looks.add_incoming(INT(0), builder.block)
+    calls.add_incoming(calls, builder.block)
     builder.branch(look)
     builder.position_at_end(over)
     with builder.if_then(code.equal(opens, 0)):

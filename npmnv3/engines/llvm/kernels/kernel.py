@@ -16,10 +16,10 @@ FLOAT_BYTES, FLOAT16_BYTES = 4, 2
 RECORD = 24
 
 #: What threads that share a picture tell each other, 64-bit integers in a cache line each: the phase that is open, the
-#: one that may not be begun yet, how many parts of phases are done, how often a thread waited long, how many helpers are
-#: at hand; then for each part the phase it was last claimed in. Phases are counted on from run to run, so all of these
-#: but the helpers only grow.
-PHASE, LIMIT, DONE, STALLS, AT_HAND, CLAIMS = (LINE * place for place in range(6))
+#: one that may not be begun yet, how many parts of phases are done, how often a thread waited long, how often helpers were
+#: called, and how many are at hand; then for each part the phase it was last claimed in. Phases are counted on from run to
+#: run, so all of these but the helpers only grow.
+PHASE, LIMIT, DONE, STALLS, CALLS, AT_HAND, CLAIMS = (LINE * place for place in range(7))
 
 
 def control_bytes(parts):
