@@ -15,9 +15,10 @@ import numpy as np
 
 from .kernels.kernel import FLOAT_BYTES, RECORD
 from .prefetch import pace
-from .separable import separable, whole_conv
+from .separable import separable
 from .sharing import SHARED_BYTES, panel_halves, share
 from .simple_layers import gate, max_pool, mean, pointwise
+from .stem import whole_conv
 from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
 
 #: What emits the commands of a layer that is done on its own.
