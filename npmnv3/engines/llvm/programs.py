@@ -125,6 +125,10 @@ class Bound:
         if self._counters[AT_HAND // 8] < self.parts - 1:
             team.invite(functools.partial(self._help, LINGER if team.is_calm else BRIEFLY), self.parts - 1)
 
+    def forget_helpers(self):
+        """There is none at hand."""
+        self._counters[AT_HAND // 8] = 0
+
     def run(self):
         """Run all commands."""
         if self._debug:
@@ -238,8 +242,11 @@ class Programs:
         RENEWED_BY_FORK.add(self)
 
     def renew(self):
-        """Forget the lock; what another thread had borrowed when the process forked is lost, and made anew."""
+        """Forget the lock, and the helpers, which a fork leaves behind; what another thread had borrowed is lost."""
         self._lock = threading.Lock()
+        for _, free in self._entries.values():
+            for bound in free:
+                bound.forget_helpers()
 
     def _add(self, key):
         """(program, deque of free bound copies) under a new key; the oldest makes room."""
