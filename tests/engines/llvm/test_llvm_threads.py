@@ -291,7 +291,7 @@ def test_an_interrupted_picture_does_not_spoil_the_next(shares_all, monkeypatch)
     np.testing.assert_array_equal(engine.run(x), expected)
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_helper_at_hand_is_not_called_again(shares_all, monkeypatch):
     engine, x, expected = shared_engine()
     for name in ("LINGER", "BRIEFLY"):

@@ -62,6 +62,9 @@ class Code:
         """True where an integer is not 0."""
         return self.builder.icmp_signed("!=", value, INT(0))
 
+    def is_odd(self, value):
+        return self.builder.trunc(value, ir.IntType(1))
+
     def equal(self, a, b):
         return self.builder.icmp_signed("==", self.int(a), self.int(b))
 

@@ -8,10 +8,9 @@ tile and for one alone: a pixel has the same bits wherever it lies. Many channel
 sums added up, since a rounding error grows with the sum that is rounded.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, NONE, Kernel, Operand, activate
 
@@ -49,12 +48,12 @@ class _Block(NamedTuple):
     act : what is done to the totals, NONE before the last block
     """
 
-    is_first: ir.Value
-    chunks: ir.Value
-    tail: ir.Value
-    weight: ir.Value
-    steps: tuple[ir.Value, ir.Value]
-    act: ir.Value
+    is_first: Any
+    chunks: Any
+    tail: Any
+    weight: Any
+    steps: tuple[Any, Any]
+    act: Any
 
 
 class _Writer:
@@ -94,7 +93,7 @@ class _Writer:
             code.builder.select(last, a.act, code.int(NONE)),
         )
         *_, ahead, far = code.loop(a.rows, [x, a.out, a.add, ahead, far], lambda c: self.row(block, *c))
-        pairs, odd = code.builder.lshr(chunks, code.int(1)), code.builder.trunc(chunks, ir.IntType(1))
+        pairs, odd = code.builder.lshr(chunks, code.int(1)), code.is_odd(chunks)
         x = code.add(
             x, code.add(code.mul(pairs, code.add(step, next_step)), code.builder.select(odd, step, code.int(0)))
         )
