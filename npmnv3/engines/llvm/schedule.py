@@ -171,12 +171,13 @@ class Schedule:
         """What comes needs what all parts did up to here."""
         if self.parts == 1:
             return
-        before, last, ends = *([(0,) * self.parts] * 2 + self._ends)[-2:], tuple(map(len, self._commands))
-        if ends == last:
+        start, now = (0,) * self.parts, tuple(map(len, self._commands))
+        before, last = [start, start, *self._ends][-2:]
+        if now == last:
             return
-        if self._ends and before[1:] == ends[1:]:
+        if self._ends and before[1:] == now[1:]:
             self._ends.pop()  # the first part did the phase before alone too, and goes on
-        self._ends.append(ends)
+        self._ends.append(now)
 
     def share(self, count, part, nbytes=SHARED_BYTES):
         """(start, stop) of a part's share of `count` things; with less to read than pays, the first part has them all."""
