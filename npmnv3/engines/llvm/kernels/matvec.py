@@ -8,7 +8,7 @@ side by side, each from where its weights lie, and their sums added up in order.
 import numpy as np
 
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, Kernel, Operand, activate
-from .pointwise import AHEAD_LINES, FAR_LINES, channels_of, name_of
+from .pointwise import AHEAD_LINES, FAR_LINES, PanelWriter, channels_of, name_of
 
 #: Blocks that are summed at once.
 STREAMS = 4
@@ -22,16 +22,11 @@ ARGS = (
 # fmt: on
 
 
-class _Writer:
+class _Writer(PanelWriter):
     """Writes the kernel: some blocks at a time, in them one chunk of each after the other."""
 
     def __init__(self, code, a, machine, halves, float16):
-        self.code, self.a, self.chunk, self.vector = code, a, machine.chunk, machine.bytes
-        vectors = (halves + 1) // 2
-        self.kinds = [code.half if 2 * j + 1 == halves else code.vector for j in range(vectors)]
-        self.load_weights = code.load_float16 if float16 else code.load
-        self.weight_bytes = (FLOAT16_BYTES if float16 else FLOAT_BYTES) * machine.width  # of a vector
-        self.channel_bytes = halves * self.weight_bytes // 2
+        super().__init__(code, a, machine, halves, float16)
         self.zeros = [code.constant(0, kind) for kind in self.kinds]
 
     def write(self):

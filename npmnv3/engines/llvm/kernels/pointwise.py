@@ -56,17 +56,24 @@ class _Block(NamedTuple):
     act: Any
 
 
-class _Writer:
-    """Writes the kernel: loops over blocks of channels, in them over rows, over tiles, over the block's channels."""
+class PanelWriter:
+    """What the writer of a kernel needs to know of a panel of so many half vectors of output channels."""
 
     def __init__(self, code, a, machine, halves, float16):
-        self.code, self.a, self.tiles, self.chunk, self.vector = code, a, machine.tiles, machine.chunk, machine.bytes
+        self.code, self.a, self.chunk, self.vector = code, a, machine.chunk, machine.bytes
         vectors = (halves + 1) // 2
         self.kinds = [code.half if 2 * j + 1 == halves else code.vector for j in range(vectors)]
         self.load_weights = code.load_float16 if float16 else code.load
         self.weight_bytes = (FLOAT16_BYTES if float16 else FLOAT_BYTES) * machine.width  # of a vector
         self.channel_bytes = halves * self.weight_bytes // 2
-        self.slope, self.by_lane = code.float_of(a.slope), machine.multiplies_by_lane
+
+
+class _Writer(PanelWriter):
+    """Writes the kernel: loops over blocks of channels, in them over rows, over tiles, over the block's channels."""
+
+    def __init__(self, code, a, machine, halves, float16):
+        super().__init__(code, a, machine, halves, float16)
+        self.tiles, self.slope, self.by_lane = machine.tiles, code.float_of(a.slope), machine.multiplies_by_lane
         # Within a plane the next chunk is `step` bytes on; after the last one the next plane follows.
         step = machine.chunk * FLOAT_BYTES
         whole = machine.chunk == machine.width
