@@ -11,8 +11,10 @@ import numpy as np
 
 from .engines import ENGINES
 
-#: Seconds between two engines' turns: the waiting threads of some go on spinning for a while.
-PAUSE = 0.02
+#: Seconds for which the process looks whether its threads rest, and after which it no longer waits for them. Those of
+#: some engines go on spinning when their work is done: ONNX Runtime's for 60 ms on one machine, and whoever came next had
+#: one core less.
+LOOK, LONGEST_LOOK = 0.01, 1.0
 
 #: Seconds that an engine runs untimed at the start of its turn.
 WARM_UP = 0.03
@@ -57,10 +59,20 @@ def take_turns(runs, x, seconds=4.0, calls=4):
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or min(map(len, turns.values())) < 5:
         for name, run in runs.items():
-            time.sleep(PAUSE)
+            _let_rest()
             _warm_up(run, x)
             turns[name].append(1e3 * np.median([_seconds(run, x) for _ in range(calls)]) / len(x))
     return {name: Times(values) for name, values in turns.items()}
+
+
+def _let_rest():
+    """Sleep until no thread of this process computes any more."""
+    end = time.perf_counter() + LONGEST_LOOK
+    while time.perf_counter() < end:
+        before = time.process_time()
+        time.sleep(LOOK)
+        if time.process_time() - before < LOOK / 10:
+            return
 
 
 def _warm_up(run, x):
