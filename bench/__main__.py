@@ -85,7 +85,7 @@ def _compare(names, network, batch, threads, seconds):
     where = f"{height}x{width}, batch {batch}, {threads} thread{'s' if threads > 1 else ''}"
     print(f"\n{network.name}, {where}: ms a picture")
     for name, time in times.items():
-        error = f"  max error {errors[name]:.1e}" if name in errors else ""
+        error = f"  max error {errors[name]:.1e} of the largest logit" if name in errors else ""
         print(
             f"  {name:14} {time.median:8.3f}  ({time.low:.3f} - {time.high:.3f}) {_ratio(time, times.get(BASE))}{error}"
         )

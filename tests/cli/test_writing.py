@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -24,6 +25,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's ways o
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
     """A dump, a port, and labels."""
+    if shutil.which("fc-list"):  # matplotlib asks it; on a new machine it complains if it cannot write a cache of its own
+        subprocess.run(["fc-list"], stdout=subprocess.DEVNULL, check=True)
     folder = tmp_path_factory.mktemp("material")
     model = npmnv3.load(MODEL, engine="numpy")
     x = npmnv3.preprocess(PICTURE, model)[None]
@@ -79,6 +82,8 @@ def command(*arguments, limit=None, env=(), **options):
     options = {"stdout": subprocess.PIPE, **options}
     env = {**os.environ, **dict(env)}
     env.pop("PYTHONUNBUFFERED", None)  # argparse then hides errors
+    if limit:
+        env["PYTHONDONTWRITEBYTECODE"] = "1"  # Python would leave its own files cut off, and fail ever after
     done = subprocess.run(
         [sys.executable, "-m", "npmnv3", *map(str, arguments)],
         stderr=subprocess.PIPE,
