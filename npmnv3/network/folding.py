@@ -58,9 +58,11 @@ def activations_of_norms(plan):
     }
 
 
-def scale_outputs(weight, factor):
-    """A layer's weight, output channels first, times a factor for each of them."""
-    return weight * factor.reshape(-1, *(1,) * (weight.ndim - 1))
+def scale_outputs(weight, factor, dtype=np.float64):
+    """A layer's weight, output channels first, times a factor for each of them, in float64 and rounded once to `dtype`."""
+    factors = factor.reshape(-1, *(1,) * (weight.ndim - 1))
+    out = np.empty_like(weight, dtype)  # one pass over the memory, where `astype` would make it three
+    return np.multiply(weight, factors, out=out, dtype=np.float64, casting="same_kind")
 
 
 def fold_norms(plan, folded_plan, arrays):

@@ -39,21 +39,19 @@ def _fold_layer(step, params, consumers, factors, dtype):
             f"{step.name} feeds {' and '.join(other.name for other in after)}; a norm must be alone after its layer"
         )
     factor = factors.get(step.inputs[0], 1.0)
-    # Computed in float64 and rounded once; weights that stay as they are skip the conversion to float64 and back.
-    exact = np.float64 if norm or factor != 1 else dtype
-    weight = _array(step, "weight", params, exact)
-    bias = _array(step, "bias", params, exact) if step.param("bias") else np.zeros(len(weight))
+    weight = _array(step, "weight", params)
+    bias = _array(step, "bias", params).astype(np.float64) if step.param("bias") else np.zeros(len(weight))
     if factor != 1:
-        weight = weight * factor
+        weight = weight.astype(np.float64) * factor
     if norm:
         scale, shift = norm_line(norm, params)
-        weight, bias = scale_outputs(weight, scale), bias * scale + shift
+        weight, bias = scale_outputs(weight, scale, dtype), bias * scale + shift
     return weight.astype(dtype, copy=False), bias.astype(dtype, copy=False)
 
 
-def _array(step, role, params, dtype):
+def _array(step, role, params):
     param = step.param(role)
-    return param.to_canonical(np.asarray(params[param.name], dtype))
+    return param.to_canonical(np.asarray(params[param.name]))
 
 
 def _factors(plan):

@@ -1,5 +1,6 @@
 """Third pass: weights in the order in which the kernels read them, in one block of memory."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -54,9 +55,9 @@ class Weights:
         self._parts, self._size, self._machine = [], 0, machine
         self.layers = {layer.name: self._pack(layer, *folded[layer.name]) for layer in layers if layer.name in folded}
         self.block = aligned(max(self._size, LINE))
-        for offset, array, dtype in self._parts:
-            part = self.block[offset : offset + array.size * dtype.itemsize]
-            part.view(dtype).reshape(array.shape)[...] = array
+        for offset, array, shape, dtype in self._parts:
+            room = self.block[offset : offset + math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
+            room[..., : array.shape[-1]] = array
         del self._parts
 
     def _pack(self, layer, weight, bias):
@@ -82,33 +83,28 @@ class Weights:
     def _panels(self, weight, bias, even, dtype):
         """(O, I) weights as panels of up to VECTORS vectors."""
         width, outputs = self._machine.width, len(bias)
-        columns, padded_bias = self._pad(weight.T), self._pad(bias)
         panels = []
         for first, vectors in split_panels(-(-outputs // width), even=even):
             unused = (first + vectors) * width - outputs
             halves = 2 * vectors - (self._machine.halves and vectors > 1 and unused >= width // 2)
-            part = slice(first * width, first * width + halves * width // 2)
-            panels.append(Panel(first, halves, self._add(columns[:, part], dtype), self._add(padded_bias[part])))
+            lanes = halves * width // 2
+            part = slice(first * width, first * width + lanes)
+            at = self._add(weight[part].T, (weight.shape[1], lanes), dtype)
+            panels.append(Panel(first, halves, at, self._add(bias[part], (lanes,))))
         return tuple(panels)
 
     def _taps(self, weight, bias):
         """(C, KH, KW) or (O, I, KH, KW) weights: for each vector of channels its bias, then its taps."""
-        rows = self._pad(np.column_stack([bias, weight.reshape(len(bias), -1)]).T)
-        vectors = rows.reshape(len(rows), -1, self._machine.width).transpose(1, 0, 2)
-        return Panel(0, 2 * len(vectors), self._add(vectors), 0)
+        rows = np.column_stack([bias, weight.reshape(len(bias), -1)]).T
+        missing = -len(bias) % self._machine.width
+        padded = np.hstack([rows, np.zeros((len(rows), missing), rows.dtype)]) if missing else rows
+        vectors = padded.reshape(len(rows), -1, self._machine.width).transpose(1, 0, 2)
+        return Panel(0, 2 * len(vectors), self._add(vectors, vectors.shape), 0)
 
-    def _pad(self, array):
-        """Zeros after the last axis, up to whole vectors."""
-        missing = -array.shape[-1] % self._machine.width
-        if not missing:
-            return array
-        padded = np.zeros((*array.shape[:-1], array.shape[-1] + missing), array.dtype)  # `np.pad` takes far longer
-        padded[..., :-missing] = array
-        return padded
-
-    def _add(self, array, dtype=FLOAT):
-        offset, size = self._size, array.size * dtype.itemsize
-        self._parts.append((offset, array, dtype))
+    def _add(self, array, shape, dtype=FLOAT):
+        """Make room for an array of this shape; `array` may be narrower, and zeros follow it. Gives back where."""
+        offset, size = self._size, math.prod(shape) * dtype.itemsize
+        self._parts.append((offset, array, shape, dtype))
         self._size += -(-size // LINE) * LINE
         return offset
 
