@@ -8,11 +8,9 @@ import contextlib
 import functools
 import io
 import itertools
-import json
 import math
 import os
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,24 +31,28 @@ NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes,
 
 _CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
 
-# What zipfile and NumPy raise on damaged bytes.
-_DAMAGE = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    RuntimeError,
-    AttributeError,
-    IndexError,
-    OverflowError,
-    MemoryError,
-    SyntaxError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+
+def _damage_errors():
+    """What zipfile and NumPy raise on damaged bytes."""
+    import zipfile  # not at the top, since HDF5 does without: it brings a dozen modules
+
+    return (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        RuntimeError,
+        AttributeError,
+        IndexError,
+        OverflowError,
+        MemoryError,
+        SyntaxError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+        zlib.error,
+        struct.error,
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _damage(what):
         yield
     except Npmnv3Error:
         raise
-    except _DAMAGE as error:
+    except _damage_errors() as error:
         told = f"{type(error).__name__}: {error}"[:300]  # zipfile quotes what it takes for a name, up to 64 KB
         raise WeightsError(f"{what}: damaged or not a weight dump: {told}") from error
 
@@ -154,6 +156,8 @@ def _read_array(tree, full, *described):
 
 @contextlib.contextmanager
 def _open_npz(file):
+    import zipfile
+
     path = file.name
     with zipfile.ZipFile(path) as archive:
         entries = {}
@@ -192,6 +196,8 @@ def _npy_entry(path, archive, info, name):
 def _json_attributes(path, entry):
     if entry.dtype.kind != "U" or entry.shape != () or entry.dtype.itemsize > 4 * MAX_TEXT:
         raise WeightsError(f"{path}: {NPZ_ATTRIBUTES} is {entry.dtype} {entry.shape}, expected one JSON text")
+    import json
+
     attributes = json.loads(str(entry.read()))
     if not isinstance(attributes, dict):
         raise WeightsError(f"{path}: {NPZ_ATTRIBUTES} is not a JSON object")
@@ -243,6 +249,9 @@ def _new_hdf5(h5py, image):
 
 
 def _write_npz(path, arrays, attributes):
+    import json
+    import zipfile
+
     text = _little(json.dumps(attributes, ensure_ascii=False))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in itertools.chain([(NPZ_ATTRIBUTES, text)], arrays):

@@ -6,7 +6,6 @@ is the entry's name, its array stored byte for byte as the source has it; attrib
 
 from __future__ import annotations
 
-import json
 import os
 import reprlib
 from collections.abc import Mapping
@@ -129,6 +128,8 @@ def write_dump(
     >>> npmnv3.load("ones.h5").labels
     ('cat', 'dog')
     """
+    import json
+
     check_arguments("a path", path=path)
     check_arguments("a text", origin=origin, licence=licence)
     if labels is not None and not isinstance(labels, (str, list, tuple)):
@@ -279,6 +280,8 @@ def read_labels(where, attributes, variant, num_classes):
 
 def read_preprocess(where, attributes):
     """The dump's own preprocessing: a recipe's name, or its fields as JSON."""
+    import json  # only here and where dumps are written: most need none to be read
+
     text = attributes.get("preprocess")
     if text is None:
         return None

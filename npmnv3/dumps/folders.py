@@ -9,7 +9,6 @@ the one that the environment variable NPMNV3_WEIGHTS names without being told.
 
 import hashlib
 import os
-import pathlib
 import re
 
 from ..errors import UsageError, WeightsError
@@ -38,7 +37,9 @@ def named_folder():
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    folder = pathlib.Path(named).expanduser()
+    from pathlib import Path  # slow to import, here and below
+
+    folder = Path(named).expanduser()
     if not folder.is_dir():
         raise UsageError(
             f"the environment variable {VARIABLE} is {named!r}, expected a folder of dumps, as `npmnv3 fetch --into` makes it"
@@ -63,8 +64,10 @@ def dump_in_folder(folder, name):
     WeightsError
         It is not what SHA256SUMS says.
     """
+    from pathlib import Path
+
     for suffix in SUFFIXES:
-        path = pathlib.Path(folder, dump_stem(name) + suffix)
+        path = Path(folder, dump_stem(name) + suffix)
         if os.path.lexists(path) and not path.is_file():
             raise WeightsError(f"{path}: is no regular file, or a link to nowhere; expected the dump of {name}")
         if path.is_file():

@@ -1,6 +1,5 @@
 """From logits to named classes: softmax, the best k, and the names of ImageNet's classes."""
 
-import csv
 import operator
 from functools import cache
 from typing import NamedTuple
@@ -142,6 +141,7 @@ def top_k(logits, k=5, labels=None):
 
 @cache
 def _imagenet():
+    import csv
     from importlib import resources  # slow to import, and most runs never need a name
 
     with (resources.files("npmnv3") / "dumps" / "data" / "imagenet.csv").open(encoding="utf-8", newline="") as file:

@@ -8,14 +8,8 @@ other programs, written by
 
 import atexit
 import contextlib
-import csv
-import fnmatch
 import functools
-import io
-import json
-import pathlib
 from dataclasses import asdict
-from importlib import resources
 from typing import NamedTuple
 
 from ..errors import UnknownModelError
@@ -77,6 +71,8 @@ class PublishedFile(NamedTuple):
 
 def preprocess_text(recipe):
     """A recipe as a dump's attribute: JSON of its name and the fields that are not the default."""
+    import json
+
     usual = asdict(Preprocess(recipe.name))
     return json.dumps({key: value for key, value in asdict(recipe).items() if key == "name" or value != usual[key]})
 
@@ -155,6 +151,8 @@ def list_published(pattern="*"):
     -------
     list of str, empty if nothing matches
     """
+    import fnmatch
+
     return [name for name in REGISTRY if fnmatch.fnmatchcase(name.lower(), str(pattern).lower())]
 
 
@@ -171,21 +169,22 @@ def find_published(name):
 
 def shipped_dump(entry):
     """The path of the dump that came with npmnv3, or None."""
+    from importlib import resources  # slow to import, as `pathlib` is, and weights of one's own do without
+    from pathlib import Path
+
     package = resources.files("npmnv3")
-    for place in (package / "weights", _beside(package) / "weights"):  # installed, or in a clone
+    beside = package.parent if isinstance(package, Path) else package  # a package in a zip has no such view of itself
+    for place in (package / "weights", beside / "weights"):  # installed, or in a clone
         if (found := place / entry.dump_name).is_file():
-            return found if isinstance(found, pathlib.Path) else _unpacked(found)
+            return found if isinstance(found, Path) else _unpacked(found)
     return None
-
-
-def _beside(package):
-    """The folder that the package is in; of one in a zip, which has no such view of itself, the package itself."""
-    return package.parent if isinstance(package, pathlib.Path) else package
 
 
 @functools.cache
 def _unpacked(found):
     """A file of a package in a zip as one on the disk, until the process ends."""
+    from importlib import resources
+
     keep = contextlib.ExitStack()
     atexit.register(keep.close)
     return keep.enter_context(resources.as_file(found))
@@ -193,6 +192,9 @@ def _unpacked(found):
 
 def table():
     """The registry as the text of weights/registry.csv."""
+    import csv
+    import io
+
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
     writer.writeheader()

@@ -1,11 +1,11 @@
-"""How every file is written: beside its place, then renamed; or not at all, with an error that names it."""
+"""How every file is written: beside its place, then renamed; or not at all, with an error that names it.
+
+What only reads imports this too, so what writing alone needs is imported there.
+"""
 
 import contextlib
 import os
-import shutil
 import stat
-import tempfile
-import zipfile
 
 from ..errors import WriteError
 
@@ -33,6 +33,9 @@ def replacing(path):
     WriteError
         The system cannot write it: no space, no such folder, no permission, ...
     """
+    import shutil
+    import tempfile
+
     path = os.fspath(path)
     with writing(path), contextlib.ExitStack() as stack:
         target = os.path.realpath(path)  # of a link, what it leads to
@@ -69,6 +72,9 @@ def _remove(path):
 @contextlib.contextmanager
 def replacing_folder(path):
     """The same of a folder, which must be new or empty."""
+    import shutil
+    import tempfile
+
     path = os.path.abspath(os.fspath(path))
     with writing(path):
         temporary = tempfile.mkdtemp(prefix=PREFIX, dir=os.path.dirname(path))
@@ -90,6 +96,8 @@ def write_text(path, text):
 
 def archive_member(name):
     """The head of a zip's member, the same on every system and at every hour."""
+    import zipfile
+
     info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # Unix, also where Windows writes it
     return info

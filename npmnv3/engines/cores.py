@@ -4,7 +4,7 @@ import contextlib
 import math
 import operator
 import os
-from pathlib import Path, PurePosixPath
+import posixpath
 
 from ..errors import UsageError
 
@@ -50,34 +50,46 @@ def available_cores(root="/"):
     root : str, where the system's files are
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(1, math.floor(min([cores, *_quotas(Path(root))]) + 0.5)), MOST_THREADS)
+    return min(max(1, math.floor(min([cores, *_quotas(root)]) + 0.5)), MOST_THREADS)
 
 
 def _quotas(root):
     """Cores that each control group above this process allows, of those that have a limit; version 2 and version 1."""
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        lines = _text(root, "proc/self/cgroup").splitlines()
     except (OSError, UnicodeDecodeError):  # not Linux, or hidden
         return
     for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = root / "sys/fs/cgroup" / controllers
         # In a container the path may be the host's, while what is mounted is the container's own: then only the last
         # of these exists, and is the one.
-        for group in (PurePosixPath(path), *PurePosixPath(path).parents):
+        for group in _upwards(path):
             with contextlib.suppress(
                 OSError, ValueError, ZeroDivisionError
             ):  # no limit there, or none that is readable
-                yield _quota(mount / group.relative_to("/"), bool(controllers))
+                yield _quota(os.path.join(root, "sys/fs/cgroup", controllers, group[1:]), bool(controllers))
+
+
+def _upwards(path):
+    """A path that begins with a slash, and all paths above it."""
+    yield path
+    while path != (above := posixpath.dirname(path)):
+        path = above
+        yield path
+
+
+def _text(*parts):
+    with open(os.path.join(*parts), encoding="utf-8") as file:
+        return file.read()
 
 
 def _quota(folder, first_version):
     """Cores that one control group allows; ValueError where it does not limit them."""
     if first_version:
-        quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        quota, period = (_text(folder, f"cpu.cfs_{name}_us") for name in ("quota", "period"))
     else:
-        quota, period = (folder / "cpu.max").read_text().split()  # "max 100000" where there is none
+        quota, period = _text(folder, "cpu.max").split()  # "max 100000" where there is none
     cores = int(quota) / int(period)
     if cores <= 0:  # version 1 says -1 where there is none
         raise ValueError(quota)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -159,7 +158,7 @@ def _resolve(
         return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
-    if isinstance(name_or_dump, os.PathLike) or pathlib.PurePath(name_or_dump).suffix in (".h5", ".hdf5", ".npz"):
+    if isinstance(name_or_dump, os.PathLike) or os.path.splitext(name_or_dump)[1] in (".h5", ".hdf5", ".npz"):
         if weights is None:
             raise UsageError(f"{name_or_dump}: no such dump; give the path of one, or a model's name")
         raise UsageError(f"{name_or_dump}: a dump's path, expected a model's name beside `weights={weights}`")

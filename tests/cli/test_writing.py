@@ -25,7 +25,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's ways o
 @pytest.fixture(scope="module")
 def material(tmp_path_factory):
     """A dump, a port, and labels."""
-    if shutil.which("fc-list"):  # matplotlib asks it; on a new machine it complains if it cannot write a cache of its own
+    if shutil.which(
+        "fc-list"
+    ):  # matplotlib asks it; on a new machine it complains if it cannot write a cache of its own
         subprocess.run(["fc-list"], stdout=subprocess.DEVNULL, check=True)
     folder = tmp_path_factory.mktemp("material")
     model = npmnv3.load(MODEL, engine="numpy")

@@ -6,6 +6,7 @@ from ...errors import WeightsError
 from .source import RESAVE
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
+HEAD = 34  # bytes of a header before its first message, at most
 MAX_HEADERS = 16 << 20  # bytes, of all objects together
 MAX_BLOCKS = 10_000  # of one object
 
@@ -45,10 +46,10 @@ class Headers:
     def messages(self, address, name):
         """{type: [contents]} of the object whose header is there, called `name` in messages."""
         if address not in self.known:
-            start = self.source.take(address, 6, f"the header of {name!r}")
-            read = self._new_blocks if start[:4] == b"OHDR" else self._old_blocks
+            head = self.source.take(address, min(HEAD, max(self.source.size - address, 16)), f"the header of {name!r}")
+            read = self._new_blocks if head[:4] == b"OHDR" else self._old_blocks
             found = {}
-            for kind, flags, content in read(address, name):
+            for kind, flags, content in read(address, head, name):
                 if flags & _SHARED and kind in _SHAREABLE:
                     raise WeightsError(
                         f"{name!r} shares a part of its header with other objects, which is not read{RESAVE}"
@@ -73,8 +74,8 @@ class Headers:
                     blocks.append(struct.unpack_from("<2Q", content))
                 yield kind, flags, content
 
-    def _old_blocks(self, address, name):
-        version, _, length = struct.unpack("<B7sI", self.source.take(address, 12, f"the header of {name!r}"))
+    def _old_blocks(self, address, head, name):
+        version, _, length = struct.unpack_from("<B7sI", head)
         if version != 1:
             raise WeightsError(f"{name!r} has a header of version {version}, expected 1 or 2: damaged")
 
@@ -84,18 +85,18 @@ class Headers:
 
         return self._walk([(address + 16, length)], parse)
 
-    def _new_blocks(self, address, name):
-        version, flags = self.source.take(address + 4, 2, f"the header of {name!r}")
+    def _new_blocks(self, address, head, name):
+        version, flags = head[4:6]
         if version != 2:
             raise WeightsError(f"{name!r} has a header of version {version}, expected 1 or 2: damaged")
         width, before = 1 << (flags & 3), 6 + 16 * bool(flags & 0x20) + 4 * bool(flags & 0x10)
-        length = int.from_bytes(self.source.take(address + before, width, f"the header of {name!r}"), "little")
-        head = struct.Struct("<BHB2x" if flags & 4 else "<BHB")
+        length = int.from_bytes(head[before : before + width], "little")
+        message = struct.Struct("<BHB2x" if flags & 4 else "<BHB")
 
         def parse(number, begin, size):
             signature, skip = (b"OHDR", before + width) if number == 0 else (b"OCHK", 4)
             data = self.source.checked(begin, size, signature, "a header's block")
-            return _split(data[skip:-4], head, begin)
+            return _split(data[skip:-4], message, begin)
 
         return self._walk([(address, before + width + length + 4)], parse)
 

@@ -10,11 +10,9 @@ import errno
 import functools
 import hashlib
 import os
-import secrets
 import stat
 import struct
 import sys
-from pathlib import Path
 
 #: The first bytes of an entry; another layout gets another number.
 MAGIC = b"npmnv3 kernels 3\n"
@@ -37,16 +35,22 @@ class NotTrustedError(OSError):
 
 
 def cache_folder():
-    """Where compiled kernels are kept: `kernels` in NPMNV3_CACHE, or in the place that the system has for caches."""
+    """Path of where compiled kernels are kept: `kernels` in NPMNV3_CACHE, or in the place that the system has for caches."""
+    from pathlib import Path  # slow to import, and a process that finds its kernels does without
+
+    return Path(_folder_name())
+
+
+def _folder_name():
     if folder := os.environ.get("NPMNV3_CACHE"):
-        return Path(folder).expanduser() / "kernels"
+        return os.path.join(os.path.expanduser(folder), "kernels")
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base)) / "npmnv3" / "kernels"
+    return os.path.join(os.path.expanduser(base), "npmnv3", "kernels")
 
 
 def read_code(key, about):
@@ -63,7 +67,7 @@ def read_code(key, about):
     no such entry yet or it is damaged
     """
     try:
-        with _open_folder(cache_folder(), make=False) as folder:
+        with _open_folder(_folder_name(), make=False) as folder:
             return _unpack(_read_file(folder, f"{key}.bin"), about), ""
     except FileNotFoundError:
         return None, ""
@@ -83,7 +87,7 @@ def write_code(key, about, head, machine_code):
     str, "" or why it is not kept: then the next process compiles again, nothing else is lost
     """
     try:
-        with _open_folder(cache_folder(), make=True) as folder:
+        with _open_folder(_folder_name(), make=True) as folder:
             _write_file(folder, f"{key}.bin", _pack(about, head, machine_code))
     except NotTrustedError as error:
         return str(error)
@@ -180,7 +184,7 @@ def _read_file(folder, name):
             raise NotTrustedError(f"{cache_folder() / name} is not trusted: it is a link") from error
         raise
     try:
-        _check_file(os.fstat(handle), cache_folder() / name)
+        _check_file(os.fstat(handle), os.path.join(_folder_name(), name))
         with os.fdopen(os.dup(handle), "rb") as file:
             return file.read(MOST_BYTES)
     finally:
@@ -199,7 +203,7 @@ def _write_file(folder, name, data):
     """Written whole beside its place, then renamed."""
     relative = folder if _OWNERS else None
     inside = (lambda name: name) if _OWNERS else functools.partial(os.path.join, folder)
-    temporary = inside(f".{secrets.token_hex(8)}.tmp")
+    temporary = inside(f".{os.urandom(8).hex()}.tmp")
     handle = os.open(temporary, _NEW, 0o600, dir_fd=relative)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import os
 import platform
-from pathlib import Path
 from types import SimpleNamespace
 
 from ...errors import UsageError
@@ -116,7 +115,9 @@ def _processor():
 def _compiler_version():
     """llvmlite's, from its source where that is a file: importing it takes long."""
     try:
-        return Path(importlib.util.find_spec("llvmlite").origin).with_name("_version.py").read_bytes()
+        folder = os.path.dirname(importlib.util.find_spec("llvmlite").origin)
+        with open(os.path.join(folder, "_version.py"), "rb") as file:
+            return file.read()
     except OSError:  # in an archive
         import llvmlite
 

@@ -18,35 +18,18 @@ def product(s, part, layer, panels, x, out, add, width, rows, *, weight=None):
     """
     packed, size = s.weights.layers[layer.name], s.machine.bytes
     one_pixel = width == rows == 1 and x[1] == out[1] == size and not add
+    args = {"x": x[0], **blocks_of(packed.inputs, s.machine), "act": layer.act, "slope": float_bits(layer.slope)}
+    if not one_pixel:
+        args |= {"x_plane": x[1], "x_row": x[2], "out_plane": out[1], "out_row": out[2], "pixels": width, "rows": rows}
+        args |= dict(zip(("add", "add_plane", "add_row"), add or (0, 0, 0)))
     for panel in panels:
         at = WEIGHTS + panel.weight
-        args = {
-            "x": x[0],
-            "weight": at if weight is None else weight,
-            "bias": WEIGHTS + panel.bias,
-            "out": out[0] + panel.first * out[1],
-            **blocks_of(packed.inputs, s.machine),
-            "act": layer.act,
-            "slope": float_bits(layer.slope),
-            **{"ahead": at, "ahead_step": 0, "far": at, "far_step": 0},  # see `prefetch`
-        }
-        if one_pixel:
-            s.emit(part, name_of(panel.halves, packed.float16, "matvec"), **args)
-            continue
-        s.emit(
-            part,
-            name_of(panel.halves, packed.float16),
-            **args,
-            x_plane=x[1],
-            x_row=x[2],
-            out_plane=out[1],
-            out_row=out[2],
-            add=add[0] + panel.first * add[1] if add else 0,
-            add_plane=add[1] if add else 0,
-            add_row=add[2] if add else 0,
-            pixels=width,
-            rows=rows,
-        )
+        args["weight"], args["bias"] = at if weight is None else weight, WEIGHTS + panel.bias
+        args["out"] = out[0] + panel.first * out[1]
+        args |= {"ahead": at, "ahead_step": 0, "far": at, "far_step": 0}  # see `prefetch`
+        if add:
+            args["add"] = add[0] + panel.first * add[1]
+        s.emit(part, name_of(panel.halves, packed.float16, "matvec" if one_pixel else "pointwise"), **args)
 
 
 def pointwise(s, layer):

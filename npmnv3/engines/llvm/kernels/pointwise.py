@@ -8,6 +8,7 @@ tile and for one alone: a pixel has the same bits wherever it lies. Many channel
 sums added up, since a rounding error grows with the sum that is rounded.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,6 +194,7 @@ class _Writer(PanelWriter):
         return sums
 
 
+@functools.cache
 def blocks_of(channels, machine):
     """The arguments for so many input channels: first, blocks, chunks, tail."""
     chunks, tail = divmod(channels, machine.chunk)
