@@ -280,14 +280,14 @@ def read_labels(where, attributes, variant, num_classes):
 
 def read_preprocess(where, attributes):
     """The dump's own preprocessing: a recipe's name, or its fields as JSON."""
-    import json  # only here and where dumps are written: most need none to be read
-
     text = attributes.get("preprocess")
     if text is None:
         return None
     try:
         if text in RECIPES:
             return RECIPES[text]
+        import json  # which most dumps do without
+
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
         return find_recipe(Preprocess(**values))
     except (TypeError, ValueError, AttributeError) as error:
