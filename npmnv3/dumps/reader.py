@@ -54,18 +54,31 @@ class Reader:
 
     def take(self, offset, count, what):
         """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off; where `read` goes on is not said."""
-        if offset < 0 or count < 0 or offset + count > self.size:
-            raise WeightsError(
-                f"{what} would be {count} bytes from {offset}, but the file has {self.size}: damaged or cut off"
-            )
+        self._check(offset, count, what)
         if count <= _SMALL and self.path and hasattr(os, "pread"):  # a buffer would be filled and thrown away each time
             data = os.pread(self._file.fileno(), count, offset)
         else:
             self._file.seek(offset)
             data = self._file.read(count)
-        if len(data) != count:
-            raise WeightsError(f"{what} is cut off: the file changed while it was read")
+        _check_whole(len(data), count, what)
         return data
+
+    def fill(self, offset, array, what):
+        """As `take`, into a contiguous array's memory."""
+        self._check(offset, array.nbytes, what)
+        self._file.seek(offset)
+        _check_whole(self._file.readinto(memoryview(array).cast("B")), array.nbytes, what)
+
+    def _check(self, offset, count, what):
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise WeightsError(
+                f"{what} would be {count} bytes from {offset}, but the file has {self.size}: damaged or cut off"
+            )
+
+
+def _check_whole(found, count, what):
+    if found != count:
+        raise WeightsError(f"{what} is cut off: the file changed while it was read")
 
 
 _IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of it

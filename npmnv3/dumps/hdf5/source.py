@@ -13,7 +13,7 @@ class Source:
     """
     Parameters
     ----------
-    reader : with `size` and `take(offset, count, what)`
+    reader : `dumps.reader.Reader`
     """
 
     def __init__(self, reader):
@@ -28,6 +28,10 @@ class Source:
         data = self.reader.take(address, size, what)
         self.charge(size, what)
         return data
+
+    def fill(self, address, array, what):
+        self.reader.fill(address, array, what)
+        self.charge(array.nbytes, what)
 
     def charge(self, size, what):
         self.left -= size

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import WeightsError
+from ...ops.pages import empty
 from .checksum import fletcher32
 from .headers import EXTERNAL, FILTERS, LAYOUT
 from .source import RESAVE, UNDEFINED
@@ -121,10 +122,13 @@ def read(source, layout, shape, dtype, name):
         return np.zeros(shape, dtype)
     if layout.chunk:
         return _read_chunks(source, layout, shape, dtype, name)
-    data = source.take(layout.address, size, name) if layout.data is None else layout.data
-    if len(data) < size:
-        raise WeightsError(f"{name} is {size} bytes, but {len(data)} are there: damaged")
-    return np.frombuffer(data[:size], dtype).reshape(shape)
+    if layout.data is None:
+        array = empty(shape, dtype)
+        source.fill(layout.address, array, name)
+        return array
+    if len(layout.data) < size:
+        raise WeightsError(f"{name} is {size} bytes, but {len(layout.data)} are there: damaged")
+    return np.frombuffer(layout.data[:size], dtype).reshape(shape)
 
 
 def _read_chunks(source, layout, shape, dtype, name):

@@ -26,7 +26,7 @@ class Tree:
 
     Parameters
     ----------
-    reader : with `size` and `take(offset, count, what)`
+    reader : `dumps.reader.Reader`
     """
 
     def __init__(self, reader):
