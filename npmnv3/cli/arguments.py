@@ -171,26 +171,30 @@ def picture_files(arguments):
 
     A folder stands for the pictures in it; what it holds besides is named on standard error.
     """
-    from ..evaluation.files import asides, counted, is_aside, some
+    for argument in arguments:
+        if os.path.isdir(argument):
+            yield from _pictures_in(argument)
+        else:
+            yield argument, None
+
+
+def _pictures_in(folder):
+    from ..evaluation.files import asides, counted, is_aside, some  # a room that takes a while to import
     from ..pictures.decode import SUFFIXES, is_picture
 
-    for argument in arguments:
-        if not os.path.isdir(argument):
-            yield argument, None
-            continue
-        paths, aside = [], []
-        for folder, inner, names in os.walk(argument):
-            paths += [os.path.join(folder, name) for name in names]
-            aside += [os.path.relpath(os.path.join(folder, name), argument) for name in inner if is_aside(name)]
-            inner[:] = [name for name in inner if not is_aside(name)]
-        paths.sort()
-        found = [path for path in paths if is_picture(path)]
-        others = [os.path.relpath(path, argument) for path in paths if not is_picture(path)]
-        if others:
-            left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
-            print(f"{argument}: left out: {left}", file=sys.stderr)
-        for note in asides(sorted(aside)):
-            print(f"{argument}: {note}", file=sys.stderr)
-        if not found:
-            yield argument, PictureError(f"{argument}: a folder without pictures ({', '.join(SUFFIXES)})")
-        yield from ((path, None) for path in found)
+    paths, aside = [], []
+    for above, inner, names in os.walk(folder):
+        paths += [os.path.join(above, name) for name in names]
+        aside += [os.path.relpath(os.path.join(above, name), folder) for name in inner if is_aside(name)]
+        inner[:] = [name for name in inner if not is_aside(name)]
+    paths.sort()
+    found = [path for path in paths if is_picture(path)]
+    others = [os.path.relpath(path, folder) for path in paths if not is_picture(path)]
+    if others:
+        left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
+        print(f"{folder}: left out: {left}", file=sys.stderr)
+    for note in asides(sorted(aside)):
+        print(f"{folder}: {note}", file=sys.stderr)
+    if not found:
+        yield folder, PictureError(f"{folder}: a folder without pictures ({', '.join(SUFFIXES)})")
+    yield from ((path, None) for path in found)
