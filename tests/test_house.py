@@ -146,6 +146,25 @@ def test_import_is_light():
     )
 
 
+def test_a_dump_of_ones_own_is_loaded_and_run_with_few_imports(tmp_path):
+    """Each of these takes milliseconds of a new process, or brings what does; they are for other files, or for writing."""
+    import numpy as np
+
+    import npmnv3
+
+    name, dump = "timm/mobilenetv3_small_050", tmp_path / "ones.h5"
+    shapes = npmnv3.param_shapes(name, num_classes=2)
+    npmnv3.write_dump(dump, {key: np.ones(shape, np.float32) for key, shape in shapes.items() if shape}, model=name)
+    slow = "csv h5py importlib.resources json pathlib PIL secrets tempfile urllib zipfile".split()
+    code = (
+        "import sys, numpy as np; there = set(sys.modules); import npmnv3; "
+        f"npmnv3.load({str(dump)!r}, engine='numpy')(np.zeros((1, 3, 32, 32), np.float32)); "
+        f"print([m for m in {slow} if m in sys.modules and m not in there])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=goldens.ROOT)
+    assert done.stdout == "[]\n", done.stdout + done.stderr
+
+
 def test_every_public_name_is_there_and_documented():
     import npmnv3
 
