@@ -266,7 +266,7 @@ QUANTISED = [
 @pytest.mark.parametrize("scheme, asked, kernels, options", QUANTISED)
 def test_a_network_in_floats_is_quantised_first(scheme, asked, kernels, options, tmp_path, capsys, monkeypatch):
     """The vectors of what `quantize -o` writes, and the C checker passes."""
-    monkeypatch.setattr("npmnv3.quantization.alone.PICTURES", 1)  # what each part costs is not asked here
+    monkeypatch.setattr("npmnv3.quantization.alone.PICTURES", 0)  # what each part costs is not asked here
     base = ["--scheme", scheme, "--calibrate", EXAMPLES, *options, *(["--kernels", asked] if asked else [])]
     vectors = ["vectors", "ppocr/text_direction", *base, "--input", EXAMPLES / "sign_upright.png", "--format", "c"]
     code, out, err = run(capsys, *vectors, "-o", tmp_path / "kit")
