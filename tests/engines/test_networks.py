@@ -45,7 +45,13 @@ TAPS = {
 }
 
 
-@functools.lru_cache(maxsize=1)  # tests of one network follow each other
+@pytest.fixture(scope="module", params=MODELS)
+def model(request):
+    """Every network with goldens; pytest lets all tests of one follow each other, as their weights take long to draw."""
+    return request.param
+
+
+@functools.lru_cache(maxsize=1)
 def state_of(model):
     return goldens.state(model)
 
@@ -79,13 +85,11 @@ def test_every_network_has_a_golden():
     assert len(TABLE) == 23 and len(MODELS) == 29
 
 
-@pytest.mark.parametrize("model", MODELS)
 def test_state_dict_has_the_frameworks_names_shapes_and_order(model):
     state = state_of(model)
     assert list(npmnv3.param_shapes(model).items()) == [(name, array.shape) for name, array in state.items()]
 
 
-@pytest.mark.parametrize("model", MODELS)
 def test_counts_are_the_frameworks(model):
     variant, golden = get_variant(model), goldens.counts(model)
     counts = plan_counts(make_plan(variant), variant.source)
@@ -99,7 +103,6 @@ STEPWISE = ["numpy", pytest.param("numba", marks=pytest.mark.skipif(not NUMBA, r
 
 
 @pytest.mark.parametrize("engine", STEPWISE)
-@pytest.mark.parametrize("model", MODELS)
 def test_float64(model, engine, golden_inputs):
     golden = goldens.logits(model)
     oracle = npmnv3.load(model, state_of(model), engine=engine, dtype="float64")
@@ -126,7 +129,6 @@ def test_rounded_constants_are_paddles(model, golden_inputs):
 
 
 @pytest.mark.parametrize("engine", [*STEPWISE, "llvm"])
-@pytest.mark.parametrize("model", MODELS)
 def test_float32(model, engine, golden_inputs):
     if engine == "llvm":
         pytest.importorskip("llvmlite", reason="the llvm engine needs the extra jit")
