@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from evaluation_material import CLASSES, MODEL, class_folders, picture, write_network, write_tar
+from evaluation_material import CLASSES, MODEL, RECIPE, class_folders, picture, write_network, write_tar
 from PIL import Image
 
 import npmnv3
@@ -323,7 +323,7 @@ def test_agree_with_itself_and_with_another(network, folder, tmp_path):
     other = write_network(tmp_path / "other.h5", seed=1)
     result = agree(network, Network(other), dataset, batch=5)
     files = [picture.file for picture in dataset.pictures]
-    x = np.stack([npmnv3.preprocess(folder / file, "timm") for file in files])
+    x = np.stack([npmnv3.preprocess(folder / file, RECIPE) for file in files])
     a, b = (npmnv3.load(path)(x).astype(np.float64) for path in (network.model, other))
     apart = a.argmax(1) != b.argmax(1)
     assert result["agreement"] == 100 * (~apart).sum() / 24 and len(result["disagreements"]) == apart.sum() > 0

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -9,8 +10,11 @@ from PIL import Image
 from npmnv3 import load, preprocess, write_dump
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
+from npmnv3.pictures.recipes import RECIPES
 
 MODEL = "timm/mobilenetv3_small_050"
+#: On fewer pixels than the model's own: what is evaluated, and quantised, is the same on any number of them.
+RECIPE = replace(RECIPES[get_variant(MODEL).preprocess], name="small", resize=110, side=(96, 96))
 CLASSES = tuple(f"class_{i}" for i in range(6))
 
 
@@ -27,9 +31,9 @@ def write_network(path, seed=0, model=MODEL, labels=CLASSES):
                 values = np.ones(shape) if param.role in ("gamma", "variance") else rng.standard_normal(shape) * 0.1
             state[param.name] = np.ones(shape, np.int64) if param.role == "count" else values.astype(np.float32)
     state["classifier.bias"][:] = 0
-    x = np.stack([preprocess(picture(1000 + i), get_variant(model).preprocess) for i in range(8)])
+    x = np.stack([preprocess(picture(1000 + i), RECIPE) for i in range(8)])
     state["classifier.bias"] -= load(model, state, engine="numpy")(x).mean(axis=0)
-    write_dump(path, state, model=model, labels=labels)
+    write_dump(path, state, model=model, labels=labels, preprocess=RECIPE)
     return str(path)
 
 

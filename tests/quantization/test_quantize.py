@@ -118,9 +118,9 @@ BAD_PICTURES = (
     ([],                                             UsageError,   "no pictures to calibrate on"),
     (None,                                           UsageError,   "no pictures to calibrate on"),
     (7,                                              UsageError,   "pictures is a int, expected a folder"),
-    (np.zeros((0, 3, 224, 224), np.float32),         UsageError,   "no pictures to calibrate on"),
-    (np.zeros((2, 3, 64, 64), np.float32),           UsageError,   r"shape \(2, 3, 64, 64\), expected \(N, 3, 224, 224\)"),
-    (np.full((1, 3, 224, 224), np.nan, np.float32),  UsageError,   "picture 0 has NaN or infinity"),
+    (np.zeros((0, 3, 96, 96), np.float32),         UsageError,   "no pictures to calibrate on"),
+    (np.zeros((2, 3, 64, 64), np.float32),           UsageError,   r"shape \(2, 3, 64, 64\), expected \(N, 3, 96, 96\)"),
+    (np.full((1, 3, 96, 96), np.nan, np.float32),  UsageError,   "picture 0 has NaN or infinity"),
     ([np.zeros((3, 9, 9), np.float32)],              UsageError,   r"picture 0 has the shape \(3, 9, 9\), expected"),
     (["no such picture.png"],                        PictureError, "no such picture.png"),
 )
@@ -162,11 +162,11 @@ def test_pictures_that_do_not_count(dump, folder, tmp_path, capsys):
     assert "left out: unreadable: class_0/broken.png" in err and "no class is called 'unheard_of': 1 picture" in err
 
 
-def test_a_quantised_file_in_place_of_the_floats(dump, folder, tmp_path, capsys):
+def test_a_quantised_file_in_place_of_the_floats(folder, tmp_path, capsys):
     """What is wanted is said, and what judges such a file; as the model, and as its weights."""
     port = tmp_path / "port.npz"
-    npmnv3.quantize(dump, folder, recipes=False, out=port, shown=False)
-    for words in ((port,), ("timm/mobilenetv3_small_050", "--weights", port)):
+    npmnv3.quantize("ppocr/text_direction", folder, recipes=False, out=port, shown=False)
+    for words in ((port,), ("ppocr/text_direction", "--weights", port)):
         code, out, err = run(capsys, "quantize", *words, "--calibrate", folder)
         assert (code, out) == (2, "") and "is quantised already; give the float network" in err
         assert "`npmnv3 verify MODEL port.npz` judges a quantised file" in err
