@@ -158,7 +158,7 @@ def test_killed_at_any_moment_and_resumed(dump, folder, whole, tmp_path):
             run.poll() is None and (not path.exists() or path.stat().st_size == size) and time.monotonic() < start + 120
         ):
             time.sleep(0.002)
-        time.sleep(chance.random() * 0.05)
+        time.sleep(chance.random() * 0.02)
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
         run.communicate()
