@@ -162,11 +162,13 @@ def test_pictures_that_do_not_count(dump, folder, tmp_path, capsys):
     assert "left out: unreadable: class_0/broken.png" in err and "no class is called 'unheard_of': 1 picture" in err
 
 
-def test_a_quantised_file_in_place_of_the_floats(folder, tmp_path, capsys):
+def test_a_quantised_file_in_place_of_the_floats(dump, folder, tmp_path, capsys):
     """What is wanted is said, and what judges such a file; as the model, and as its weights."""
     port = tmp_path / "port.npz"
-    npmnv3.quantize("ppocr/text_direction", folder, recipes=False, out=port, shown=False)
-    for words in ((port,), ("ppocr/text_direction", "--weights", port)):
+    npmnv3.quantize(dump, folder, recipes=False, out=port, shown=False)
+    quantised = npmnv3.load(port, kernels="tflite-reference")
+    assert quantised.side == (96, 96) != npmnv3.load(dump).side  # of the pictures, not of the published network
+    for words in ((port,), ("timm/mobilenetv3_small_050", "--weights", port)):
         code, out, err = run(capsys, "quantize", *words, "--calibrate", folder)
         assert (code, out) == (2, "") and "is quantised already; give the float network" in err
         assert "`npmnv3 verify MODEL port.npz` judges a quantised file" in err
