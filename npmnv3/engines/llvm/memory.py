@@ -1,5 +1,6 @@
 """Memory that kernels work on: aligned arrays, and checked views of what a command touches."""
 
+import bisect
 import ctypes
 from types import SimpleNamespace
 
@@ -42,19 +43,43 @@ class Regions:
         self._buffers = sorted(
             (array.ctypes.data, array.ctypes.data + array.nbytes, name, array) for name, array in buffers
         )
+        self._starts = [start for start, *_ in self._buffers]
+
+    def place(self, address, shape, strides, dtype, what):
+        """(buffer that holds it, offset in it) of the array at an address; Npmnv3Error if any of it lies outside of one."""
+        last = address + sum((n - 1) * step for n, step in zip(shape, strides))
+        index = bisect.bisect_right(self._starts, address) - 1
+        start, end, name, array = self._buffers[index] if index >= 0 else (0, 0, "", None)
+        if address >= end:
+            raise Npmnv3Error(f"{what} starts at {address}, in none of the engine's buffers")
+        stop = last + np.dtype(dtype).itemsize
+        if stop > end or last < address:
+            raise Npmnv3Error(
+                f"{what} reaches {stop - end} bytes beyond the buffer {name} of {end - start} bytes: it starts at "
+                f"{address - start}, shape {shape}, strides {strides}"
+            )
+        return array, address - start
 
     def view(self, address, shape, strides, dtype, what):
-        """The array at an address, or Npmnv3Error if a part of it lies outside of the buffer that holds its start."""
-        last = address + sum((n - 1) * step for n, step in zip(shape, strides))
-        for start, end, name, array in self._buffers:
-            if start <= address < end:
-                if last + np.dtype(dtype).itemsize > end or last < address:
-                    raise Npmnv3Error(
-                        f"{what} reaches {last + np.dtype(dtype).itemsize - end} bytes beyond the buffer {name} "
-                        f"of {end - start} bytes: it starts at {address - start}, shape {shape}, strides {strides}"
-                    )
-                return np.ndarray(shape, dtype, array, address - start, strides)
-        raise Npmnv3Error(f"{what} starts at {address}, in none of the engine's buffers")
+        """The array at an address; Npmnv3Error as of `place`."""
+        array, offset = self.place(address, shape, strides, dtype, what)
+        return np.ndarray(shape, dtype, array, offset, strides)
+
+
+def check(kernel, args, regions, label=""):
+    """Npmnv3Error if any of what a command touches lies outside of the buffers; parameters as of `views`."""
+    a, tables = _named(kernel, args), {}
+    for name, operand in kernel.operands(a).items():
+        if 0 in operand.shape:
+            continue
+        what = f"{label} {kernel.name} {name}"
+        if name == "table":
+            tables[name] = regions.view(operand.address, operand.shape, operand.strides, np.int64, what)
+            continue
+        # What lies between the least and the largest of a table's offsets lies in the same buffer.
+        table = tables.get(operand.table)
+        for offset in (0,) if table is None else (table.min(), table.max()):
+            regions.place(operand.address + int(offset), operand.shape, operand.strides, operand.dtype, what)
 
 
 def views(kernel, args, regions, label=""):
@@ -71,8 +96,7 @@ def views(kernel, args, regions, label=""):
     -------
     (arguments by name, {operand's name: array, or list of arrays for one that a table leads to})
     """
-    a = SimpleNamespace(**dict(zip(kernel.args, (int(value) for value in args))))
-    arrays = {}
+    a, arrays = _named(kernel, args), {}
     for name, operand in kernel.operands(a).items():
         if 0 in operand.shape:
             continue
@@ -81,3 +105,8 @@ def views(kernel, args, regions, label=""):
         found = [regions.view(operand.address + int(o), operand.shape, operand.strides, dtype, what) for o in offsets]
         arrays[name] = found if operand.table else found[0]
     return a, arrays
+
+
+def _named(kernel, args):
+    """A command's arguments by name."""
+    return SimpleNamespace(**dict(zip(kernel.args, (int(value) for value in args))))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import Npmnv3Error
 from .kernels.kernel import AT_HAND, CALLS, STALLS, control_bytes
-from .memory import Regions, address_of, aligned, views
+from .memory import Regions, address_of, aligned, check
 from .threads import PAUSE, RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
@@ -187,7 +187,7 @@ class Bound:
             for command, label in zip(commands, labels):
                 if int(command[0]) not in names:
                     raise Npmnv3Error(f"a command of {label} calls {int(command[0])}, which is no kernel")
-                views(names[int(command[0])], command[1:], regions, label)
+                check(names[int(command[0])], command[1:], regions, label)
 
     def _gaps(self):
         """All memory that belongs to no buffer, as integers."""
