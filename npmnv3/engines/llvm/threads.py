@@ -23,8 +23,9 @@ def _pause_address():
 PAUSE = _pause_address()
 
 #: Seconds for which helpers are left alone that did not go on with what they had begun, since others use their cores: at
-#: first, and at most, after one failure upon another.
-REST, LONGEST_REST = 0.02, 1.0
+#: least, and at most. Each failure doubles the time, and each success halves it: who wants a core for a moment, as another
+#: engine's threads that wait for their next call do, costs little more than that moment.
+REST, LONGEST_REST = 0.005, 1.0
 
 #: Seconds after a stall in which helpers do not wait at the ready for the next call: it would cost them the system's favour
 #: when they have work.
@@ -76,7 +77,7 @@ class Team:
             self._resting_until, self._calm_from = now + self._rest, now + CALM
             self._rest = min(2 * self._rest, LONGEST_REST)
         else:
-            self._rest = REST
+            self._rest = max(self._rest / 2, REST)
 
 
 class _Helper:

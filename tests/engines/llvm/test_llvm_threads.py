@@ -251,22 +251,25 @@ def test_many_helpers_that_come_and_go(shares_all, monkeypatch):
             thread.join()
 
 
-def test_helpers_that_stall_are_left_alone_for_a_while_and_longer_each_time(monkeypatch):
+def test_helpers_that_stall_are_left_alone_and_twice_as_long_each_time(monkeypatch):
     team, now = Team(), [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    rests = []
-    for _ in range(8):
+
+    def rest_after_a_stall():
         team.learn(True)
         start = now[0]
         while team.is_resting:
             now[0] += 0.001
-        rests.append(now[0] - start)
-    assert rests == pytest.approx([0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0], abs=0.002)
-    team.learn(False)
-    assert not team.is_resting
-    team.learn(True)
-    now[0] += 0.021
-    assert not team.is_resting
+        return now[0] - start
+
+    doubled = [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
+    assert [rest_after_a_stall() for _ in doubled] == pytest.approx(doubled, abs=0.002)
+    for _ in range(3):  # each success halves it
+        team.learn(False)
+    assert not team.is_resting and rest_after_a_stall() == pytest.approx(0.125, abs=0.002)
+    for _ in range(9):
+        team.learn(False)
+    assert rest_after_a_stall() == pytest.approx(0.005, abs=0.002)
     assert not team.is_calm
     now[0] += 1
     assert team.is_calm
