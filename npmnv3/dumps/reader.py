@@ -67,7 +67,7 @@ class Reader:
         """As `take`, into a contiguous array's memory."""
         self._check(offset, array.nbytes, what)
         self._file.seek(offset)
-        _check_whole(self._file.readinto(memoryview(array).cast("B")), array.nbytes, what)
+        _check_whole(self._file.readinto(array.reshape(-1).view("u1")), array.nbytes, what)
 
     def _check(self, offset, count, what):
         if offset < 0 or count < 0 or offset + count > self.size:
