@@ -68,7 +68,7 @@ def _quotas(root):
             with contextlib.suppress(
                 OSError, ValueError, ZeroDivisionError
             ):  # no limit there, or none that is readable
-                yield _quota(os.path.join(root, "sys/fs/cgroup", controllers, group[1:]), bool(controllers))
+                yield _quota(os.path.join(root, "sys/fs/cgroup", controllers, group.lstrip("/")), bool(controllers))
 
 
 def _upwards(path):

@@ -76,10 +76,11 @@ def check(kernel, args, regions, label=""):
         if name == "table":
             tables[name] = regions.view(operand.address, operand.shape, operand.strides, np.int64, what)
             continue
-        # What lies between the least and the largest of a table's offsets lies in the same buffer.
-        table = tables.get(operand.table)
-        for offset in (0,) if table is None else (table.min(), table.max()):
-            regions.place(operand.address + int(offset), operand.shape, operand.strides, operand.dtype, what)
+        address, shape, strides = operand.address, operand.shape, operand.strides
+        if operand.table:  # from the least of its offsets to the largest, all in one buffer
+            low, high = int(tables[operand.table].min()), int(tables[operand.table].max())
+            address, shape, strides = address + low, (2, *shape), (high - low, *strides)
+        regions.place(address, shape, strides, operand.dtype, what)
 
 
 def views(kernel, args, regions, label=""):
