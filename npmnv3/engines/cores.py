@@ -4,7 +4,6 @@ import contextlib
 import math
 import operator
 import os
-import posixpath
 
 from ..errors import UsageError
 
@@ -50,7 +49,12 @@ def available_cores(root="/"):
     root : str, where the system's files are
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(max(1, math.floor(min([cores, *_quotas(root)]) + 0.5)), MOST_THREADS)
+    return min(cores, quota_threads(root))
+
+
+def quota_threads(root="/"):
+    """How many threads the quotas of the control groups keep busy, at least 1; MOST_THREADS where there is none."""
+    return max(1, math.floor(min([MOST_THREADS, *_quotas(root)]) + 0.5))
 
 
 def _quotas(root):
@@ -60,23 +64,16 @@ def _quotas(root):
     except (OSError, UnicodeDecodeError):  # not Linux, or hidden
         return
     for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
-        if controllers and "cpu" not in controllers.split(","):
+        if not path.startswith("/") or (controllers and "cpu" not in controllers.split(",")):
             continue
         # In a container the path may be the host's, while what is mounted is the container's own: then only the last
         # of these exists, and is the one.
-        for group in _upwards(path):
+        names = [name for name in path.split("/") if name not in ("", ".")]
+        for depth in range(len(names), -1, -1):
             with contextlib.suppress(
                 OSError, ValueError, ZeroDivisionError
             ):  # no limit there, or none that is readable
-                yield _quota(os.path.join(root, "sys/fs/cgroup", controllers, group.lstrip("/")), bool(controllers))
-
-
-def _upwards(path):
-    """A path that begins with a slash, and all paths above it."""
-    yield path
-    while path != (above := posixpath.dirname(path)):
-        path = above
-        yield path
+                yield _quota(os.path.join(root, "sys/fs/cgroup", controllers, *names[:depth]), bool(controllers))
 
 
 def _text(*parts):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from npmnv3.engines import cores
-from npmnv3.engines.cores import available_cores, thread_count
+from npmnv3.engines.cores import MOST_THREADS, available_cores, quota_threads, thread_count
 from npmnv3.errors import UsageError
 
 
@@ -53,6 +53,8 @@ QUOTAS = {
     ),
     "of other controllers": (8, "5:cpuacct:/\n", {"sys/fs/cgroup/cpuacct/cpu.cfs_quota_us": "1\n"}),
     "unreadable": (8, "0::/\nnonsense\n", {"sys/fs/cgroup/cpu.max": "many\n"}),
+    "a path without a slash": (8, "0::group\n", {"sys/fs/cgroup/cpu.max": "100000 100000\n"}),
+    "many slashes": (2, "0:://a///b\n", {"sys/fs/cgroup/a/cpu.max": "200000 100000\n"}),
     "a period of 0": (8, "0::/\n", {"sys/fs/cgroup/cpu.max": "100000 0\n"}),
 }
 
@@ -60,7 +62,9 @@ QUOTAS = {
 @pytest.mark.parametrize("name", QUOTAS)
 def test_quotas(tmp_path, eight_cores, name):
     expected, groups, files = QUOTAS[name]
-    assert available_cores(system(tmp_path, groups, files)) == expected
+    root = system(tmp_path, groups, files)
+    assert available_cores(root) == expected
+    assert quota_threads(root) == expected or (expected == 8 and quota_threads(root) in (64, MOST_THREADS))
 
 
 def test_a_system_without_control_groups(tmp_path, eight_cores, monkeypatch):

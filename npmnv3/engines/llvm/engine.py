@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...network.counts import picture_channels, step_macs
-from ..cores import thread_count
+from ..cores import quota_threads, thread_count
 from .compiler import library
 from .fold_constants import fold
 from .fuse import fuse
@@ -49,6 +49,8 @@ class LlvmEngine:
 
     def __init__(self, plan_for, params, *, threads=None, weight_dtype="float32"):
         self._plan_for, self.threads = plan_for, thread_count(threads)
+        # More than the quota keeps busy, however many are asked for, would wait for each other while all stand still.
+        self._sharing = min(self.threads, quota_threads())
         self._library = library(weight_dtype == "float16")
         debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
         plan = plan_for(None)
@@ -139,7 +141,7 @@ class LlvmEngine:
         """One picture: all in one program, which the threads share where that pays."""
         side = x.shape[2:]
         worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
-        with self._borrow_body(side, head, self.threads if worth else 1) as program:
+        with self._borrow_body(side, head, self._sharing if worth else 1) as program:
             helped, stalls = program.parts > 1 and not TEAM.is_resting, program.stalls
             if helped:
                 program.call_helpers(TEAM)  # first of all, since they take a while to come

@@ -251,6 +251,17 @@ def test_many_helpers_that_come_and_go(shares_all, monkeypatch):
             thread.join()
 
 
+@pytest.mark.parametrize("quota, called", [(1, 0), (2, 1)])
+def test_a_picture_is_shared_by_no_more_threads_than_the_quota_keeps_busy(shares_all, monkeypatch, quota, called):
+    monkeypatch.setattr(engine_module, "quota_threads", lambda: quota)
+    monkeypatch.setattr(Team, "is_resting", False)
+    calls = []
+    monkeypatch.setattr(Bound, "call_helpers", lambda bound, team: calls.append(bound.parts))
+    engine, x, expected = shared_engine()
+    np.testing.assert_array_equal(engine.run(x), expected)
+    assert engine.threads == 2 and len(calls) == called
+
+
 def test_helpers_that_stall_are_left_alone_and_twice_as_long_each_time(monkeypatch):
     team, now = Team(), [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
