@@ -14,7 +14,7 @@ from .engines import ENGINES
 #: Seconds for which the process looks whether its threads rest, and after which it no longer waits for them. Those of
 #: some engines go on spinning when their work is done: ONNX Runtime's for 60 ms on one machine, and whoever came next had
 #: one core less.
-LOOK, LONGEST_LOOK = 0.01, 1.0
+LOOK, LONGEST_LOOK = 0.02, 1.0
 
 #: Seconds that an engine runs untimed at the start of its turn.
 WARM_UP = 0.03

@@ -152,6 +152,8 @@ def test_a_model_without_its_weights_says_how_to_get_them():
         match="(?s)timm/mobilenetv3_small_100 are not here.*https://github.com.*`weights=FILE`",
     ):
         npmnv3.load("timm/mobilenetv3_small_100")
+    with pytest.raises(npmnv3.UsageError, match="nowhere.h5/: no such dump"):
+        npmnv3.load("nowhere.h5/")
     with pytest.raises(npmnv3.UsageError, match="nowhere.h5: no such dump"):
         npmnv3.load("nowhere.h5")
     with pytest.raises(npmnv3.UnknownModelError, match="nearest"):

@@ -20,7 +20,7 @@ from ..network.forms import form_in, form_of
 from ..network.plan import make_plan
 from ..network.spec import Preprocess, Variant
 from ..network.variants import get_variant
-from ..ops.pages import Blocks
+from ..ops import pages
 from ..pictures.recipes import RECIPES, find_recipe
 from .containers import NPZ_MAGIC, open_container, write_container
 from .labels import LABEL_SETS
@@ -191,7 +191,7 @@ def _check(where, attributes, entries, variant, num_classes, keep):
     problems = shape_problems(params, entries)
     # Only what has its expected shape is read, so a hostile file cannot make us allocate more than the network needs.
     arrays = {}
-    with Blocks().side_by_side() if keep else contextlib.nullcontext():
+    with pages.side_by_side() if keep else contextlib.nullcontext():
         for name in (name for name in params if name in entries and name not in problems):
             array = entries[name].read()
             arrays[name] = array if keep else entries[name]

@@ -158,7 +158,11 @@ def _resolve(
         return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
-    if isinstance(name_or_dump, os.PathLike) or os.path.splitext(name_or_dump)[1] in (".h5", ".hdf5", ".npz"):
+    if isinstance(name_or_dump, os.PathLike) or os.path.splitext(os.path.normpath(name_or_dump))[1] in (
+        ".h5",
+        ".hdf5",
+        ".npz",
+    ):
         if weights is None:
             raise UsageError(f"{name_or_dump}: no such dump; give the path of one, or a model's name")
         raise UsageError(f"{name_or_dump}: a dump's path, expected a model's name beside `weights={weights}`")

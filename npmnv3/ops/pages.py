@@ -7,6 +7,7 @@ come without either.
 
 import contextlib
 import contextvars
+import functools
 import math
 import mmap
 import weakref
@@ -32,7 +33,10 @@ def system_pages(count):
 
 
 def _mapped(count):
-    pages = mmap.mmap(-1, count, **_PRIVATE)
+    try:
+        pages = mmap.mmap(-1, count, **_PRIVATE)
+    except OSError as error:
+        raise MemoryError(f"no memory for {count:,} bytes: {error}") from error
     if count >= HUGE_PAGE and hasattr(mmap, "MADV_HUGEPAGE"):
         with contextlib.suppress(OSError):  # of a kernel that has none
             pages.madvise(mmap.MADV_HUGEPAGE)
@@ -51,14 +55,9 @@ class Blocks:
     def __init__(self):
         self._unused = []
 
-    @contextlib.contextmanager
     def side_by_side(self):
-        """Within it `empty` puts results into blocks."""
-        token = _places.set(_Places(self))
-        try:
-            yield
-        finally:
-            _places.reset(token)
+        """A context within which `empty` puts results into blocks."""
+        return _results_in(self.take)
 
     def take(self):
         """A block, uint8."""
@@ -67,25 +66,45 @@ class Blocks:
         except IndexError:
             pages = _mapped(BLOCK)
         block = np.frombuffer(pages, np.uint8)
-        weakref.finalize(block, self._put_back, pages).atexit = False
+        weakref.finalize(block, _put_back, weakref.ref(self), pages).atexit = False
         return block
 
-    def _put_back(self, pages):
+    def put_back(self, pages):
         if len(self._unused) < KEPT:
             self._unused.append(pages)
 
 
-class _Places:
-    """Hands out a block's bytes one after another, then the next block's."""
+def _put_back(blocks, pages):
+    """Memory that nobody looks at any more goes to who may use it again, if that is still there."""
+    if (owner := blocks()) is not None:
+        owner.put_back(pages)
 
-    def __init__(self, blocks):
-        self._blocks, self._block, self._used = blocks, np.empty(0, np.uint8), 0
+
+def side_by_side():
+    """A context within which `empty` puts results into blocks that each go with the last result in it."""
+    return _results_in(functools.partial(system_pages, BLOCK))
+
+
+@contextlib.contextmanager
+def _results_in(take):
+    token = _places.set(_Places(take))
+    try:
+        yield
+    finally:
+        _places.reset(token)
+
+
+class _Places:
+    """Hands out a block's bytes one after another, then the next block's; `take` gives a block."""
+
+    def __init__(self, take):
+        self._take, self._block, self._used = take, np.empty(0, np.uint8), 0
 
     def take(self, count):
         if count > BLOCK:
             return system_pages(count)
         if self._used + count > self._block.size:
-            self._block, self._used = self._blocks.take(), 0
+            self._block, self._used = self._take(), 0
         start, self._used = self._used, self._used + -(-count // LINE) * LINE
         return self._block[start : start + count]
 

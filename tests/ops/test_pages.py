@@ -1,10 +1,12 @@
 """Results side by side in blocks: who shares one, that nobody is overwritten, and which memory is used again."""
 
+import weakref
+
 import numpy as np
 import pytest
 from memory_owner import owner
 
-from npmnv3.ops.pages import BLOCK, KEPT, LINE, SMALL, Blocks, empty
+from npmnv3.ops.pages import BLOCK, KEPT, LINE, SMALL, Blocks, empty, side_by_side
 
 
 def filled(blocks, count):
@@ -51,6 +53,23 @@ def test_memory_is_used_again_once_nobody_looks_at_it():
     assert {array.ctypes.data for array in second} < addresses
     assert (kept == 2).all() and not any(np.may_share_memory(kept, array) for array in second)
     assert all((array == value).all() for value, array in enumerate(second))
+
+
+def test_memory_waits_for_nobody_who_is_gone():
+    blocks = Blocks()
+    with blocks.side_by_side():
+        results = [empty((BLOCK // 2 + 1,), np.uint8) for _ in range(2)]
+    gone = weakref.ref(blocks)
+    del blocks
+    assert gone() is None and len(results) == 2, "a result holds what its memory would wait for"
+
+
+def test_what_is_loaded_goes_with_its_own_block_alone():
+    with side_by_side():
+        first, second = (empty((BLOCK // 2 + 1,), np.uint8) for _ in range(2))
+    pages = weakref.ref(owner(first))
+    del first
+    assert pages() is None and second.size
 
 
 def test_no_more_than_some_blocks_wait():

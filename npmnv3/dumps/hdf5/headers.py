@@ -46,7 +46,7 @@ class Headers:
     def messages(self, address, name):
         """{type: [contents]} of the object whose header is there, called `name` in messages."""
         if address not in self.known:
-            head = self.source.take(address, min(HEAD, max(self.source.size - address, 16)), f"the header of {name!r}")
+            head = self.source.peek(address, HEAD, f"the header of {name!r}")
             read = self._new_blocks if head[:4] == b"OHDR" else self._old_blocks
             found = {}
             for kind, flags, content in read(address, head, name):

@@ -29,6 +29,10 @@ class Source:
         self.charge(size, what)
         return data
 
+    def peek(self, address, most, what):
+        """Up to so many bytes, at least 6, that do not count: they are read once more with what they begin."""
+        return self.reader.take(address, max(min(most, self.size - address), 6), what)
+
     def fill(self, address, array, what):
         self.reader.fill(address, array, what)
         self.charge(array.nbytes, what)

@@ -138,7 +138,7 @@ def _read_chunks(source, layout, shape, dtype, name):
     missing = math.prod(map(len, grid))
     if missing > MAX_CHUNKS:
         raise WeightsError(f"{name} is in {missing} chunks, more than {MAX_CHUNKS}: refused")
-    out, places = np.empty(shape, dtype), set()
+    out, places = empty(shape, dtype), set()
     for place, address, stored, mask in _chunks(source, layout, dtype, len(shape), name):
         if place in places or any(at not in steps for at, steps in zip(place, grid)):
             raise WeightsError(f"{name} has a chunk at {place}, where none can be: damaged")

@@ -38,10 +38,10 @@ def cache_folder():
     """Path of where compiled kernels are kept: `kernels` in NPMNV3_CACHE, or in the place that the system has for caches."""
     from pathlib import Path  # slow to import, and a process that finds its kernels does without
 
-    return Path(_folder_name())
+    return Path(_folder_path())
 
 
-def _folder_name():
+def _folder_path():
     if folder := os.environ.get("NPMNV3_CACHE"):
         return os.path.join(os.path.expanduser(folder), "kernels")
     if sys.platform == "win32":
@@ -67,7 +67,7 @@ def read_code(key, about):
     no such entry yet or it is damaged
     """
     try:
-        with _open_folder(_folder_name(), make=False) as folder:
+        with _open_folder(_folder_path(), make=False) as folder:
             return _unpack(_read_file(folder, f"{key}.bin"), about), ""
     except FileNotFoundError:
         return None, ""
@@ -87,7 +87,7 @@ def write_code(key, about, head, machine_code):
     str, "" or why it is not kept: then the next process compiles again, nothing else is lost
     """
     try:
-        with _open_folder(_folder_name(), make=True) as folder:
+        with _open_folder(_folder_path(), make=True) as folder:
             _write_file(folder, f"{key}.bin", _pack(about, head, machine_code))
     except NotTrustedError as error:
         return str(error)
@@ -130,6 +130,8 @@ def _unpack(data, about):
 @contextlib.contextmanager
 def _open_folder(path, make):
     """What files in a folder are opened relative to: a descriptor of it, or its path where there are no owners."""
+    if path.startswith("~"):
+        raise OSError(errno.EINVAL, "no such user has a home here")
     path = os.path.realpath(path)
     if not _OWNERS:
         if make:
@@ -181,10 +183,10 @@ def _read_file(folder, name):
         handle = os.open(path, _READ, dir_fd=relative)
     except OSError as error:
         if error.errno == errno.ELOOP:  # what _NO_LINK makes of one
-            raise NotTrustedError(f"{cache_folder() / name} is not trusted: it is a link") from error
+            raise NotTrustedError(f"{os.path.join(_folder_path(), name)} is not trusted: it is a link") from error
         raise
     try:
-        _check_file(os.fstat(handle), os.path.join(_folder_name(), name))
+        _check_file(os.fstat(handle), os.path.join(_folder_path(), name))
         with os.fdopen(os.dup(handle), "rb") as file:
             return file.read(MOST_BYTES)
     finally:

@@ -75,6 +75,14 @@ def test_where_it_cannot_be_written_nothing_is_said(monkeypatch):
     assert not library.cached and works(library) and "cannot be" in library.problem
 
 
+def test_the_home_of_nobody_is_no_folder_here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NPMNV3_CACHE", "~nobody-of-that-name/cache")
+    library = compile_or_load("4")
+    assert not library.cached and works(library) and "no such user has a home here" in library.problem
+    assert not list(tmp_path.iterdir())
+
+
 # What nobody but this user and root can have written
 
 
