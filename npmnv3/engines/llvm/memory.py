@@ -1,4 +1,4 @@
-"""Memory that kernels work on: aligned arrays, and checked views of what a command touches."""
+"""Memory that kernels work on: aligned arrays, and whether what a command touches lies in them."""
 
 import bisect
 import ctypes
@@ -67,8 +67,21 @@ class Regions:
 
 
 def check(kernel, args, regions, label=""):
-    """Npmnv3Error if any of what a command touches lies outside of the buffers; parameters as of `views`."""
-    a, tables = _named(kernel, args), {}
+    """Hold what a command touches against the buffers.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    args : sequence of int, the command's arguments
+    regions : Regions
+    label : str, where the command comes from, for messages
+
+    Raises
+    ------
+    Npmnv3Error
+        Some of it lies outside of the buffer that it begins in.
+    """
+    a, tables = SimpleNamespace(**dict(zip(kernel.args, map(int, args)))), {}
     for name, operand in kernel.operands(a).items():
         if 0 in operand.shape:
             continue
@@ -81,33 +94,3 @@ def check(kernel, args, regions, label=""):
             low, high = int(tables[operand.table].min()), int(tables[operand.table].max())
             address, shape, strides = address + low, (2, *shape), (high - low, *strides)
         regions.place(address, shape, strides, operand.dtype, what)
-
-
-def views(kernel, args, regions, label=""):
-    """What a command touches, as arrays.
-
-    Parameters
-    ----------
-    kernel : Kernel
-    args : sequence of int, the command's arguments
-    regions : Regions
-    label : str, where the command comes from, for messages
-
-    Returns
-    -------
-    (arguments by name, {operand's name: array, or list of arrays for one that a table leads to})
-    """
-    a, arrays = _named(kernel, args), {}
-    for name, operand in kernel.operands(a).items():
-        if 0 in operand.shape:
-            continue
-        dtype, what = (np.int64 if name == "table" else operand.dtype), f"{label} {kernel.name} {name}"
-        offsets = arrays[operand.table] if operand.table else [0]
-        found = [regions.view(operand.address + int(o), operand.shape, operand.strides, dtype, what) for o in offsets]
-        arrays[name] = found if operand.table else found[0]
-    return a, arrays
-
-
-def _named(kernel, args):
-    """A command's arguments by name."""
-    return SimpleNamespace(**dict(zip(kernel.args, (int(value) for value in args))))

@@ -9,10 +9,12 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+from kernel_memory import Memory, assert_close, run
+
 from npmnv3.engines.llvm import compiler
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
 from npmnv3.engines.llvm.kernels.pointwise import name_of
-from npmnv3.engines.llvm.memory import Regions, aligned, views
+from npmnv3.engines.llvm.memory import aligned
 from npmnv3.errors import Npmnv3Error
 from npmnv3.ops.pages import HUGE_PAGE
 
@@ -37,66 +39,6 @@ def make_library(width):
 def library(request):
     """The kernels of a vector width; the last two as processors with 32 registers have them."""
     return make_library(request.param)
-
-
-class Memory:
-    """A few buffers filled with random floats, guard zones of NaN on both sides."""
-
-    def __init__(self, seed):
-        self.rng, self.buffers, self.zones = np.random.default_rng(seed), [], []
-
-    def floats(self, count, name):
-        raw = aligned(4 * (count + 128))
-        raw.view(np.float32)[:] = np.nan
-        buffer = raw[256 : 256 + 4 * count]
-        buffer.view(np.float32)[:] = self.rng.standard_normal(count)
-        self.buffers.append((name, buffer))
-        self.zones += [raw[:256], raw[256 + 4 * count :]]
-        return buffer.ctypes.data
-
-    def weights(self, count, float16):
-        """As `floats`; of 16 bits each there are twice as many in the same memory, half of them for nothing."""
-        address = self.floats(count, "weight")
-        if float16:
-            buffer = self.buffers[-1][1]
-            buffer.view(np.float16)[:] = self.rng.standard_normal(2 * count)
-        return address
-
-    def ints(self, values, name):
-        buffer = aligned(8 * len(values))
-        buffer.view(np.int64)[:] = values
-        self.buffers.append((name, buffer))
-        return buffer.ctypes.data
-
-    def regions(self):
-        return Regions(self.buffers)
-
-
-def run(library, name, args, memory):
-    """Run a kernel and its twin from the same memory; {operand: (kernel's, twin's)}."""
-    kernel = library.kernels[name]
-    command = np.zeros(24, np.int64)
-    command[0] = library.addresses[name]
-    command[1 : 1 + len(kernel.args)] = [args[arg] for arg in kernel.args]
-    a, arrays = views(kernel, command[1:], memory.regions())
-    before = {key: arrays[key].copy() for key in kernel.writes if key in arrays}
-    library.execute(command.ctypes.data, 1)
-    made = {key: arrays[key].copy() for key in before}
-    for key, value in before.items():
-        arrays[key][...] = value
-    kernel.plain(a, arrays)
-    for zone in memory.zones:
-        assert np.isnan(zone.view(np.float32)).all(), f"{name} wrote outside of its buffers"
-    return {key: (made[key], arrays[key].copy()) for key in before}
-
-
-def assert_close(pairs, scale, what):
-    for key, (made, plain) in pairs.items():
-        error = np.abs(made - plain)
-        worst = np.unravel_index(np.argmax(error), error.shape)
-        assert error[worst] <= scale, (
-            f"{what}: {key} is off by {error[worst]:.3g} at {worst}, expected at most {scale:.3g}"
-        )
 
 
 # fmt: off
