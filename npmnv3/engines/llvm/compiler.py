@@ -187,17 +187,18 @@ def warm_up(float16=False):
 
 def build_module(machine):
     """All kernels as LLVM IR, and their names."""
-    from llvmlite import ir
+    import llvmlite.binding as llvm
 
     from .kernels import kernels_for
     from .kernels.control import PEAK_ARGS, build_execute, build_peak, build_point, build_share
-    from .kernels.ir import INT, Code
+    from .kernels.ir import Code
+    from .kernels.text import Module
 
-    module = ir.Module("npmnv3")
+    module = Module(typed_pointers=llvm.llvm_version_info[0] <= 15)
     kernels = [(kernel.name, kernel.args, kernel.emit) for kernel in kernels_for(machine).values()]
     kernels.append(("peak", PEAK_ARGS, build_peak))
     for name, args, emit in kernels:
-        function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT]), name)
+        function = module.function(name, 1)
         code = Code(function, machine.width)
         values = {arg: code.load_int(function.args[0], 8 * i) for i, arg in enumerate(args)}
         emit(code, SimpleNamespace(**values))

@@ -4,19 +4,7 @@ are only imported when they are needed, of which it takes those that are install
 
 from PyInstaller.utils.hooks import can_import_module, collect_data_files, collect_submodules
 
-LATE = (
-    "h5py",
-    "PIL",
-    "tqdm",
-    "numba",
-    "llvmlite",
-    "llvmlite.binding",
-    "llvmlite.ir",
-    "onnx",
-    "pooch",
-    "platformdirs",
-    "certifi",
-)
+LATE = ("h5py", "PIL", "tqdm", "numba", "llvmlite", "llvmlite.binding", "onnx", "pooch", "platformdirs", "certifi")
 
 hiddenimports = collect_submodules("npmnv3", filter=lambda name: "pyinstaller" not in name)
 hiddenimports += [name for name in LATE if can_import_module(name)]

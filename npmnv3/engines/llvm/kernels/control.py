@@ -1,9 +1,8 @@
 """The functions that run command lists: the loop over commands, what points them at other memory, threads' sharing."""
 
-from llvmlite import ir
-
-from .ir import INT, INT32, Code
+from .ir import Code
 from .kernel import AT_HAND, CALLS, CLAIMS, DONE, LIMIT, LINE, PHASE, RECORD, STALLS
+from .text import INT, INT32, integer
 
 PEAK_ARGS = ("out", "rounds")
 
@@ -20,14 +19,12 @@ PAUSE_MICROSECONDS = 20
 
 def build_execute(module):
     """`execute(commands, count)`: call each command's kernel with the address of its arguments."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT, INT]), "execute")
+    function = module.function("execute", 2)
     code = Code(function, 4)
-    kernel_type = ir.FunctionType(ir.VoidType(), [INT]).as_pointer()
 
     def command(carried):
         (at,) = carried
-        kernel = code.builder.inttoptr(code.load_int(at), kernel_type)
-        code.builder.call(kernel, [code.add(at, 8)])
+        code.builder.call_address(code.load_int(at), [code.add(at, 8)])
         return [code.add(at, 8 * RECORD)]
 
     code.loop(function.args[1], [function.args[0]], command)
@@ -36,13 +33,13 @@ def build_execute(module):
 
 def build_point(module):
     """`point(places, offsets, count, start)`: write `start` plus each offset to the address beside it in `places`."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 4), "point")
+    function = module.function("point", 4)
     code = Code(function, 4)
     places, offsets, count, start = function.args
 
     def one(carried):
-        place = code.builder.inttoptr(code.load_int(carried[0]), INT.as_pointer())
-        code.builder.store(code.add(code.load_int(carried[1]), start), place)
+        place = code.load_int(carried[0])
+        code.builder.store(code.add(code.load_int(carried[1]), start), place, 8)
         return [code.add(address, 8) for address in carried]
 
     code.loop(count, [places, offsets], one)
@@ -65,30 +62,28 @@ def build_share(module):
     spins : how often a helper looks whether a run has been opened before it goes, from its start, the last run, or the
     last call for helpers
     """
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT] * 8), "share")
+    function = module.function("share", 8)
     code = Code(function, 4)
     builder = code.builder
     control, lists, phases, parts, own, pause, opens, spins = function.args
-    limit_at, at_hand = _counter(code, control, LIMIT), _counter(code, control, AT_HAND)
-    with builder.if_else(code.is_set(opens)) as (caller, helper):
-        with caller:  # who makes runs is one thread at a time
-            limit = builder.load_atomic(limit_at, "monotonic", 8)
-            builder.store_atomic(code.add(limit, phases), limit_at, "release", 8)
-        with helper:
-            builder.atomic_rmw("add", at_hand, INT(1), "monotonic")
+    limit_at, at_hand = code.add(control, LIMIT), code.add(control, AT_HAND)
+    with builder.if_then(code.is_set(opens)):  # who makes runs is one thread at a time
+        builder.store_atomic(code.add(builder.load_atomic(limit_at, "monotonic"), phases), limit_at, "release")
+    with builder.if_then(code.equal(opens, 0)):
+        builder.atomic_rmw("add", at_hand, integer(1), "monotonic")
     look, idle, work, over = (builder.append_basic_block(name) for name in ("look", "idle", "work", "over"))
     start = builder.block
     builder.branch(look)
     builder.position_at_end(look)
     looks, calls = builder.phi(INT), builder.phi(INT)
-    looks.add_incoming(INT(0), start)
-    calls.add_incoming(INT(0), start)
-    phase = builder.load_atomic(_counter(code, control, PHASE), "acquire", 8)
-    limit = builder.load_atomic(limit_at, "acquire", 8)
+    looks.add_incoming(integer(0), start)
+    calls.add_incoming(integer(0), start)
+    phase = builder.load_atomic(code.add(control, PHASE), "acquire")
+    limit = builder.load_atomic(limit_at, "acquire")
     builder.cbranch(builder.icmp_signed("<", phase, limit), work, idle)
     builder.position_at_end(idle)
-    now = builder.load_atomic(_counter(code, control, CALLS), "monotonic", 8)
-    looks.add_incoming(builder.select(code.equal(now, calls), code.add(looks, 1), INT(0)), idle)
+    now = builder.load_atomic(code.add(control, CALLS), "monotonic")
+    looks.add_incoming(builder.select(code.equal(now, calls), code.add(looks, 1), integer(0)), idle)
     calls.add_incoming(now, idle)
     builder.cbranch(builder.icmp_signed("<", looks, spins), look, over)
     builder.position_at_end(work)
@@ -96,38 +91,33 @@ def build_share(module):
 
     def one(carried):
         (part,) = carried
-        claim = _counter(code, code.add(control, code.mul(part, LINE)), CLAIMS)
-        seen = builder.load_atomic(claim, "monotonic", 8)
+        claim = code.add(code.add(control, code.mul(part, LINE)), CLAIMS)
+        seen = builder.load_atomic(claim, "monotonic")
         with builder.if_then(builder.icmp_signed("<", seen, code.add(phase, 1))):
-            claimed = builder.cmpxchg(claim, seen, code.add(phase, 1), "acq_rel", "monotonic")
-            with builder.if_then(builder.extract_value(claimed, 1)):
+            with builder.if_then(builder.compare_exchange(claim, seen, code.add(phase, 1), "acq_rel", "monotonic")):
                 at = code.add(lists, code.mul(code.add(code.mul(of_run, parts), part), 16))
-                builder.call(module.globals["execute"], [code.load_int(at), code.load_int(at, 8)])
+                builder.call(module.functions["execute"], [code.load_int(at), code.load_int(at, 8)])
                 _finish(code, control, phase, parts)
         following = code.add(part, 1)
-        return [builder.select(code.equal(following, parts), INT(0), following)]
+        return [builder.select(code.equal(following, parts), integer(0), following)]
 
     code.loop(parts, [own], one)
     _wait(code, control, phase, pause)
-    looks.add_incoming(INT(0), builder.block)
+    looks.add_incoming(integer(0), builder.block)
     calls.add_incoming(calls, builder.block)
     builder.branch(look)
     builder.position_at_end(over)
     with builder.if_then(code.equal(opens, 0)):
-        builder.atomic_rmw("sub", at_hand, INT(1), "monotonic")
+        builder.atomic_rmw("sub", at_hand, integer(1), "monotonic")
     builder.ret_void()
-
-
-def _counter(code, control, place):
-    return code.builder.inttoptr(code.add(control, place), INT.as_pointer())
 
 
 def _finish(code, control, phase, parts):
     """A part is done; if it was the last one of the phase, the next phase is open."""
     builder, following = code.builder, code.add(phase, 1)
-    done = builder.atomic_rmw("add", _counter(code, control, DONE), INT(1), "acq_rel")
+    done = builder.atomic_rmw("add", code.add(control, DONE), integer(1), "acq_rel")
     with builder.if_then(code.equal(code.add(done, 1), code.mul(following, parts))):
-        builder.store_atomic(following, _counter(code, control, PHASE), "release", 8)
+        builder.store_atomic(following, code.add(control, PHASE), "release")
 
 
 def _wait(code, control, phase, pause):
@@ -137,14 +127,14 @@ def _wait(code, control, phase, pause):
     builder.branch(look)
     builder.position_at_end(look)
     spins = builder.phi(INT)
-    spins.add_incoming(INT(0), start)
-    now = builder.load_atomic(_counter(code, control, PHASE), "acquire", 8)
+    spins.add_incoming(integer(0), start)
+    now = builder.load_atomic(code.add(control, PHASE), "acquire")
     builder.cbranch(code.equal(now, phase), rest, done)
     builder.position_at_end(rest)
     with builder.if_then(code.equal(spins, SPINS)):
-        builder.atomic_rmw("add", _counter(code, control, STALLS), INT(1), "monotonic")
-    with builder.if_then(builder.and_(builder.icmp_signed(">=", spins, INT(SPINS)), code.is_set(pause))):
-        builder.call(builder.inttoptr(pause, ir.FunctionType(INT32, [INT32]).as_pointer()), [INT32(PAUSE_MICROSECONDS)])
+        builder.atomic_rmw("add", code.add(control, STALLS), integer(1), "monotonic")
+    with builder.if_then(builder.and_(builder.icmp_signed(">=", spins, integer(SPINS)), code.is_set(pause))):
+        builder.call_address(pause, [integer(PAUSE_MICROSECONDS, INT32)], INT32)
     builder.branch(again)
     builder.position_at_end(again)
     spins.add_incoming(code.add(spins, 1), again)

@@ -5,28 +5,8 @@ an instruction and gives back its value. Addresses and counts are 64-bit integer
 nothing, the processor adds it while loading.
 """
 
-import functools
-
-from llvmlite import ir
-
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
-
-FLOAT, FLOAT16, INT, INT32 = ir.FloatType(), ir.HalfType(), ir.IntType(64), ir.IntType(32)
-BYTE_POINTER = ir.IntType(8).as_pointer()
-
-
-# Constant vectors are the same ones each time: so each is written out once.
-
-
-@functools.cache
-def _filled(kind, number):
-    """`number` : as `float.hex` writes it, by which 0 and -0 are two."""
-    return ir.Constant(kind, [float.fromhex(number)] * kind.count)
-
-
-@functools.cache
-def _lanes(kind, *indices):
-    return ir.Constant(kind, indices)
+from .text import BOOL, FLOAT, FLOAT16, INT, INT32, VOID, Builder, Value, filled, integer, lanes, vector_of
 
 
 class Code:
@@ -34,20 +14,20 @@ class Code:
 
     Parameters
     ----------
-    function : ir.Function without blocks
+    function : Function without blocks
     width : floats in a vector
     """
 
     def __init__(self, function, width):
-        self.function, self.width, self.bytes = function, width, width * FLOAT_BYTES
-        self.vector, self.half = ir.VectorType(FLOAT, width), ir.VectorType(FLOAT, width // 2)
-        self.builder = ir.IRBuilder(function.append_basic_block("entry"))
+        self.width, self.bytes = width, width * FLOAT_BYTES
+        self.vector, self.half = vector_of(FLOAT, width), vector_of(FLOAT, width // 2)
+        self.builder = Builder(function)
 
     # Numbers
 
     def int(self, value):
         """A Python int as an integer value; a value is left alone."""
-        return value if isinstance(value, ir.Value) else INT(value)
+        return value if isinstance(value, Value) else integer(value)
 
     def add(self, a, b):
         return self.builder.add(self.int(a), self.int(b))
@@ -60,10 +40,10 @@ class Code:
 
     def is_set(self, value):
         """True where an integer is not 0."""
-        return self.builder.icmp_signed("!=", value, INT(0))
+        return self.builder.icmp_signed("!=", value, integer(0))
 
     def is_odd(self, value):
-        return self.builder.trunc(value, ir.IntType(1))
+        return self.builder.trunc(value, BOOL)
 
     def equal(self, a, b):
         return self.builder.icmp_signed("==", self.int(a), self.int(b))
@@ -72,14 +52,14 @@ class Code:
 
     def constant(self, value, kind=None):
         """A number in every lane of a vector, by default a whole one."""
-        return _filled(kind or self.vector, float(value).hex())
+        return filled(kind or self.vector, value)
 
     def splat(self, scalar, kind=None):
         """A float in every lane."""
         kind = kind or self.vector
-        undefined, lanes = ir.Constant(kind, ir.Undefined), ir.VectorType(INT32, kind.count)
-        first = self.builder.insert_element(undefined, scalar, INT32(0))
-        return self.builder.shuffle_vector(first, undefined, _lanes(lanes, *[0] * kind.count))
+        undefined = Value(kind, "undef")
+        first = self.builder.insert_element(undefined, scalar, integer(0, INT32))
+        return self.builder.shuffle_vector(first, undefined, lanes(*[0] * kind.count))
 
     def float_of(self, bits):
         """The float whose bits are the lower half of an integer."""
@@ -87,17 +67,15 @@ class Code:
 
     def lower(self, value):
         """The lower half of a vector."""
-        lanes = ir.VectorType(INT32, self.half.count)
-        return self.builder.shuffle_vector(value, value, _lanes(lanes, *range(self.half.count)))
+        return self.builder.shuffle_vector(value, value, lanes(*range(self.half.count)))
 
     def lane(self, value, index):
         """One float of a vector in every lane."""
-        lanes = ir.VectorType(INT32, value.type.count)
-        return self.builder.shuffle_vector(value, value, _lanes(lanes, *[index] * value.type.count))
+        return self.builder.shuffle_vector(value, value, lanes(*[index] * value.type.count))
 
     def fma(self, a, b, c):
         """a * b + c, in one rounding where the processor can."""
-        return self._call("llvm.fmuladd", a.type, [a, b, c])
+        return self.builder.intrinsic(f"llvm.fmuladd.v{a.type.count}f32", a.type, [a, b, c])
 
     def fadd(self, a, b):
         return self.builder.fadd(a, b)
@@ -122,7 +100,7 @@ class Code:
     def maximum(self, a, b):
         """The larger one; NaN if either is."""
         larger = self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
-        return self.builder.select(self.builder.fcmp_unordered("uno", a, a), a, larger)
+        return self.builder.select(self.builder.is_nan(a), a, larger)
 
     def activate(self, values, act, slope):
         """Apply the activation whose number is in `act` to some vectors; `slope` is a float.
@@ -158,7 +136,7 @@ class Code:
 
     def load_float16(self, address, offset, kind):
         """A vector of floats of which memory holds 16 bits each."""
-        stored = self._load(ir.VectorType(FLOAT16, kind.count), address, offset, FLOAT16_BYTES)
+        stored = self._load(vector_of(FLOAT16, kind.count), address, offset, FLOAT16_BYTES)
         return self.builder.fpext(stored, kind)
 
     def load_int(self, address, offset=0):
@@ -172,19 +150,15 @@ class Code:
         return self.splat(self.load_float(address, offset))
 
     def store(self, value, address, offset=0):
-        self.builder.store(value, self._pointer(value.type, address, offset), align=FLOAT_BYTES)
+        self.builder.store(value, self.add(address, offset), FLOAT_BYTES)
 
     def prefetch(self, address, offset=0):
         """Ask for a cache line that will be read soon; any address is allowed."""
-        kind = [INT32(0), INT32(2), INT32(1)]  # to read, into the second level, data
-        function = self._declare("llvm.prefetch.p0", ir.VoidType(), [BYTE_POINTER, INT32, INT32, INT32])
-        self.builder.call(function, [self._pointer(ir.IntType(8), address, offset), *kind])
-
-    def _pointer(self, kind, address, offset):
-        return self.builder.inttoptr(self.add(address, offset), kind.as_pointer())
+        kind = [integer(number, INT32) for number in (0, 2, 1)]  # to read, into the second level, data
+        self.builder.intrinsic("llvm.prefetch.p0", VOID, [self.builder.pointer(self.add(address, offset)), *kind])
 
     def _load(self, kind, address, offset, align):
-        return self.builder.load(self._pointer(kind, address, offset), align=align)
+        return self.builder.load(kind, self.add(address, offset), align)
 
     # Control
 
@@ -204,14 +178,14 @@ class Code:
         builder, before = self.builder, self.builder.block
         start, end = builder.append_basic_block("loop"), builder.append_basic_block("done")
         carried = [self.int(value) for value in carried]
-        builder.cbranch(builder.icmp_signed(">", self.int(count), INT(0)), start, end)
+        builder.cbranch(builder.icmp_signed(">", self.int(count), integer(0)), start, end)
         builder.position_at_end(start)
         index = builder.phi(INT)
         current = [builder.phi(value.type) for value in carried]
         after = [self.int(value) for value in body(list(current))]
         following = self.add(index, 1)
         latch = builder.block
-        for phi, first, again in zip([index, *current], [INT(0), *carried], [following, *after]):
+        for phi, first, again in zip([index, *current], [integer(0), *carried], [following, *after]):
             phi.add_incoming(first, before)
             phi.add_incoming(again, latch)
         builder.cbranch(builder.icmp_signed("<", following, self.int(count)), start, end)
@@ -232,14 +206,14 @@ class Code:
         -------
         list of values after the last tile
         """
-        builder, kept = self.builder, INT(0)
+        builder, kept = self.builder, integer(0)
         if tiles[0] == tiles[1] + 1:
-            short = builder.urem(builder.sub(INT(tiles[0] << 32), pixels), INT(tiles[0]))
-            kept = builder.mul(short, INT(tiles[1]))
-            kept = builder.select(builder.icmp_unsigned("<=", kept, pixels), kept, INT(0))
+            short = builder.urem(builder.sub(integer(tiles[0] << 32), pixels), integer(tiles[0]))
+            kept = builder.mul(short, integer(tiles[1]))
+            kept = builder.select(builder.icmp_unsigned("<=", kept, pixels), kept, integer(0))
         for tile in tiles:
-            count = builder.udiv(builder.sub(pixels, kept), INT(tile))
-            pixels, kept = builder.sub(pixels, builder.mul(count, INT(tile))), INT(0)
+            count = builder.udiv(builder.sub(pixels, kept), integer(tile))
+            pixels, kept = builder.sub(pixels, builder.mul(count, integer(tile))), integer(0)
             carried = self.loop(count, carried, lambda values, tile=tile: body(tile, *values))
         return carried
 
@@ -248,10 +222,9 @@ class Code:
         builder = self.builder
         blocks = {number: builder.append_basic_block(f"case{number}") for number in cases}
         end = builder.append_basic_block("chosen")
-        choice = builder.switch(value, list(blocks.values())[-1])
+        builder.switch(value, list(blocks.values())[-1], blocks)
         results = []
         for number, block in blocks.items():
-            choice.add_case(INT(number), block)
             builder.position_at_end(block)
             values = cases[number]()
             results.append((builder.block, values))
@@ -280,13 +253,3 @@ class Code:
                 phi.add_incoming(value, block)
             merged.append(phi)
         return merged
-
-    # Functions of LLVM
-
-    def _call(self, name, kind, args):
-        suffix = f".v{kind.count}f32" if isinstance(kind, ir.VectorType) else ""
-        return self.builder.call(self._declare(name + suffix, kind, [kind] * len(args)), args)
-
-    def _declare(self, name, result, args):
-        module = self.function.module
-        return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, args), name)
