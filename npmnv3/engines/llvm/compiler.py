@@ -27,9 +27,15 @@ _WIDE = ("avx512", "avx10", "evex512")
 #: Processors that take a vector of 16 floats as two of 8.
 _DOUBLE_PUMPED = ("znver4",)
 
-#: Processors that take a jump at the end of 32 bytes of code, or across it, slowly (Intel's Jump Conditional Code erratum).
-#: The end of a product's inner loop lies there by chance: it took up to 10% longer.
-_SLOW_JUMPS = ("skylake", "skylake-avx512", "cascadelake")
+#: LLVM's settings -> the processors they are for, by its names; none: all of them.
+_SETTINGS = {
+    # The kernels' loops carry their addresses as they are written. Without the pass that looks for better ones the kernels
+    # are as fast, and sooner compiled by a fifth; on ARM the largest tiles have fewer instructions.
+    "disable-lsr": (),
+    # These take a jump at the end of 32 bytes of code, or across it, slowly (Intel's Jump Conditional Code erratum). The end
+    # of a product's inner loop lies there by chance: it took up to 10% longer.
+    "x86-branches-within-32B-boundaries": ("skylake", "skylake-avx512", "cascadelake"),
+}
 
 
 class Library:
@@ -210,17 +216,18 @@ def build_module(machine):
 
 
 @contextlib.contextmanager
-def _jumps_inside_lines(llvm, processor):
-    """Within it code is laid out so that no jump is a slow one; LLVM has but one such setting for a whole process."""
-    option = "-x86-branches-within-32B-boundaries"
-    if processor not in _SLOW_JUMPS:
-        yield
-        return
-    llvm.set_option("", option)
+def _settings(llvm, processor):
+    """Within it code is made as these kernels need it; LLVM has but one set of settings for a whole process."""
+    names = [name for name, processors in _SETTINGS.items() if not processors or processor in processors]
+    if llvm.llvm_version_info[0] < 15:  # it takes a setting once only, and not back
+        names = []
+    for name in names:
+        llvm.set_option("", f"-{name}")
     try:
         yield
     finally:
-        llvm.set_option("", f"{option}=false")
+        for name in names:
+            llvm.set_option("", f"-{name}=false")
 
 
 @contextlib.contextmanager
@@ -253,7 +260,7 @@ def compile_kernels(machine, processor, features):
     module = llvm.parse_assembly(text)
     module.verify()
     head = "\n".join([processor, *(str(int(fact)) for fact in machine), " ".join(names)])
-    with _jumps_inside_lines(llvm, processor):
+    with _settings(llvm, processor):
         return head.encode(), compiler.emit_object(module)
 
 
