@@ -7,7 +7,6 @@ takes longer than loading the cached code and classifying a picture.
 import contextlib
 import ctypes
 import functools
-import gc
 import hashlib
 import importlib.util
 import os
@@ -230,18 +229,6 @@ def _settings(llvm, processor):
             llvm.set_option("", f"-{name}=false")
 
 
-@contextlib.contextmanager
-def _without_collector():
-    """Within it Python does not look for garbage: of a hundred thousand new objects that are all in use, a quarter of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 def compile_kernels(machine, processor, features):
     """What a `Library` is made of.
 
@@ -255,8 +242,7 @@ def compile_kernels(machine, processor, features):
     (head, object file) : bytes; the head names the processor, the machine and the functions
     """
     llvm, compiler = _target_machine(processor, features)
-    with _without_collector():
-        text, names = build_module(machine)
+    text, names = build_module(machine)
     module = llvm.parse_assembly(text)
     module.verify()
     head = "\n".join([processor, *(str(int(fact)) for fact in machine), " ".join(names)])
