@@ -49,7 +49,7 @@ def pace(commands, library, end):
     """
     kernels = {library.addresses[name]: kernel for name, kernel in library.kernels.items()}
     near, far = _Pointer(AHEAD_LINES, end), _Pointer(FAR_LINES, end)
-    work = [_rounds(kernels.get(command[0]), command, library.machine) for command in commands]
+    work = [_rounds(kernels.get(command[0]), command) for command in commands]
     total, done = max(sum(work), 1), 0
     for command, rounds in zip(commands, work):
         kernel, done = kernels.get(command[0]), done + rounds
@@ -63,10 +63,10 @@ def pace(commands, library, end):
             command[at : at + 4] = *near.move(rounds), *far.move(rounds)
 
 
-def _rounds(kernel, command, machine):
+def _rounds(kernel, command):
     """How many times a command asks for memory: once for each chunk of channels of each tile."""
     if kernel is None or "chunks" not in kernel.args:
         return 0
     a = dict(zip(kernel.args, command[1:]))
-    tiles = sum(split(a["pixels"], machine.tiles)) * a["rows"] if "pixels" in a else 1
+    tiles = sum(split(a["pixels"], kernel.tiles)) * a["rows"] if "pixels" in a else 1
     return tiles * (a["first"] + a["blocks"] * a["chunks"])

@@ -71,7 +71,7 @@ def _shared_product(s, part, packed, pixels):
     """A part's share of a product, as (panel, first pixel, stop): pixels of all panels, or panels, of which two parts may
     share one.
     """
-    panels, tile = packed.panels, s.machine.tiles[0]
+    panels, tile = packed.panels, s.machine.tiles(VECTORS)[0]
     tiles = pixels // tile
     if tiles >= 8 * s.parts:
         first, stop = (tile * count for count in s.share(tiles, part))

@@ -13,10 +13,10 @@ from npmnv3.engines.llvm.kernels.kernel import Machine
 
 PROCESSORS = ("generic", "cortex-a72", "cortex-a76", "neoverse-n1", "neoverse-v1", "apple-m1")
 
-#: Multiply-adds without a jump between them in the kernels' largest tiles: seven pixels by one, two and three vectors by
-#: four channels; seven pixels by 3 x 3 and by 5 x 5 taps; 14 pixels by 3 x 3 taps.
+#: Multiply-adds without a jump between them in the kernels' largest tiles: 14 pixels by one vector, seven by two and
+#: three, by four channels; seven pixels by 3 x 3 and by 5 x 5 taps; 14 pixels by 3 x 3 taps.
 LARGEST = {
-    "pointwise2": 28,
+    "pointwise2": 56,
     "pointwise4": 56,
     "pointwise6": 84,
     "depthwise3_1": 63,

@@ -3,9 +3,9 @@
 from . import small
 from .conv import conv
 from .depthwise import depthwise
-from .kernel import Kernel, Machine
+from .kernel import VECTORS, Kernel, Machine
 from .matvec import matvec
-from .pointwise import VECTORS, pointwise
+from .pointwise import pointwise
 
 #: Taps and strides (along a row) for which there are kernels.
 DEPTHWISE = ((3, 1), (3, 2), (5, 1), (5, 2))

@@ -13,6 +13,12 @@ NONE, RELU, HARD_SWISH, HARD_SIGMOID = 0, 1, 2, 3
 
 FLOAT_BYTES, FLOAT16_BYTES = 4, 2
 
+#: The most vectors of output channels that a product works on at once.
+VECTORS = 3
+
+#: Registers -> vectors of output channels -> pixels that a product works on at once, from large to small; see `split`.
+TILES = {16: {1: (8, 7, 3, 1), 2: (6, 5, 2, 1), 3: (4, 3, 2, 1)}, 32: {1: (14, 7, 3, 1), 2: (7, 3, 1), 3: (7, 3, 1)}}
+
 #: 64-bit integers in a command: the kernel's address, then its arguments.
 RECORD = 24
 
@@ -47,14 +53,13 @@ class Machine(NamedTuple):
         """Of one vector."""
         return self.width * FLOAT_BYTES
 
-    @property
-    def tiles(self):
-        """Pixels that a product works on at once; see `split`.
+    def tiles(self, vectors):
+        """Pixels that a product works on at once, by so many vectors of channels.
 
-        A tile by three vectors of channels must stay in registers; and maps of 224-pixel inputs have sides divisible by
-        7.
+        A tile must stay in registers, and have sums enough that none waits for itself (twelve keep two units busy); and
+        maps of 224-pixel inputs have sides divisible by 7.
         """
-        return (7, 3, 1) if self.registers >= 32 else (4, 3, 2, 1)
+        return TILES[32 if self.registers >= 32 else 16][vectors]
 
     @property
     def depthwise_tiles(self):
@@ -64,7 +69,7 @@ class Machine(NamedTuple):
     @property
     def conv_tiles(self):
         """The same for the first convolution."""
-        return (2 * self.tiles[0], 2, 1)
+        return (2 * self.tiles(VECTORS)[0], 2, 1)
 
     @property
     def multiplies_by_lane(self):
@@ -99,6 +104,7 @@ class Kernel(NamedTuple):
     operands : callable (a) -> {name: Operand}: all memory that a command touches; a table comes before what it is for
     plain : callable (a, arrays): the same in NumPy; `arrays` are the operands as views by name, a list where a table is
     writes : names of the operands that are written
+    tiles : pixels of a product's tiles, see `split`
     """
 
     name: str
@@ -107,6 +113,7 @@ class Kernel(NamedTuple):
     operands: Callable
     plain: Callable
     writes: tuple[str, ...] = ("out",)
+    tiles: tuple[int, ...] = (1,)
 
 
 def split(pixels, tiles):

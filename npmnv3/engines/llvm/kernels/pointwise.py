@@ -15,9 +15,6 @@ import numpy as np
 
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, NONE, Kernel, Operand, activate
 
-#: The most vectors of output channels that a tile has.
-VECTORS = 3
-
 #: Cache lines that are asked for with every chunk of channels: soon wanted ones, and later wanted ones.
 AHEAD_LINES, FAR_LINES = 2, 2
 
@@ -74,7 +71,8 @@ class _Writer(PanelWriter):
 
     def __init__(self, code, a, machine, halves, float16):
         super().__init__(code, a, machine, halves, float16)
-        self.tiles, self.slope, self.by_lane = machine.tiles, code.float_of(a.slope), machine.multiplies_by_lane
+        self.tiles = machine.tiles(len(self.kinds))
+        self.slope, self.by_lane = code.float_of(a.slope), machine.multiplies_by_lane
         # Within a plane the next chunk is `step` bytes on; after the last one the next plane follows.
         step = machine.chunk * FLOAT_BYTES
         whole = machine.chunk == machine.width
@@ -246,4 +244,4 @@ def pointwise(machine, halves, float16=False):
     def emit(code, a):
         _Writer(code, a, machine, halves, float16).write()
 
-    return Kernel(name_of(halves, float16), ARGS, emit, operands, plain)
+    return Kernel(name_of(halves, float16), ARGS, emit, operands, plain, tiles=machine.tiles(vectors))
