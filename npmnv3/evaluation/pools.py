@@ -146,7 +146,7 @@ def _local_cluster(distributed, processes):
         "n_workers": processes,
         "threads_per_worker": 1,
         "dashboard_address": None,
-        "memory_limit": 0,  # none, as threads have none
+        "memory_limit": 0,
         "silence_logs": "ERROR",
     }
     # The environment is this process's of now; the server's is that of when it was started.
