@@ -9,8 +9,6 @@ import concurrent.futures
 import contextlib
 import ctypes
 import functools
-import importlib.util
-import os
 import signal
 import sys
 import threading
@@ -31,16 +29,6 @@ PATIENCE = 30
 #: (M_MMAP_THRESHOLD). By dask's choice whatever is free beyond 64 KB goes back, to be asked for anew with every batch,
 #: which takes a fifth of the time.
 MALLOC = {-1: 1 << 27, -3: 1 << 25}
-
-#: What dask is told of its processes on this machine: to look less often how they are, for pages that nobody sees, and
-#: how to begin them. Elsewhere than on Linux they begin as dask sees fit.
-LOCAL_DASK = {
-    "distributed.worker.profile.enabled": False,
-    "distributed.admin.tick.interval": "1s",
-    "distributed.admin.system-monitor.interval": "10s",
-}
-if sys.platform == "linux":
-    LOCAL_DASK["distributed.worker.multiprocessing-method"] = "forkserver"
 
 
 def pieces_of(pictures, batch=None):
@@ -96,18 +84,18 @@ def _in_order(submit, work, room):
 
 @contextlib.contextmanager
 def _cluster(scheduler):
+    distributed = require("distributed", "dask", f"the scheduler {scheduler}")
     kind, _, number = scheduler.partition(":")
     if kind == "local" and not (number.isascii() and number.isdigit() and int(number)):
         raise UsageError(
             f"scheduler is {scheduler!r}, expected local:N with N from 1, or an address such as tcp://host:8786"
         )
-    if kind == "local":
-        _start_fork_server()
-    distributed = require("distributed", "dask", f"the scheduler {scheduler}")
     with contextlib.ExitStack() as stack:
         try:
             if kind == "local":
-                scheduler = stack.enter_context(_local_cluster(distributed, int(number)))
+                settings = {"n_workers": int(number), "threads_per_worker": 1, "dashboard_address": None}
+                with _deaf_to_interrupts():
+                    scheduler = stack.enter_context(distributed.LocalCluster(**settings, silence_logs="ERROR"))
             client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             client.wait_for_workers(1, timeout=PATIENCE)
             client.run(keep_memory, on_error="ignore")  # one without npmnv3 is told of with the work
@@ -123,35 +111,6 @@ def _cluster(scheduler):
             return _explained(_in_order(submit, work, room), distributed)
 
         yield run
-
-
-def _start_fork_server():
-    """Start a process that imports what workers need while this one imports dask, and then becomes any number of them.
-
-    Workers that begin from nothing would begin only when this one has done, and take 0.6 s more.
-    """
-    if sys.platform == "linux" and importlib.util.find_spec("distributed"):
-        import multiprocessing.forkserver
-
-        multiprocessing.set_forkserver_preload(["distributed.nanny", "npmnv3.evaluation.work"])
-        with _deaf_to_interrupts():
-            multiprocessing.forkserver.ensure_running()
-
-
-def _local_cluster(distributed, processes):
-    """A cluster of so many processes on this machine."""
-    import dask
-
-    settings = {
-        "n_workers": processes,
-        "threads_per_worker": 1,
-        "dashboard_address": None,
-        "memory_limit": 0,
-        "silence_logs": "ERROR",
-    }
-    # The environment is this process's of now; the server's is that of when it was started.
-    with _deaf_to_interrupts(), dask.config.set(LOCAL_DASK):
-        return distributed.LocalCluster(**settings, env=dict(os.environ))
 
 
 def keep_memory():

@@ -18,7 +18,6 @@ from npmnv3.cli import agree_command, evaluate_command
 from npmnv3.cli.evaluate_command import progress_bar
 from npmnv3.errors import MissingExtraError, UsageError
 from npmnv3.evaluation import Network, evaluate, open_dataset
-from npmnv3.evaluation.pools import workers
 
 
 @pytest.fixture(scope="module")
@@ -190,15 +189,6 @@ def test_a_cluster_gives_the_same_bytes(dump, folder, whole, tmp_path):
     _, err = run.communicate(timeout=300)
     assert run.returncode == 0, err.decode()
     assert (tmp_path / "o.csv").read_bytes() == whole
-
-
-def test_processes_of_a_second_cluster_have_the_environment_of_now(monkeypatch):
-    """On Linux they come from a process that was started for the first."""
-    pytest.importorskip("distributed")
-    for value in ("3", "4"):
-        monkeypatch.setenv("NPMNV3_THREADS", value)
-        with workers(scheduler="local:1") as run:
-            assert list(run(os.getenv, ["NPMNV3_THREADS"])) == [("NPMNV3_THREADS", value)]
 
 
 KILL = """
