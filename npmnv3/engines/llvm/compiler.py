@@ -22,7 +22,6 @@ from .linker import is_known_here, link
 #: Features of the processor that are switched off where narrower vectors are asked for.
 _WIDE = ("avx512", "avx10", "evex512")
 
-
 #: Processors that take a vector of 16 floats as two of 8.
 _DOUBLE_PUMPED = ("znver4",)
 

@@ -56,8 +56,9 @@ class Machine(NamedTuple):
     def tiles(self, vectors):
         """Pixels that a product works on at once, by so many vectors of channels.
 
-        A tile must stay in registers, and have sums enough that none waits for itself (twelve keep two units busy); and
-        maps of 224-pixel inputs have sides divisible by 7.
+        A tile must stay in registers, with sums enough, eight or more, that two units need not wait for any. The sizes
+        must do the rows of 224-pixel inputs, of a multiple of 7 pixels, without many small tiles: by 7, or by two sizes
+        that differ by one.
         """
         return TILES[32 if self.registers >= 32 else 16][vectors]
 

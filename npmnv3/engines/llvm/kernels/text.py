@@ -1,7 +1,7 @@
 """LLVM's IR as text: types, values, and a builder that appends one instruction at a time.
 
-The builder is what the kernels need of llvmlite's own, by the same names. That one takes six times as long over their
-fourteen thousand instructions: a third of the time that a process without compiled kernels needed to its first answer.
+The builder does what the kernels need of llvmlite's own, mostly by the same names. That one takes six times as long over
+their fourteen thousand instructions: a third of the time that a process without compiled kernels needed to its first answer.
 Nothing is checked here. LLVM checks every type when it reads the text.
 """
 
