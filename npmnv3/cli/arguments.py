@@ -157,10 +157,10 @@ def kernels_of_quantized(kernels, models, weights):
     return [name if one else None for name, one in zip(kernels, quantized)]
 
 
-def input_side(numbers, variant):
+def input_side(numbers, own):
     """(height, width) that --side asks for: one number, or two, or none for the network's own."""
     if numbers is None:
-        return variant.side
+        return own
     if len(numbers) > 2:
         raise UsageError(f"--side takes a side, or height and width, found {len(numbers)} numbers")
     return tuple((numbers * 2)[:2])

@@ -33,7 +33,7 @@ def run(args):
 
     with working("exporting"):
         model = load(args.model, args.weights, args.classes, engine="numpy")
-        side = input_side(args.side, model.variant)
+        side = input_side(args.side, model.side)
         proto = export_onnx(
             model, args.output, side=side, folded=args.folded, dynamic_batch=args.dynamic_batch, softmax=args.softmax
         )

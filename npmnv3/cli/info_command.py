@@ -52,21 +52,22 @@ def _run_quantized(args):
 
 
 def _network(args):
-    """(variant, classes, whether batch norm is folded) of a name or of a dump."""
+    """(variant, classes, whether batch norm is folded, the input's side) of a name or of a dump."""
     if not os.path.isfile(args.model):
-        return get_variant(args.model), args.classes, False
+        variant = get_variant(args.model)
+        return variant, args.classes, False, variant.side
     from ..dumps.dumps import load_weights
 
     dump = load_weights(args.model, num_classes=args.classes, keep=False)
-    return dump.variant, dump.num_classes, dump.folded
+    return dump.variant, dump.num_classes, dump.folded, dump.side
 
 
 def _run_network(args):
     """Every step of a network in floats, and what it costs."""
     from ..engines.memory import peak_bytes
 
-    variant, classes, folded = _network(args)
-    side = input_side(args.side, variant)
+    variant, classes, folded, own = _network(args)
+    side = input_side(args.side, own)
     plan = make_plan(variant, classes, side, folded=folded)
     counts = plan_counts(plan, variant.source)
     total = {

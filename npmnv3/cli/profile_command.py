@@ -31,7 +31,7 @@ def run(args):
     model = load_any(args)
     x = (
         np.random.default_rng(0)
-        .standard_normal((1, model.variant.in_channels, *input_side(args.side, model.variant)))
+        .standard_normal((1, model.variant.in_channels, *input_side(args.side, model.side)))
         .astype(np.float32)
     )
     rows = model.profile(x, args.rounds)

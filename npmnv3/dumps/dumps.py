@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import UsageError, WeightsError, check_arguments
 from ..network.forms import form_in, form_of
-from ..network.plan import make_plan
+from ..network.plan import check_side, make_plan
 from ..network.spec import Preprocess, Variant
 from ..network.variants import get_variant
 from ..ops import pages
@@ -47,6 +47,11 @@ class Weights:
     labels: tuple[str, ...] | str | None = None  # as `labels.class_names` takes them
     preprocess: Preprocess | None = None  # None: the variant's own
     attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def side(self) -> tuple[int, int]:
+        """(height, width) of the input that pictures are prepared for, pixels."""
+        return self.preprocess.side if self.preprocess else self.variant.side
 
 
 def load_weights(
@@ -156,7 +161,7 @@ def write_dump(
     if labels:
         attributes["labels"] = labels if isinstance(labels, str) else [str(label) for label in labels]
     read_labels("labels", attributes, variant, checked.num_classes)
-    read_preprocess("preprocess", attributes)
+    read_preprocess("preprocess", attributes, variant)
     stored = ((name, _stored(name, entry.read(), dtype)) for name, entry in checked.arrays.items())
     write_container(path, stored, attributes)
 
@@ -205,7 +210,7 @@ def _check(where, attributes, entries, variant, num_classes, keep):
         folded,
         arrays,
         read_labels(where, attributes, variant, num_classes),
-        read_preprocess(where, attributes),
+        read_preprocess(where, attributes, variant),
         attributes,
     )
 
@@ -281,8 +286,8 @@ def read_labels(where, attributes, variant, num_classes):
     return tuple(labels)
 
 
-def read_preprocess(where, attributes):
-    """The dump's own preprocessing: a recipe's name, or its fields as JSON."""
+def read_preprocess(where, attributes, variant=None):
+    """The dump's own preprocessing, for that network if it is known: a recipe's name, or its fields as JSON."""
     text = attributes.get("preprocess")
     if text is None:
         return None
@@ -292,7 +297,10 @@ def read_preprocess(where, attributes):
         import json  # which most dumps do without
 
         values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
-        return find_recipe(Preprocess(**values))
+        recipe = find_recipe(Preprocess(**values))
+        if variant is not None:
+            check_side(variant, recipe.side)
+        return recipe
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
             f"{where}: preprocess is {text!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON ({error})"

@@ -56,7 +56,7 @@ def export_onnx(
     ----------
     model : Model
     path : str or os.PathLike
-    side : (height, width) of the input in pixels, default the network's own
+    side : (height, width) of the input in pixels, default the model's own
     folded : bool, batch norm folded into the layers before it; default as in the model's weights
     dynamic_batch : bool, a batch of any size; default one picture
     softmax : bool, the output is "probabilities" instead of "logits"
@@ -99,7 +99,7 @@ def export_onnx(
             f"the batch norms of {model.variant.full_name} cannot be kept: its weights have them folded already"
         )
     plan, arrays = model.plan_for(side, folded), model.arrays(folded=folded)
-    proto = plan_to_onnx(plan, arrays, side or model.variant.side, batch="N" if dynamic_batch else 1, softmax=softmax)
+    proto = plan_to_onnx(plan, arrays, side or model.side, batch="N" if dynamic_batch else 1, softmax=softmax)
     metadata = _metadata(model, folded)
     proto.doc_string = (
         f"{model.variant.full_name}, {model.num_classes} classes, batch norm {metadata['batch_norm']}. "

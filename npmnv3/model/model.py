@@ -48,9 +48,9 @@ class Model(Classifier):
     num_classes : int
     labels : tuple of str, one a class
     preprocess : Preprocess, how `predict` prepares pictures
-    plan : tuple of Step, for the network's own input size
+    plan : tuple of Step, for an input of `side`
     params : {source's name: array as the source stores it}
-    side : (height, width) of the network's own input, pixels
+    side : (height, width) of the input that pictures are prepared for, pixels; `run` takes others too
     in_channels : int, planes of the input
     engine, dtype : what computes, and in what
     weight_dtype : "float32" or "float16", what the llvm engine keeps the linear layers' weights in
@@ -89,7 +89,7 @@ class Model(Classifier):
         self.preprocess = recipes.for_planes(recipe, self.variant.in_channels)
         self.label_source = weights.labels
         self.params = weights.arrays
-        self.in_channels, self.side = self.variant.in_channels, self.variant.side
+        self.in_channels, self.side = self.variant.in_channels, weights.side
         self._network = self.variant, self.num_classes, rounded_constants
         # Not `self.plan_for`: an engine that knew its model would keep both in memory until the next collection.
         self._engine_plan = functools.partial(_plan, *self._network, self.folded)
@@ -132,7 +132,7 @@ class Model(Classifier):
 
         Parameters
         ----------
-        side : (height, width) in pixels, default the network's own
+        side : (height, width) in pixels, default the model's own
         folded : bool, without batch norms; default as the weights are
 
         Raises
@@ -147,7 +147,7 @@ class Model(Classifier):
         (8, 24, 48)
         """
         check_arguments("True or False", optional=True, folded=folded)
-        return _plan(*self._network, self.folded if folded is None else folded, side)
+        return _plan(*self._network, self.folded if folded is None else folded, self.side if side is None else side)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled are the weights and how the model was loaded; compiled code and threads are made anew."""
@@ -157,7 +157,7 @@ class Model(Classifier):
 
     @property
     def plan(self) -> tuple[Step, ...]:
-        """The steps for the network's own input size."""
+        """The steps for an input of `side`."""
         return self.plan_for()
 
     def arrays(

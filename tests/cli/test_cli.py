@@ -12,6 +12,7 @@ import goldens
 import numpy as np
 import pytest
 from command_line import run
+from states import random_state
 
 import npmnv3
 
@@ -61,6 +62,19 @@ def test_a_line_break_in_a_name_makes_no_line(words, capsys, tmp_path, monkeypat
 def test_info_of_a_dump_is_that_of_its_network(capsys):
     by_name = run(capsys, "info", "ppocr/text_direction")
     assert run(capsys, "info", goldens.ROOT / "weights" / "ppocr--text_direction.h5") == by_name and by_name[0] == 0
+
+
+def test_commands_take_the_side_of_the_dumps_own_recipe(capsys, tmp_path):
+    """What is exported, counted and timed is what its pictures are prepared for, not the published network's input."""
+    dump, name = tmp_path / "own.npz", "ppcls/MobileNetV3_small_x0_35"
+    npmnv3.write_dump(dump, random_state(name), model=name, preprocess=npmnv3.Preprocess("own", side=(64, 96)))
+    info = json.loads(run(capsys, "info", dump, "--json")[1])
+    assert info["steps"][0]["shape"] == [8, 32, 48]
+    if importlib.util.find_spec("llvmlite"):
+        rows = json.loads(run(capsys, "profile", dump, "--rounds", "1", "--json")[1])
+        assert sum(row["macs"] for row in rows) == info["macs"]
+    if importlib.util.find_spec("onnx"):
+        assert "input 1x3x64x96" in run(capsys, "export", dump, "-o", tmp_path / "own.onnx")[1]
 
 
 def test_list(capsys):

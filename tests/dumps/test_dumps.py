@@ -1,6 +1,7 @@
 """Weight dumps: what goes in comes out; what is wrong is named, all of it."""
 
 import concurrent.futures
+import copy
 import os
 import zipfile
 
@@ -183,6 +184,18 @@ def test_preprocessing_travels_with_the_dump(tmp_path):
     assert load_weights(path).preprocess == own
     with pytest.raises(npmnv3.WeightsError, match="preprocess is 'nonsense', expected one of torchvision"):
         write_dump(path, random_state(MODEL), model=MODEL, preprocess="nonsense")
+
+
+def test_the_side_is_the_own_recipes(tmp_path):
+    path, state = tmp_path / "dump.npz", random_state(MODEL)
+    assert load_weights(state, get_variant(MODEL)).side == (224, 224)
+    write_dump(path, state, model=MODEL, preprocess=Preprocess("own", resize=100, side=(96, 80)))
+    model = npmnv3.load(path, engine="numpy")
+    assert load_weights(path).side == model.side == (96, 80)
+    assert model.plan == model.plan_for((96, 80)) and model.plan_for((64, 64))[0].shape == (8, 32, 32)
+    assert copy.copy(model).side == (96, 80)
+    with pytest.raises(npmnv3.WeightsError, match="an input of 31 x 80 pixels is too small for .*; it takes 32 x 32"):
+        write_dump(path, state, model=MODEL, preprocess=Preprocess("own", side=(31, 80)))
 
 
 @pytest.mark.parametrize(

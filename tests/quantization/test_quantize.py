@@ -167,7 +167,7 @@ def test_a_quantised_file_in_place_of_the_floats(dump, folder, tmp_path, capsys)
     port = tmp_path / "port.npz"
     npmnv3.quantize(dump, folder, recipes=False, out=port, shown=False)
     quantised = npmnv3.load(port, kernels="tflite-reference")
-    assert quantised.side == (96, 96) != npmnv3.load(dump).side  # of the pictures, not of the published network
+    assert quantised.side == (96, 96) == npmnv3.load(dump).side  # of the pictures, not of the published network
     for words in ((port,), ("timm/mobilenetv3_small_050", "--weights", port)):
         code, out, err = run(capsys, "quantize", *words, "--calibrate", folder)
         assert (code, out) == (2, "") and "is quantised already; give the float network" in err
