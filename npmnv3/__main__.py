@@ -1,6 +1,7 @@
 """Where a process begins: `npmnv3` and `python -m npmnv3`. PYTHON_ARGCOMPLETE_OK
 
-Nothing is imported before Ctrl-C is one line, and it stays one while the rest is imported.
+Nothing is imported before Ctrl-C is one line, and it stays one while the rest is imported. What else asks a process to
+end, such as a closed terminal or `timeout`, ends it as an exit does: with what it began to write removed.
 """
 
 import gc
@@ -10,6 +11,9 @@ import sys
 #: Objects made, beyond those gone, from which on the collector looks for circles. Imports make tens of thousands that
 #: stay; by the collector's own number, 700, it would look through them over and over.
 COLLECT_AFTER = 50_000
+
+#: Signals that ask a process to end, where the system has them.
+ENDING = ("SIGTERM", "SIGHUP")
 
 
 def main():
@@ -24,6 +28,10 @@ def main():
     if ours:
         signal.signal(signal.SIGINT, interrupt)
         sys.unraisablehook = _insist
+    for name in ENDING:
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) is signal.SIG_DFL:  # else it is to be ignored, as `nohup` has it
+            signal.signal(number, _end)
     gc.set_threshold(COLLECT_AFTER)
     try:
         from .cli import main as run
@@ -39,6 +47,12 @@ def main():
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # only to end is left: the next one ends it at once
         gc.freeze()  # what is left goes with the process: looking through it first takes a tenth of a short command
     return 130 if interrupted else code
+
+
+def _end(number, frame):
+    """Exit with the code that a shell gives for the signal; a second one ends it at once."""
+    signal.signal(number, signal.SIG_DFL)
+    sys.exit(128 + number)
 
 
 def _insist(lost):

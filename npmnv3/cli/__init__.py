@@ -14,7 +14,7 @@ import sys
 from .. import __version__
 from ..errors import MissingWeightsError, Npmnv3Error, WriteError, install_line, require
 from .arguments import may_fetch
-from .output import PlainStream, as_options, check_reports
+from .output import PlainStream, as_options, check_written
 from .parser import CommandParser, Parser
 
 # fmt: off
@@ -75,7 +75,7 @@ def _run(words):
     parser, modules = _parser()
     _complete(parser)
     args = parser.parse_args(words)
-    check_reports(args)
+    check_written(args)
     _print_any_name()
     # A cache of fonts that matplotlib cannot write costs a second of the next run: no word among a command's own.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)

@@ -182,8 +182,8 @@ def _pictures_in(folder):
     from ..evaluation.files import asides, counted, is_aside, some  # a room that takes a while to import
     from ..pictures.decode import SUFFIXES, is_picture
 
-    paths, aside = [], []
-    for above, inner, names in os.walk(folder):
+    paths, aside, unlisted = [], [], []
+    for above, inner, names in os.walk(folder, onerror=unlisted.append):
         paths += [os.path.join(above, name) for name in names]
         aside += [os.path.relpath(os.path.join(above, name), folder) for name in inner if is_aside(name)]
         inner[:] = [name for name in inner if not is_aside(name)]
@@ -195,6 +195,8 @@ def _pictures_in(folder):
         print(f"{folder}: left out: {left}", file=sys.stderr)
     for note in asides(sorted(aside)):
         print(f"{folder}: {note}", file=sys.stderr)
-    if not found:
+    for error in unlisted:
+        yield error.filename, PictureError(f"{error.filename}: cannot be listed: {error.strerror or error}")
+    if not found and not unlisted:
         yield folder, PictureError(f"{folder}: a folder without pictures ({', '.join(SUFFIXES)})")
     yield from ((path, None) for path in found)

@@ -2,6 +2,7 @@
 
 import os
 
+from ..errors import UsageError
 from ..progress import working
 from .arguments import add_model, add_side, input_side
 
@@ -31,6 +32,8 @@ def run(args):
     from ..export.onnx import export_onnx
     from ..model import load
 
+    if not args.output.endswith(".onnx"):
+        raise UsageError(f"--output is {args.output!r}, expected a name that ends in .onnx")
     with working("exporting"):
         model = load(args.model, args.weights, args.classes, engine="numpy")
         side = input_side(args.side, model.side)

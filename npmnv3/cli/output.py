@@ -1,5 +1,7 @@
 """Tables, JSON and messages, as several commands print them, and the files that they write beside."""
 
+import contextlib
+import itertools
 import json
 import math
 import os
@@ -10,8 +12,8 @@ from ..errors import ESCAPES, UsageError, one_line
 #: Arguments of the Python functions whose options have other names.
 OPTIONS = {"num_classes": "classes"}
 
-#: Options that name a file to be written beside the command's result.
-REPORTS = ("html", "junit", "write_map", "confusion")
+#: Options that name a file to be written.
+WRITTEN = ("out", "output", "csv", "html", "junit", "write_map", "confusion")
 
 
 #: What a file calls itself, its labels and its tensors may hold such characters; they are printed as escapes.
@@ -62,15 +64,22 @@ def as_options(message):
     return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message)).translate(STEERING)
 
 
-def check_reports(args):
-    """UsageError where a report would be written over a file that the command reads."""
-    given = [value for name, value in vars(args).items() if name not in REPORTS]
+def check_written(args):
+    """UsageError where a file would be written over one that the command reads, or that another option names."""
+    options = {name: value for name, value in vars(args).items() if name in WRITTEN and isinstance(value, str)}
+    given = [value for name, value in vars(args).items() if name not in WRITTEN]
     read = [value for entry in given for value in (entry if isinstance(entry, list) else [entry])]
-    for name in REPORTS:
-        path = getattr(args, name, None)
+    for name, path in options.items():
         for other in read:
-            if isinstance(path, str) and isinstance(other, str) and _same_file(path, other):
-                raise UsageError(f"--{name.replace('_', '-')} {path}: would be written over {other}, which is read")
+            if isinstance(other, str) and (_same_file(path, other) or _is_picture_in(other, path)):
+                raise UsageError(f"{_option(name)} {path}: would be written over {other}, which is read")
+    for (name, path), (other, its) in itertools.combinations(options.items(), 2):
+        if _same_place(path, its):
+            raise UsageError(f"{_option(other)} {its}: would be written over what {_option(name)} writes; name another")
+
+
+def _option(name):
+    return f"--{name.replace('_', '-')}"
 
 
 def _same_file(path, other):
@@ -78,6 +87,23 @@ def _same_file(path, other):
         return os.path.samefile(path, other)
     except (OSError, ValueError):  # one of them is no file, or no name of any
         return False
+
+
+def _same_place(path, other):
+    """Whether two names, not those of a device, are of one file, be it there or not."""
+    with contextlib.suppress(OSError, ValueError):
+        same = os.path.realpath(path) == os.path.realpath(other)
+        return same and (os.path.isfile(path) or not os.path.exists(path))
+    return False
+
+
+def _is_picture_in(folder, path):
+    """Whether there is such a picture somewhere in a folder of pictures."""
+    from ..pictures.decode import is_picture
+
+    if not (is_picture(path) and os.path.isfile(path) and os.path.isdir(folder)):
+        return False
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def print_json(result):

@@ -99,7 +99,18 @@ def read_arrays(path):
         raise UsageError(f"the port's tensors cannot be read: {error}") from error
 
 
+def check_listed(folder):
+    """UsageError where a folder, or one in it, cannot be listed: what it holds would be overlooked."""
+
+    def refuse(error):
+        raise UsageError(f"{error.filename}: cannot be listed: {error.strerror or error}") from error
+
+    for _ in os.walk(folder, onerror=refuse):
+        pass
+
+
 def _from_folder(folder):
+    check_listed(folder)
     arrays = sorted(folder.rglob("*.npy"))
     if arrays:
         _check_size(folder, sum(path.stat().st_size for path in arrays))

@@ -3,6 +3,7 @@
 import configparser
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import goldens
 import numpy as np
 import pytest
 from command_line import all_of, run
+from states import random_state
 
 import npmnv3
 from npmnv3.cli import main
@@ -80,6 +82,34 @@ def test_an_interrupt_of_an_import_is_one_line(module, how, said):
     # Where it comes a moment later it may meet an import that makes an error of its own of it, and no command's name.
     lines = {said, "npmnv3: interrupted\n"} if how == "where exceptions are lost" else {said}
     assert done.returncode == 130 and done.stderr in lines, done.stderr
+
+
+#: Runs npmnv3, and sends itself a signal, which it may have been started to ignore, while it writes an .npz.
+ENDED = """
+import os, signal, sys
+import numpy as np
+number, ignored = getattr(signal, sys.argv[1]), sys.argv[2] == "ignored"
+write = np.lib.format.write_array
+np.lib.format.write_array = lambda *given, **options: (os.kill(os.getpid(), number), write(*given, **options))
+signal.signal(number, signal.SIG_IGN if ignored else signal.SIG_DFL)
+sys.argv[1:] = sys.argv[3:]
+from npmnv3.__main__ import main
+sys.exit(main())
+"""
+
+
+@posix
+@pytest.mark.parametrize(
+    ("name", "how", "code", "left"),
+    [("SIGTERM", "", 143, []), ("SIGHUP", "", 129, []), ("SIGHUP", "ignored", 0, ["t.npz"])],
+)
+def test_who_is_asked_to_end_leaves_nothing_half_written(name, how, code, left, tmp_path):
+    words = ("trace", "ppocr/text_direction", "--input", f"{EXAMPLES}/hello_upright.png", "-o", tmp_path / "t.npz")
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED, name, how, *words], cwd=goldens.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == code and done.stderr == "", done.stderr
+    assert os.listdir(tmp_path) == left
 
 
 def test_the_entry_point_is_where_interrupts_are_minded():
@@ -155,6 +185,36 @@ def test_a_report_is_not_written_over_what_is_read(capsys, tmp_path):
             code, _, err = run(capsys, "verify", "ppocr/text_direction", port, option, name)
             assert code == 2 and f"{option} {name}: would be written over {port}, which is read" in err
     assert port.read_bytes() == before
+
+
+def test_nothing_is_written_over_what_is_read(capsys, tmp_path):
+    """Neither over the weights or the labels, nor over a picture of a folder, nor twice to one file."""
+    name, folder, plot = "ppcls/MobileNetV3_small_x0_35", tmp_path / "pictures", tmp_path / "a.svg"
+    weights, labels, picture = tmp_path / "w.npz", tmp_path / "labels.csv", folder / "a.png"
+    npmnv3.write_dump(weights, random_state(name, 2), model=name)
+    folder.mkdir()
+    shutil.copy(f"{EXAMPLES}/hello_upright.png", picture)
+    labels.write_text("file,label\na.png,0\n")
+    files = {path: path.read_bytes() for path in (weights, labels, picture)}
+    evaluate = ("evaluate", weights, folder, "--labels", labels)
+    for words, path in (
+        (("trace", weights, "--input", picture, "-o"), weights),
+        (("trace", name, "--weights", weights, "--input", picture, "-o"), weights),
+        (("quantize", weights, "--calibrate", folder, "-o"), weights),
+        (("export", weights, "-o"), weights),
+        (("freeze", weights, "-o"), weights),
+        ((*evaluate, "--csv"), labels),
+        ((*evaluate, "--csv"), weights),
+        ((*evaluate, "--csv"), picture),
+    ):
+        code, _, err = run(capsys, *words, path)
+        assert code == 2 and f"{path}: would be written over" in err and "which is read" in err
+    code, _, err = run(capsys, *evaluate, "--csv", plot, "--confusion", plot)
+    assert code == 2 and f"--confusion {plot}: would be written over what --csv writes; name another" in err
+    assert files == {path: path.read_bytes() for path in files} and not plot.exists()
+    results = folder / "results.csv"  # which is no picture, and may be there from before
+    results.write_text("of before\n")
+    assert run(capsys, *evaluate, "--csv", results)[0] == 0 and "a.png" in results.read_text()
 
 
 def test_version(capsys):

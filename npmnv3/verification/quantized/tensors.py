@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...errors import UsageError
-from ..port import COMPANIONS, read_arrays
+from ..port import COMPANIONS, check_listed, read_arrays
 
 
 @dataclass(eq=False)
@@ -66,6 +66,7 @@ def read_tensors(tensors):
 
 def _bare(folder):
     """The .bin files of a folder: bytes."""
+    check_listed(folder)
     files = sorted(folder.rglob("*.bin"))
     if not files:
         raise UsageError(f"{folder}: holds no .npy and no .bin files")
