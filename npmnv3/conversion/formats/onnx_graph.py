@@ -17,7 +17,7 @@ from . import protobuf
 from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
-from .record import Checkpoint, Layer
+from .record import INFERRED, Checkpoint, Layer
 
 MAGIC = b"\x08"  # the field ir_version, which exporters write first
 MAX_BYTES = 512 << 20  # the largest network has 22 << 20
@@ -109,6 +109,7 @@ class _Graph(Constants):
         super().__init__(graph, external)
         self.scales, self.weights, self.layers = {}, {}, []
         self.origin = {}  # name of a reshaped constant: the name it had
+        self.sizes = set()  # names of tensors' sizes, and of what is computed from these and constants alone
         self.made_by = {}  # name of a value: the place in `layers` of what gave it
         self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
         for node in graph.get(1, ()):
@@ -120,6 +121,9 @@ class _Graph(Constants):
     def _add(self, node):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
+        given = [name for name in node.inputs if name and name not in self.constants and name not in self.tensors]
+        if node.op == "Shape" or self.sizes.issuperset(given):
+            self.sizes |= set(node.outputs)
         if node.op in Q_OPERATORS:
             self._on_integers(node)
         elif node.op.startswith("QLinear"):
@@ -138,16 +142,19 @@ class _Graph(Constants):
             self._append(node, self._norm(node, inputs))
         elif node.op in SAME_ELEMENTS:
             self._pass_on(node, node.inputs[0] if node.inputs else "")
-        elif node.op not in _ABOUT_SHAPES and not (node.op == "Add" and self._bias(node, inputs)):
-            constant = next((value for value in inputs if value is not None), None) if node.op in _ARITHMETIC else None
-            self._append(node, {} if constant is None else {"constant": constant})
+        elif not (self._is_about_sizes(node) or (node.op == "Add" and self._bias(node, inputs))):
+            self._append(node, *_constants_of(node, inputs))
+
+    def _is_about_sizes(self, node):
+        """Whether a node only reads sizes, or picks among those that others read."""
+        return node.op in _ABOUT_SHAPES and self.sizes.issuperset(node.outputs)
 
     def _quantized(self, node, inputs):
         """Keep a quantization's numbers; its values are taken as what they stand for."""
         zero = inputs[2] if len(inputs) > 2 else None
         self.scales[node.outputs[0]] = inputs[1], zero, node.attributes.get("axis", 1)
         if inputs[0] is None and node.op == QUANTIZE and self._is_relu(node.inputs[0], zero):
-            self._append(Node("Relu", node.inputs[:1], node.outputs, {}), {})
+            self._append(Node("Relu", node.inputs[:1], node.outputs, {INFERRED: 1}), {})
         elif inputs[0] is None:
             self._pass_on(node, node.inputs[0])
         else:  # weights, or such as the number that a picture is padded with
@@ -161,7 +168,7 @@ class _Graph(Constants):
         self.scales |= scales
         out = node.outputs[0]
         if self._is_relu(out, scales[out][1]):
-            self._append(Node("Relu", [out], [out], {}), {})
+            self._append(Node("Relu", [out], [out], {INFERRED: 1}), {})
 
     def _is_relu(self, source, zero):
         """Whether quantizing clips a layer's output at zero, which stands for a relu that was there."""
@@ -169,10 +176,10 @@ class _Graph(Constants):
         lowest = 0 if zero is None else np.iinfo(zero.dtype).min if zero.dtype.kind in "iu" else None
         return place is not None and self.layers[place].op in WEIGHTED and (zero is None or (zero == lowest).all())
 
-    def _append(self, node, params):
+    def _append(self, node, params, told=None):
         inputs = tuple(self.made_by[name] for name in node.inputs if name in self.made_by)
         self.made_by |= dict.fromkeys(node.outputs, len(self.layers))
-        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes, inputs))
+        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes | (told or {}), inputs))
 
     def _pass_on(self, node, source):
         if source in self.made_by:
@@ -234,6 +241,21 @@ class _Graph(Constants):
         """Count a constant among the weights, under the name and in the shape it had before it was reshaped."""
         name = self.origin.get(name, name)
         self.weights[name] = self.constant(name)
+
+
+def _constants_of(node, inputs):
+    """(params, further attributes) of a node that computes with constants, as `Layer` has them."""
+    first = next((value for value in inputs if value is not None), None)
+    if node.op in _ARITHMETIC:
+        of_constant = node.op in ("Sub", "Div") and inputs[0] is not None
+        return {} if first is None else {"constant": first}, {"constant_first": 1} if of_constant else {}
+    roles = {"Clip": (None, "least", "most"), "Pad": (None, None, "value")}.get(node.op, ())
+    found = {role: value for role, value in zip(roles, inputs) if role and value is not None}
+    if node.op == "Pad" and len(inputs) in (2, 3) and inputs[1] is not None:
+        return found, {"pads": tuple(int(n) for n in inputs[1].ravel()[:8])}
+    if node.op in ("Min", "Max") and first is not None:
+        found = {"most" if node.op == "Min" else "least": first}
+    return found, {}
 
 
 def read_node(fields):

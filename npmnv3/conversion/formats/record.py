@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+INFERRED = "inferred"  # attribute of a Relu that no node is: quantization clips at zero
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -11,9 +13,10 @@ class Layer:
 
     params : {role: array}: Conv, Gemm and MatMul have weight, (O, I / groups, KH, KW) or (O, I) whichever way the graph
         stores it, and maybe bias, (O,), also where a separate Add brings it; BatchNormalization has gamma, beta, mean
-        and variance, (C,); an Add, Sub, Mul or Div with a constant has it as constant, and the others have nothing.
+        and variance, (C,); an Add, Sub, Mul or Div with a constant has it as constant; Clip, Min and Max have least and
+        most, as far as these are constants; a Pad has the number it pads with as value; the others have nothing.
     attributes : {name: int, float, str or tuple}, as ONNX names them: strides, pads (top, left, bottom, right), group,
-        epsilon, alpha, ...
+        epsilon, alpha, ...; and constant_first where the constant is what something is taken from, or divided by it
     inputs : places, in the list of layers, of those whose values it reads; None where that is not known
     """
 

@@ -24,7 +24,6 @@ _PLAIN = {  # operations by number, as ONNX calls them
     14: "Sigmoid",
     17: "MaxPool",
     19: "Relu",
-    21: "Clip",
     25: "Softmax",
     40: "ReduceMean",
     55: "Max",
@@ -34,6 +33,9 @@ _PLAIN = {  # operations by number, as ONNX calls them
 _SAME_ELEMENTS = {22, 39, 43, 53, 70, 130, _DEQUANTIZE, _QUANTIZE}  # reshape, transpose, squeeze, cast, ...
 _ABOUT_SHAPES = {2, 36, 45, 65, 77, 83, 94}  # concatenation, gather, slices, shape, pack, fill
 _RELU, _RELU6 = 1, 3  # fused activations
+_RELU6_ALONE, _SHAPE, _TRANSPOSE = 21, 77, 39
+_SIX = {"least": np.zeros(1), "most": np.full(1, 6.0)}
+_LIMITS = {55: ("Max", "least"), 57: ("Min", "most")}  # operators of two values
 _SAME = 0  # padding
 GATE = "folded_gate"  # attribute of a layer whose bias had a hard sigmoid's 3 in it
 
@@ -57,8 +59,12 @@ class _Graph(Tensors):
         super().__init__(reader)
         self.layers, self.weights, self.scales, self.made = [], {}, {}, {}
         self.made_by = {}  # number of a tensor: the place in `layers` of what gave it
+        self.sizes = set()  # numbers of tensors' sizes, and of what is computed from these and constants alone
         for code, inputs, outputs, options in self.operators():
             if outputs:
+                given = [index for index in inputs if index >= 0 and self.constant(index) is None]
+                if code == _SHAPE or self.sizes.issuperset(given):
+                    self.sizes |= set(outputs)
                 self._add(code, inputs, outputs[0], options)
 
     def constant(self, index):
@@ -88,20 +94,37 @@ class _Graph(Tensors):
             value = self.constant(inputs[0]) if inputs else None
             if value is not None:
                 self.made[output] = value
+            elif code == _TRANSPOSE:
+                perm = self.constant(inputs[1]) if len(inputs) > 1 else None
+                self._append(
+                    "Transpose", inputs, output, {}, {} if perm is None else {"perm": tuple(perm.ravel().tolist())}
+                )
             elif inputs and inputs[0] in self.made_by:
                 self.made_by[output] = self.made_by[inputs[0]]
         elif code in _ARITHMETIC:
-            values = [self.constant(index) for index in inputs]
-            constant = next((value for value in values if value is not None), None)
-            params = {} if constant is None else {"constant": constant}
-            self._append(_ARITHMETIC[code], inputs, output, params, {})
+            op, constant = _ARITHMETIC[code], self._constant_among(inputs)
+            of_constant = op in ("Sub", "Div") and self.constant(inputs[0]) is not None
+            params, told = (
+                {} if constant is None else {"constant": constant},
+                {"constant_first": 1} if of_constant else {},
+            )
+            self._append(op, inputs, output, params, told)
             self._activate(output, options.number(0, "b") if options else 0)
         elif code in _PADS:
             pads = self.constant(inputs[1]) if len(inputs) > 1 else None
             told = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
             self._append("Pad", inputs, output, {}, told)
-        elif code not in _ABOUT_SHAPES:
+        elif code == _RELU6_ALONE:
+            self._append("Clip", inputs, output, _SIX, {})
+        elif code in _LIMITS and (constant := self._constant_among(inputs)) is not None:
+            op, role = _LIMITS[code]
+            self._append(op, inputs, output, {role: constant}, {})
+        elif code not in _ABOUT_SHAPES or not self.sizes.issuperset({output}):
             self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, {})
+
+    def _constant_among(self, inputs):
+        """The first constant that an operator reads, or None."""
+        return next((value for value in map(self.constant, inputs) if value is not None), None)
 
     def _append(self, op, inputs, output, params, attributes):
         read = tuple(self.made_by[index] for index in inputs if index in self.made_by)
@@ -110,7 +133,7 @@ class _Graph(Tensors):
 
     def _activate(self, output, fused):
         if fused in (_RELU, _RELU6):
-            self._append("Relu" if fused == _RELU else "Clip", [output], output, {}, {})
+            self._append("Relu" if fused == _RELU else "Clip", [output], output, {} if fused == _RELU else _SIX, {})
         elif fused:
             raise WeightsError(f"{self.name(output)[:100]!r} has the activation {fused}, which no network here has")
 

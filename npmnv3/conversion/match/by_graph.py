@@ -14,7 +14,8 @@ from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from ..formats.tflite import GATE
 from .fit import Fit, layers_of, listed, norms_of, width_differences
-from .graph_places import classifier_gain, eps_of, factor_of, find_places
+from .graph_functions import function_faults
+from .graph_places import NOBODYS, classifier_gain, eps_of, factor_of, find_places
 from .graph_wiring import wiring_faults
 
 _HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
@@ -50,23 +51,25 @@ def compare(checkpoint, variant):
     steps, norms = layers_of(plan), norms_of(plan)
     if len(steps) != len(places):
         return _other_length(variant, num_classes, steps, places)
-    pairs = list(zip(steps, places))
+    pairs, apart = list(zip(steps, places)), 0
     wrong = sum(place.weight.shape != step.param("weight").canonical for step, place in pairs)
     if wrong:
         sentences = width_differences(plan, {step.name: place.weight.shape for step, place in pairs})
         sentences = sentences or [_first_difference(pairs)]
     else:
         faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms), _behind(plan, places))
+        apart = sum(map(len, faults))
         sentences = [listed(names) for names in faults if names] + _slopes(plan, checkpoint.layers)
         if not sentences and (faults := wiring_faults(plan, checkpoint.layers)):
             sentences = [listed(faults)]
+        sentences = sentences or function_faults(plan, checkpoint.layers, places, _folded_gates(plan, places))
     kept = not sentences and all(_is_kept(place, step, norms.get(step.name)) for step, place in pairs)
     return Fit(
         variant,
         num_classes,
         bool(norms) and not kept,
         tuple(sentences),
-        max(wrong, len(sentences)),
+        max(wrong, apart, len(sentences)),
         _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
         1 - wrong / len(steps),
         () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
@@ -143,18 +146,21 @@ def _strides(pairs):
     wrong = []
     for step, place in pairs:
         strides = place.layer.attributes.get("strides", (1, 1))
-        if step.kernel and strides != step.stride:
+        if strides != step.stride and step.op != "linear":  # which has one pixel
             wrong.append(f"{place} has strides {strides}, expected {step.stride}")
+        if step.kernel and any(n != 1 for n in place.layer.attributes.get("dilations") or ()):
+            wrong.append(f"{place} has dilations {place.layer.attributes['dilations']}, expected none")
     return wrong
 
 
 def _padding(source, pairs):
     wrong, asymmetric = [], False
     for step, place in pairs:
-        pads = place.pads(step) if step.kernel else (0, 0, 0, 0)
+        pads = place.pads(step)
         asymmetric |= pads is None or pads[:2] != pads[2:]
-        if step.kernel and pads and not all(_allowed(source.padding, step, *pair) for pair in zip(pads[:2], pads[2:])):
-            wrong.append(f"{place} pads {pads} (top, left, bottom, right), expected {source.padding!r} padding")
+        if pads and not all(_allowed(source.padding, step, *pair) for pair in zip(pads[:2], pads[2:])):
+            told = "otherwise than with zeros" if pads == NOBODYS else f"{pads} (top, left, bottom, right)"
+            wrong.append(f"{place} pads {told}, expected {source.padding!r} padding")
     if not wrong and asymmetric != (source.padding == "same"):
         wrong.append(f"{'asymmetric' if asymmetric else 'symmetric'} padding, expected {source.padding!r}")
     return wrong
@@ -174,7 +180,7 @@ def _folded_gates(plan, places):
     gates = [step for step in plan if step.op == "hard_sigmoid"]
     factors = {gate.inputs[0]: 1 / 6 / gate.slope for gate in gates}
     layers = {step.name: place.layer for step, place in zip(layers_of(plan), places)}
-    return {name: factor for name, factor in factors.items() if GATE in layers[name].attributes}
+    return {name: factor for name, factor in factors.items() if name in layers and GATE in layers[name].attributes}
 
 
 def _slopes(plan, layers):
@@ -269,7 +275,9 @@ def _form(variant):
 
 def _notes(before, plan, pairs, norms, kept):
     notes, places = [], [place for _, place in pairs]
-    prepared = [f"{x.op} {x.params['constant'].ravel()[:3].tolist()}" for x in before if "constant" in x.params]
+    prepared = [
+        " ".join([x.op, *(str(c.ravel()[:3].tolist()) for r, c in x.params.items() if r == "constant")]) for x in before
+    ]
     if prepared and not places[0].computed_pad:
         notes.append(f"the graph prepares its input itself ({listed(prepared)}); the dump's network does not")
     if norms and not kept:

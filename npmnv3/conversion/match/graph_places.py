@@ -7,6 +7,8 @@ import numpy as np
 
 from ..graph_order import WEIGHTED
 
+NOBODYS = (-1, 0, 0, 0)  # for padding that no network has: by reflection, of channels, odd pixels first
+_LAYOUTS = ((0, 2, 3, 1), (0, 3, 1, 2), (0, 1, 2, 3))
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 
 
@@ -57,19 +59,19 @@ class Place:
         """(top, left, bottom, right) pixels; None where the graph says "same", or computes them."""
         attributes = self.layer.attributes
         sides, auto = attributes.get("pads", (0, 0, 0, 0)), attributes.get("auto_pad", "NOTSET")
+        if self.pad is not None and not _pads_zeros(self.pad):
+            return NOBODYS
         if self.computed_pad or (auto == "SAME_UPPER" and step.stride != (1, 1)):
             return None
         if auto.startswith("SAME"):
-            return (
-                (step.kernel // 2,) * 4 if step.stride == (1, 1) else (step.kernel, 0, 0, 0)
-            )  # SAME_LOWER is nobody's
+            return (step.kernel // 2,) * 4 if step.stride == (1, 1) else NOBODYS  # SAME_LOWER is nobody's
         if self.pad is None:
             return sides
         more = self.pad.attributes[
             "pads"
         ]  # before each axis, then after; channels, which nobody pads, may be the last one
         if not isinstance(more, tuple) or len(more) != 8:
-            return (step.kernel, 0, 0, 0)  # nobody's either
+            return NOBODYS
         first = 1 if more[1] or more[5] else 2
         return tuple(a + b for a, b in zip(sides, more[first : first + 2] + more[first + 4 : first + 6]))
 
@@ -95,7 +97,7 @@ def is_weighted(layer):
 def find_places(layers):
     """(the layers before the first that has weights, [Place])"""
     before, places = [], []
-    for layer in (layer for layer in layers if layer.op != "Transpose"):  # channels last and back
+    for layer in (layer for layer in layers if not _is_layout(layer)):
         if is_weighted(layer):
             behind = places[-1].after if places else before
             pad = behind.pop() if behind and behind[-1].op == "Pad" else None
@@ -107,6 +109,16 @@ def find_places(layers):
         else:
             places[-1].after.append(layer)
     return before, places
+
+
+def _pads_zeros(pad):
+    value = pad.params.get("value", pad.attributes.get("value", 0))
+    return pad.attributes.get("mode", "constant") in ("constant", "") and not np.any(value)
+
+
+def _is_layout(layer):
+    """Whether it puts channels last, or back."""
+    return layer.op == "Transpose" and layer.attributes.get("perm", (0, 2, 3, 1)) in _LAYOUTS
 
 
 def eps_of(norm):

@@ -1,0 +1,223 @@
+"""What a graph's layers read, as functions of what the layers before give: held against a plan's, number by number.
+
+Exporters write one activation in many ways: hard-swish as an operation, as a product with a clipped sum, the sixth before
+or after it. So nothing is told by names here. Between two layers each number is worked on by itself, but for means, and
+for sums and products of two layers' tensors. A tensor is what a layer or such a join gives, and what was done to it since
+is known by what has become of some numbers.
+"""
+
+import operator
+from typing import NamedTuple
+
+import numpy as np
+
+from ..formats.record import INFERRED
+from .graph_places import classifier_gain, is_weighted
+
+#: Numbers in whose place it is looked at what becomes of them; hard-swish and the gates bend at 2.5, 3 and their opposites.
+NUMBERS = np.array([-9, -4, -2.9, -2.6, -1.5, -0.6, 0, 0.4, 1.1, 2.4, 2.8, 3.2, 5, 6.5, 11])
+
+#: Of the largest result. Constants in 16 bits are nearer, and slopes of 1/6 and 0.2 are not.
+TOLERANCE = 5e-3
+
+_PASSED_ON = ("Pad", "Transpose", "BatchNormalization", "batch_norm", "identity")
+_KINDS = {
+    "GlobalAveragePool": "mean",
+    "AveragePool": "mean",
+    "ReduceMean": "mean",
+    "global_avg_pool": "mean",
+    "MaxPool": "maximum",
+    "max_pool2d": "maximum",
+    "mul": "Mul",
+    "add": "Add",
+    "Sum": "Add",
+}
+_ARITHMETIC = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv}
+
+
+class Value(NamedTuple):
+    """A tensor: where it comes from, and what has become of `NUMBERS` there.
+
+    origin : ("input",), ("layer", its number) or (operation, *Values that it works on)
+    """
+
+    origin: tuple
+    numbers: np.ndarray
+
+    @property
+    def layer(self):
+        """The number of the layer that it comes from alone, or None."""
+        return self.origin[1] if self.origin[0] == "layer" else None
+
+    def then(self, numbers):
+        return Value(self.origin, numbers)
+
+
+def function_faults(plan, layers, places, gates):
+    """Sentences on a layer that reads another function of the layers before than the network's; none where the graph's own
+    order is all that is known.
+
+    Parameters
+    ----------
+    plan : tuple of Step, with as many layers with weights as the graph
+    layers : sequence of formats.record.Layer
+    places : their Places
+    gates : {step's name: what its weights are to be multiplied by}
+    """
+    if any(layer.inputs is None for layer in layers):
+        return []
+    wanted, names, clipped = _of_plan(plan, gates)
+    wanted[-1] = wanted[-1].then(wanted[-1].numbers * (classifier_gain(places) / _gain(plan)))
+    merged = {id(layer) for place in places for layer in place.affine}
+    for place, found, expected in zip(places, _of_graph(layers, merged, clipped), wanted):
+        if not _alike(found, expected):  # what follows may differ for that alone
+            have, want = _told(found, names), _told(expected, names)
+            return [f"{place} reads {have if have != want else f'a multiple of {have}'}, expected {want}"]
+    return []
+
+
+def _gain(plan):
+    return np.prod([step.factor for step in plan if step.op == "scale"])
+
+
+def _of_plan(plan, gates):
+    """(what each layer with weights reads, their names, the numbers of those that are followed by relu)."""
+    values, reads, names, clipped = {}, [], [], set()
+    for step in plan:
+        given = [values.get(name, Value(("input",), NUMBERS)) for name in step.inputs]
+        if step.param("weight"):
+            values[step.name] = Value(("layer", len(reads)), NUMBERS * gates.get(step.name, 1.0))
+            reads.append(given[0])
+            names.append(step.name)
+            continue
+        if step.op == "relu":
+            clipped.add(given[0].layer)
+        values[step.name] = _operate(step.op, given, {"constant": np.array(step.factor)}, {"alpha": step.slope})
+    return reads, names, clipped
+
+
+def _of_graph(layers, merged, clipped):
+    """What each layer with weights of a graph reads; `merged` are the ids of layers that are part of the one before."""
+    values, reads = [], []
+    for layer in layers:
+        given = [values[place] for place in layer.inputs if values[place] is not None]
+        if is_weighted(layer):
+            reads.append(given[0] if given else Value(("input",), NUMBERS))
+            values.append(Value(("layer", len(reads) - 1), NUMBERS))
+        elif not given:
+            values.append(None)  # made of the input, or of sizes
+        elif id(layer) in merged or layer.attributes.get(INFERRED) and given[0].layer not in clipped:
+            values.append(given[0])
+        else:
+            values.append(_operate(layer.op, given, layer.params, layer.attributes))
+    return reads
+
+
+def _operate(op, given, params, attributes):
+    """What an operation makes of some Values."""
+    kind, (x, *others) = _KINDS.get(op, op), given
+    if op in _PASSED_ON:
+        return x
+    if kind in _ACTIVATIONS and not others:
+        return x.then(_ACTIVATIONS[kind](x.numbers, params, attributes))
+    if kind == "scale":
+        return x.then(x.numbers * params["constant"])
+    if kind in _ARITHMETIC and len(others) <= 1:
+        return _arithmetic(kind, x, others, params.get("constant"), attributes)
+    if kind == "mean" and not others:
+        return _join(kind, x)
+    return Value((kind, *given), NUMBERS)
+
+
+def _arithmetic(op, x, others, constant, attributes):
+    """A sum or product with a constant, of one tensor with itself, or of two."""
+    if not others and constant is not None and constant.size == 1:
+        pair = x.numbers, float(constant.ravel()[0])
+        with np.errstate(all="ignore"):
+            return x.then(_ARITHMETIC[op](*(pair[::-1] if attributes.get("constant_first") else pair)))
+    if others and _same_origin(x.origin, others[0].origin):
+        with np.errstate(all="ignore"):
+            return x.then(_ARITHMETIC[op](x.numbers, others[0].numbers))
+    if op == "Mul" and others:
+        return _join(op, x, others[0])
+    return Value((op, x, *others), NUMBERS)
+
+
+def _join(op, *given):
+    """A mean or a product: a constant factor of what it works on is its own, as some exporters move it."""
+    peaks = [x.numbers[np.abs(x.numbers).argmax()] or 1.0 for x in given]
+    return Value((op, *(x.then(x.numbers / peak) for x, peak in zip(given, peaks))), NUMBERS * np.prod(peaks))
+
+
+def _same_origin(one, other):
+    return one is other or (one[0] == "layer" and one == other)
+
+
+def _clip(x, params, attributes):
+    least, most = (params.get(name, attributes.get(old)) for name, old in (("least", "min"), ("most", "max")))
+    x = x if least is None else np.maximum(x, float(np.ravel(least)[0]))
+    return x if most is None else np.minimum(x, float(np.ravel(most)[0]))
+
+
+def _hard_sigmoid(x, params, attributes):
+    return np.clip(x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0, 1)  # the defaults are ONNX's
+
+
+def _hard_swish(x, params=None, attributes=None):
+    return x * np.clip(x + 3, 0, 6) / 6
+
+
+def _relu(x, params=None, attributes=None):
+    return np.maximum(x, 0)
+
+
+_ACTIVATIONS = {
+    "Relu": _relu,
+    "relu": _relu,
+    "Clip": _clip,
+    "Min": _clip,
+    "Max": _clip,
+    "HardSwish": _hard_swish,
+    "hard_swish": _hard_swish,
+    "HardSigmoid": _hard_sigmoid,
+    "hard_sigmoid": _hard_sigmoid,
+}
+
+
+def _alike(one, other):
+    """Whether two Values are one tensor; what a sum or a product joins has no order."""
+    if not np.allclose(one.numbers, other.numbers, rtol=0, atol=TOLERANCE * np.abs(other.numbers).max()):
+        return False
+    (kind, *its), (wanted, *others) = one.origin, other.origin
+    if kind != wanted or len(its) != len(others):
+        return False
+    if kind == "layer":
+        return its == others
+    return any(
+        all(map(_alike, its, order)) for order in {tuple(map(id, o)): o for o in (others, others[::-1])}.values()
+    )
+
+
+def _told(value, names):
+    """A tensor in words, but for constant factors."""
+    kind, *given = value.origin
+    if kind in ("layer", "input"):
+        source = names[given[0]] if given else "the input"
+    else:
+        source = f"{_JOINS.get(kind, kind)} of {' and '.join(_told(x, names) for x in given)}"
+    for name, its in _KNOWN.items():
+        factor = value.numbers[-1] / its[-1]
+        if np.allclose(value.numbers, its * factor, rtol=0, atol=TOLERANCE * np.abs(value.numbers).max()):
+            return f"{name} of {source}" if name else source
+    return f"another function of {source}"
+
+
+_JOINS = {"Mul": "the product", "Add": "the sum", "mean": "the mean", "maximum": "the maximum"}
+_KNOWN = {
+    "": NUMBERS,
+    "relu": _relu(NUMBERS),
+    "relu6": np.clip(NUMBERS, 0, 6),
+    "hard-swish": _hard_swish(NUMBERS),
+    "the gate of slope 1/6": np.clip(NUMBERS / 6 + 0.5, 0, 1),
+    "the gate of slope 0.2": np.clip(NUMBERS / 5 + 0.5, 0, 1),
+}

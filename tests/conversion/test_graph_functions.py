@@ -1,0 +1,214 @@
+"""Graphs whose layers and wiring are all a network's, and whose activations, gates or padding are others."""
+
+import numpy as np
+import pytest
+import tflite_files
+from random_networks import random_params
+
+import npmnv3
+from npmnv3.conversion import load_checkpoint
+from npmnv3.errors import WeightsError
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
+
+onnx = pytest.importorskip("onnx")
+NAME = "torchvision/mobilenet_v3_small"
+
+
+def network(name):
+    params = random_params(make_plan(get_variant(name), 5), np.random.default_rng(2))
+    return npmnv3.load(name, params, 5, engine="numpy")
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    path = tmp_path_factory.mktemp("graph") / "small.onnx"
+    npmnv3.export_onnx(network(NAME), path)
+    return path
+
+
+class Graph:
+    """A model that nodes are changed in."""
+
+    def __init__(self, path):
+        self.model = onnx.load(path)
+        self.nodes = self.model.graph.node
+
+    def of(self, op):
+        return [node for node in self.nodes if node.op_type == op]
+
+    def constant(self, value):
+        name = f"constant {len(self.model.graph.initializer)}"
+        self.model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def replace(self, node, *others):
+        """Other nodes (operator, inputs, attributes) in a node's place; each reads "x", what the node read, or those before
+        by number, and the last gives what the node gave."""
+        at, made = list(self.nodes).index(node), []
+        for op, inputs, attributes in others:
+            names = [{"x": node.input[0]}.get(i, i) if isinstance(i, str) else made[i] for i in inputs]
+            made.append(node.output[0] if len(made) + 1 == len(others) else f"{node.output[0]}.{len(made)}")
+            self.nodes.insert(at, onnx.helper.make_node(op, names, made[-1:], **attributes))
+            at += 1
+        self.nodes.remove(node)
+
+    def save(self, folder):
+        onnx.save(self.model, folder / "other.onnx")
+        return folder / "other.onnx"
+
+
+def to_all(op, *others):
+    def change(g):
+        for node in g.of(op):
+            g.replace(node, *others)
+
+    return change
+
+
+def relu6(g):
+    ends = g.constant(np.float32(0)), g.constant(np.float32(6))
+    to_all("HardSwish", ("Clip", ["x", *ends], {}))(g)
+
+
+def one_relu6(g):
+    g.replace(g.of("HardSwish")[7], ("Clip", ["x", g.constant(np.float32(0)), g.constant(np.float32(6))], {}))
+
+
+def one_slope(g):
+    g.replace(g.of("HardSigmoid")[4], ("HardSigmoid", ["x"], {"alpha": 0.2}))
+
+
+def one_offset(g):
+    g.replace(g.of("HardSigmoid")[0], ("HardSigmoid", ["x"], {"alpha": 1 / 6, "beta": 0.4}))
+
+
+def no_pool(g):
+    g.replace(g.of("GlobalAveragePool")[2], ("Identity", ["x"], {}))
+
+
+def relu_behind_a_product(g):
+    products = [node for node in g.of("Mul") if node.input[1] in {n.output[0] for n in g.of("HardSigmoid")}]
+    g.replace(products[3], ("Mul", ["x", products[3].input[1]], {}), ("Relu", [0], {}))
+
+
+def reflected(g):
+    stem = g.of("Conv")[0]
+    pads = g.constant(np.array([0, 0, 1, 1, 0, 0, 1, 1]))
+    told = {a.name: onnx.helper.get_attribute_value(a) for a in stem.attribute if a.name not in ("pads", "auto_pad")}
+    inner = ("Conv", [0, *stem.input[1:]], told | {"pads": [0, 0, 0, 0]})
+    g.replace(stem, ("Pad", ["x", pads], {"mode": "reflect"}), inner)
+
+
+def conv_setting(number, name, value):
+    def change(g):
+        conv = [n for n in g.of("Conv") if [1, 1] in [list(a.ints) for a in n.attribute if a.name == "kernel_shape"]]
+        (found,) = [a for a in conv[number].attribute if a.name == name] or [conv[number].attribute.add()]
+        found.CopyFrom(onnx.helper.make_attribute(name, value))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (relu6, "reads relu6 of stem.conv, expected hard-swish of stem.conv"),
+        (one_relu6, "reads relu6 of blocks.*, expected hard-swish of blocks"),
+        (to_all("HardSwish", ("HardSigmoid", ["x"], {"alpha": 1 / 6})), "reads the gate of slope 1/6 of stem.conv"),
+        (to_all("HardSwish", ("HardSwish", ["x"], {}), ("Relu", [0], {})), "reads another function of stem.conv|relu"),
+        (one_slope, "the gates' slope is 0.2, expected 0.1667"),
+        (one_offset, "another function of blocks.0.se.excite"),
+        (no_pool, "reads hard-swish of blocks.*, expected the mean of hard-swish"),
+        (relu_behind_a_product, "reads relu of the product of"),
+        (reflected, "pads otherwise than with zeros"),
+        (conv_setting(3, "strides", [2, 2]), r"has strides \(2, 2\), expected \(1, 1\)"),
+        (conv_setting(3, "pads", [1, 1, 1, 1]), r"pads \(1, 1, 1, 1\)"),
+    ],
+)
+def test_another_function_is_another_network(graph, change, message, tmp_path):
+    changed = Graph(graph)
+    change(changed)
+    with pytest.raises(WeightsError, match=f"(?s)fits no network; the nearest is {NAME}:.*({message})"):
+        load_checkpoint(changed.save(tmp_path))
+
+
+def written_out(*order):
+    """Hard-swish in operations of its own: x times a clipped sum, the sixth where `order` has it."""
+
+    def change(g):
+        three, six, zero = (g.constant(np.float32(value)) for value in (3, 6, 0))
+        for node in g.of("HardSwish"):
+            clipped = [("Add", ["x", three], {}), ("Clip", [0, zero, six], {})]
+            g.replace(node, *clipped, *([n, [six if i == "six" else i for i in inputs], {}] for n, inputs in order))
+
+    return change
+
+
+def sixth_behind_the_product(g):
+    six = g.constant(np.float32(6))
+    for gate in g.of("HardSigmoid"):
+        (product,) = [node for node in g.of("Mul") if gate.output[0] in node.input]
+        other = next(name for name in product.input if name != gate.output[0])
+        g.replace(product, ("Mul", [other, gate.output[0]], {}), ("Div", [0, six], {}))
+        ends = g.constant(np.float32(3)), g.constant(np.float32(0)), six
+        g.replace(gate, ("Add", ["x", ends[0]], {}), ("Clip", [0, *ends[1:]], {}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        written_out(("Mul", ["x", 1]), ("Div", [2, "six"])),
+        written_out(("Div", [1, "six"]), ("Mul", [2, "x"])),
+        written_out(("Div", ["x", "six"]), ("Mul", [1, 2])),
+        to_all("HardSwish", ("HardSigmoid", ["x"], {"alpha": 1 / 6}), ("Mul", ["x", 0], {})),
+        to_all("HardSigmoid", ("HardSigmoid", ["x"], {"alpha": 0.16662598})),  # in 16 bits
+        sixth_behind_the_product,
+    ],
+)
+def test_how_a_function_is_written_does_not_matter(graph, change, tmp_path):
+    changed = Graph(graph)
+    change(changed)
+    assert load_checkpoint(changed.save(tmp_path)).variant.full_name == NAME
+
+
+def channels_exchanged(g):
+    first = g.of("Conv")[0]
+    order = g.constant(np.array([2, 1, 0]))
+    g.nodes.insert(0, onnx.helper.make_node("Gather", [first.input[0], order], ["bgr"], axis=1))
+    first.input[0] = "bgr"
+
+
+def sides_exchanged(g):
+    first = g.of("Conv")[0]
+    g.nodes.insert(0, onnx.helper.make_node("Transpose", [first.input[0]], ["turned"], perm=[0, 1, 3, 2]))
+    first.input[0] = "turned"
+
+
+def classes_picked(g):
+    out = g.model.graph.output[0]
+    g.nodes.append(onnx.helper.make_node("Gather", [out.name, g.constant(np.array([1, 0]))], ["picked"], axis=1))
+    out.name = "picked"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (channels_exchanged, "the graph prepares its input itself (Gather)"),
+        (sides_exchanged, "the graph prepares its input itself (Transpose)"),
+        (classes_picked, "behind the classifier the graph has Gather"),
+    ],
+)
+def test_what_stands_before_and_behind_the_network_is_said(graph, change, said, tmp_path):
+    changed = Graph(graph)
+    change(changed)
+    assert any(said in note for note in npmnv3.convert(changed.save(tmp_path), tmp_path / "dump.npz").notes)
+
+
+def test_another_activation_in_tensorflow_lite(monkeypatch, tmp_path):
+    model = network("keras/MobileNetV3Small")
+    (tmp_path / "right.tflite").write_bytes(tflite_files.write(model))
+    assert load_checkpoint(tmp_path / "right.tflite").variant.full_name == model.variant.full_name
+    monkeypatch.setattr(tflite_files, "HARD_SWISH", 21)  # which is relu6
+    (tmp_path / "wrong.tflite").write_bytes(tflite_files.write(model))
+    with pytest.raises(WeightsError, match=r"reads relu6 of stem.conv, expected hard-swish of stem.conv"):
+        load_checkpoint(tmp_path / "wrong.tflite")
