@@ -144,7 +144,7 @@ def convert(
     with open_checkpoint(path, key) as (name, checkpoint), _named(name):
         fit, told = _find(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
-        about = {"origin": _origin(path), "licence": fit.variant.source.licence, **_card(checkpoint, fit)}
+        about = {"origin": _origin(path), "licence": _licence(checkpoint, fit), **_card(checkpoint, fit)}
         return _write(out, arrays, fit, dtype, told, **about)
 
 
@@ -176,7 +176,7 @@ def load_checkpoint(
         card = _card(checkpoint, fit)
     for sentence in told["warnings"]:
         logging.getLogger("npmnv3").warning("%s %s", path, sentence)
-    about = {"origin": _origin(path), "licence": fit.variant.source.licence}
+    about = {"origin": _origin(path), "licence": _licence(checkpoint, fit)}
     return replace(weights, attributes=about, **{name: value for name, value in card.items() if value})
 
 
@@ -196,9 +196,15 @@ def _card(checkpoint, fit):
     """What the dump says of pictures and classes where that is not the network's usual."""
     labels = checkpoint.card.get("labels")
     if labels is not None and len(labels) != fit.num_classes:
-        raise WeightsError(f"config.json beside it has {len(labels)} label_names for {fit.num_classes} classes")
+        raise WeightsError(
+            f"its metadata, or config.json beside it, has {len(labels)} label_names for {fit.num_classes} classes"
+        )
     labels = labels or ("imagenet-background" if has_background(fit) else None)
     return {"labels": labels, "preprocess": checkpoint.card.get("preprocess")}
+
+
+def _licence(checkpoint, fit):
+    return checkpoint.card.get("licence") or fit.variant.source.licence
 
 
 @contextlib.contextmanager

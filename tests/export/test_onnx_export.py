@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from random_networks import random_params
+from states import random_state
 
 import npmnv3
 from npmnv3.cli import export_command
@@ -160,6 +161,22 @@ def test_there_and_back(name, folded, tmp_path):
         assert_close("logits", back(x), model(x), 1e-6)
     else:
         assert back(x).tobytes() == model(x).tobytes()
+
+
+def test_what_the_file_says_of_pictures_and_classes_comes_back(tmp_path):
+    recipe, dump, name = npmnv3.Preprocess("own", side=(64, 96), mean=(0.5, 0.4, 0.3)), tmp_path / "a.npz", SMALL
+    state = random_state(name, 3)
+    npmnv3.write_dump(dump, state, model=name, labels=["a", "b", "c"], preprocess=recipe, licence="mine")
+    export_onnx(npmnv3.load(dump), tmp_path / "a.onnx")
+    convert(tmp_path / "a.onnx", tmp_path / "b.npz")
+    back = npmnv3.load(tmp_path / "b.npz")
+    assert (back.labels, back.preprocess, back.attributes["licence"]) == (("a", "b", "c"), recipe, "mine")
+    for key, value in (("labels", "7"), ("preprocess", '{"side": "x"}'), ("preprocess", "[")):  # by another's hand
+        model = onnx.load(tmp_path / "a.onnx")
+        next(prop for prop in model.metadata_props if prop.key == key).value = value
+        onnx.save(model, tmp_path / "c.onnx")
+        convert(tmp_path / "c.onnx", tmp_path / "c.npz")
+        assert npmnv3.load(tmp_path / "c.npz").num_classes == 3
 
 
 def test_wrong_use_leaves_nothing(tmp_path):

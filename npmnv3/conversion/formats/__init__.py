@@ -107,7 +107,7 @@ def _with_card(checkpoint, path):
     if checkpoint.format != "safetensors" and not name.startswith(("pytorch_model", "model.safetensors")):
         return checkpoint
     says, card = read_card(path) if path else ((), {})
-    return replace(checkpoint, says=(*says, *checkpoint.says), card=card)
+    return replace(checkpoint, says=(*says, *checkpoint.says), card=checkpoint.card | card)
 
 
 def _read(reader, key):

@@ -1,11 +1,13 @@
-"""config.json beside a checkpoint, as timm's models on Hugging Face have it: the network, its pictures, its classes."""
+"""What a file, or config.json beside it, says of its network: which it is, how its pictures are prepared, its classes."""
 
+import contextlib
 import json
 import os
 
 from ...dumps.reader import Reader
-from ...errors import WeightsError
+from ...errors import UsageError, WeightsError
 from ...network.spec import Preprocess
+from ...pictures.recipes import find_recipe
 
 NAME = "config.json"
 MAX_BYTES = 4 << 20
@@ -53,6 +55,30 @@ def read_card(path):
             f"{NAME} beside it has a pretrained_cfg that is none ({type(error).__name__}: {error})"
         ) from error
     return ((f"{NAME} beside it", named[:100]),), card
+
+
+def own_card(metadata):
+    """What npmnv3's own ONNX files say in their metadata.
+
+    Parameters
+    ----------
+    metadata : {key: text}
+
+    Returns
+    -------
+    card, as `Checkpoint` has it; of what is not as npmnv3 writes it nothing is taken
+    """
+    if not {"source", "variant"} <= metadata.keys():
+        return {}
+    card = {"licence": metadata["licence"]} if metadata.get("licence") else {}
+    with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError, UsageError):
+        labels = json.loads(metadata.get("labels", "null"))
+        if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
+            card["labels"] = tuple(labels)
+        told = json.loads(metadata.get("preprocess", "null"))
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+        card["preprocess"] = find_recipe(Preprocess(**values))
+    return card
 
 
 def _preprocess(name, cfg):

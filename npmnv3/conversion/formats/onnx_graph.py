@@ -14,6 +14,7 @@ import numpy as np
 from ...errors import WeightsError
 from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
+from .card import own_card
 from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
@@ -56,8 +57,9 @@ def read(reader):
     about = {"producer": f"{protobuf.text(model, 2)} {protobuf.text(model, 3)}".strip()}
     if graph.scales:
         about["quantization"] = graph.scales
-    layers = in_canonical_order(graph.layers)
-    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, says=_says(model))
+    layers, metadata = in_canonical_order(graph.layers), _metadata(model)
+    says, card = _says(metadata), own_card(metadata)
+    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, says=says, card=card)
 
 
 def read_model(reader):
@@ -70,10 +72,14 @@ def read_model(reader):
     return model, protobuf.collect(protobuf.message(model, 7))
 
 
-def _says(model):
-    """The network's name in the metadata, as npmnv3's own exports have it."""
+def _metadata(model):
+    """{key: text}"""
     entries = map(protobuf.collect, model.get(14, ()))
-    metadata = {protobuf.text(entry, 1): protobuf.text(entry, 2) for entry in entries}
+    return {protobuf.text(entry, 1): protobuf.text(entry, 2) for entry in entries}
+
+
+def _says(metadata):
+    """The network's name in the metadata, as npmnv3's own exports have it."""
     if {"source", "variant"} <= metadata.keys():
         return (("the metadata", f"{metadata['source']}/{metadata['variant']}"[:100]),)
     named = next((metadata[key] for key in ("architecture", "model_name", "arch") if key in metadata), None)

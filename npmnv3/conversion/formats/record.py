@@ -61,8 +61,8 @@ class Checkpoint:
     program : paddle-inference only, its operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
-    card : what is written beside the arrays of how pictures are prepared and what the classes are called: some of
-        "preprocess" (Preprocess) and "labels" (tuple of str)
+    card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of
+        "preprocess" (Preprocess), "labels" (tuple of str) and "licence" (str)
     """
 
     format: str
