@@ -7,6 +7,7 @@
 
 classify    load, Model, list_models, preprocess, Preprocess, fetch
 convert     convert, write_dump, param_shapes
+measure     evaluation.evaluate, evaluation.agree, evaluation.open_dataset
 verify      verify; testing.assert_matches
 quantise    quantize
 take away   freeze, export_onnx
@@ -19,6 +20,8 @@ import importlib
 
 TYPE_CHECKING = False  # of the module typing, which is not loaded for it
 if TYPE_CHECKING:
+    from . import evaluation as evaluation
+    from . import testing as testing
     from .conversion.convert import convert as convert
     from .dumps.dumps import write_dump as write_dump
     from .errors import MissingExtraError as MissingExtraError
@@ -72,10 +75,15 @@ _HOME = {
 
 __all__ = ["__version__", *_HOME]
 
+#: Modules of the public face. `from npmnv3 import *` does not import them: they are not in `__all__`.
+_MODULES = ("evaluation", "testing")
+
 
 if not TYPE_CHECKING:  # to a type checker any name would be one of the package's
 
     def __getattr__(name):
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)  # which becomes an attribute by being imported
         if name not in _HOME:
             raise AttributeError(f"module 'npmnv3' has no attribute {name!r}")
         value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
@@ -84,4 +92,4 @@ if not TYPE_CHECKING:  # to a type checker any name would be one of the package'
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_MODULES])

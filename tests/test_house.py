@@ -175,6 +175,17 @@ def test_every_public_name_is_there_and_documented():
         npmnv3.nothing  # noqa: B018
 
 
+@pytest.mark.parametrize("name", ("evaluation.evaluate", "evaluation.open_dataset", "testing.assert_matches"))
+def test_the_modules_that_the_documents_name_are_there_when_they_are_asked_for(name):
+    module = name.partition(".")[0]
+    code = (
+        f"import sys, npmnv3; before = 'npmnv3.{module}' in sys.modules; "
+        f"print(before, callable(npmnv3.{name}), {module!r} in dir(npmnv3))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=goldens.ROOT)
+    assert done.stdout == "False True True\n", done.stderr
+
+
 def test_the_package_is_small():
     """What is installed, without compiled Python and what `npmnv3 fetch --into weights` got: less than 2.5 MB."""
     from npmnv3.dumps.folders import read_hashes

@@ -1,7 +1,10 @@
 """Top-1 and top-5 accuracy of networks in one pass over a dataset, kept in a CSV that can be gone on from."""
 
+from __future__ import annotations
+
 import functools
 import time
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from .classes import Classes
@@ -12,6 +15,15 @@ from .results import Row, Writer
 from .results import resume as take_over
 from .statistics import Tally, verdict
 from .work import identify, load_all, published, top_answers
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from .datasets import Dataset
+    from .work import Network
+
+    Path = str | os.PathLike[str]
 
 
 class Contender:
@@ -67,17 +79,17 @@ class Contender:
 
 
 def evaluate(
-    networks,
-    dataset,
+    networks: Sequence[Network | str],
+    dataset: Dataset,
     *,
-    batch=None,
-    workers=None,
-    csv=None,
-    resume=False,
-    scheduler=None,
-    confusion=None,
-    progress=None,
-):
+    batch: int | None = None,
+    workers: int | None = None,
+    csv: Path | None = None,
+    resume: bool = False,
+    scheduler: str | None = None,
+    confusion: Path | None = None,
+    progress: Callable[[int, list[Tally]], object] | None = None,
+) -> list[dict[str, Any]]:
     """Run networks over a dataset.
 
     Parameters

@@ -1,8 +1,11 @@
 """How far two networks agree on pictures: a quantised or converted dump against its original."""
 
+from __future__ import annotations
+
 import functools
 import math
 import time
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +15,12 @@ from .pools import pieces_of
 from .pools import workers as start_workers
 from .statistics import wilson
 from .work import both_logits, identify, load_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .datasets import Dataset
+    from .work import Network
 
 
 class Agreement:
@@ -81,7 +90,15 @@ def _margin(logits):
     return float(first - second)
 
 
-def agree(network_a, network_b, dataset, *, batch=None, workers=None, progress=None):
+def agree(
+    network_a: Network | str,
+    network_b: Network | str,
+    dataset: Dataset,
+    *,
+    batch: int | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, Agreement], object] | None = None,
+) -> dict[str, Any]:
     """Compare two networks picture by picture. The labels play no part.
 
     Parameters

@@ -1,5 +1,7 @@
 """Where labelled pictures come from: class folders, a flat folder with a labels file, WebDataset tar shards."""
 
+from __future__ import annotations
+
 import collections
 import hashlib
 import os
@@ -49,7 +51,13 @@ class Dataset:
 PATHS = {"data": "a folder of pictures or a tar shard", "labels": "a file with the pictures' classes"}
 
 
-def open_dataset(data, labels=None, limit=None, *, labelled=True):
+def open_dataset(
+    data: str | os.PathLike[str],
+    labels: str | os.PathLike[str] | None = None,
+    limit: int | None = None,
+    *,
+    labelled: bool = True,
+) -> Dataset:
     """List the pictures of a dataset, without decoding any.
 
     Parameters

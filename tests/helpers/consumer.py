@@ -39,6 +39,7 @@ def check(port: npt.NDArray[np.float32]) -> bool:
     report = npmnv3.verify("timm/mobilenetv3_small_100", {"logits": port}, "cat.png", weights="mine.h5")
     print(report.sentence.upper(), report.text().splitlines()[0], report.junit().encode(), report.as_json()["verdict"])
     assert_matches("mine.h5", port)
+    npmnv3.testing.assert_matches("mine.h5", port)
     return report.fine and bool(report)
 
 
@@ -47,4 +48,6 @@ def cost() -> float:
     shapes: dict[str, tuple[int, ...]] = npmnv3.param_shapes("timm/mobilenetv3_small_100", 10)
     done = npmnv3.convert("mine.pth", "mine.h5")
     report = npmnv3.quantize(done.path, ["cat.png"], wide=["stem"], out=None)
+    pictures = npmnv3.evaluation.open_dataset("labelled")
+    npmnv3.evaluation.evaluate([npmnv3.evaluation.Network("mine.h5")], pictures)
     return report.outcome.agreement + len(shapes) + recipe.side[0] + len(report.advice)
