@@ -1,7 +1,8 @@
 """A quantised network simulated in floats: the walk over its plan with every stored tensor rounded to its grid.
 
 Sums are float32 where an engine has 32-bit integers, so single roundings differ from any engine's; what the network
-then answers, over many pictures, does not.
+then answers, over many pictures, does not. NumPy computes, whatever else is there or compiled already: Numba's sums differ
+in the last bits, and what is predicted, and every scale, would be another on another day.
 """
 
 import concurrent.futures
@@ -9,11 +10,12 @@ import contextlib
 
 import numpy as np
 
-from ..engines import tracing_engine
 from ..engines.blas import one_thread
 from ..engines.cores import thread_count
 from ..network.steps import INPUT
 from ..network.walk import apply, walk
+from ..ops import definitions
+from ..ops.compiled import compiled
 from .schemes import SCHEMES
 from .stored import every_tensor, stored_tensors
 
@@ -27,8 +29,7 @@ class Network:
     ----------
     plan : tuple of Step, for the model's own input size
     arrays : {parameter's name: float32 array} in the operations' layout
-    operations : `ops.loops` where these are compiled already, else `ops.definitions`
-    integer_twins : `ops.integer_loops` where these are, else None
+    integer_twins : `ops.integer_loops` where these are compiled already, else None: the same integers, sooner
     stored : tuple of Stored, by the scheme; without a scheme every step's tensor is
     """
 
@@ -38,7 +39,7 @@ class Network:
         self.plan = model.plan_for(side, folded=True)
         self.arrays = {name: np.ascontiguousarray(a) for name, a in model.arrays("float32", folded=True).items()}
         self.stored = stored_tensors(self.plan, SCHEMES[scheme]) if scheme else every_tensor(self.plan)
-        self.operations, self.integer_twins = _operations()
+        self.integer_twins = _integer_twins()
         self.at = {}
         for tensor in self.stored:
             self.at.setdefault(tensor.step, []).append(tensor)
@@ -48,8 +49,8 @@ class Network:
         gate = next((tensor for tensor in self.at.get(step.name, ()) if tensor.form == "gate"), None)
         if gate is not None:
             (x,) = inputs
-            return x * visit(gate.name, self.operations.hard_sigmoid(x, slope=SIXTH))
-        out = apply(step, inputs, arrays, self.operations)
+            return x * visit(gate.name, definitions.hard_sigmoid(x, slope=SIXTH))
+        out = apply(step, inputs, arrays, definitions)
         added = arrays.get(f"{step.name}.bias") if step.param("weight") and not step.param("bias") else None
         return out if added is None else out + added.reshape(-1, *(1,) * (out.ndim - 2))
 
@@ -58,7 +59,7 @@ class Network:
         for stored in self.at.get(step.name, ()):
             if stored.form == "relu6":
                 slope = self._slope(step)
-                gate = visit(stored.name, 6 * self.operations.hard_sigmoid(tensor, slope=slope)) / 6
+                gate = visit(stored.name, 6 * definitions.hard_sigmoid(tensor, slope=slope)) / 6
                 tensor = (gate - tensor.dtype.type(0.5)) / tensor.dtype.type(slope)
             elif stored.form == "":
                 tensor = visit(stored.name, tensor)
@@ -97,14 +98,12 @@ class Network:
         return self.run(x, arrays, visit, layer)["logits"][0]
 
 
-def _operations():
-    if tracing_engine("float32") == "numba":
-        from ..ops import integer_loops, loops
+def _integer_twins():
+    if not compiled("float32"):
+        return None
+    from ..ops import integer_loops
 
-        return loops, integer_loops
-    from ..ops import definitions
-
-    return definitions, None
+    return integer_loops
 
 
 def _leave(name, tensor):
