@@ -287,21 +287,28 @@ def read_labels(where, attributes, variant, num_classes):
 
 
 def read_preprocess(where, attributes, variant=None):
-    """The dump's own preprocessing, for that network if it is known: a recipe's name, or its fields as JSON."""
-    text = attributes.get("preprocess")
-    if text is None:
+    """The dump's own preprocessing, for that network if it is known: a recipe's name, or its fields as JSON, as text or as they are."""
+    said = attributes.get("preprocess")
+    if said is None:
         return None
     try:
-        if text in RECIPES:
-            return RECIPES[text]
-        import json  # which most dumps do without
-
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in json.loads(text).items()}
+        if isinstance(said, str) and said in RECIPES:
+            return RECIPES[said]
+        values = {name: tuple(v) if isinstance(v, list) else v for name, v in _fields(said).items()}
         recipe = find_recipe(Preprocess(**values))
         if variant is not None:
             check_side(variant, recipe.side)
         return recipe
     except (TypeError, ValueError, AttributeError) as error:
         raise WeightsError(
-            f"{where}: preprocess is {text!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON ({error})"
+            f"{where}: preprocess is {said!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON ({error})"
         ) from error
+
+
+def _fields(said):
+    """A recipe's fields as a dict, of JSON text, or of the object that an .npz's attributes, which are JSON, can hold."""
+    if isinstance(said, dict):
+        return said
+    import json  # which most dumps do without
+
+    return json.loads(said)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import copy
+import dataclasses
 import os
 import zipfile
 
@@ -184,6 +185,17 @@ def test_preprocessing_travels_with_the_dump(tmp_path):
     assert load_weights(path).preprocess == own
     with pytest.raises(npmnv3.WeightsError, match="preprocess is 'nonsense', expected one of torchvision"):
         write_dump(path, random_state(MODEL), model=MODEL, preprocess="nonsense")
+
+
+def test_a_recipe_may_stand_in_an_npz_as_the_object_that_it_is(tmp_path):
+    path, own = tmp_path / "dump.npz", Preprocess("own", side=(96, 80))
+    source, variant = MODEL.split("/")
+    said = {"source": source, "variant": variant, "preprocess": dataclasses.asdict(own)}
+    write_container(path, random_state(MODEL), said)
+    assert load_weights(path).preprocess == own
+    write_container(path, random_state(MODEL), said | {"preprocess": {"name": "own", "sides": [96, 80]}})
+    with pytest.raises(npmnv3.WeightsError, match="or a recipe's fields as JSON .*'sides'"):
+        load_weights(path)
 
 
 def test_the_side_is_the_own_recipes(tmp_path):
