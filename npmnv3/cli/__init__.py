@@ -1,7 +1,7 @@
 """The command line. A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 
 Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written; 2 the command cannot be
-done as it was given.
+done as it was given; 130 interrupted; 141 who read its output has gone, as `head` does.
 """
 
 import argparse
@@ -25,6 +25,8 @@ COMMANDS = (
     "profile", "warmup",                                     # speed
 )
 # fmt: on
+
+CLOSED_PIPE = 128 + 13  # SIGPIPE, which Windows has no name for
 
 COMPLETION = f"""tab completion, once its package is there ({install_line("complete")}); the line to type, or to put into:
   ~/.bashrc                    eval "$(register-python-argcomplete npmnv3)"
@@ -114,10 +116,16 @@ def _complete(parser):
 
 
 def _failed_output(command, error):
-    """Say in one line that standard output, or a file that is named, cannot be written or read; exit code 1."""
+    """Say in one line that standard output, or a file that is named, cannot be written or read; exit code 1.
+
+    A pipe that nobody reads any more is no news: nothing is said of it, and the code is the one that a shell gives for
+    programs which SIGPIPE ends.
+    """
     with contextlib.suppress(OSError, ValueError):
         # What is left in the buffer would fail once more when Python closes the stream, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        return CLOSED_PIPE
     with contextlib.suppress(OSError):  # standard error may be as full
         print(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
     return 1

@@ -168,9 +168,8 @@ def test_usage_errors(capsys, argv, message):
 def test_module_and_closed_pipe():
     command = f"{sys.executable} -m npmnv3 list | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=goldens.ROOT)
-    # Whether all of it was written before the reader went is a matter of time; if not, that is one line.
-    assert done.stdout.startswith("model")
-    assert done.stderr in ("", "npmnv3 list: standard output: Broken pipe\n")
+    # Whether all of it was written before the reader went is a matter of time; `test_writing` has it for certain.
+    assert done.stdout.startswith("model") and done.stderr == ""
 
 
 def test_a_file_whose_name_is_no_text(tmp_path):
