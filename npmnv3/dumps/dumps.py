@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "npmnv3-dump", 1
 QUANTIZED = "npmnv3-quantized"  # the format of `dumps.quantized`
+TRACE = "npmnv3-trace"  # that of `verification.trace`
 FORM = ("in_channels", "head")  # attributes that tell a network's form
 
 
@@ -217,10 +218,18 @@ def _check(where, attributes, entries, variant, num_classes, keep):
 
 def _variant(where, attributes, variant, num_classes):
     """The variant asked for or, failing that, the dump's own; an error where the two are different networks."""
-    version = attributes.get("version", VERSION)
-    if attributes.get("format", FORMAT) != FORMAT or version != VERSION:
-        found = f"{attributes.get('format')} version {version}"
-        raise WeightsError(f"{where}: is {found}, expected {FORMAT} version {VERSION}; a newer npmnv3 may read it")
+    said, version = attributes.get("format", FORMAT), attributes.get("version", VERSION)
+    if said == TRACE:
+        raise WeightsError(
+            f"{where}: is a trace, the tensors of a run as `npmnv3 trace` writes them, expected a weight dump; "
+            "`npmnv3 verify MODEL FILE` takes it as a port's"
+        )
+    if said != FORMAT:
+        raise WeightsError(f"{where}: its attribute format is {said!r}, expected {FORMAT!r}, or none")
+    if version != VERSION:
+        raise WeightsError(
+            f"{where}: is {said} version {version}, expected version {VERSION}; a newer npmnv3 may read it"
+        )
     if "source" not in attributes or "variant" not in attributes:
         if variant is None:
             raise WeightsError(

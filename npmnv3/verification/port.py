@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..dumps.containers import open_container
+from ..dumps.dumps import FORMAT
 from ..dumps.npy import read_npy
 from ..errors import UsageError, WeightsError, once_each
 from .tensors import PortTensor
@@ -16,6 +17,7 @@ from .tensors import PortTensor
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
 WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".pdparams", ".ckpt", ".pkl", ".tflite", ".keras", ".param", ".xml")
 MAX_BYTES = 4 << 30  # of a port's tensors together
+SAVE = "Run the port and save what it gives (.npz, .npy, HDF5 or .bin)"
 COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantized
 
 
@@ -86,13 +88,18 @@ def read_arrays(path):
         )
     if path.suffix.lower() in WEIGHT_FILES:
         raise UsageError(
-            f"{path}: a file of weights, not of a run's tensors; run it and save what it gives (.npz, .npy, HDF5 or .bin), "
+            f"{path}: a file of weights, not of a run's tensors; {SAVE[0].lower()}{SAVE[1:]}, "
             "give an .onnx file, which is run here, or ask `npmnv3 identify` whose weights they are"
         )
     if path.suffix.lower() == ".npy":
         return {"logits": _load_npy(path)}
     try:
-        with open_container(path) as (_, entries):
+        with open_container(path) as (attributes, entries):
+            if attributes.get("format") == FORMAT:
+                raise UsageError(
+                    f"{path}: a weight dump, as its attribute format says; it holds no tensor of a run. {SAVE}, or give it "
+                    "as the network's own weights: `weights=FILE`"
+                )
             _check_size(path, sum(math.prod(e.shape) * e.dtype.itemsize for e in entries.values()))
             return {name: entry.read() for name, entry in entries.items()}
     except WeightsError as error:

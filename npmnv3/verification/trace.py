@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..dumps.dumps import TRACE
 from ..errors import UsageError
 from ..export.vectors.kit import select
 from ..model import Model, load
@@ -57,7 +58,7 @@ def trace(
     found |= {name: _laid_out(tensor, layout) for name, tensor in model.trace(given.x, **options).items()}
     wanted = select(list(found), only)
     attributes = {
-        "format": "npmnv3-trace",
+        "format": TRACE,
         "version": 1,
         "model": model.name,
         "dtype": "integers" if integers else str(model.dtype),

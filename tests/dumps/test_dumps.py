@@ -179,6 +179,20 @@ def test_a_dump_of_another_network_is_refused(tmp_path):
         npmnv3.load("timm/mobilenetv3_small_100", path)
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"format": "npmnv3-trace", "version": 1}, "is a trace, the tensors of a run"),
+        ({"format": "another"}, "its attribute format is 'another', expected 'npmnv3-dump', or none$"),
+        ({"format": "npmnv3-dump", "version": 2}, "version 2, expected version 1; a newer npmnv3 may read it"),
+    ],
+)
+def test_what_is_no_dump_or_a_newer_one(said, message, tmp_path):
+    write_container(tmp_path / "a.npz", random_state(MODEL), said)
+    with pytest.raises(npmnv3.WeightsError, match=message):
+        load_weights(tmp_path / "a.npz", get_variant(MODEL))
+
+
 def test_preprocessing_travels_with_the_dump(tmp_path):
     path, own = tmp_path / "dump.npz", Preprocess("own", resize=100, side=(96, 80), interpolation="bicubic")
     write_dump(path, random_state(MODEL), model=MODEL, preprocess=own)

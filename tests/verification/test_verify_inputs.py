@@ -12,6 +12,7 @@ import pytest
 
 import npmnv3
 from npmnv3.cli import trace_command, verify_command
+from npmnv3.dumps.containers import write_container
 from npmnv3.errors import UsageError
 from npmnv3.verification.run import verify
 
@@ -223,6 +224,17 @@ def test_bad_inputs_are_refused(model, x, tensors, tmp_path):
         verify(model, port, x, factor=0.5)
     with pytest.raises(UsageError, match="precision='double'"):
         verify(model, port, x, precision="double")
+
+
+def test_weights_in_place_of_a_runs_tensors(model, x, tmp_path):
+    for attributes, message in (
+        ({"format": "npmnv3-dump"}, "a weight dump, as its attribute format says; it holds no tensor of a run"),
+        ({}, r"holds weights of the network \(\d+, such as conv1_weights\) and no tensor of a run"),
+    ):
+        write_container(tmp_path / "weights.npz", model.params, attributes)
+        for given in (None, x):
+            with pytest.raises(UsageError, match=message):
+                verify(model, tmp_path / "weights.npz", given)
 
 
 def test_nan_infinity_zeros_and_constants_are_no_trap(model, x, tensors):
