@@ -115,7 +115,7 @@ def load_model(args):
     asked = {"engine": args.engine, "kernels": args.kernels, "weight_dtype": args.weight_dtype}
     if args.model is None and args.weights is not None:
         return load(args.weights, **asked)
-    return load(args.model or DEFAULT_MODEL, args.weights, **asked)
+    return load(DEFAULT_MODEL if args.model is None else args.model, args.weights, **asked)
 
 
 def may_fetch(checkpoint, args):

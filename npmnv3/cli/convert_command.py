@@ -11,7 +11,11 @@ HELP = "turn a checkpoint file of any source into a weight dump, without its fra
 def add_arguments(parser):
     parser.add_argument("file", metavar="FILE", help="a checkpoint of any source, or a dump")
     parser.add_argument(
-        "-o", "--out", metavar="OUT", help="the dump, .h5 or .npz (default: FILE's name with .h5, in this folder)"
+        "-o",
+        "--output",
+        dest="out",
+        metavar="OUT",
+        help="the dump, .h5 or .npz (default: FILE's name with .h5, in this folder)",
     )
     parser.add_argument("--model", metavar="M", help="the network's name (default: what the file is found to be)")
     parser.add_argument(

@@ -9,8 +9,9 @@ import re
 
 from ..errors import ESCAPES, UsageError, one_line
 
-#: Arguments of the Python functions whose options have other names.
-OPTIONS = {"num_classes": "classes"}
+#: Arguments of the Python functions, and what options are kept as, where the options have other names. `--out` is short for
+#: `--output`, as argparse takes every beginning of an option that is no other's.
+OPTIONS = {"num_classes": "classes", "out": "output", "path": "output", "threads": "workers"}
 
 #: Options that name a file to be written.
 WRITTEN = ("out", "output", "csv", "html", "junit", "write_map", "confusion")
@@ -58,8 +59,7 @@ def as_options(message):
 
     def option(match):
         name, value = match.groups()
-        name = OPTIONS.get(name, name).replace("_", "-")
-        return f"`--{name}`" if value in ("", "True") else f"`--{name} {value}`"
+        return f"`{_option(name)}`" if value in ("", "True") else f"`{_option(name)} {value}`"
 
     return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message)).translate(STEERING)
 
@@ -79,7 +79,7 @@ def check_written(args):
 
 
 def _option(name):
-    return f"--{name.replace('_', '-')}"
+    return f"--{OPTIONS.get(name, name).replace('_', '-')}"
 
 
 def _same_file(path, other):

@@ -36,7 +36,14 @@ class CommandParser(Parser):
         found, left = super().parse_known_args(args, namespace)
         if left and "_ARGCOMPLETE" not in os.environ:
             self.error(f"unrecognized arguments: {' '.join(left)}")
+        self._refuse_empty(found)
         return found, left
+
+    def _refuse_empty(self, found):
+        """An empty argument, such as a shell makes of a variable that is not set, is not as if nothing had been said."""
+        for action in self._actions:
+            if action.default != "" and getattr(found, action.dest, None) == "":
+                self.error(str(argparse.ArgumentError(action, "is empty, expected a value")))
 
 
 def _nearest(word, known):

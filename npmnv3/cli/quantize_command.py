@@ -3,7 +3,8 @@
 import sys
 
 from ..dumps.writing import write_text
-from .arguments import add_json, add_model, add_recipe, recipe
+from ..errors import UsageError
+from .arguments import add_json, add_kernels, add_model, add_recipe, recipe
 from .output import print_json
 
 HELP = "say what int8, fp16 or bf16 will cost a model, why, and the cheapest change that saves it"
@@ -23,9 +24,13 @@ def add_arguments(parser):
     parser.add_argument("--limit", type=int, metavar="N", help="only N pictures of DATA, evenly spread over all")
     parser.add_argument("--no-recipes", action="store_true", help="simulate only what is asked for")
     parser.add_argument(
-        "-o", "--out", metavar="Q.npz", help="write the integers of what is asked for, to be loaded and run"
+        "-o",
+        "--output",
+        dest="out",
+        metavar="Q.npz",
+        help="write the integers of what is asked for, to be loaded and run",
     )
-    parser.add_argument("--kernels", metavar="K", help="whose kernels the integers are for, e.g. tflite-reference")
+    add_kernels(parser, text="of --output: whose kernels the integers are for")
     add_json(parser, "the report as JSON")
     parser.add_argument("--html", metavar="FILE", help="write a page with plots (extra report)")
 
@@ -33,6 +38,10 @@ def add_arguments(parser):
 def run(args):
     from ..quantization import quantize
 
+    if args.kernels and args.out is None:
+        raise UsageError(
+            "--kernels is of the integers that --output writes; the prediction is for no kernels: name --output too, or leave it out"
+        )
     if args.html:
         from ..evaluation.figures import check_html
 

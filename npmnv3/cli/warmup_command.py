@@ -4,7 +4,7 @@ import importlib.util
 import os
 import sys
 
-from ..errors import require
+from ..errors import UsageError, require
 from ..progress import progress_bar
 from .arguments import add_weight_dtype
 
@@ -22,6 +22,8 @@ def add_arguments(parser):
 def run(args):
     if args.cache:
         os.environ["NPMNV3_CACHE"] = args.cache
+    if args.engine == "numba" and args.weight_dtype != "float32":
+        raise UsageError(f"--weight-dtype {args.weight_dtype} is what the engine llvm alone has, but --engine is numba")
     if args.engine != "numba":
         require("llvmlite", "jit", "the llvm engine")
     if args.engine == "numba" or importlib.util.find_spec("numba") is None:

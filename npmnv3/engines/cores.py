@@ -23,17 +23,18 @@ def thread_count(wanted=None):
     UsageError
         It is no whole number from 1 to MOST_THREADS.
     """
-    name, value = "threads", wanted
+    found, value = f"`threads={wanted!r:.40}`", wanted
     if wanted is None:
-        name, value = "the environment variable NPMNV3_THREADS", os.environ.get("NPMNV3_THREADS")
+        value = os.environ.get("NPMNV3_THREADS")
         if not value:
             return available_cores()
+        found = f"the environment variable NPMNV3_THREADS is {value!r:.40}"
     try:
         count = int(value) if isinstance(value, str) else operator.index(value)
     except (TypeError, ValueError):
         count = 0
     if not 1 <= count <= MOST_THREADS or isinstance(value, bool):
-        raise UsageError(f"{name} is {value!r:.40}, expected a whole number from 1 to {MOST_THREADS}")
+        raise UsageError(f"{found}, expected a whole number from 1 to {MOST_THREADS}")
     return count
 
 

@@ -35,7 +35,7 @@ def pieces_of(pictures, batch=None):
     """Pictures in batches, default 32 each: few enough to be small in memory, and enough for the head's weights."""
     batch = BATCH if batch is None else batch
     if batch < 1:
-        raise UsageError(f"batch is {batch}, expected a whole number from 1")
+        raise UsageError(f"`batch={batch}`, expected a whole number from 1")
     return (pictures[i : i + batch] for i in range(0, len(pictures), batch))
 
 

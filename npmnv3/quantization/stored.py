@@ -103,7 +103,7 @@ def named_parts(names, stored, argument="wide"):
         if not name or not hits:
             parts = {".".join(one.split(".")[:n]) for one in every for n in (1, 2, 3)} - {"blocks"} | set(every)
             near = difflib.get_close_matches(str(name), sorted(parts), n=4, cutoff=0.3) or every[:4]
-            raise UsageError(f"{argument}: no stored tensor is called {name!r}; nearest: {', '.join(near)}")
+            raise UsageError(f"`{argument}={name}`: no stored tensor is called {name!r}; nearest: {', '.join(near)}")
         chosen.update(hits)
     return tuple(one for one in every if one in chosen)
 

@@ -279,8 +279,8 @@ def test_background_class_is_shown_as_minus_one(tmp_path, monkeypatch):
 def test_wrong_arguments(network, folder):
     dataset = open_dataset(folder)
     for match, options in {
-        "batch is 0": {"batch": 0},
-        "threads is 0": {"workers": 0},
+        "`batch=0`": {"batch": 0},
+        "`threads=0`": {"workers": 0},
         "no model to evaluate": {"networks": []},
         "the same model twice": {"networks": [network, network]},
         "workers is for threads": {"workers": 2, "scheduler": "local:2"},

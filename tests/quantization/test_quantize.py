@@ -97,7 +97,7 @@ def test_sixteen_bits_cost_next_to_nothing(dump, folder):
 # fmt: off
 BAD = (
     ({"scheme": "int4"},              "no scheme is called 'int4', expected one of tflite, onnx"),
-    ({"wide": ["steam"]},             "wide: no stored tensor is called 'steam'; nearest: .*stem"),
+    ({"wide": ["steam"]},             "`wide=steam`: no stored tensor is called 'steam'; nearest: .*stem"),
     ({"ranges": "percentile=40"},     "expected a percentile above 50 and at most 100"),
     ({"ranges": "entropy"},           "`ranges='entropy'`, expected minmax, percentile=99.99 or mse"),
     ({"labels": "labels.csv"},        "name these with `evaluate=`"),
@@ -148,7 +148,7 @@ def test_the_command(dump, folder, tmp_path, capsys):
     code, out, err = run(capsys, *words[:-2], "--json", "--scheme", "onnx", "--wide", "stem", "--correct-bias", "--cut")
     assert code == 0 and json.loads(out)["recipe"] == "per channel, minmax, wide stem, bias correction, cut at -3"
     code, out, err = run(capsys, *words[:-2], "--wide", "steam")
-    assert code == 2 and err.startswith("npmnv3 quantize: wide: no stored tensor is called 'steam'")
+    assert code == 2 and err.startswith("npmnv3 quantize: `--wide steam`: no stored tensor is called 'steam'")
 
 
 def test_pictures_that_do_not_count(dump, folder, tmp_path, capsys):

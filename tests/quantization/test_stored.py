@@ -64,5 +64,5 @@ def test_named_parts(names, found):
 
 @pytest.mark.parametrize("name,near", [("steam", "stem"), ("blocks.99", "blocks"), ("", "input"), ("ogits", "logits")])
 def test_parts_that_are_none(name, near):
-    with pytest.raises(UsageError, match=f"wide: no stored tensor is called '{name}'; nearest: .*{near}"):
+    with pytest.raises(UsageError, match=f"`wide={name}`: no stored tensor is called '{name}'; nearest: .*{near}"):
         named_parts([name], stored("ppocr/text_direction"))
