@@ -186,7 +186,8 @@ def _find(checkpoint, path, variant):
         fit = _fit(checkpoint, variant)
         said = [f"{claim}" for claim in read_claims(checkpoint.says) if not claim.allows(variant)]
         denied = (f"{'; '.join(said)}; taken for {variant.full_name}, as was asked for",) if said else ()
-        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": (*fit.warnings, *denied)}
+        warnings = (*checkpoint.warnings, *fit.warnings, *denied)
+        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": warnings}
     found = identify(checkpoint, path)
     fit = _identified(found)
     return fit, {"reasons": found.reasons, "notes": found.notes, "warnings": found.warnings}

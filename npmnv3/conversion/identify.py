@@ -138,7 +138,7 @@ def _found(checkpoint, fits, allowed, exact, claims, path):
         (),
         (*checkpoint.notes, *taken.notes, *same, *(() if not why else differ), *_background(taken)),
         taken,
-        (*taken.warnings, *(() if why else differ)),
+        (*checkpoint.warnings, *taken.warnings, *(() if why else differ)),
     )
 
 

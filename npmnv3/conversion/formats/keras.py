@@ -1,11 +1,11 @@
 """Keras's weight files: the legacy HDF5 that Keras 2 and 3 write, and Keras 3's .weights.h5."""
 
-import json
 from dataclasses import replace
 
 from ...dumps.hdf5 import natural, open_tree
 from ...dumps.reader import Reader
 from ...errors import WeightsError
+from .keras_config import MAX_BYTES, read_config
 from .record import Checkpoint
 from .zips import read_entry
 
@@ -21,47 +21,16 @@ _ROLES = {
 
 WEIGHTS, CONFIG = "model.weights.h5", "config.json"  # entries of a .keras file
 OF_MODEL = "model_config"  # the same as an attribute of a whole model's legacy file
-MAX_CONFIG = 4 << 20  # bytes
-_OTHER_LAYERS = ("GlobalMaxPooling2D", "MaxPooling2D", "AveragePooling2D", "LayerNormalization", "UnitNormalization")
 
 
 def read_archive(reader, entries):
     """Read a .keras file, a zip of the weights and of what the model is."""
     with Reader(read_entry(reader, entries[WEIGHTS])) as inner:
         checkpoint = read(inner)
-    config = _parsed(read_entry(reader, entries[CONFIG], MAX_CONFIG)) if CONFIG in entries else None
-    _check_layers(config)
-    return replace(checkpoint, says=_model_name(config, CONFIG))
-
-
-def _parsed(text):
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None  # the weights are what counts
-
-
-def _check_layers(config):
-    """WeightsError where a configuration has layers that compute otherwise and whose weights do not show it."""
-    queue, odd = [config], []
-    while queue:
-        item = queue.pop()
-        if isinstance(item, dict):
-            odd += [name for name in _OTHER_LAYERS if item.get("class_name") == name]
-            item = list(item.values())
-        queue += item if isinstance(item, list) else []
-    if odd:
-        raise WeightsError(f"its configuration has a {odd[0]}, which no network here has: other logits than its own")
-
-
-def _model_name(config, where):
-    """What a configuration, found there, calls the model, and the models in it."""
-    try:
-        layers = [config, *config.get("config", {}).get("layers", ())]
-        names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
-    except (KeyError, TypeError, AttributeError):
-        return ()
-    return tuple((where, name[:100]) for name in names if isinstance(name, str))
+    if CONFIG not in entries:
+        return checkpoint
+    told = read_config(read_entry(reader, entries[CONFIG], MAX_BYTES), CONFIG)
+    return replace(checkpoint, **told | {"notes": (*checkpoint.notes, *told.get("notes", ()))})
 
 
 def read(reader):
@@ -70,10 +39,8 @@ def read(reader):
         layers = tree.names(root, "layer_names")
         if layers:
             about = {name: tree.text(root, name) for name in ("backend", "keras_version")}
-            config = _parsed(tree.text("", OF_MODEL, MAX_CONFIG))
-            _check_layers(config)
-            says = _model_name(config, OF_MODEL)
-            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about, says=says)
+            told = read_config(tree.text("", OF_MODEL, MAX_BYTES), OF_MODEL)
+            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about, **told)
         arrays, notes = _weights(tree)
     if not arrays:
         raise WeightsError("an HDF5 file, but without Keras's weights: no layer_names, no layers with vars")

@@ -56,6 +56,7 @@ class Checkpoint:
     taken : where in the file the arrays lay ("model", "state_dict", ...), "" if they were all there is
     others : further state dicts of the file; `key` takes one of them instead
     notes : what a user should know: prefixes taken off, entries left out, ...
+    warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
     program : paddle-inference only, its operations in order
@@ -76,3 +77,4 @@ class Checkpoint:
     says: tuple[tuple[str, str], ...] = ()
     card: dict = field(default_factory=dict)
     modules: dict = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """Keras's HDF5 files, by hand: by the lists of names, whatever the tree looks like."""
 
+import dataclasses
 import io
 import json
 import struct
@@ -12,6 +13,7 @@ import pytest
 
 from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
+from npmnv3.pictures.recipes import find_recipe, normalise
 
 RNG = np.random.default_rng(0)
 
@@ -245,3 +247,101 @@ def test_a_whole_models_configuration_that_computes_otherwise_is_refused():
     assert read_checkpoint(of_layers("Conv2D", "GlobalAveragePooling2D", "Dense")).format == "keras-legacy"
     with pytest.raises(WeightsError, match="has a GlobalMaxPooling2D, which no network here has"):
         read_checkpoint(of_layers("Conv2D", "GlobalMaxPooling2D", "Dense"))
+
+
+def layer(kind, **settings):
+    return {"class_name": kind, "config": settings}
+
+
+def archive(*layers):
+    """What is read of a .keras file whose model has these layers."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as entries:
+        entries.writestr("config.json", json.dumps(layer("Sequential", layers=layers)))
+        entries.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
+    return read_checkpoint(stream.getvalue())
+
+
+USUAL = layer("Rescaling", scale=1 / 127.5, offset=-1.0)
+LINEAR = layer("Dense", units=3, activation="linear")
+
+
+def network(*before):
+    return layer("Functional", layers=[layer("InputLayer"), *before, layer("Conv2D", filters=16, activation="linear")])
+
+
+def test_the_usual_rescaling_is_the_usual_recipe():
+    for layers in ((network(USUAL), LINEAR), (USUAL, layer("RandomFlip"), network(), LINEAR)):
+        found = archive(*layers)
+        assert (found.card, found.notes, found.warnings) == ({}, (), ())
+
+
+PIXELS = np.arange(0, 256, 5, dtype=np.uint8)[None, :, None].repeat(3, 2)
+
+
+@pytest.mark.parametrize(
+    "layers, scale, offset",
+    [
+        ((layer("Rescaling", scale=1 / 255, offset=0.0), network()), 1 / 255, 0),
+        ((USUAL, network(USUAL)), 1 / 127.5**2, -1 / 127.5 - 1),
+        ((layer("Rescaling", scale=[0.5, 1, 2], offset=[1, 0, -3]), network()), [0.5, 1, 2], [1, 0, -3]),
+        (
+            (layer("Rescaling", scale={"class_name": "__numpy__", "config": {"value": 0.01}}, offset=2), network()),
+            0.01,
+            2,
+        ),
+    ],
+)
+def test_another_rescaling_becomes_the_recipe(layers, scale, offset):
+    found = archive(*layers, LINEAR)
+    assert found.warnings == () and "not as Keras's own: the dump says so" in found.notes[0]
+    recipe = found.card["preprocess"]
+    assert find_recipe(recipe) is recipe
+    got = normalise(PIXELS, dataclasses.replace(recipe, side=PIXELS.shape[:2]))
+    assert np.allclose(got, (PIXELS * np.array(scale) + offset).transpose(2, 0, 1), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layers, told",
+    [
+        ((network(),), "has no Rescaling: nothing in it says"),
+        ((layer("Resizing", height=224), network(USUAL)), "has a Resizing before its first layer"),
+        ((layer("Rescaling", scale=-1, offset=0), network()), "which no recipe can express"),
+        ((layer("Rescaling", scale=[1, 2], offset=0), network()), "which no recipe can express"),
+    ],
+)
+def test_a_preparation_that_cannot_be_told_is_said_to_be_so(layers, told):
+    found = archive(*layers, LINEAR)
+    assert found.card == {} and told in found.warnings[0] and "predict prepares pictures as" in found.warnings[0]
+
+
+def test_a_rescaling_behind_layers_is_refused():
+    with pytest.raises(WeightsError, match="Rescaling behind layers with weights"):
+        archive(network(USUAL), layer("Rescaling", scale=2, offset=0), LINEAR)
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax", "sigmoid", "relu"])
+@pytest.mark.parametrize("own_layer", [True, False])
+def test_how_a_configuration_ends(activation, classes, own_layer):
+    if own_layer:
+        end = (
+            layer("Conv2D", filters=classes, activation="linear"),
+            layer("Flatten"),
+            layer("Activation", activation=activation),
+        )
+    else:
+        function = {"class_name": "function", "config": activation}
+        end = layer("Dense", units=classes, activation=function), layer("Dropout")
+    found = archive(network(USUAL), *end)
+    told = found.notes if "softmax" in activation or (activation, classes) == ("sigmoid", 1) else found.warnings
+    assert len(found.notes + found.warnings) == len(told) == 1 and f"ends in {activation}" in told[0]
+    assert ("4 classes, each by itself" in told[0]) == ((activation, classes) == ("sigmoid", 4))
+
+
+def test_another_programs_configuration_is_left_alone():
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as entries:
+        entries.writestr("config.json", json.dumps([{"class_name": "Sequential"}, 1]))
+        entries.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
+    assert read_checkpoint(stream.getvalue()).warnings == ()

@@ -1,0 +1,182 @@
+"""What Keras's configuration of a model, JSON, says beside its weights: names, how it prepares pictures, how it ends."""
+
+import json
+
+import numpy as np
+
+from ...errors import WeightsError
+from ...network.spec import Preprocess
+from .ends import told_end
+
+MAX_BYTES = 4 << 20
+_MODELS = ("Functional", "Model", "Sequential")
+_OTHER_LAYERS = ("GlobalMaxPooling2D", "MaxPooling2D", "AveragePooling2D", "LayerNormalization", "UnitNormalization")
+_WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
+# Layers that do nothing when a network predicts, as augmentations (Random...) do, but for RandomCrop, which crops then too.
+_IDLE = (
+    "InputLayer",
+    "Dropout",
+    "SpatialDropout2D",
+    "GaussianNoise",
+    "GaussianDropout",
+    "Identity",
+    "ActivityRegularization",
+)
+_SHAPES = ("Flatten", "Reshape")
+_LINEAR = ("linear", None)
+_USUAL = 1 / 127.5, -1.0  # scale and offset of bytes, as Keras's networks have them: the recipe "keras"
+_ASSUMED = "predict prepares pictures as Keras's networks do that have their own (bytes / 127.5 - 1)"
+_LIMIT = 1e6  # of a recipe's mean and deviation
+
+
+def read_config(text, where):
+    """What a configuration, found there, says, as fields of a `Checkpoint`: says, card, notes, warnings.
+
+    Raises
+    ------
+    WeightsError
+        It has layers that compute otherwise than the networks here, and whose weights do not show it.
+    """
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}  # the weights are what counts
+    _check_layers(config)
+    try:
+        layers = list(_layers(config))
+        card, prepared, doubts = _preparation(layers)
+        ends, probabilities = _end(layers)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return {"says": _model_name(config, where)}  # of another form than Keras's
+    told = {"notes": (*prepared, *ends), "warnings": (*doubts, *probabilities)}
+    return {"says": _model_name(config, where), "card": card, **told}
+
+
+def _check_layers(config):
+    """WeightsError where a configuration has layers that compute otherwise and whose weights do not show it."""
+    queue, odd = [config], []
+    while queue:
+        item = queue.pop()
+        if isinstance(item, dict):
+            odd += [name for name in _OTHER_LAYERS if item.get("class_name") == name]
+            item = list(item.values())
+        queue += item if isinstance(item, list) else []
+    if odd:
+        raise WeightsError(f"its configuration has a {odd[0]}, which no network here has: other logits than its own")
+
+
+def _model_name(config, where):
+    """What a configuration, found there, calls the model, and the models in it."""
+    try:
+        layers = [config, *config.get("config", {}).get("layers", ())]
+        names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
+    except (KeyError, TypeError, AttributeError):
+        return ()
+    return tuple((where, name[:100]) for name in names if isinstance(name, str))
+
+
+def _layers(config):
+    """(class, settings) of each layer, in the model's order, those of models within in their place."""
+    queue = [config]
+    while queue:
+        layer = queue.pop()
+        settings = layer["config"]
+        inner = settings if isinstance(settings, list) else settings.get("layers")  # a list: Keras before 2.2.3
+        if layer["class_name"] in _MODELS and inner is not None:
+            queue += reversed(inner)
+        else:
+            yield layer["class_name"], settings
+
+
+def _preparation(layers):
+    """(card, notes, warnings) of what lies before the first layer with weights."""
+    first = next((i for i, (kind, _) in enumerate(layers) if kind in _WEIGHTED), None)
+    if first is None:
+        return {}, (), ()
+    if any(kind == "Rescaling" for kind, _ in layers[first:]):
+        raise WeightsError("its configuration has a Rescaling behind layers with weights: other logits than its own")
+    before = [(kind, settings) for kind, settings in layers[:first] if not _is_idle(kind)]
+    odd = [kind for kind, _ in before if kind != "Rescaling"]
+    if odd:
+        return (
+            {},
+            (),
+            (f"its configuration has a {odd[0][:50]} before its first layer, which is not followed: {_ASSUMED}",),
+        )
+    if not before:
+        return (
+            {},
+            (),
+            (f"its configuration has no Rescaling: nothing in it says how pictures are prepared; {_ASSUMED}",),
+        )
+    scale, offset = _composed([settings for _, settings in before])
+    if np.allclose(scale, _USUAL[0], rtol=1e-6) and np.allclose(offset, _USUAL[1], rtol=1e-6):
+        return {}, (), ()
+    shown = " and ".join(f"Rescaling({_short(s['scale'])}, offset {_short(s.get('offset', 0))})" for _, s in before)
+    recipe = _recipe(scale, offset)
+    if recipe is None:
+        return {}, (), (f"its configuration has {shown}, which no recipe can express: {_ASSUMED}",)
+    told = f"pictures are prepared by its configuration's {shown}, not as Keras's own: the dump says so"
+    return {"preprocess": recipe}, (told,), ()
+
+
+def _is_idle(kind):
+    return kind in _IDLE or (kind.startswith("Random") and kind != "RandomCrop")
+
+
+def _composed(settings):
+    """(scale, offset) of bytes, one or one a plane, of some Rescaling in a row."""
+    scale, offset = np.ones(1), np.zeros(1)
+    for told in settings:
+        factor, more = (_numbers(value) for value in (told["scale"], told.get("offset", 0)))
+        scale, offset = scale * factor, offset * factor + more
+    return scale, offset
+
+
+def _numbers(value):
+    """Of a setting: a number, a list, or Keras 3's serialised array."""
+    if isinstance(value, dict):
+        value = value["config"]["value"]
+    return np.atleast_1d(np.asarray(value, np.float64))
+
+
+def _short(value):
+    return ", ".join(f"{n:.6g}" for n in _numbers(value).ravel()[:4])
+
+
+def _recipe(scale, offset):
+    """bytes * scale + offset as (bytes / 255 - mean) / std; None where that cannot be."""
+    if scale.size not in (1, 3) or offset.size not in (1, 3) or not (np.isfinite(scale) & (scale > 0)).all():
+        return None
+    std = np.broadcast_to(1 / (255 * scale.ravel()), 3)
+    mean = -offset.ravel() * std
+    if not (np.isfinite(mean).all() and max(np.abs(mean).max(), std.max()) <= _LIMIT and std.min() >= 1 / _LIMIT):
+        return None
+    mean, std = (tuple(float(f"{n:.9g}") + 0.0 for n in values) for values in (mean, std))
+    return Preprocess(f"keras, Rescaling({_short(scale)}, offset {_short(offset)})", mean=mean, std=std)
+
+
+def _end(layers):
+    """(notes, warnings) of the activation behind the classifier."""
+    for kind, settings in reversed(layers):
+        if kind in ("Softmax", "ReLU"):
+            return told_end("its configuration", kind.lower(), _classes(layers))
+        activation = _named(settings.get("activation"))
+        if activation not in _LINEAR:
+            return told_end("its configuration", activation, _classes(layers))
+        if kind not in (*_IDLE, *_SHAPES, "Activation"):
+            break
+    return (), ()
+
+
+def _named(activation):
+    """An activation's name: a text, or Keras 3's serialised function or layer."""
+    while isinstance(activation, dict):
+        config = activation.get("config")
+        activation = config if isinstance(config, str) else activation.get("class_name")
+    return activation if activation is None else str(activation).lower()[:50]
+
+
+def _classes(layers):
+    counts = [settings.get("units") or settings.get("filters") for kind, settings in layers if kind in _WEIGHTED[:4]]
+    return next((count for count in reversed(counts) if isinstance(count, int)), 0)
