@@ -20,6 +20,7 @@ from .formats import open_checkpoint
 from .identify import has_background, identify, matcher
 from .quantized import is_quantized_model, read_quantized_model
 from .quantized.names import name_tensors
+from .quantized.preparation import preparation
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
 _ENDINGS = (  # taken off for the dump's name, the first that fits
@@ -261,9 +262,14 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
         warnings.append(f"fits {', '.join(named.also)} as well; taken for {title}; --model says which it is")
     if variant is not None and not named.whole:
         warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
+    prepared, recipe = preparation(named.plan), None
+    if prepared.names:
+        of_bytes, told = prepared.told()
+        (notes if of_bytes else warnings).append(told)
+        recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None
     origin, licence = _origin(path), variant.source.licence if variant else ""
-    attributes = {"origin": origin, "licence": licence}
-    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, attributes=attributes))
+    about = {"preprocess": recipe, "attributes": {"origin": origin, "licence": licence}}
+    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **about))
     reasons = (f"its operations, shapes, strides and padding are those of {title}",) if variant else ()
     return Converted(out, title, named.num_classes, True, origin, reasons, tuple(notes), tuple(warnings))
 

@@ -119,6 +119,8 @@ def apply(step, inputs, plan, kernels, layer=None, twins=None):
         return integers.layer(
             step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **told
         )
+    if step.op == "fill":
+        return np.full((1, *step.shape), *params, out.dtype)
     function = getattr(integers, step.op)
     if step.op == "scale":
         constant, scale, zero = params

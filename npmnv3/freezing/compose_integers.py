@@ -215,6 +215,8 @@ def _statement(target, call, shape):
 
 def _call(step, variables, plan):
     """(head of the call with its parenthesis, arguments)."""
+    if step.op == "fill":
+        return "np.full(", [f"{(1, *step.shape)}, {int(plan.params(step)[0])}, {literal(plan.grids[step.name].dtype)}"]
     grids = f"**between({', '.join(map(literal, (*step.inputs, step.name)))})"
     act = [f"act={literal(step.act)}"] * bool(step.act)
     if step.op == "identity":

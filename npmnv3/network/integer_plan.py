@@ -33,6 +33,7 @@ INTEGER_OPS = {
     "scale":            (("constant", "weight_scale", "weight_zero_point"), ("act",), 1),
     "mul":              ((), ("act",), 2),
     "add":              ((), ("act",), 2),
+    "fill":             (("constant",), (), 0),                      # one integer everywhere
 }
 # fmt: on
 LAYERS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear")
@@ -60,7 +61,7 @@ class IntegerStep:
 class IntegerPlan:
     """Steps, grids and arrays of a quantised network.
 
-    steps : tuple of IntegerStep; the first reads INPUT, the last gives the logits
+    steps : tuple of IntegerStep; the last gives the logits
     grids : {name of a step or INPUT: Grid}
     arrays : {f"{step}.weight": int8 or uint8, in the layout of `ops.definitions`; f"{step}.bias": (O,) int32;
         f"{step}.weight_scale": (O,) or (1,) float32; f"{step}.weight_zero_point": (O,) or (1,) integers;
@@ -121,10 +122,11 @@ def _check_step(plan, step, shapes):
     if step.op in LAYERS:
         _check_layer(step, *plan.params(step))
     elif step.op == "scale":
-        constant, scale, zero = plan.params(step)
-        _check_scales(scale, zero, 1)
-        if constant.shape != () or constant.dtype.kind not in "iu":
-            raise WeightsError(f"a constant {constant.dtype} {constant.shape}, expected one integer")
+        _check_scales(*plan.params(step)[1:], 1)
+    if step.op == "fill" and step.shape not in shapes.values():
+        raise WeightsError(f"is {step.shape}, expected the shape of a tensor before it")
+    if "constant" in roles:
+        _check_constant(plan.params(step)[0], plan.grids[step.name] if step.op == "fill" else None)
     given = _shape(step, plan, [shapes[name] for name in step.inputs])
     if given != step.shape:
         raise WeightsError(f"gives {given}, but is said to be {step.shape}")
@@ -143,6 +145,14 @@ def _check_layer(step, weight, bias, scale, zero):
         raise WeightsError(f"stride {step.stride} and padding {step.pad}")
 
 
+def _check_constant(constant, grid):
+    """One integer; on this grid, if there is one."""
+    if constant.shape != () or constant.dtype.kind not in "iu":
+        raise WeightsError(f"a constant {constant.dtype} {constant.shape}, expected one integer")
+    if grid is not None and not grid.low <= constant <= grid.high:
+        raise WeightsError(f"a constant {constant}, which {grid.dtype} does not hold")
+
+
 def _check_scales(scale, zero, count):
     if scale.dtype != np.float32 or scale.shape not in ((1,), (count,)) or not (np.isfinite(scale) & (scale > 0)).all():
         raise WeightsError(
@@ -158,6 +168,8 @@ _OF_ANY_SHAPE = ("scale", "mul", "add", "hard_swish", "hard_sigmoid", "identity"
 
 def _shape(step, plan, inputs):
     """What the operation gives for inputs of these shapes."""
+    if step.op == "fill":
+        return step.shape
     first, dims = inputs[0], 1 if step.op == "linear" else 3
     if step.op not in _OF_ANY_SHAPE and len(first) != dims:
         raise WeightsError(f"reads {first}, expected {'(C,)' if dims == 1 else '(C, H, W)'}")

@@ -173,7 +173,7 @@ def test_the_c_checker_on_a_network_of_another_tool(kernels, tmp_path):
     )
     write_kit(kit, tmp_path / "kit", "c")
     code, lines = check(tmp_path / "kit")
-    assert code == 0 and lines[-1] == "4 of 4 steps are equal, integer for integer", lines
+    assert code == 0 and lines[-1] == "6 of 6 steps are equal, integer for integer", lines
     assert [step["name"] for step in kit.manifest("c")["steps"]][0] == 'a/"b'
 
 
@@ -213,18 +213,22 @@ def odd_model(kernels):
         IntegerStep('a/"b', "conv2d", ("input",), (17, 4, 4), stride=(2, 2), pad=(0, 1, 0, 1)),
         IntegerStep("../c", "mul", ('a/"b', 'a/"b'), (17, 4, 4), act="relu6"),
         IntegerStep("d\n", "global_avg_pool", ("../c",), (17,)),
-        IntegerStep("e", "linear", ("d\n",), (5,)),
+        IntegerStep("f", "fill", (), (17,)),
+        IntegerStep("g", "add", ("d\n", "f"), (17,)),
+        IntegerStep("e", "linear", ("g",), (5,)),
     )
     arrays = {
         'a/"b.weight': rng.integers(-128, 128, (17, 3, 3, 3), np.int8),
         'a/"b.weight_zero_point': np.zeros(1, np.int32),
         "e.weight": rng.integers(0, 256, (5, 17), np.uint8),
         "e.weight_zero_point": np.arange(120, 125, dtype=np.int32),
+        "f.constant": np.array(7, np.uint8),
     }
     for name, count in (('a/"b', 17), ("e", 5)):
         arrays[f"{name}.bias"] = rng.integers(-999, 999, count).astype(np.int32)
         arrays[f"{name}.weight_scale"] = rng.uniform(0.001, 0.01, count).astype(np.float32)
     scales = {"input": (2 / 255, 128), 'a/"b': (0.05, 130), "../c": (0.03, 3), "d\n": (0.01, 2), "e": (0.02, 120)}
+    scales |= {"f": (0.1, 3), "g": (0.012, 1)}
     grids = {name: Grid(float(np.float32(scale)), zero, "uint8") for name, (scale, zero) in scales.items()}
     return QuantizedModel(Quantized(IntegerPlan(steps, grids, arrays, (3, 8, 8)), None, 5), kernels, "numpy")
 

@@ -126,7 +126,9 @@ def small_model(kernels="tflite-reference", recipe=None, act="relu6"):
         IntegerStep("0:/in", "pad2d", ("input",), (3, 10, 9), pad=(1, 1, 0, 1)),
         IntegerStep(evil, "conv2d", ("0:/in",), (3, 10, 9), pad=(1, 1, 1, 1), act=act),
         IntegerStep("skip", "add", (evil, "0:/in"), (3, 10, 9)),
-        IntegerStep("more", "mul", ("skip", evil), (3, 10, 9)),
+        IntegerStep("one", "fill", (), (3, 10, 9)),
+        IntegerStep("plus", "add", ("skip", "one"), (3, 10, 9)),
+        IntegerStep("more", "mul", ("plus", evil), (3, 10, 9)),
         IntegerStep("gate", "hard_sigmoid", ("more",), (3, 10, 9), slope=0.2, offset=0.5),
         IntegerStep("sum", "global_avg_pool", ("gate",), (3,)),
         IntegerStep("y", "identity", ("sum",), (3,)),
@@ -136,6 +138,7 @@ def small_model(kernels="tflite-reference", recipe=None, act="relu6"):
         f"{evil}.bias": rng.integers(-999, 999, 3).astype(np.int32),
         f"{evil}.weight_scale": np.full(1, 0.01, np.float32),
         f"{evil}.weight_zero_point": np.array([3], np.int32),
+        "one.constant": np.array(200, np.uint8),
     }
     grid = Grid(float(np.float32(2 / 255)), 128, "uint8")
     names = ("input", *(step.name for step in steps))

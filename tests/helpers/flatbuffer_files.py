@@ -71,10 +71,11 @@ class Graph:
 
     def __init__(self):
         self.tensors, self.buffers, self.operators, self.codes = [], [{}], [], []
+        self.input = 0
 
-    def tensor(self, name, shape, array=None, scale=None, zero=(0,), axis=0):
+    def tensor(self, name, shape, array=None, scale=None, zero=(0,), axis=0, kind="f4"):
         """Add a tensor, a constant where an array is given; its index."""
-        place, kind = 0, "f4"
+        place = 0
         if array is not None:
             place, kind = len(self.buffers), array.dtype.str[1:]
             self.buffers.append({0: array.tobytes()})
@@ -87,16 +88,16 @@ class Graph:
     def constant(self, name, array, **more):
         return self.tensor(name, array.shape, np.ascontiguousarray(array) if array.ndim else array, **more)
 
-    def operator(self, code, inputs, shape, options=None, name=""):
+    def operator(self, code, inputs, shape, options=None, name="", **more):
         """Add an operator; the index of its output."""
         if code not in self.codes:
             self.codes.append(code)
-        output = self.tensor(name or f"t{len(self.tensors)}", shape)
+        output = self.tensor(name or f"t{len(self.tensors)}", shape, **more)
         fields = {0: ("I", self.codes.index(code)), 1: Numbers("i", *inputs), 2: Numbers("i", output)}
         self.operators.append(fields | ({} if options is None else {4: options}))
         return output
 
     def bytes(self):
         codes = [{0: ("b", min(code, 127)), 3: ("i", code)} for code in self.codes]
-        graph = {0: self.tensors, 3: self.operators}
+        graph = {0: self.tensors, 1: Numbers("i", self.input), 3: self.operators}
         return encode({0: ("I", 3), 1: codes, 2: [graph], 3: "by hand", 4: self.buffers})

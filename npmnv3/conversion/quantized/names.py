@@ -9,6 +9,7 @@ from ...network.plan import check_side, make_plan
 from ...network.steps import INPUT
 from ...network.variants import get_variant, list_models
 from .builder import renamed
+from .preparation import preparation
 
 _PASSING = ("pad2d", "identity")  # operations that a graph may have or not
 
@@ -104,9 +105,12 @@ def _told(steps):
 
 def _match(plan, expected, layers):
     """({the graph's name: the network's}, "", steps that fit), or (None, where they part, steps that fit)."""
-    ours, theirs = _Graph(plan.steps), _Graph(expected)
-    names, wanted, count = {INPUT: INPUT}, iter(_told(expected)), 0
+    prepared = preparation(plan)
+    ours, theirs = _Graph(plan.steps, {prepared.last: INPUT}), _Graph(expected)
+    names, wanted, count = {INPUT: INPUT, **prepared.names}, iter(_told(expected)), 0
     for step in _told(plan.steps):
+        if step.name in prepared.names:
+            continue
         want = next(wanted, None)
         if want is None:
             return None, f"{step.name} comes after its last operation", count
@@ -154,8 +158,9 @@ def _other_place(ours, theirs, step, want, names):
 class _Graph:
     """What reads what, where operations that pass integers on are looked through."""
 
-    def __init__(self, steps):
+    def __init__(self, steps, through=()):
         self._through = {step.name: step.inputs[0] for step in steps if step.op in _PASSING}
+        self._through |= {name: source for name, source in dict(through).items() if name != source}
         self.pads = _padding(steps)
 
     def sources(self, step):

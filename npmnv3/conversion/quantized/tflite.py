@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ...errors import WeightsError
+from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
 from ..formats.tflite_tensors import Tensors
 from .builder import FEW, Builder, bias_array, make_grid
@@ -82,6 +83,8 @@ class _Graph:
         if code == _QUANTIZE and inputs == [self.input] and self.tensors.dtype(self.input) == "f4":
             self.builder.begin(sources[0], self.input_shape, self._grid(output))
             self.builder.rename(sources[0], name)
+        elif code == _QUANTIZE and known:
+            self._moved(inputs[0], output, name, known[0])
         elif code in _ABOUT_SHAPES:
             return
         elif code in (_DEQUANTIZE, _SOFTMAX) and known:
@@ -93,6 +96,26 @@ class _Graph:
             )
         else:
             self._computed(code, inputs, output, options, name, known)
+
+    def _moved(self, source, output, name, known):
+        """Integers on another grid: where that is the same but for its zero point, another name of the same numbers."""
+        ours, theirs = self._grid(source), self._grid(output)
+        if ours.scale != theirs.scale or ours.low - ours.zero_point != theirs.low - theirs.zero_point:
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} is quantised anew, from the scale {ours.scale:.6g} and the zero point "
+                f"{ours.zero_point} of {ours.dtype} to {theirs.scale:.6g} and {theirs.zero_point} of {theirs.dtype}: only "
+                "between int8 and uint8 of one scale is that read; convert the model without requantising"
+            )
+        outer, inner = (ours, theirs) if source == self.input else (theirs, ours)
+        if source == self.input:
+            self.builder.grids[INPUT] = theirs  # what the layers read
+        self.builder.rename(known, name)
+        if outer.dtype != inner.dtype:
+            place = "input" if source == self.input else "output"
+            self.builder.notes.append(
+                f"the file's {place} is {outer.dtype}; the dump has it as {inner.dtype}, "
+                f"{abs(outer.low - inner.low)} {'lower' if inner.low < outer.low else 'higher'}: the same numbers"
+            )
 
     def _computed(self, code, inputs, output, options, name, known):
         builder, source = self.builder, self.builder.known(known[0])
@@ -149,10 +172,16 @@ class _Graph:
             return
         constant = next(index for index in inputs if self.builder.known(self.name(index)) is None)
         array, scale = self.tensors.array(constant), self.tensors.scale(constant)
-        if code != _MUL or array is None or array.size != 1 or scale is None:
+        if array is None or array.size != 1 or scale is None:
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} is computed with a constant that is not one quantised number"
             )
+        if code == _ADD:
+            other = f"{name};constant"
+            arrays = {"constant": array.reshape(())}
+            self.builder.add(other, "fill", (), shapes[0], self._grid(constant), arrays)
+            self.builder.add(name, "add", [*known, other], shapes[0], grid, act=act)
+            return
         arrays = {
             "constant": array.reshape(()),
             "weight_scale": scale[0].reshape(1),

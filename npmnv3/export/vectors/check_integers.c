@@ -13,7 +13,7 @@
 
 enum dtype { I8, U8, I16, U16, I32, F32 };
 enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, HARD_SWISH, HARD_SIGMOID, GLOBAL_AVG_POOL, MAX_POOL2D, PAD2D,
-          IDENTITY, SCALE, MUL, ADD };
+          IDENTITY, SCALE, MUL, ADD, FILL };
 enum rule { NONE, DOUBLE, UP, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE };
 enum role { WEIGHT, BIAS, WEIGHT_ZERO, CONSTANT, MULTIPLIER, EXPONENT, FACTOR, ADDEND, LOOKUP, ROLES };
 
@@ -309,12 +309,16 @@ static int32_t look_up(const step *s, int32_t x)
 /* The step's output from its inputs, loaded[s->inputs[...]], and parameters, loaded[s->params[...]]: put your own here. */
 static void run_step(const step *s, int32_t *y)
 {
-    const numbers *x = &loaded[s->inputs[0]];
+    const numbers *x = s->op == FILL ? NULL : &loaded[s->inputs[0]];
     switch (s->op) {
     case CONV2D: case DEPTHWISE_CONV2D: case POINTWISE_CONV2D: case LINEAR: layer(s, y); break;
     case GLOBAL_AVG_POOL: case MAX_POOL2D: pool(s, y); break;
     case SCALE: case MUL: multiply(s, y); break;
     case PAD2D: pad(s, y); break;
+    case FILL:
+        for (long i = 0; i < tensors[s->output].size; i++)
+            y[i] = loaded[s->params[CONSTANT]].i[0];
+        break;
     default:
         for (long i = 0; i < tensors[s->output].size; i++)
             y[i] = s->op == ADD ? sum_two(s, x->i[i], loaded[s->inputs[1]].i[i]) : s->op == IDENTITY ? x->i[i] : look_up(s, x->i[i]);

@@ -148,7 +148,7 @@ class IntegerKit:
 
     def _c_step(self, step, index):
         label = self.labels[step.name]
-        inputs = [index[self.labels[name]] for name in step.inputs] + [-1]
+        inputs = [index[self.labels[name]] for name in step.inputs] + [-1, -1]
         params = ", ".join(str(index.get(f"{label}/{role}", -1)) for role in ROLES)
         rule, (low, high) = rule_of(step.op, self.kernels), act_range(step.act, self.plan.grids[step.name])
         head = f'"{label}", {step.op.upper()}, {(rule or "none").upper()}, {{{inputs[0]}, {inputs[1]}}}, {index[label]}'
@@ -223,6 +223,10 @@ def _params(step, kit):
     if step.op == "scale":
         constant, scale, zero = plan.params(step)
         yield IntegerVector(f"{label}/constant", constant.reshape(1).astype(np.int32), float(scale[0]), int(zero[0]))
+    if step.op == "fill":
+        grid = plan.grids[step.name]
+        constant = plan.params(step)[0].reshape(1).astype(np.int32)
+        yield IntegerVector(f"{label}/constant", constant, grid.scale, grid.zero_point)
     for role, array in constants(step, plan, kit.kernels).items():
         yield IntegerVector(f"{label}/{role}", array)
 

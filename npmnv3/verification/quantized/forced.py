@@ -25,6 +25,7 @@ KINDS = {
     "pad2d": ("pad2d", "paddings"),
     "max_pool2d": ("max_pool2d", "pools"),
     "identity": ("identity", "tensors passed on"),
+    "fill": ("fill", "constants"),
 }
 
 
@@ -228,6 +229,6 @@ class Forced:
         """The Case of a step that a fit has judged."""
         step = self.steps[name]
         computed = tuple(source for source in step.inputs if source not in self.values)
-        before = self.steps.get(step.inputs[0])
+        before = self.steps.get(step.inputs[0]) if step.inputs else None
         padded = before if before is not None and before.op == "pad2d" and before.name in computed else None
         return Case(self.plan, step, fit.inputs[name], self.values[name], fit.kernels, computed, padded)
