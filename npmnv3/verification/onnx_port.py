@@ -54,6 +54,8 @@ def run_onnx(path, x):
     """
     onnx = require("onnx", "onnx", f"running {path}")
     try:
+        if not os.path.getsize(path):
+            raise ValueError("it is empty: the copy or the download went wrong")
         model = onnx.load(os.fspath(path))
         nodes = _in_order(model.graph, path)
     except (OSError, ValueError, onnx.checker.ValidationError) as error:

@@ -15,8 +15,21 @@ from ...dumps.containers import Entry
 from ...dumps.hdf5 import MAGIC as HDF5_MAGIC
 from ...dumps.reader import Reader
 from ...errors import UsageError, WeightsError
-from . import keras, onnx_graph, paddle_inference, pickles, safetensors, shards, tflite, torch_legacy, torch_zip, zips
+from . import (
+    keras,
+    onnx_graph,
+    onnx_kinds,
+    paddle_inference,
+    pickles,
+    safetensors,
+    shards,
+    tflite,
+    torch_legacy,
+    torch_zip,
+    zips,
+)
 from .card import read_card
+from .ends import each_class
 from .record import Checkpoint, Layer
 from .states import choose
 from .torch_pickles import KNOWN
@@ -44,7 +57,7 @@ _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and t
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
     (lambda magic: magic[4:9] == b"\0\0\0\0{", safetensors.read),
     (lambda magic: magic[4:8] == tflite.MAGIC, tflite.read),
-    (lambda magic: magic[:1] == onnx_graph.MAGIC, onnx_graph.read),
+    (lambda magic: magic[:1] == onnx_graph.MAGIC, onnx_kinds.read),
 )
 
 
@@ -87,7 +100,7 @@ def open_checkpoint(path_or_bytes, key=None):
             if reader.path is not None:
                 shards.refuse_part(reader.path)
                 paddle_inference.refuse_program(reader.path)
-            checkpoint = without_wrappers(_with_card(_read(reader, key), reader.path))
+            checkpoint = _with_end(without_wrappers(_with_card(_read(reader, key), reader.path)))
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
 
@@ -110,6 +123,17 @@ def _with_card(checkpoint, path):
     return replace(checkpoint, says=(*says, *checkpoint.says), card=checkpoint.card | card)
 
 
+def _with_end(checkpoint):
+    """With a warning where a graph ends in a sigmoid of several classes."""
+    if not checkpoint.layers or checkpoint.layers[-1].op != "Sigmoid":
+        return checkpoint
+    counts = [len(layer.params["weight"]) for layer in checkpoint.layers if "weight" in layer.params]
+    if not counts or counts[-1] == 1:
+        return checkpoint
+    warning = each_class("the graph", "sigmoid", counts[-1])
+    return replace(checkpoint, warnings=(*checkpoint.warnings, warning))
+
+
 def _read(reader, key):
     magic = reader.read(16)
     reader.seek(0)
@@ -123,7 +147,7 @@ def _read(reader, key):
     if single is None and magic[:1] in _PICKLE_STARTS:
         return _read_pickle(reader, key)
     if single is None:
-        packed = _packed(reader, magic)
+        packed = _packed(reader, magic) or (onnx_kinds.TENSORFLOW if onnx_kinds.is_tensorflows(reader) else "")
         raise WeightsError(packed or f"not a checkpoint (it begins with {magic!r}); known are: {_KNOWN_FORMATS}")
     _refuse_key(key)
     return single(reader)

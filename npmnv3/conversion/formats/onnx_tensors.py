@@ -25,6 +25,7 @@ _TYPES = {
     16: (BFLOAT16, _INT32S),
 }
 _EXTERNAL = 1  # TensorProto.DataLocation
+_DIGITS = 40  # of an offset or a length; 2^64 has 20
 MAX_EXTERNAL = 4  # times the size of the files beside: tensors may share bytes, but not without end
 
 
@@ -99,6 +100,6 @@ def _number(entries, key, what):
     text = entries.get(key)
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise WeightsError(f"{what} has its data at {key} {text[:50]!r}, expected a whole number")
     return int(text)

@@ -37,8 +37,8 @@ NAMING = (
 )
 SETTINGS = {"args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "params", "model_args"}
 SETTINGS |= {"model_config", "model_kwargs", "pretrained_cfg", "default_cfg", "training_args", "model_cfg", "meta"}
-_SAVE = {"paddle": ": paddle.save(model.state_dict(), 'weights.pdparams')"}
 _SAVE_TORCH = ": torch.save(model.state_dict(), 'weights.pth')"
+_SAVE = {"paddle": f"{_SAVE_TORCH}, or paddle.save(model.state_dict(), 'weights.pdparams')"}  # any bare pickle
 MAX_DEPTH = 4
 MAX_LIST = 1000  # items of a list that are looked into
 MAX_RATIO = 4  # arrays may share bytes of the file, but not without end

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import WeightsError
 from ..graph_order import in_canonical_order
+from .ends import told_end
 from .onnx_folding import KEEP, dequantized
 from .record import Checkpoint, Layer
 from .tflite_tensors import MAGIC, Tensors
@@ -25,6 +26,7 @@ _PLAIN = {  # operations by number, as ONNX calls them
     17: "MaxPool",
     19: "Relu",
     25: "Softmax",
+    50: "LogSoftmax",
     40: "ReduceMean",
     55: "Max",
     57: "Min",
@@ -37,6 +39,14 @@ _RELU6_ALONE, _SHAPE, _TRANSPOSE = 21, 77, 39
 _SIX = {"least": np.zeros(1), "most": np.full(1, 6.0)}
 _LIMITS = {55: ("Max", "least"), 57: ("Min", "most")}  # operators of two values
 _SAME = 0  # padding
+_DYNAMIC_RANGE = (
+    "quantized, but its weights alone: they are taken as what they stand for, in float32; where TensorFlow Lite quantises what "
+    "a layer reads when it runs, the dump does not, so its logits are other than those"
+)
+_HALVES = (
+    "its constants are float16: weights are taken as they are stored, but a gate's 1/6 and the like as the network has them, "
+    "not rounded to 16 bits, so the logits are not quite TensorFlow Lite's"
+)
 GATE = "folded_gate"  # attribute of a layer whose bias had a hard sigmoid's 3 in it
 
 
@@ -47,9 +57,20 @@ def read(reader):
         raise WeightsError(f"TensorFlow Lite: {error}") from error
     if not graph.weights:
         raise WeightsError("a TensorFlow Lite model in which no layer has weights")
-    notes = (f"quantized: its weights are taken as what they stand for, in float32; {KEEP}",) if graph.scales else ()
     about = {"quantization": graph.scales} if graph.scales else {}
-    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=in_canonical_order(graph.layers))
+    layers = in_canonical_order(graph.layers)
+    notes = _notes(graph, layers)
+    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=layers)
+
+
+def _notes(graph, layers):
+    """How a graph ends, and what it stores in fewer bits than the dump."""
+    notes = told_end("the graph", "softmax", 0)[0] if layers[-1].op == "Softmax" else ()
+    if graph.scales and "f4" in graph.read_as:
+        return *notes, _DYNAMIC_RANGE
+    if graph.scales:
+        return *notes, f"quantized: its weights are taken as what they stand for, in float32; {KEEP}"
+    return *notes, *((_HALVES,) if graph.halves else ())
 
 
 class _Graph(Tensors):
@@ -58,6 +79,7 @@ class _Graph(Tensors):
     def __init__(self, reader):
         super().__init__(reader)
         self.layers, self.weights, self.scales, self.made = [], {}, {}, {}
+        self.read_as, self.halves = set(), False  # types of what layers read; whether there are constants of 16 bits
         self.made_by = {}  # number of a tensor: the place in `layers` of what gave it
         self.sizes = set()  # numbers of tensors' sizes, and of what is computed from these and constants alone
         for code, inputs, outputs, options in self.operators():
@@ -78,6 +100,7 @@ class _Graph(Tensors):
 
     def _real(self, index, array):
         name, scale = self.name(index), self.scale(index)
+        self.halves |= array.dtype == np.float16
         if scale is not None:
             self.scales[name] = scale
         if scale is None or array.dtype.kind not in "iu":
@@ -143,6 +166,7 @@ class _Graph(Tensors):
         if weight is None or weight.ndim != (2 if code == _DENSE else 4) or weight.dtype.kind != "f" or options is None:
             raise WeightsError(f"{self.name(output)[:100]!r} has weights that are no constants, or no floats")
         bias = self.constant(inputs[2]) if len(inputs) > 2 else None
+        self.read_as.add(self.dtype(inputs[0]))
         count = weight.shape[3] if code == _DEPTHWISE else weight.shape[0]
         if bias is not None and (bias.shape != (count,) or bias.dtype.kind != "f"):
             raise WeightsError(

@@ -153,6 +153,7 @@ def test_a_dict_within_itself():
 def test_laughing_a_billion_times_is_free(container):
     doubled = b"]q\x00" + b"".join(b"](h\x00h\x00eq\x00" for _ in range(64))
     refused(container(b"\x80\x02" + doubled + b"."), "holds no dict of tensors, but a list")
+    refused(b"\x80\x02].", "a state dict is expected: torch.save.* or paddle.save")
     wide = b"}q\x00"  # dicts of a thousand names, five deep: 10^15 paths
     for _ in range(5):
         wide += b"}(" + b"".join(files.emit(f"n{i}") + b"h\x00" for i in range(1000)) + b"uq\x00"

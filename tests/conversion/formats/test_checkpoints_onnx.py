@@ -279,6 +279,8 @@ def test_data_in_a_file_beside(tmp_path):
         ({"location": ""}, "refused, it does not lie beside"),
         ({"location": "nothing.data"}, "which is not beside it: put it there"),
         ({"offset": 1 << 40}, "damaged or cut off"),
+        ({"offset": 10**15}, "would be 432 bytes from 1000000000000000, but the file has 432: damaged or cut off"),
+        ({"offset": 10**45}, "expected a whole number"),
         ({"offset": -1}, "at offset '-1', expected a whole number"),
         ({"length": 3}, "has 3 bytes in 'm.onnx.data', expected"),
     ],
@@ -342,3 +344,29 @@ def test_biases_through_shape_and_expand():
     nodes[2] = helper.make_node("Constant", [], ["size"], value_ints=[1 << 40])
     with pytest.raises(WeightsError, match="cannot be done"):
         model_of(nodes, {"w": weight})
+
+
+@pytest.mark.parametrize("integers", ["ConvInteger", "MatMulInteger", "MatMulIntegerToFloat"])
+def test_integers_that_are_made_when_the_model_runs(integers):
+    nodes = [("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], {}), (integers, ["q", "w"], ["y"], {})]
+    with pytest.raises(
+        WeightsError, match=f"quantised dynamically.*DynamicQuantizeLinear.*{integers}|{integers}.*give"
+    ):
+        read_checkpoint(model([CONV_NODE, *nodes], {"w": CONV}))
+
+
+def test_tensorflows_graphs(tmp_path):
+    for data in (b"\x08\x01\x12\x03abc", b"\x0a\x03abc"):  # a SavedModel, a frozen graph
+        (tmp_path / "saved_model.pb").write_bytes(data)
+        with pytest.raises(WeightsError, match="saved_model.pb: TensorFlow's graph .* save the weights"):
+            read_checkpoint(tmp_path / "saved_model.pb")
+    (tmp_path / "model.pb").write_bytes(model([CONV_NODE], {"w": CONV}))
+    assert read_checkpoint(tmp_path / "model.pb").format == "onnx"
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_a_sigmoid_of_each_class_is_warned_of(classes):
+    nodes = [("Gemm", ["x", "w"], ["z"], {"transB": 1}), ("Sigmoid", ["z"], ["y"], {})]
+    warnings = read_checkpoint(model(nodes, {"w": draw(classes, 3)})).warnings
+    assert len(warnings) == (classes > 1)
+    assert not warnings or "the graph ends in sigmoid: 4 classes, each by itself" in warnings[0]

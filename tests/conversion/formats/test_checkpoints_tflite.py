@@ -26,7 +26,8 @@ def test_a_network(weights, worst, keras, tmp_path):
     (tmp_path / "a.tflite").write_bytes(write(keras, weights))
     done = convert(tmp_path / "a.tflite", tmp_path / "a.npz")
     assert (done.model, done.num_classes, done.folded) == ("keras/MobileNetV3Small", 3, True)
-    assert any("quantized" in note for note in done.notes) == (weights == "i1")
+    assert any("quantized, but its weights alone" in note for note in done.notes) == (weights == "i1")
+    assert any("its constants are float16" in note for note in done.notes) == (weights == "f2")
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224))
     found, expected = npmnv3.load(done.path, engine="numpy", dtype="float64")(x), keras(x)
     error = np.abs(found - expected).max() / np.abs(expected).max()
@@ -49,6 +50,15 @@ def small(**changes):
     options = changes.get("options", {0: ("b", SAME), 1: ("i", 2), 2: ("i", 2), 3: ("b", NONE)})
     graph.operator(CONV, changes.get("inputs", [x, w, b]), (1, 4, 4, 4), options, "y")
     return graph.bytes()
+
+
+def test_a_softmax_at_the_end():
+    graph = Graph()
+    x, w = graph.tensor("x", (1, 3)), graph.constant("w", np.ones((4, 3), np.float32))
+    y = graph.operator(9, [x, w], (1, 4), {0: ("b", NONE)})
+    assert read_checkpoint(graph.bytes()).notes == ()
+    graph.operator(25, [y], (1, 4))
+    assert read_checkpoint(graph.bytes()).notes[0].startswith("the graph ends in softmax: its output are probabilities")
 
 
 def test_layers_as_they_are():

@@ -1,0 +1,48 @@
+"""What begins as an ONNX model does, but is none that is read: told before its graph is looked into."""
+
+from ...errors import WeightsError
+from . import onnx_graph, protobuf
+
+_GRAPH = 7  # field of a ModelProto
+_DYNAMIC = (
+    "DynamicQuantizeLinear",
+    "DynamicQuantizeMatMul",
+    "DynamicQuantizeLSTM",
+    "ConvInteger",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+)
+TENSORFLOW = (
+    "TensorFlow's graph (a SavedModel's or a frozen one), which is not read; save the weights, "
+    "model.save_weights('m.weights.h5')"
+)
+
+
+def read(reader):
+    """The Checkpoint of an ONNX model."""
+    _refuse_others(reader)
+    return onnx_graph.read(reader)
+
+
+def _refuse_others(reader):
+    """WeightsError for a model whose weights are quantised for integers that are made when it runs, and for TensorFlow's."""
+    try:
+        model, graph = onnx_graph.read_model(reader)
+        nodes = (protobuf.text(protobuf.collect(node), 4) for node in graph.get(1, ()))
+        found = sorted({op for op in nodes if op in _DYNAMIC})
+    except WeightsError as error:
+        raise WeightsError(f"ONNX: {error}") from error
+    finally:
+        reader.seek(0)
+    if _GRAPH not in model and is_tensorflows(reader):
+        raise WeightsError(TENSORFLOW)
+    if found:
+        raise WeightsError(
+            f"ONNX, quantised dynamically (quantize_dynamic; it has {', '.join(found)}): such weights are not read, "
+            "whose inputs become integers when the model runs; give the model in floats that it was made from"
+        )
+
+
+def is_tensorflows(reader):
+    """Whether the name is one of TensorFlow's graphs; ONNX's may have it too, but they have a graph."""
+    return str(reader.path or "").endswith(".pb")
