@@ -38,10 +38,27 @@ def settings_of(model, change):
     return told
 
 
-def whole_module(path, model, change=lambda name, about: None, script=None):
+def torchvisions(change):
+    """{module: (class, attributes)} of torchvision's small network, its activations in their places, after `change(told)`."""
+    told, layer = {}, ""
+    for step in make_plan(get_variant(TORCHVISION), 3):
+        layer = step.params[0].name.rpartition(".")[0] if step.params else layer
+        block, _, last = layer.rpartition(".")
+        if step.op in ACTIVATIONS:
+            place = {"fc1": "activation", "fc2": "scale_activation", "0": "1", "1": "2"}[last]
+            told[f"{block}.{place}"] = [ACTIVATIONS[step.op], {}]
+        se, ends = last.startswith("fc"), block == "classifier"
+        told[block] = ["Sequential" if ends else "SqueezeExcitation" if se else "Conv2dNormActivation", {}]
+        if step.op == "add":
+            told[layer.partition(".block")[0]] = ["InvertedResidual", {"use_res_connect": True}]
+    change(told)
+    return told
+
+
+def whole_module(path, model, change=lambda name, about: None, script=None, told=None):
     """Write a network as a whole module, or as a scripted one whose norms' code is `script`, with an epsilon put in."""
     state = {name: np.array(array, order="C") for name, array in random_state(model, 3).items()}
-    told = settings_of(model, change)
+    told = told or settings_of(model, change)
     kinds = {"f": "Float", "i": "Long"}
 
     def made(prefix):
@@ -108,6 +125,71 @@ def _max_pool(name, about):
 def test_a_network_that_computes_otherwise_is_refused(change, told, tmp_path):
     with pytest.raises(WeightsError, match=told):
         convert(whole_module(tmp_path / "a.pth", TORCHVISION, change), tmp_path / "a.npz")
+
+
+def _class(name, kind):
+    return lambda told: told[name].__setitem__(0, kind)
+
+
+def _swapped(told):
+    _class("features.2.block.0.2", "Hardswish")(told)
+    _class("features.7.block.1.2", "ReLU")(told)
+
+
+def _made_of_relu6(told):
+    _class("features.0.2", "MySwish")(told)
+    told["features.0.2.act"] = ["ReLU6", {}]
+
+
+def _all(old, new):
+    return lambda told: [_class(name, new)(told) for name, about in told.items() if about[0] == old]
+
+
+def _setting(name, **more):
+    return lambda told: told.setdefault(name, ["Conv2d", {}])[1].update(more)
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (_all("Hardswish", "ReLU6"), "features.0.2 is ReLU6, expected hard_swish"),
+        (_all("ReLU", "ReLU6"), "features.1.block.0.2 is ReLU6, expected relu"),
+        (_class("features.5.block.0.2", "Identity"), "features.5.block.0 has no activation, expected hard_swish"),
+        (_class("classifier.1", "Dropout"), "classifier has no activation, expected hard_swish"),
+        (
+            _class("features.1.block.1.activation", "Identity"),
+            "1.block.1 has hard_sigmoid, expected relu and hard_sigmoid",
+        ),
+        (_swapped, "2.block.0.2 is Hardswish, expected relu, features.7.block.1.2 is ReLU, expected hard_swish"),
+        (_class("features.2.block.2", "LayerNorm"), "1 of LayerNorm, expected 0"),
+        (_setting("features.5", use_res_connect=False), "features.5 has use_res_connect False, expected True"),
+        (_setting("features.0.0", padding_mode="reflect"), "features.0.0 has 'reflect' padding, expected zeros"),
+    ],
+)
+def test_activations_sums_and_padding_are_compared_place_by_place(change, told, tmp_path):
+    with pytest.raises(WeightsError, match=told):
+        convert(whole_module(tmp_path / "a.pth", TORCHVISION, told=torchvisions(change)), tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "change, note",
+    [
+        (lambda told: None, ""),
+        (lambda told: told.pop("features.1.block.1.scale_activation"), "layers of features.1.block.1 is not told"),
+        (_class("features.0.2", "MySwish"), "layers of features.0 is not told"),
+        (_made_of_relu6, "layers of features.0 is not told"),
+        (_class("features.0.2", "HardSwishMe"), ""),
+        (_all("Hardswish", "h_swish"), ""),
+        (
+            lambda told: told.update({"classifier.4": ["Softmax", {}]}),
+            "modules have softmax; the dump ends with the logits",
+        ),
+    ],
+)
+def test_activations_that_cannot_be_told_are_taken_with_a_note(change, note, tmp_path):
+    done = convert(whole_module(tmp_path / "a.pth", TORCHVISION, told=torchvisions(change)), tmp_path / "a.npz")
+    assert "what Net may compute beside their modules is not told" in done.notes[-1]
+    assert any(note in told for told in done.notes) and (note or len(done.notes) == 1)
 
 
 SCRIPTS = {

@@ -11,7 +11,8 @@ _PARTS = ("_parameters", "_buffers", "_modules")
 _SCRIPTED = "__torch__."
 MAX_MODULES = 20_000
 CODE = "code"  # of a scripted module: the file of the archive that holds its class
-SETTINGS = ("eps", "stride", "padding", "dilation", "pool_type")  # attributes that change what a module computes
+# Attributes that change what a module computes.
+SETTINGS = ("eps", "stride", "padding", "dilation", "padding_mode", "pool_type", "use_res_connect", "has_skip")
 
 
 def fields(value, most):
@@ -44,7 +45,8 @@ def module_state(module):
 
 
 def module_settings(module):
-    """{dotted name: {"class": str, and what it is set to}} of a module and those in it, which `module_state` has checked."""
+    """{dotted name: {"class": str, and what it is set to}} of a module and those in it, which `module_state` has checked,
+    in the order in which they were registered."""
     told, stack = {}, [("", module)]
     while stack:
         name, module = stack.pop()
@@ -53,13 +55,13 @@ def module_settings(module):
         if where.startswith(_SCRIPTED):
             settings[CODE] = where.replace(".", "/") + ".py"
         told[name] = {"class": kind, **settings}
-        stack += [(f"{name}.{inner}".lstrip("."), part) for inner, part in _parts(module)[1].items()]
+        stack += [(f"{name}.{inner}".lstrip("."), part) for inner, part in reversed(_parts(module)[1].items())]
     return told
 
 
 def _is_plain(value):
     numbers = value if isinstance(value, tuple) else (value,)
-    return isinstance(value, str) or all(type(number) in (int, float) for number in numbers)
+    return isinstance(value, str) or all(type(number) in (int, float, bool) for number in numbers)
 
 
 def _parts(module):

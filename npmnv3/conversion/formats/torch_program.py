@@ -84,9 +84,9 @@ def _told(op, arguments, names, padded):
         return _owner(arguments, names), {"class": kind, **window}
     if op == "hardtanh":  # which relu6 becomes
         ends = [_number(arguments.get(name, {"as_int": n})) for name, n in (("min_val", -1), ("max_val", 1))]
-        return "", {"class": "relu6" if ends == [0, 6] else op}
-    # A gate is a part of some hard-swishes, so that counting it tells nothing.
-    return "", {"class": "" if op == "hardsigmoid" else op}
+        return "", {"class": "" if ends == [0, 6] else op}
+    # A gate, or ReLU6, is a part of some hard-swishes, so that counting it tells nothing.
+    return "", {"class": "" if op in ("hardsigmoid", "relu6") else op}
 
 
 def _owner(arguments, names):

@@ -147,9 +147,11 @@ class _Place:
         if misshapen and not sentences:
             told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(told)}")
+        set_notes = []
         if self.modules and not sentences:
             names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-            sentences += setting_differences(plan, names, self.prefix, self.modules)
+            differences, set_notes = setting_differences(plan, names, self.prefix, self.modules)
+            sentences += differences
         sentences += [f"missing: {listed(missing)}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(strange)
         form_is = form_told(variant)
         return Fit(
@@ -159,7 +161,7 @@ class _Place:
             tuple(sentences),
             len(missing) + len(strange) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
-            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames)),
+            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames), *set_notes),
             warnings=_warnings(variant, form_is),
             style=int(bool(form_is)),
             prefix=self.prefix,

@@ -4,23 +4,13 @@ import collections
 import math
 
 from .fit import listed
+from .module_activations import KINDS, TAIL, activations_in, place_differences, unknown_code
 
-_KINDS = {  # classes by their name in small letters, as a plan calls what they do
-    "relu": "relu",
-    "hardswish": "hard_swish",
-    "hswish": "hard_swish",
-    "hardsigmoid": "hard_sigmoid",
-    "hsigmoid": "hard_sigmoid",
-}
-# Activations and pools that no network here has. One sigmoid may stand behind the logits.
-_OTHERS = frozenset(
-    "silu swish gelu quickgelu mish hardmish hardswishjit leakyrelu elu celu selu prelu softplus softsign tanh hardtanh "
-    "sigmoid logsigmoid adaptivemaxpool2d adaptiveavgmaxpool2d fastadaptivemaxpool".split()
-)
+_SKIPS = ("use_res_connect", "has_skip")  # whether a block adds its input, as torchvision and timm call it
 
 
 def setting_differences(plan, names, prefix, modules):
-    """Sentences on what the modules are set to where the plan has other numbers or activations.
+    """What the modules are set to where the plan has other numbers or activations.
 
     Parameters
     ----------
@@ -28,6 +18,10 @@ def setting_differences(plan, names, prefix, modules):
     names : {parameter's name in the plan: its name in the file}
     prefix : str, of the names in the file that are the network's
     modules : {dotted name: settings} as `Checkpoint` has them
+
+    Returns
+    -------
+    (sentences, notes) : on what differs, and on what the modules do not tell
     """
     wrong = {"epsilon": [], "stride": [], "padding": [], "dilation": []}
     for step in plan:
@@ -40,7 +34,12 @@ def setting_differences(plan, names, prefix, modules):
                 wrong[what].append(f"{name} has {found}, expected {expected}")
     sentences = [f"{what} differs: {listed(places)}" for what, places in wrong.items() if places]
     inside = {name: told for name, told in modules.items() if f"{name}.".startswith(prefix)}
-    return sentences + _activations(plan, inside) + _pools(inside)
+    last = names.get(plan[-1].params[0].name, "").rpartition(".")[0] if plan[-1].params else ""
+    counted, notes = _activations(plan, inside)
+    placed, open_ones = ([], []) if counted else place_differences(plan, names, inside, last)
+    return sentences + counted + placed + _skips(plan, names, inside) + _pools(
+        inside
+    ), notes + open_ones + unknown_code(names, modules)
 
 
 def _window_differences(step, told):
@@ -53,6 +52,8 @@ def _window_differences(step, told):
         yield "padding", told["class"], before
     elif not by_size and (padding != before or padding != after):
         yield "padding", padding, step.pad
+    if any(step.pad) and told.get("padding_mode", "zeros") != "zeros":
+        yield "padding", f"{told['padding_mode']!r} padding", "zeros"
     for what, expected in (("stride", step.stride), ("dilation", (1, 1))):
         found = _pair(told.get(what, expected))
         if found != expected:
@@ -64,17 +65,36 @@ def _pair(value):
 
 
 def _activations(plan, modules):
-    """Activations that there are more of than the plan has: fewer may be computed without a module."""
+    """(sentences on activations that there are more of than the plan has, notes: fewer may be computed without a module,
+    and ReLU6 may be a part of a hard-swish)."""
     expected, found = collections.Counter(step.op for step in plan), collections.Counter()
-    for told in modules.values():
-        kind = told["class"].replace("_", "").lower()
-        found[_KINDS.get(kind, told["class"] if kind in _OTHERS else "")] += 1
+    for name, kind in activations_in(modules).items():
+        found[kind if kind in KINDS.values() or kind in TAIL else modules[name]["class"]] += 1
+    relu6, tails = found.pop("ReLU6", 0), [kind for kind in TAIL if found.get(kind) == 1]
     wrong = [
         f"{count} of {kind}, expected {expected[kind]}"
         for kind, count in found.items()
-        if kind and count > max(expected[kind], kind.lower() == "sigmoid")
+        if count > max(expected[kind], kind in TAIL)
     ]
-    return [f"activations or pools differ: {', '.join(wrong)}"] if wrong else []
+    notes = [f"behind the classifier the modules have {', '.join(tails)}; the dump ends with the logits"] * bool(tails)
+    if relu6:
+        notes.append(f"{relu6} of ReLU6, which this network has at most as a part of hard-swish and hard-sigmoid")
+    return [f"activations or pools differ: {', '.join(wrong)}"] * bool(wrong), notes
+
+
+def _skips(plan, names, modules):
+    """Blocks that are said to add their input and do not in the plan, or the other way round."""
+    layers, adding = {}, []
+    for step in plan:
+        layers[step.name] = names.get(step.params[0].name, "") if step.params else layers.get(step.inputs[0], "")
+        adding += [layers[step.name]] if step.op == "add" else []
+    wrong = []
+    for name, told in modules.items():
+        for setting in _SKIPS:
+            adds = any(layer.startswith(f"{name}.") for layer in adding)
+            if isinstance(told.get(setting), bool) and told[setting] != adds:
+                wrong.append(f"{name} has {setting} {told[setting]}, expected {adds}")
+    return [f"sums differ: {listed(wrong)}"] if wrong else []
 
 
 def _pools(modules):

@@ -1,0 +1,170 @@
+"""Where the activations of whole modules stand, beside where the plan has its own.
+
+What a class runs is in its code, which is not in the file. Torch's, torchvision's and timm's classes listed here run what
+they hold, so a place of theirs tells; of other classes only how many activations there are is told (`settings`).
+"""
+
+import collections
+
+from .fit import listed
+
+KINDS = {  # classes by their name in small letters, as a plan calls what they do
+    "relu": "relu",
+    "hardswish": "hard_swish",
+    "hswish": "hard_swish",
+    "hardsigmoid": "hard_sigmoid",
+    "hsigmoid": "hard_sigmoid",
+}
+# Activations, norms and pools that no network here has. One sigmoid may stand behind the logits.
+OTHERS = frozenset(
+    "silu swish gelu gelutanh quickgelu mish hardmish leakyrelu rrelu relu6 elu celu selu prelu glu softplus softsign "
+    "softshrink hardshrink threshold tanh hardtanh tanhshrink sigmoid logsigmoid layernorm groupnorm instancenorm2d "
+    "localresponsenorm adaptivemaxpool2d adaptiveavgmaxpool2d fastadaptivemaxpool".split()
+)
+TAIL = ("sigmoid", "softmax", "logsoftmax")  # may stand behind the logits
+# Classes that run all that they hold, one after another.
+_SEQUENCES = frozenset(
+    "Sequential ConvNormActivation Conv2dNormActivation ConvBNActivation ConvBNReLU BatchNormAct2d ConvBnAct".split()
+)
+# Classes that run the activations that they hold, and maybe others that are no modules.
+_BLOCKS = frozenset("InvertedResidual DepthwiseSeparableConv SqueezeExcitation SqueezeExcite MobileNetV3".split())
+_WRAPPERS = frozenset("DataParallel DistributedDataParallel OptimizedModule RecursiveScriptModule".split())
+_HAS_OWN = ("BatchNormAct2d",)  # norms that hold the activation behind them
+_NO_ACTIVATION = (
+    "identity dropout droppath stochasticdepth flatten batchnorm frozenbatchnorm conv linear quant dequant zeropad"
+).split()
+_UNKNOWN = "?"
+
+
+def unknown_code(names, modules):
+    """Notes on the classes around the layers whose code, which is not in the file, may compute more than their modules."""
+    around = {above for name in names.values() for above in _above(name.rpartition(".")[0])}
+    classes = {modules[name]["class"] for name in around if name in modules and modules[name]["class"]}
+    unknown = sorted(
+        name for name in classes if name.removeprefix("Quantizable") not in _SEQUENCES | _BLOCKS | _WRAPPERS
+    )
+    return [f"what {listed(unknown)} may compute beside their modules is not told: not compared"] * bool(unknown)
+
+
+def kind_of(told):
+    """What the class of a module does, "" where it is no activation; timm has some classes twice, for speed and memory."""
+    name = told["class"].replace("_", "").lower()
+    for kind in (name, name.removesuffix("jit"), name.removesuffix("me")):
+        if kind in KINDS or kind in OTHERS or kind in TAIL:
+            return KINDS.get(kind, kind)
+    return ""
+
+
+def activations_in(modules):
+    """{dotted name: what it does} of activations, without those that others are made of."""
+    kinds = {name: kind for name, told in modules.items() if (kind := kind_of(told))}
+    return {name: kind for name, kind in kinds.items() if not any(above in kinds for above in _above(name))}
+
+
+def place_differences(plan, names, modules, classifier):
+    """(sentences on the places that differ, notes on those that tell nothing).
+
+    Parameters
+    ----------
+    plan : tuple of Step
+    names : {parameter's name in the plan: its name in the file}
+    modules : {dotted name: settings}, in the order in which they were registered
+    classifier : str, dotted name of the last layer
+    """
+    expected = _expected(plan, names, modules)
+    found = collections.defaultdict(list)
+    for name, kind in _found(modules, {value.rpartition(".")[0] for value in names.values()}, expected):
+        if not (kind in TAIL and _follows(name, classifier, modules)):
+            found[next((above for above in _above(name) if above in expected), None)].append((name, kind))
+    wrong, open_ones = [], []
+    for place, ops in expected.items():
+        told = _place_told(place, ops, found[place], modules)
+        if told is None:
+            open_ones.append(place or "the outermost module")
+        elif told:
+            wrong.append(told)
+    notes = [
+        f"what follows the layers of {listed(open_ones)} is not told by modules, or by unknown ones: taken for the network's"
+    ]
+    return [f"activations differ: {listed(wrong)}"] * bool(wrong), notes * bool(open_ones)
+
+
+def _place_told(place, expected, found, modules):
+    """What differs at a place, "" where nothing does, None where it cannot be told."""
+    class_name = _class(modules, place)
+    kinds = [kind for _, kind in found]
+    if kinds == expected or class_name not in _SEQUENCES | _BLOCKS:
+        return ""
+    if _UNKNOWN in kinds:
+        return None
+    gone = collections.Counter(expected) - collections.Counter(kinds)
+    strange = collections.Counter(kinds) - collections.Counter(expected)
+    if class_name in _BLOCKS:
+        empty = any(inner.rpartition(".")[0] == place and _is_empty_act(inner, told) for inner, told in modules.items())
+        if "relu6" in strange or not strange and gone and not (empty and "hard_sigmoid" not in gone):
+            return None
+        if not strange and not gone:  # in another order, which the class's code decides
+            return None
+    where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in found if kind in strange)
+    have = where or f"{place} has {_row(kinds)}"
+    return f"{have}, expected {_row(expected)}"
+
+
+def _row(kinds):
+    return " and ".join(kinds) if kinds else "no activation"
+
+
+def _is_empty_act(name, told):
+    """Whether something that does nothing stands where, by its name, an activation stood."""
+    return told["class"] == "Identity" and "act" in name.rpartition(".")[2]
+
+
+def _expected(plan, names, modules):
+    """{module that holds layers: operations of the plan's activations behind them, in order}"""
+    places, of_step = {}, {}
+    for step in plan:
+        before = of_step.get(step.inputs[0])
+        if step.params:
+            module = names.get(step.params[0].name, "").rpartition(".")[0]
+            before = module if _class(modules, module) in _HAS_OWN else module.rpartition(".")[0]
+            places.setdefault(before, [])
+        elif step.op in KINDS.values() and before is not None:
+            places[before].append(step.op)
+        of_step[step.name] = before
+    return places
+
+
+def _found(modules, layers, places):
+    """(name, kind) of each activation and of what may be one, in order."""
+    known = activations_in(modules)
+    for name, told in modules.items():
+        between = [above for above in _above(name) if not any(above == p or p.startswith(f"{above}.") for p in places)]
+        strange = [above for above in between if above and _class(modules, above) not in _SEQUENCES | _BLOCKS]
+        if name in known:
+            yield name, _UNKNOWN if strange else known[name]
+        elif _may_be_one(name, told, modules, layers) and not any(above in known for above in _above(name)):
+            yield name, _UNKNOWN
+
+
+def _may_be_one(name, told, modules, layers):
+    """Whether a module without parameters and parts is of a class of which it is not known what it does."""
+    lower = told["class"].replace("_", "").lower()
+    if not name or name in layers or "pool" in lower or lower.startswith(tuple(_NO_ACTIVATION)) or kind_of(told):
+        return False
+    return told["class"] not in _SEQUENCES | _BLOCKS and not any(other.startswith(f"{name}.") for other in modules)
+
+
+def _follows(name, classifier, modules):
+    order = list(modules)
+    return classifier in modules and order.index(name) > order.index(classifier)
+
+
+def _class(modules, name):
+    return modules.get(name, {}).get("class", "").removeprefix("Quantizable")
+
+
+def _above(name):
+    """`a.b.c` -> a.b, a, and the outermost, which has no name."""
+    while name:
+        name = name.rpartition(".")[0]
+        yield name
