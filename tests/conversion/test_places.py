@@ -45,18 +45,51 @@ def test_any_prefix(prefix, tmp_path):
 
 def test_entries_of_others_are_listed_as_left_out(tmp_path):
     state = random_state(SMALL, 3)
-    others = {
-        "criterion.weight": draw(3),
-        "normalize.mean": draw(3),
-        "train_metrics.confmat": draw(3, 3),
-        "mean": draw(1, 3, 1, 1),
-        "optimizer.blocks.0.weight": draw(2, 2),
-        "temperature": draw(1)[0],
-    }
-    done, arrays = taken({f"model.{n}": a for n, a in state.items()} | others, tmp_path)
+    idle = {"criterion.weight": draw(3), "train_metrics.confmat": draw(3, 3), "optimizer.blocks.0.weight": draw(2, 2)}
+    used = {"normalize.mean": draw(3), "mean": draw(1, 3, 1, 1), "temperature": draw(1)[0], "p": draw(1)}
+    done, arrays = taken({f"model.{n}": a for n, a in state.items()} | idle | used, tmp_path)
     assert_same(arrays, state)
-    (note,) = [note for note in done.notes if note.startswith("left out")]
-    assert all(name in note for name in others), note
+    (note,) = [note for note in done.notes if note.startswith("left out, used by nothing")]
+    assert all(name in note for name in idle), note
+    (warning,) = [told for told in done.warnings if told.startswith("left out")]
+    assert "do not tell whether the network computes with them" in warning
+    assert all(name in warning for name in used), warning
+
+
+@pytest.mark.parametrize("names", [("conv_stem.weight", "classifier.weight"), ("bn1.weight",), ("classifier.bias",)])
+def test_pruned_ends_norms_and_biases(names, tmp_path):
+    state, parts = random_state(SMALL, 3), {}
+    for name, array in state.items():
+        if name in names:
+            mask = (draw(*array.shape) > 0).astype(np.float32)
+            parts |= {f"{name}_orig": array, f"{name}_mask": mask}
+            state[name] = array * mask
+        else:
+            parts[name] = array
+    done, arrays = taken(parts, tmp_path)
+    assert done.model == SMALL and "pruned, weight times mask" in done.notes[0]
+    assert_same(arrays, state)
+
+
+@pytest.mark.parametrize("axes", [(0,), (1, 2, 3), (0, 1, 2, 3)])
+def test_weight_norm_along_any_axes(axes, tmp_path):
+    state, name = random_state(SMALL, 3), "blocks.0.0.conv_pw.weight"  # as many channels out as in
+    direction, wanted = draw(*state[name].shape), dict(state)
+    length = np.abs(draw(*(1 if axis in axes else n for axis, n in enumerate(direction.shape))))
+    norm = np.sqrt(np.sum(np.square(direction, dtype=np.float64), axis=axes, keepdims=True))
+    wanted[name] = (direction * (length / norm)).astype(np.float32)
+    length = length.reshape(()) if len(axes) == 4 else length
+    _, arrays = taken(
+        {n: a for n, a in state.items() if n != name} | {f"{name}_g": length, f"{name}_v": direction}, tmp_path
+    )
+    assert_same(arrays, wanted)
+
+
+def test_a_length_that_fits_no_axes_is_refused(tmp_path):
+    state = random_state(SMALL, 3)
+    parts = {"classifier.weight_g": draw(3), "classifier.weight_v": state.pop("classifier.weight")}
+    with pytest.raises(WeightsError, match=r"weight norm: classifier.weight_g is \(3,\), .* of classifier.weight_v \(3, 1024\)"):
+        taken(state | parts, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from .classifiers import find_classifier
 from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, stored_width_differences
 from .keras_names import by_source_name
-from .leftovers import is_beside, is_secondary
+from .leftovers import is_beside, is_secondary, may_be_used
 from .namings import namings_of
 from .settings import setting_differences
 
@@ -67,7 +67,7 @@ def state(checkpoint, fit):
 def of_other_widths(checkpoint, known):
     """timm's networks of widths that have no name of their own in `known`, by their first and last convolutions."""
     widths = {}
-    for name, array in checkpoint.arrays.items():
+    for name, array in compose(checkpoint.arrays)[0].items():
         for ending, axis in (("conv_stem.weight", 0), ("conv_head.weight", 1)):
             if name.endswith(ending) and len(array.shape) == 4:
                 widths[ending] = array.shape[axis]
@@ -81,7 +81,7 @@ def _several(fit, told):
 
 
 def _names(checkpoint, variant):
-    return by_source_name(checkpoint.format, checkpoint.arrays, variant)
+    return by_source_name(checkpoint.format, compose(checkpoint.arrays)[0], variant)
 
 
 def _prefixes(names, naming):
@@ -162,7 +162,7 @@ class _Place:
             len(missing) + len(strange) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
             notes=() if sentences else (*notes, *self._notes(form_is, beside, renames), *set_notes),
-            warnings=_warnings(variant, form_is),
+            warnings=_warnings(variant, form_is, beside),
             style=int(bool(form_is)),
             prefix=self.prefix,
             secondary=is_secondary(self.prefix),
@@ -189,8 +189,8 @@ class _Place:
             notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
         if form_is:
             notes.append(f"a form of its own: {form_is}")
-        if beside:
-            notes.append(f"left out, used by nothing: {listed(beside)}")
+        if idle := [name for name in beside if not may_be_used(name)]:
+            notes.append(f"left out, used by nothing: {listed(idle)}")
         if self.of_others:
             notes.append(f"left out, of another network: {listed(self.of_others)}")
         return notes
@@ -213,10 +213,13 @@ def _with_form(variant, form):
     return variant._replace(in_channels=form.in_channels, head=form.head)
 
 
-def _warnings(variant, form_is):
+def _warnings(variant, form_is, beside):
+    told = []
     if form_is and variant.head and "hidden layer" in form_is:
-        return ("what lies behind the hidden layer is not in the file: taken for the network's own activation",)
-    return ()
+        told.append("what lies behind the hidden layer is not in the file: taken for the network's own activation")
+    if used := [name for name in beside if may_be_used(name)]:
+        told.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
+    return tuple(told)
 
 
 def _num_classes(form, found):

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ...dumps.containers import Entry
+from ...errors import WeightsError
 
 # Endings of the two parts' names, what takes their place, and how the weight is made of them.
 _PARTS = (("_orig", "_mask", "{}", "product"), ("_g", "_v", "{}", "norm"))
@@ -19,17 +20,21 @@ def compose(arrays):
     Returns
     -------
     ({name: array or Entry}, notes)
+
+    Raises
+    ------
+    WeightsError
+        A length whose shape does not tell along which axes it was taken.
     """
     made, parts, told = {}, set(), {"product": [], "norm": []}
     for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
         for name in arrays:
             stem = name.removesuffix(first)
             other = stem + second
-            if stem == name or other not in arrays or len(arrays[other].shape) < 2:
+            if stem == name or other not in arrays or not _are_parts(how, arrays[name].shape, arrays[other].shape):
                 continue
-            if how == "product" and arrays[name].shape != arrays[other].shape:
-                continue
-            made[name] = whole.format(stem), _composed(how, arrays[name], arrays[other])
+            axes = _axes(name, arrays[name].shape, other, arrays[other].shape) if how == "norm" else ()
+            made[name] = whole.format(stem), _composed(how, arrays[name], arrays[other], axes)
             parts |= {name, other}
             told[how].append(whole.format(stem))
     if not made:
@@ -44,16 +49,32 @@ def compose(arrays):
     return composed, tuple(f"{sentences[how]}: {', '.join(names[:6])}" for how, names in told.items() if names)
 
 
-def _composed(how, first, second):
+def _are_parts(how, first, second):
+    return first == second if how == "product" else len(second) > 1
+
+
+def _axes(name, length, other, direction):
+    """The axes over which a norm was taken: those that the length has not, as torch keeps it, or all of them."""
+    if not length:
+        return tuple(range(len(direction)))
+    if len(length) != len(direction) or any(n not in (1, whole) for n, whole in zip(length, direction, strict=True)):
+        raise WeightsError(
+            f"weight norm: {name[:100]} is {length}, which is no length of {other[:100]} {direction} along any of its axes; "
+            "take it off before saving: torch.nn.utils.remove_weight_norm or parametrize.remove_parametrizations"
+        )
+    return tuple(axis for axis, n in enumerate(length) if n == 1)
+
+
+def _composed(how, first, second, axes):
     whole = first if how == "product" else second
 
     def read():
         a, b = read_any(first), read_any(second)
         if how == "product":
             return a * b.astype(a.dtype)
-        length = np.sqrt(np.sum(np.square(b, dtype=np.float64), axis=tuple(range(1, b.ndim)), keepdims=True))
+        length = np.sqrt(np.sum(np.square(b, dtype=np.float64), axis=axes, keepdims=True))
         with np.errstate(all="ignore"):  # what is not finite is named when the arrays are checked
-            return (b * (a.reshape(length.shape) / length)).astype(b.dtype)
+            return (b * (a / length)).astype(b.dtype)
 
     return Entry(whole.shape, whole.dtype, read)
 

@@ -24,6 +24,8 @@ _SECONDARY = {"ema", "teacher", "swa", "averaged", "momentum", "shadow", "target
 _OF_NORMS = ("running_mean", "running_var", "_mean", "_variance", "moving_mean", "moving_variance", "gamma", "beta")
 # What prepares pictures may be called so, but a norm layer, too: `batch_normalization`.
 _PREPARES = {word for word in _BESIDE if word.startswith(("normaliz", "preprocess"))}
+_CHANGES = {"temperature", "center"}  # of logits, and of pictures
+_OF_LOSSES = ("class_weights", "class_weight", "pos_weight")
 # What observers of quantisation leave in a module that is still in floats.
 _OBSERVERS = ("activation_post_process", "weight_fake_quant", "fake_quant")
 
@@ -52,6 +54,17 @@ def is_beside(name, shape, *, outside):
     if last in _NUMBERS and (not module or outside or not _BESIDE.isdisjoint(_words(module))):
         return True
     return outside and len(shape) <= 1 and last not in ("weight", "bias", "gamma", "beta", "kernel")
+
+
+def may_be_used(name):
+    """Whether an entry that may be left out may also change what the network computes: a temperature, a mean of pictures,
+    a number that somebody's own module learnt."""
+    module, _, last = name.replace("/", ".").rpartition(".")
+    if last in _OF_LOSSES or last in _PROFILER or last.startswith(("num_batches_tracked", "ema_")):
+        return False
+    if module.startswith("ema_") or any(part.startswith(_OBSERVERS) for part in name.split(".")):
+        return False
+    return (_BESIDE - _PREPARES - _CHANGES).isdisjoint(_words(module))
 
 
 def is_secondary(prefix):
