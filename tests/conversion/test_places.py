@@ -88,7 +88,9 @@ def test_weight_norm_along_any_axes(axes, tmp_path):
 def test_a_length_that_fits_no_axes_is_refused(tmp_path):
     state = random_state(SMALL, 3)
     parts = {"classifier.weight_g": draw(3), "classifier.weight_v": state.pop("classifier.weight")}
-    with pytest.raises(WeightsError, match=r"weight norm: classifier.weight_g is \(3,\), .* of classifier.weight_v \(3, 1024\)"):
+    with pytest.raises(
+        WeightsError, match=r"weight norm: classifier.weight_g is \(3,\), .* of classifier.weight_v \(3, 1024\)"
+    ):
         taken(state | parts, tmp_path)
 
 

@@ -219,7 +219,7 @@ def test_settings_go_by_the_names_of_the_parameters(tmp_path):
 
 def exported(path, model, change=lambda name, about: None, decomposed=False, damage=lambda program: None):
     """Write a network as torch.export.save does: weights, and the graph's nodes in JSON as far as they are of interest."""
-    state, nodes, specs = random_state(model, 3), [], []
+    state, specs = random_state(model, 3), []
     config = {name: _listed(f"weight_{i}", array) for i, (name, array) in enumerate(state.items())}
     for name in state:
         kind = (
@@ -229,9 +229,9 @@ def exported(path, model, change=lambda name, about: None, decomposed=False, dam
         )
         specs.append({kind: {"arg": {"name": name.replace(".", "_")}, f"{kind}_name": name}})
     specs.append({"user_input": {"arg": {"as_tensor": {"name": "x"}}}})
-    for name, (kind, more) in settings_of(model, change).items():
-        nodes += list(_nodes(name, kind, more, decomposed))
-    program = {"graph_module": {"graph": {"nodes": nodes}, "signature": {"input_specs": specs}}}
+    nodes, given = _graph(model, settings_of(model, change), decomposed)
+    signature = {"input_specs": specs, "output_specs": [{"user_output": {"arg": {"as_tensor": {"name": given}}}}]}
+    program = {"graph_module": {"graph": {"nodes": nodes}, "signature": signature}}
     damage(program["graph_module"])
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/data/weights/model_weights_config.json", json.dumps({"config": config}))
@@ -248,24 +248,67 @@ def _listed(path, array):
     return {"path_name": path, "use_pickle": False, "tensor_meta": meta}
 
 
-def _nodes(name, kind, more, decomposed):
-    """A module's nodes; a convolution's window is left out where it is torch's default, as torch does."""
-    graph, read = name.replace(".", "_"), {"input": {"as_tensor": {"name": "x"}}}
-    if kind == "BatchNorm2d":
+def _graph(model, told, decomposed):
+    """(nodes, name of the last) of a network, step by step; `told` as `settings_of` has it."""
+    nodes, values = [], {"input": "x"}
+    for step in make_plan(get_variant(model), 3):
+        inputs = [values[name] for name in step.inputs]
+        params = {param.role: param.name.replace(".", "_") for param in step.params if param.role != "count"}
+        module = step.params[0].name.rpartition(".")[0] if step.params else f"acts.{step.name.replace('.', '_')}"
+        values[step.name] = inputs[0]
+        for op, arguments in _ops(step, inputs, params, *told.get(module, ("", {})), decomposed):
+            values[step.name] = f"value_{len(nodes)}"
+            arguments = {name: _argument(value, values[step.name]) for name, value in arguments.items()}
+            nodes.append(_node(op, arguments, values[step.name]))
+    return nodes, values["logits"]
+
+
+def _argument(value, out):
+    """A value of the graph (BEFORE is what the node before gave), or numbers, as torch spells them in JSON."""
+    if isinstance(value, str):
+        return {"as_tensor": {"name": value.replace(BEFORE, f"value_{int(out[6:]) - 1}")}}
+    kind = {bool: "as_bool", int: "as_int", float: "as_float", tuple: "as_ints"}[type(value)]
+    return {kind: list(value) if kind == "as_ints" else value}
+
+
+BEFORE = "before"
+
+
+def _ops(step, inputs, params, kind, more, decomposed):
+    """A step's operations; a convolution's window is left out where it is torch's default, as torch does."""
+    x = {"self": inputs[0]}
+    weights = {"weight": params.get("weight"), "bias": params.get("bias")}
+    weights = {"input": inputs[0]} | {name: value for name, value in weights.items() if value}
+    if step.op == "batch_norm":
+        norm = {"weight": "gamma", "bias": "beta", "running_mean": "mean", "running_var": "variance"}
         op = "_native_batch_norm_legit_no_training" if decomposed else "batch_norm"
-        yield _node(op, read | {"weight": {"as_tensor": {"name": f"{graph}_weight"}}, "eps": {"as_float": more["eps"]}})
-    elif kind.startswith("Conv2d"):
+        yield op, {"input": inputs[0]} | {to: params[role] for to, role in norm.items()} | {"eps": more["eps"]}
+    elif step.name == "logits":
+        yield "flatten", x
+        yield "linear", weights | {"input": BEFORE}
+    elif step.params:
         if kind == "Conv2dSame":
-            yield _node("constant_pad_nd" if decomposed else "pad", {"self": read["input"]}, f"padded_{graph}")
-            read["input"] = {"as_tensor": {"name": f"padded_{graph}"}}
+            yield "constant_pad_nd" if decomposed else "pad", x | {"pad": (*step.pad[2:], *step.pad[:2])}
+            weights["input"] = BEFORE
         usual = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
-        told = {what: {"as_ints": list(more[what])} for what in usual if more[what] != usual[what] or decomposed}
-        op = "convolution" if decomposed else "conv2d"
-        yield _node(op, read | {"weight": {"as_tensor": {"name": f"{graph}_weight"}}} | told)
+        told = {what: more.get(what, usual[what]) for what in usual}
+        told = {what: value for what, value in told.items() if value != usual[what] or decomposed}
+        groups = {"groups": step.shape[0]} if step.op == "depthwise_conv2d" else {}
+        yield "convolution" if decomposed else "conv2d", weights | told | groups
     elif (kind, decomposed) == ("Hardswish", True):
-        yield _node("hardtanh", {"self": read["input"], "min_val": {"as_float": 0.0}, "max_val": {"as_float": 6.0}})
-    else:
-        yield _node({"Hardswish": "hardswish_"}.get(kind, kind.lower()), {"self": read["input"]})
+        yield "add", x | {"other": 3}
+        yield "hardtanh", {"self": BEFORE, "min_val": 0.0, "max_val": 6.0}
+        yield "mul", x | {"other": BEFORE}
+        yield "div", {"self": BEFORE, "other": 6}
+    elif kind:
+        yield {"Hardswish": "hardswish_"}.get(kind, kind.lower()), x
+    elif step.op in ("mul", "add"):
+        yield step.op, x | {"other": inputs[1]}
+    elif step.op == "global_avg_pool":
+        yield (
+            "mean" if decomposed else "adaptive_avg_pool2d",
+            x | ({"dim": (-1, -2)} if decomposed else {"output_size": (1, 1)}),
+        )
 
 
 def _node(op, arguments, out="out"):
@@ -297,9 +340,59 @@ def test_an_exported_program_that_computes_otherwise_is_refused(change, told, de
         convert(exported(tmp_path / "a.pt2", TORCHVISION, change, decomposed), tmp_path / "a.npz")
 
 
+def _nodes_of(module, op):
+    return [node for node in module["graph"]["nodes"] if node["target"].split(".")[3].rstrip("_") == op]
+
+
+def _bypass(op, place, of=0):
+    """Take an operation out of a program's graph: what read it reads what it read."""
+
+    def damage(module):
+        node = _nodes_of(module, op)[place]
+        name, read = node["outputs"][0]["as_tensor"]["name"], node["inputs"][of]["arg"]
+        for other in module["graph"]["nodes"]:
+            for one in other["inputs"]:
+                one["arg"] = read if one["arg"] == {"as_tensor": {"name": name}} else one["arg"]
+        module["graph"]["nodes"].remove(node)
+
+    return damage
+
+
+def _renamed(op, to):
+    return lambda module: [node.update(target=f"torch.ops.aten.{to}.default") for node in _nodes_of(module, op)]
+
+
+def _appended(op, **arguments):
+    """Put an operation behind the logits."""
+
+    def damage(module):
+        given = module["signature"]["output_specs"][0]["user_output"]["arg"]
+        numbers = {name: {"as_float": value} for name, value in arguments.items()}
+        module["graph"]["nodes"].append(_node(op, {"self": dict(given)} | numbers, "last"))
+        given["as_tensor"] = {"name": "last"}
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (_bypass("add", -1), "for add, at blocks.10"),
+        (_bypass("hardswish", 3), "the program has no hard_swish, at blocks.4.expand"),
+        (_appended("mul", other=3.0), "the program has multiply by 3 besides, at logits"),
+        (_appended("neg"), "the program has neg besides, at logits"),
+        (_renamed("mul", "maximum"), "the program has maximum for mul, at blocks.8.se"),
+    ],
+)
+def test_an_exported_programs_order_sums_and_products_are_compared(damage, told, tmp_path):
+    with pytest.raises(WeightsError, match=told):
+        convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")
+
+
 @pytest.mark.parametrize(
     "damage, note",
     [
+        (lambda module: module["signature"].pop("output_specs"), "nor the order of its operations"),
         (lambda module: module.pop("signature"), "in a way that is not known here"),
         (lambda module: module["graph"].update(nodes=7), "in a way that is not known here"),
         (lambda module: module["graph"]["nodes"][1].update(target=None), "in a way that is not known here"),

@@ -29,7 +29,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of paddle's program.
+    """One operation of paddle's program, or of torch's exported one.
 
     kind : str, as paddle 3 calls it: conv2d, batch_norm, hardswish, ...
     inputs, outputs : names of values; parameters have their own
@@ -59,7 +59,7 @@ class Checkpoint:
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
-    program : paddle-inference only, its operations in order
+    program : paddle-inference and exported programs of torch only, the operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of

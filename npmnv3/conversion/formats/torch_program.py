@@ -6,8 +6,10 @@ Source: torch/_export/serde/schema.py
 import json
 
 from ...errors import WeightsError
+from .torch_operations import operation_name, program_of
 
 MAX_BYTES = 64 << 20
+_UNKNOWN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, StopIteration)
 _NORM = ("batch_norm", "_native_batch_norm", "native_batch_norm", "cudnn_batch_norm")
 _CONV = ("conv2d", "convolution")
 _PAD = ("pad", "constant_pad_nd")
@@ -26,7 +28,8 @@ def read_settings(text, where):
 
     Returns
     -------
-    (settings, notes) : {dotted name: {"class": str, and what it is set to}}, and sentences on what could not be told
+    (settings, operations, notes) : {dotted name: {"class": str, and what it is set to}}, tuple of Operation, empty where
+        the graph cannot be followed, and sentences on what could not be told
 
     Raises
     ------
@@ -37,23 +40,33 @@ def read_settings(text, where):
         program = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"not a program: {where} is no JSON ({str(error)[:200]})") from error
+    unknown = "its program is written in a way that is not known here: "
     try:
         told = _settings(program["graph_module"])
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):
-        return {}, (
-            "its program is written in a way that is not known here: epsilons, padding and activations are not checked",
-        )
-    known = any("eps" in settings for settings in told.values())
-    return told, () if known else ("its program has no batch norm in one piece: epsilons are not checked",)
+    except _UNKNOWN:
+        return {}, (), (f"{unknown}epsilons, padding and activations are not checked",)
+    if not any("eps" in settings for settings in told.values()):
+        unknown, operations = "its program has no batch norm in one piece: epsilons are not checked, ", ()
+    else:
+        operations = _operations(program["graph_module"])
+    return told, operations, () if operations else (f"{unknown}nor the order of its operations, its sums and products",)
+
+
+def _operations(module):
+    try:
+        return program_of(module)
+    except _UNKNOWN:
+        return ()
 
 
 def _settings(module):
     names = dict(filter(None, map(_parameter, module["signature"]["input_specs"])))
-    told, padded = {}, set()
+    told, padded = {}, {}  # padded: {name: how}
     for number, node in enumerate(module["graph"]["nodes"]):
-        op, arguments = _operation(node["target"]), {one["name"]: one["arg"] for one in node["inputs"]}
+        op, arguments = operation_name(node["target"]), {one["name"]: one["arg"] for one in node["inputs"]}
         if op in _PAD:
-            padded |= {out["as_tensor"]["name"] for out in node["outputs"]}
+            mode = str(arguments.get("mode", {}).get("as_string", "constant"))
+            padded |= {out["as_tensor"]["name"]: mode for out in node["outputs"]}
         name, settings = _told(op, arguments, names, padded)
         told[name or f"{_module(node)}.{number}".lstrip(".")] = settings
     return told
@@ -67,20 +80,16 @@ def _parameter(spec):
     return None
 
 
-def _operation(target):
-    """`hardswish` of torch.ops.aten.hardswish.default; what changes its input in place is the same."""
-    words = target.split(".")
-    return words[3].rstrip("_") if words[:3] == ["torch", "ops", "aten"] and len(words) > 3 else ""
-
-
 def _told(op, arguments, names, padded):
     """(dotted name, "" of what has no parameters; settings) of a node."""
     if op.startswith(_NORM):
         eps = arguments.get("eps", arguments.get("epsilon"))
         return _owner(arguments, names), {"class": "BatchNorm2d", "eps": float(_number(eps))}
     if op in _CONV:
-        kind = "Conv2dSame" if arguments["input"]["as_tensor"]["name"] in padded else "Conv2d"
-        window = {what: _window(arguments.get(what), default) for what, default in _WINDOW.items()}
+        mode = padded.get(arguments["input"]["as_tensor"]["name"])
+        kind = "Conv2dSame" if mode == "constant" else "Conv2d"
+        window = {"padding_mode": mode} if mode and mode != "constant" else {}
+        window |= {what: _window(arguments.get(what), default) for what, default in _WINDOW.items()}
         return _owner(arguments, names), {"class": kind, **window}
     if op == "hardtanh":  # which relu6 becomes
         ends = [_number(arguments.get(name, {"as_int": n})) for name, n in (("min_val", -1), ("max_val", 1))]

@@ -90,11 +90,12 @@ def read_exported(reader, entries, key):
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"not a list of weights: {listing[:100]} ({type(error).__name__}: {error})") from error
     program = listing.removesuffix(EXPORTED) + PROGRAM
-    settings, notes = {}, ()
+    settings, operations, notes = {}, (), ("it has no graph here: nothing but names and shapes is compared",)
     if program in entries:
-        settings, notes = read_settings(_program(reader, entries[program]), program[:100])
-    notes = ("an exported program: its weights are taken, and its graph compared", *notes)
-    return Checkpoint("torch", arrays, notes=notes, modules=settings)
+        settings, operations, notes = read_settings(_program(reader, entries[program]), program[:100])
+    compared = ", and its graph compared" if operations else ""
+    notes = (f"an exported program: its weights are taken{compared}", *notes)
+    return Checkpoint("torch", arrays, notes=notes, modules=settings, program=operations)
 
 
 def _program(reader, entry):

@@ -24,6 +24,9 @@ def without_wrappers(checkpoint):
         checkpoint,
         arrays={names[name]: array for name, array in checkpoint.arrays.items()},
         modules={_unwrapped(f"{name}.", shared)[:-1]: told for name, told in checkpoint.modules.items()},
+        program=tuple(
+            replace(made, inputs=tuple(names.get(name, name) for name in made.inputs)) for made in checkpoint.program
+        ),
         notes=(*checkpoint.notes, f"took {', '.join(map(repr, found))} out of the names"),
     )
 

@@ -4,6 +4,8 @@ The network may be anywhere in a file: under any prefix, with entries of others 
 names for the same parameters. What is looked for is the one place where all of a network's entries are.
 """
 
+import math
+
 from ...dumps.containers import Entry
 from ...dumps.problems import is_folded
 from ...network.counts import plan_param_shapes
@@ -11,6 +13,7 @@ from ...network.forms import form_told
 from ...network.plan import classifier_part, make_plan
 from ...network.variants import get_variant
 from ...network.variants.timm import widths_with
+from .by_wiring import Wiring
 from .classifiers import find_classifier
 from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, stored_width_differences
@@ -48,8 +51,7 @@ def compare(checkpoint, variant):
     for naming in namings_of(variant):
         places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
         fits += [
-            _Place(arrays, naming, variant, prefix, root, places, checkpoint.modules).fit(notes)
-            for prefix, root in places
+            _Place(arrays, naming, variant, prefix, root, places, checkpoint).fit(notes) for prefix, root in places
         ]
     whole = [fit for fit in fits if not fit.differences]
     first = [fit for fit in whole if not fit.secondary] or whole
@@ -100,12 +102,12 @@ def _prefixes(names, naming):
 class _Place:
     """A place in a file where a network may be."""
 
-    def __init__(self, arrays, naming, variant, prefix, root, places, modules):
+    def __init__(self, arrays, naming, variant, prefix, root, places, checkpoint):
         self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
         self.here = {  # name within the place: name in the file
             root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)
         }
-        self.arrays, self.modules = arrays, modules
+        self.arrays, self.checkpoint = arrays, checkpoint
         others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
         self.outside = {
             name: array
@@ -147,11 +149,8 @@ class _Place:
         if misshapen and not sentences:
             told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(told)}")
-        set_notes = []
-        if self.modules and not sentences:
-            names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-            differences, set_notes = setting_differences(plan, names, self.prefix, self.modules)
-            sentences += differences
+        differences, more, warnings = ([], [], []) if sentences else self._computed(plan, renames, counters)
+        sentences += differences
         sentences += [f"missing: {listed(missing)}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(strange)
         form_is = form_told(variant)
         return Fit(
@@ -161,13 +160,29 @@ class _Place:
             tuple(sentences),
             len(missing) + len(strange) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
-            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames), *set_notes),
-            warnings=_warnings(variant, form_is, beside),
+            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames), *more),
+            warnings=(*_warnings(variant, form_is, beside), *warnings),
             style=int(bool(form_is)),
             prefix=self.prefix,
             secondary=is_secondary(self.prefix),
             arrays={} if sentences else self._source_arrays(found, form, variant, num_classes, folded),
         )
+
+    def _computed(self, plan, renames, counters):
+        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
+        names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
+        modules, sentences, notes = self.checkpoint.modules, [], []
+        if modules:
+            sentences, notes = setting_differences(plan, names, self.prefix, modules)
+        if sentences or not self.checkpoint.program:
+            return sentences, notes, []
+        wiring = Wiring(plan, {n: full for n, full in names.items() if n not in counters}, self.checkpoint)
+        sentences = wiring.differences
+        if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
+            sentences.append(
+                f"the program multiplies what the classifier gets by {wiring.gain:.4g}, the network does not"
+            )
+        return sentences, notes + wiring.notes, wiring.warnings
 
     def _useless(self, inside):
         """Names of a profiler's buffers, and of counters that averaging and half precision turned into floats."""

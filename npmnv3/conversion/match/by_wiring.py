@@ -1,4 +1,4 @@
-"""Paddle's program beside a plan: not only the shapes, every operation of it and what it takes has to be the network's.
+"""Paddle's program, or torch's exported one, beside a plan: not only the shapes, every operation of it and what it takes has to be the network's.
 
 From the output backwards each step of the plan is held against the value that the program has in its place.
 """
@@ -9,7 +9,7 @@ from .fit import listed
 from .program_values import fetched, gain_of, parameters_of, plain, sources
 from .step_differences import KINDS, LAYERS, differences_at
 
-_TAIL = ("softmax", "sigmoid", "argmax", "arg_max", "top_k_v2", "topk", "top_k", "scale")  # behind the logits
+_TAIL = ("softmax", "sigmoid", "log_softmax", "argmax", "arg_max", "top_k_v2", "topk", "top_k")  # behind the logits
 _PREPARES = ("scale", "add", "subtract", "multiply", "divide", "transpose")  # of pictures, before the stem
 _MAX_VALUES = 20_000
 

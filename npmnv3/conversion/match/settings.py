@@ -47,13 +47,13 @@ def _window_differences(step, told):
     before, after, by_size = step.pad[::2], step.pad[1::2], "same" in told["class"].lower()
     padding = told.get("padding", before)
     padding = (step.kernel // 2,) * 2 if padding == "same" else _pair(padding)
+    if any(step.pad) and told.get("padding_mode", "zeros") != "zeros":
+        yield "padding", f"{told['padding_mode']!r} padding", "zeros"
     # What pads by the input's size, as TensorFlow does, is symmetric where the stride is 1.
-    if by_size and before == after and step.stride != (1, 1):
+    elif by_size and before == after and step.stride != (1, 1):
         yield "padding", told["class"], before
     elif not by_size and (padding != before or padding != after):
         yield "padding", padding, step.pad
-    if any(step.pad) and told.get("padding_mode", "zeros") != "zeros":
-        yield "padding", f"{told['padding_mode']!r} padding", "zeros"
     for what, expected in (("stride", step.stride), ("dilation", (1, 1))):
         found = _pair(told.get(what, expected))
         if found != expected:

@@ -1,4 +1,4 @@
-"""What an operation of paddle's program is set to, beside the plan's step in whose place it is."""
+"""What an operation of a program is set to, beside the plan's step in whose place it is."""
 
 import math
 
@@ -56,7 +56,8 @@ def _convolution(step, value, told):
     if rule == "VALID" or rule == "SAME" and not step.kernel:
         pads = (0, 0, 0, 0)
     elif rule == "SAME":
-        pads = (step.kernel // 2,) * 4 if step.stride == (1, 1) else rule
+        by_size = step.pad[::2] != step.pad[1::2]
+        pads = (step.kernel // 2,) * 4 if step.stride == (1, 1) else step.pad if by_size else rule
     if strides != step.stride:
         yield f"the program has strides {strides}, expected {step.stride}"
     if pads != step.pad:

@@ -1,0 +1,159 @@
+"""An exported program's graph as operations by paddle's names, so that one comparison serves both (`match.by_wiring`)."""
+
+from .record import Operation
+
+_NORMS = ("batch_norm", "cudnn_batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
+_SAME_ELEMENTS = frozenset(
+    "view reshape _unsafe_view flatten squeeze unsqueeze contiguous clone alias detach _to_copy to lift_fresh_copy".split()
+)
+_DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+_TURNED = ("t", "permute", "transpose")  # of a weight, before it is multiplied
+_NAMES = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_adaptive_avg_pool2d": "adaptive_avg_pool2d"}
+_TENSOR = "as_tensor"
+
+
+def operation_name(target):
+    """`hardswish` of torch.ops.aten.hardswish.default; what changes its input in place is the same."""
+    words = target.split(".")
+    return words[3].rstrip("_") if words[:3] == ["torch", "ops", "aten"] and len(words) > 3 else ""
+
+
+def program_of(module):
+    """A graph's operations in order, with parameters by their dotted names.
+
+    Parameters
+    ----------
+    module : dict, the program's "graph_module"
+
+    Returns
+    -------
+    tuple of Operation, empty where the program does not say what it gives
+    """
+    signature, sizes = module["signature"], module["graph"].get("tensor_values", {})
+    names, made = {}, []
+    for spec in signature["input_specs"]:
+        kind = next(iter(spec))
+        arg = spec[kind]["arg"]
+        if kind in ("parameter", "buffer"):
+            names[arg["name"]] = spec[kind][f"{kind}_name"]
+        elif _TENSOR in arg:
+            made.append(Operation("data", (), (arg[_TENSOR]["name"],), {}))
+    graph = _Graph(names, sizes)
+    made += [operation for node in module["graph"]["nodes"] for operation in graph.translated(node)]
+    given = [spec["user_output"]["arg"] for spec in signature.get("output_specs", ()) if "user_output" in spec]
+    outputs = [arg[_TENSOR]["name"] for arg in given if _TENSOR in arg]
+    return (*made, *(Operation("fetch", (name,), (), {}) for name in outputs)) if outputs else ()
+
+
+class _Graph:
+    """What is known of a graph's values on the way through it."""
+
+    def __init__(self, names, sizes):
+        self.names, self.sizes, self.padded = names, sizes, {}  # padded: {name: (what was padded, by how much)}
+
+    def translated(self, node):
+        """The operations of a node: none where it only turns a weight."""
+        op = operation_name(node["target"])
+        op = _NAMES.get(op, op) or node["target"]
+        given = {one["name"]: one["arg"] for one in node["inputs"]}
+        outputs = tuple(out["name"] for one in node["outputs"] for out in _tensors(one))
+        inputs = tuple(self.names.get(one["name"], one["name"]) for arg in given.values() for one in _tensors(arg))
+        numbers = {name: _plain(arg) for name, arg in given.items()}
+        if op in _TURNED and inputs and inputs[0] in self.names.values():
+            self.names[outputs[0]] = inputs[0]
+            return []
+        if (
+            op in ("pad", "constant_pad_nd")
+            and numbers.get("mode", "constant") == "constant"
+            and not numbers.get("value")
+        ):
+            self.padded[outputs[0]] = (given["self"][_TENSOR]["name"], numbers.get("pad"))
+        if op in ("conv2d", "convolution"):
+            return [self._convolution(given, numbers, inputs, outputs)]
+        kind, attributes, inputs = _meaning(op, numbers, inputs)
+        return [Operation(kind, inputs, outputs, attributes)]
+
+    def _convolution(self, given, numbers, inputs, outputs):
+        stride, padding = _pair(numbers.get("stride"), 1), numbers.get("padding")
+        told = {"strides": stride, "dilations": _pair(numbers.get("dilation"), 1), "groups": numbers.get("groups", 1)}
+        source, pads = given["input"][_TENSOR]["name"], (0, 0, 0, 0)
+        if isinstance(padding, str):
+            return Operation("conv2d", inputs, outputs, told | {"padding_algorithm": padding.upper()})
+        if source in self.padded:
+            source, pads = self.padded[source]
+            if pads is None or pads == self._same(source, given["weight"][_TENSOR]["name"], stride):
+                told["padding_algorithm"] = "SAME"
+            pads = (0, 0, 0, 0) if pads is None or len(pads) != 4 else (*pads[2:], *pads[:2])
+            inputs = (self.names.get(source, source), *inputs[1:])
+        rows, columns = _pair(padding, 0)
+        told["paddings"] = tuple(a + b for a, b in zip(pads, (rows, rows, columns, columns), strict=True))
+        return Operation("conv2d", inputs, outputs, told)
+
+    def _same(self, source, weight, stride):
+        """By how much TensorFlow's rule pads: (left, right, top, bottom), None where the sizes are not told."""
+        try:
+            sides, kernel = ([size["as_int"] for size in self.sizes[name]["sizes"][2:]] for name in (source, weight))
+        except (LookupError, TypeError):
+            return None
+        whole = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernel, stride, strict=True)]
+        (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in whole)
+        return left, right, top, bottom
+
+
+def _meaning(op, numbers, inputs):
+    """(kind, attributes, inputs) of what is no convolution."""
+    if op in _NORMS:
+        eps = numbers.get("eps", numbers.get("epsilon"))
+        return "batch_norm", {"is_test": not numbers.get("training", False), "epsilon": eps}, inputs
+    if op in _SAME_ELEMENTS or op in _DROPOUTS and not numbers.get("train"):
+        return "assign", {}, inputs[:1]
+    if op == "adaptive_avg_pool2d":
+        size = _pair(numbers.get("output_size"), 1)
+        return "pool2d", {"pooling_type": "avg", "adaptive": True, "kernel_size": size}, inputs
+    if op == "mean" and isinstance(numbers.get("dim"), tuple):
+        return "mean", {"axis": numbers["dim"]}, inputs
+    if op == "hardsigmoid":
+        return op, {"slope": 1 / 6, "offset": 0.5}, inputs
+    ends = numbers.get("min_val", numbers.get("min")), numbers.get("max_val", numbers.get("max"))
+    if op in ("hardtanh", "clamp") and ends == (0, 6):
+        return "relu6", {}, inputs
+    if op in ("linear", "mm", "addmm"):
+        inputs = (*inputs[1:], inputs[0]) if op == "addmm" else inputs
+        return "matmul", {"alpha": numbers.get("alpha", 1) * numbers.get("beta", 1)}, inputs
+    return _arithmetic(op, numbers, inputs)
+
+
+def _arithmetic(op, numbers, inputs):
+    """Sums and products, of two values or of one and a number."""
+    words = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}
+    other, alpha = numbers.get("other"), numbers.get("alpha", 1)
+    if op not in words or numbers.get("rounding_mode") or alpha != 1:
+        return op, {}, inputs
+    if len(inputs) > 1 or not _is_number(other) or op == "div" and not other:
+        return words[op], {}, inputs
+    scale, bias = {"add": (1, other), "sub": (1, -other), "mul": (other, 0)}.get(op) or (1 / other, 0)
+    return "scale", {"scale": scale, "bias": bias}, inputs
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _tensors(arg):
+    """The tensors of an argument or output: one, a list of them, or none."""
+    if _TENSOR in arg:
+        return [arg[_TENSOR]]
+    return [one for one in arg.get("as_tensors") or () if isinstance(one, dict)]
+
+
+def _plain(arg):
+    """A number, text or tuple of numbers; None for anything else."""
+    kind, value = next(iter(arg.items()))
+    if kind in ("as_ints", "as_floats"):
+        return tuple(value)
+    return value if kind in ("as_int", "as_float", "as_bool", "as_string") else None
+
+
+def _pair(value, default):
+    value = (default,) if value is None else value if isinstance(value, tuple) else (value,)
+    return value * 2 if len(value) == 1 else value
