@@ -56,7 +56,7 @@ def run(args):
 
 
 def _print(result):
-    from ..evaluation.files import shown
+    from ..evaluation.files import counted, shown
 
     print(f"A {result['model_a']}\nB {result['model_b']}\n")
     if not result["pictures"]:
@@ -64,7 +64,9 @@ def _print(result):
         return
     pictures, (low, high) = result["pictures"], result["interval"]
     margin, largest = result["margin"], result["largest_difference"]
-    print(f"first answers agree on {result['agreement']:.2f}% of {pictures:,} pictures (95%: {low:.2f}..{high:.2f})")
+    print(
+        f"first answers agree on {result['agreement']:.2f}% of {counted(pictures, 'picture')} (95%: {low:.2f}..{high:.2f})"
+    )
     print(f"A's margin, first logit minus second: median {margin['median']:.4g}, smallest {margin['smallest']:.4g}")
     print(f"largest logit difference {largest['value']:.4g}: {shown(largest['file'])}, class {largest['class']}")
     print(f"rms logit difference {result['rms_difference']:.4g}; {pictures / result['seconds']:.1f} pictures a second")

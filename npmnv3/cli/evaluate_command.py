@@ -123,6 +123,8 @@ def _running(tallies):
 
 
 def _print(results, new, old):
+    from ..evaluation.files import counted
+
     print()
     rows = [(r["model"], f"{r['pictures']:,}", *_figures(r, "top1"), *_figures(r, "top5")) for r in results]
     print_table(rows, ("model", "pictures", "top-1 %", "95%", "top-5 %", "95%"), "<>>>>>")
@@ -134,7 +136,7 @@ def _print(results, new, old):
             print(f"{result['model']}: left out: {lost:,} unreadable, {unknown:,} of unknown label")
     seconds = results[0]["seconds"]
     resumed = f"; {old:,} were done before" if old else ""
-    print(f"{new:,} pictures in {seconds:.1f} s, {new / seconds:.1f} a second{resumed}")
+    print(f"{counted(new, 'picture')} in {seconds:.1f} s, {new / seconds:.1f} a second{resumed}")
 
 
 def _figures(result, which):

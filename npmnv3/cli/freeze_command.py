@@ -31,6 +31,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    from ..evaluation.files import counted
     from ..freezing import accuracy_cost, check_recipe, freeze, standard_inputs
     from ..model import load
     from ..pictures.recipes import preprocess
@@ -49,13 +50,14 @@ def run(args):
 
     freeze(model, args.output, args.dtype, names=args.labels, check=check)
     cost, size = found
-    which = "pictures" if pictures else "made-up pictures (--pictures takes real ones)"
+    made_up = counted(cost.pictures, "made-up picture") + " (--pictures takes real ones)"
+    which = counted(cost.pictures, "picture") if pictures else made_up
     if model.kernels:
         print(f"{args.output}: {size:,} bytes, {model.name}, integers of {model.kernels}")
-        print(f"the same logits as the model's, bit for bit, on {cost.pictures} {which}")
+        print(f"the same logits as the model's, bit for bit, on {which}")
         return 0
     print(f"{args.output}: {size:,} bytes, {model.name}, weights in {args.dtype or 'float16'}")
-    print(f"beside the model in float32, on {cost.pictures} {which}:")
+    print(f"beside the model in float32, on {which}:")
     print(f"  first answers the same {cost.same_first} of {cost.pictures}")
     print(f"  logits differ by {cost.worst:.3g} at most, rms {cost.rms:.3g}; they spread over {cost.spread:.3g}")
     return 0

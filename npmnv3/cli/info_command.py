@@ -7,7 +7,7 @@ import os
 from ..errors import UsageError
 from ..network.counts import plan_counts, step_macs
 from ..network.plan import make_plan
-from ..network.variants import get_variant
+from ..network.variants import get_variant, list_models
 from .arguments import add_json, add_kernels, add_side, add_weight_dtype, complete_model, input_side
 from .list_command import describe
 from .output import print_table
@@ -53,7 +53,11 @@ def _run_quantized(args):
 
 def _network(args):
     """(variant, classes, whether batch norm is folded, the input's side) of a name or of a dump."""
-    if not os.path.isfile(args.model):
+    if not os.path.exists(args.model) or args.model in list_models():
+        from ..model.loading import is_path
+
+        if is_path(args.model):
+            raise UsageError(f"{args.model}: no such dump; give the path of one, or a model's name")
         variant = get_variant(args.model)
         return variant, args.classes, False, variant.side
     from ..dumps.dumps import load_weights

@@ -28,7 +28,9 @@ def print_integer_steps(path, kernels, as_json):
     given = _grid(plan, INPUT)
     shape = "x".join(map(str, plan.input_shape))
     print(f"{name or 'no known network'}, quantised{f' ({quantized.scheme})' if quantized.scheme else ''}: ", end="")
-    print(f"{quantized.num_classes} classes, input {shape} {given['dtype']}, ", end="")
+    print(
+        f"{quantized.num_classes} class{'es' * (quantized.num_classes != 1)}, input {shape} {given['dtype']}, ", end=""
+    )
     print(f"scale {given['scale']:.6g}, zero point {given['zero_point']}")
     print()
     header = ["step", "operation", "output", "dtype", "scale", "zero point", "act", "weights' scale"]

@@ -1,5 +1,6 @@
 """`npmnv3 list`: the table of networks, published figures beside true ones."""
 
+import difflib
 import json
 
 from ..network.counts import matching_rule, plan_counts
@@ -22,10 +23,19 @@ def run(args):
         print(json.dumps(rows, indent=1))
         return 0 if rows else 1
     if not rows:
-        print(f"no model matches {args.pattern!r}; `npmnv3 list` prints them all")
+        print(f"no model matches {args.pattern!r}; {_nearest(args.pattern)}")
         return 1
     _print(rows)
     return 0
+
+
+def _nearest(pattern):
+    """Where to go from a pattern that nothing matches: those that begin so, or have it in their names, or the whole list."""
+    hints = [wider for wider in (f"{pattern}*", f"*{pattern}*") if pattern and list_models(wider)]
+    if hints:
+        return f"{hints[0]!r} matches {len(list_models(hints[0]))}"
+    near = difflib.get_close_matches(pattern, list_models(), n=4, cutoff=0.4)
+    return f"nearest: {', '.join(near)}" if near else "`npmnv3 list` prints them all"
 
 
 def describe(variant):

@@ -14,6 +14,8 @@ HELP = "classify pictures"
 PURPOSE = f"{DEFAULT_MODEL}, the default, tells lines of text that are upright (0) from those upside down (180)"
 OTHERS = "for ImageNet's 1000 classes: --model keras/MobileNetV3Small --fetch, or another of `npmnv3 fetch --list`"
 
+SCHEMES = ("http://", "https://")  # of URLs
+
 #: A line of text is wider than this many times its height; of photographs few are.
 LINE = 2.0
 
@@ -58,8 +60,12 @@ def _pictures(args):
         try:
             if word == "-":
                 yield word, _from_standard_input(), None
-            elif not _is_url(word) or os.path.exists(word):
+            elif os.path.exists(word) or "://" not in word:
                 yield from ((path, path, error) for path, error in picture_files([word]))
+            elif not _is_url(word):
+                raise PictureError(
+                    f"{word}: neither a file nor a URL that is fetched: those are of http and https alone"
+                )
             elif args.fetch:
                 from ..fetching.pictures import fetch_picture  # which loads the network's libraries
 
@@ -71,7 +77,7 @@ def _pictures(args):
 
 
 def _is_url(word):
-    return word.lower().startswith(("http://", "https://"))
+    return word.lower().startswith(SCHEMES)
 
 
 def _from_standard_input():

@@ -34,6 +34,7 @@ def add_arguments(parser):
 
 def run(args):
     from ..dumps.containers import write_container
+    from ..evaluation.files import counted
     from ..verification.trace import trace
 
     if args.output is not None and not args.output.endswith((".h5", ".hdf5", ".npz")):
@@ -59,7 +60,7 @@ def run(args):
     with working("writing"):
         write_container(args.output, tensors, attributes)
     size = os.path.getsize(args.output)
-    print(f"{args.output}: {len(tensors)} tensors, {size / 1e6:.1f} MB")
+    print(f"{args.output}: {counted(len(tensors), 'tensor')}, {size / 1e6:.1f} MB")
     return 0
 
 

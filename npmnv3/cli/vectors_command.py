@@ -38,6 +38,7 @@ def add_arguments(parser):
 
 
 def run(args):
+    from ..evaluation.files import counted
     from ..export.vectors import make_integer_kit, make_kit, write_kit
     from ..verification.inputs import pick_input
 
@@ -50,7 +51,9 @@ def run(args):
             kit = make_kit(model, x, dtype=args.dtype or "float32", only=args.only)
     files, size = kit.sizes(args.format)
     print(
-        f"{len(kit.steps)} steps, {files} files, about {size / 1e6:.1f} MB of {kit.dtype} as {args.format}", flush=True
+        f"{counted(len(kit.steps), 'step')}, {counted(files, 'file')}, about {size / 1e6:.1f} MB of {kit.dtype} as "
+        f"{args.format}",
+        flush=True,
     )
     if args.scheme in ("symmetric", "pow2"):
         print(f"{args.scheme} gives grids and weights, and no NPU's arithmetic: it is {kit.kernels.name}'s here")

@@ -123,7 +123,9 @@ def _open_hdf5(file):
             _list_group(tree, file.name, "", entries, set())
             yield tree.plain_attributes("", MAX_TEXT), entries
     except WeightsError as error:
-        raise WeightsError(f"{file.name}: {str(error).removeprefix(f'{file.name}: ')}") from error
+        if str(error).startswith((f"{file.name}: ", f"{file.name} ")):
+            raise
+        raise WeightsError(f"{file.name}: {error}") from error
 
 
 def _list_group(tree, path, group, entries, above):

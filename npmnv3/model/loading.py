@@ -12,7 +12,7 @@ from ..dumps.folders import VARIABLE, dump_in_folder, dump_stem, named_folder
 from ..dumps.registry import REGISTRY, shipped_dump
 from ..errors import MissingWeightsError, UsageError, check_arguments, install_line, missing_packages
 from ..network.plan import check_classes, make_plan
-from ..network.variants import get_variant
+from ..network.variants import get_variant, list_models
 from .model import Model
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
     Path = str | os.PathLike[str]
     Arrays = Mapping[str, npt.NDArray[Any]]
+
+#: How files of weights end: a model's name never does.
+ENDINGS = (
+    *(".h5", ".hdf5", ".npz", ".npy", ".keras", ".onnx", ".tflite", ".safetensors"),
+    *(".pt", ".pth", ".ckpt", ".pkl", ".bin", ".pdparams", ".pdiparams", ".pdmodel"),
+)
 
 
 @overload
@@ -158,11 +164,7 @@ def _resolve(
         return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
-    if isinstance(name_or_dump, os.PathLike) or os.path.splitext(os.path.normpath(name_or_dump))[1] in (
-        ".h5",
-        ".hdf5",
-        ".npz",
-    ):
+    if is_path(name_or_dump):
         if weights is None:
             raise UsageError(f"{name_or_dump}: no such dump; give the path of one, or a model's name")
         raise UsageError(f"{name_or_dump}: a dump's path, expected a model's name beside `weights={weights}`")
@@ -172,6 +174,15 @@ def _resolve(
             f"of {variant.full_name} no weights are published; give a dump of your own: `weights=FILE`"
         )
     return variant, weights
+
+
+def is_path(word: Path) -> bool:
+    """Whether a word that is no model's name can only be a file's, be it there or not: by its ending, or by its folder."""
+    if isinstance(word, os.PathLike):
+        return True
+    folder = os.path.dirname(word)
+    of_source = word.partition("/")[0] in {name.partition("/")[0] for name in list_models()}
+    return os.path.normpath(word).lower().endswith(ENDINGS) or (os.path.isdir(folder) and not of_source)
 
 
 def _in_folder(folder: Path, name: str) -> Path:

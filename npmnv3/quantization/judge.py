@@ -116,7 +116,7 @@ def judge_with(network, simulations, data, *, shown=None):
                     rows.append((*found, None if label is None else label + classes.offset))
             tell(first + len(part))
     outcomes = tuple(_outcome(rows, number, labelled) for number in range(len(simulations) + 1))
-    about = data.summary() if labelled else f"the {len(data)} calibration pictures"
+    about = data.summary() if labelled else f"the {counted(len(data), 'calibration picture')}"
     left_out = [f"unreadable: {shown_name(file)}" for file in unreadable]
     left_out += [f"no class is called {label!r}: {counted(number, 'picture')}" for label, number in unknown.items()]
     return Judgement(outcomes, about, tuple(left_out))

@@ -101,7 +101,7 @@ td.text, th.text { text-align: left; white-space: normal; } th { position: stick
 First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice }}.
 {%- if report.beside %}<br>{{ report.beside }}.{% endif %}</p>
 {% if report.caveats %}<ul>{% for caveat in report.caveats %}<li>{{ caveat }}</li>{% endfor %}</ul>{% endif %}
-<p class="small">Calibrated on {{ report.calibration }} pictures; judged on {{ report.data }}.</p>
+<p class="small">Calibrated on {{ report.calibration }} picture{{ 's' if report.calibration != 1 }}; judged on {{ report.data }}.</p>
 {% if report.causes %}<h2>{{ report.why }}</h2><dl>{% for cause in report.causes %}
 <dt>{{ cause.name }}</dt><dd>{{ cause.text }}.<br><i>What helps: {{ cause.remedy }}.</i></dd>{% endfor %}</dl>{% endif %}
 {% macro outcomes(rows) %}<table>

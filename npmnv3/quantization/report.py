@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..evaluation.files import counted
 from ..model.html import details, points, table, verdict
 from .causes import Cause, said
 from .converters import Possible
@@ -141,13 +142,13 @@ class Report:
         --------
         >>> report = npmnv3.quantize("ppocr/text_direction", "weights/examples/sign_upright.png", scheme="bf16")
         >>> print(report.text())
-        ppocr/text_direction, bf16, storage; calibrated on 1 pictures
+        ppocr/text_direction, bf16, storage; calibrated on 1 picture
         ...
         predicted  100.0% as in floats, logits ... dB
         ...
         """
         lines = [
-            f"{self.model}, {self.scheme}, {self.recipe}; calibrated on {self.calibration} pictures",
+            f"{self.model}, {self.scheme}, {self.recipe}; calibrated on {counted(self.calibration, 'picture')}",
             f"judged on {self.data}",
             "",
             *([] if self.exact.top1 is None else [f"float      top-1 {self.exact.top1:.1f}"]),

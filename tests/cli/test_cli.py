@@ -86,6 +86,38 @@ def test_list(capsys):
     assert rows[0]["macs"] == 56_510_400 and rows[0]["params"] == 2_542_856 and rows[0]["top1"] == 67.668
     assert rows[0]["note"] and rows[0]["checkpoint_sha256_prefix"] == "047dcff4"
     assert run(capsys, "list", "nothing*")[0] == 1
+    assert "'torchvision*' matches 2" in run(capsys, "list", "torchvision")[1]
+    assert "nearest: torchvision/mobilenet_v3_small" in run(capsys, "list", "torchvison/mobilenet_v3_smal")[1]
+
+
+def test_a_url_that_is_not_fetched(capsys):
+    code, _, err = run(capsys, "predict", "--fetch", "ftp://nowhere/x.png")
+    assert (
+        code == 1
+        and "ftp://nowhere/x.png: neither a file nor a URL that is fetched: those are of http and https" in err
+    )
+
+
+def test_what_is_one_is_not_said_to_be_many(capsys, tmp_path):
+    picture = EXAMPLES / "hello_upright.png"
+    words = ["trace", "ppocr/text_direction", "--input", picture, "--only", "logits", "--out", tmp_path / "a.npz"]
+    assert ": 1 tensor, " in run(capsys, *words)[1]
+    words = [
+        "vectors",
+        "ppocr/text_direction",
+        "--format",
+        "npy",
+        "--dry-run",
+        "--only",
+        "logits",
+        "--out",
+        tmp_path / "a",
+    ]
+    assert run(capsys, *words)[1].startswith("1 step, ")
+    words = ["freeze", "ppocr/text_direction", "--pictures", picture, "--out", tmp_path / "a.pyz"]
+    assert "on 1 picture:" in run(capsys, *words)[1]
+    words = ["quantize", "ppocr/text_direction", "--no-recipes", "--calibrate", picture, "--output", tmp_path / "q.npz"]
+    assert "calibrated on 1 picture\n" in run(capsys, *words)[1] and (tmp_path / "q.npz").is_file()
 
 
 def test_info(capsys):
@@ -155,12 +187,34 @@ def test_predict_goes_on_after_a_picture_it_cannot_read(capsys, tmp_path):
         (["predict", "--model", "timm/mobilenetv3_rw", "x.png"], "weights of timm/mobilenetv3_rw are not here"),
         (["predict", "--weights", "nowhere.h5", "x.png"], "nowhere.h5: no such dump"),
         (["predict", "--top", "0", "x.png"], "`--top 0`, expected a whole number from 1"),
+        (["predict", "--model", "gone.onnx", "x.png"], "gone.onnx: no such dump; give the path of one"),
+        (["predict", "--model", "weights/gone", "x.png"], "weights/gone: no such dump"),
+        (["predict", "--model", "torchvison/mobilenet_v3_small", "x.png"], "nearest: torchvision/mobilenet_v3_small"),
+        (["info", "gone.h5"], "gone.h5: no such dump"),
+        (["info", "weights"], "weights: a folder, not a file"),
+        (
+            ["info", "weights/ppocr--text_direction.h5", "--classes", "5"],
+            "info: weights/ppocr--text_direction.h5 does not",
+        ),
+        (["predict", "--model", "", "x.png"], "argument --model: is empty, expected a value"),
+        (["predict", "--weights", "", "x.png"], "argument --weights: is empty"),
+        (["freeze", "ppocr/text_direction", "-o", ""], "argument -o/--output: is empty"),
+        (["convert", "x.h5", "-o", ""], "argument -o/--output: is empty"),
+        (["quantize", "ppocr/text_direction", "--calibrate", "x", "--kernels", "foo"], "invalid choice: 'foo'"),
+        (["quantize", "ppocr/text_direction", "--calibrate", "x", "--kernels", "xnnpack"], "name --output too"),
+        (
+            ["warmup", "--engine", "numba", "--weight-dtype", "float16"],
+            "--weight-dtype float16 is what the engine llvm",
+        ),
+        (["agree", *["ppocr/text_direction"] * 2, "weights/examples", "--workers", "0"], "`--workers 0`, expected"),
+        (["agree", *["ppocr/text_direction"] * 2, "weights/examples", "--batch", "0"], "`--batch 0`, expected"),
         (["predict"], "the following arguments are required"),
         (["nonsense"], "invalid choice: 'nonsense'"),
         ([], "required"),
     ],
 )
-def test_usage_errors(capsys, argv, message):
+def test_usage_errors(capsys, argv, message, monkeypatch):
+    monkeypatch.chdir(goldens.ROOT)
     code, _, err = run(capsys, *argv)
     assert code == 2 and message in err
 
