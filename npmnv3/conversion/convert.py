@@ -249,7 +249,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
     plan, scheme = read_quantized_model(path)
     with _named(os.fspath(path)):
         named = name_tensors(plan, model)
-    variant, notes, warnings = named.variant, list(plan.notes), []
+    variant, notes, warnings = named.variant, list(plan.notes), list(plan.warnings)
     title = variant.full_name if variant else ""
     notes.append(
         f"quantised: {len(named.plan.grids)} tensors of integers ({scheme}); load it with a kernel set, `kernels=NAME`"

@@ -67,6 +67,7 @@ class IntegerPlan:
         f"{step}.weight_scale": (O,) or (1,) float32; f"{step}.weight_zero_point": (O,) or (1,) integers;
         f"{step}.constant": () integer}
     input_shape : (C, H, W)
+    notes, warnings : sentences of what read a file
 
     Raises
     ------
@@ -79,6 +80,7 @@ class IntegerPlan:
     arrays: Mapping[str, np.ndarray]
     input_shape: tuple[int, int, int]
     notes: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
 
     def __post_init__(self):
         _check(self)

@@ -249,10 +249,11 @@ BYTES = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)
 ADD, MUL, CONV, DEQUANTIZE, QUANTIZE = 0, 18, 3, 6, 114
 
 
-def graph(kind="i1", again=None, bytes_to=1.0):
+def graph(kind="i1", again=None, bytes_to=1.0, end=None):
     """A .tflite of one layer behind Keras's Rescaling, whose grids are those that TensorFlow's converter gave it.
 
-    kind : of its input and output; again : (scale, zero point) of the output's QUANTIZE
+    kind : of its input and output; again : (scale, zero point) of the output's QUANTIZE; end : an operation
+    behind the logits
     """
     made, shape, small = Graph(), (1, 16, 16, 1), {"kind": "i1"}
     bytes_as = {"scale": [bytes_to * 0.9999998807907104], "zero": [-128]}
@@ -267,7 +268,10 @@ def graph(kind="i1", again=None, bytes_to=1.0):
     weight = made.constant("w", np.full((1, 1, 1, 1), 64, np.int8), scale=[0.01])
     options = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("b", 0)}
     x = made.operator(CONV, [x, weight], shape, options, "y", scale=[0.0078125], zero=[5], **small)
-    if again or kind == "u1":
+    if end:
+        x = made.operator(end, [x], shape, scale=[1 / 256], zero=[-128], **small)
+        x = made.operator(DEQUANTIZE, [x], shape)
+    if again or (kind == "u1" and not end):
         scale, zero = again or (0.0078125, 133)
         made.operator(QUANTIZE, [x], shape, scale=[scale], zero=[zero], kind="u1")
     return made.bytes()
@@ -297,6 +301,14 @@ def test_uint8_at_the_ends_is_the_same_numbers(tmp_path):
         npmnv3.convert(tmp_path / "m.tflite", tmp_path / "q.npz")
         values.append(npmnv3.load(tmp_path / "q.npz", kernels="tflite-reference").trace(BYTES))
     assert all(np.array_equal(a, b) for a, b in zip(*(value.values() for value in values), strict=True))
+
+
+@pytest.mark.parametrize("end, told", [(14, "sigmoid"), (25, "softmax"), (50, "log_softmax")])
+def test_what_is_behind_the_logits_is_left_out(end, told, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(graph("u1", end=end))
+    plan, _ = read_quantized_model(tmp_path / "m.tflite")
+    assert plan.steps[-1].name.endswith(":y")
+    assert f"the {told} at its end is left out: the last tensor is the logits'" in plan.notes and plan.warnings == ()
 
 
 def test_integers_on_another_scale_are_refused(tmp_path):

@@ -19,7 +19,7 @@ class Builder:
     def __init__(self):
         self.steps, self.grids, self.arrays, self.shapes = [], {}, {}, {}
         self.same = {}  # tensor: another name for it
-        self.notes = []
+        self.notes, self.warnings = [], []
 
     def known(self, name):
         """The tensor that a name of the file stands for, None if nothing made it."""
@@ -65,7 +65,8 @@ class Builder:
         if not self.steps:
             raise WeightsError("no operation on integers in it")
         steps = steps_in_canonical_order(self.steps, LAYERS)
-        return IntegerPlan(steps, self.grids, self.arrays, input_shape, tuple(dict.fromkeys(self.notes)))
+        told = tuple(dict.fromkeys(self.notes)), tuple(self.warnings)
+        return IntegerPlan(steps, self.grids, self.arrays, input_shape, *told)
 
 
 def make_grid(name, scale, zero_point, dtype):

@@ -10,13 +10,16 @@ import numpy as np
 from ...errors import WeightsError
 from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
+from ..formats.ends import each_class
 from ..formats.tflite_tensors import Tensors
 from .builder import FEW, Builder, bias_array, make_grid
 
 SCHEME = "tflite"
 _CONV, _DEPTHWISE, _DENSE = 3, 4, 9
 _ADD, _MUL, _MEAN, _MAX_POOL, _HARD_SWISH = 0, 18, 40, 17, 117
-_PADS, _SHAPES, _SOFTMAX, _DEQUANTIZE, _QUANTIZE = (34, 60), (22, 43), 25, 6, 114
+_PADS, _SHAPES, _DEQUANTIZE, _QUANTIZE = (34, 60), (22, 43), 6, 114
+_PASSING = (*_SHAPES, _DEQUANTIZE, _QUANTIZE)
+_ENDS = {14: "sigmoid", 25: "softmax", 50: "log_softmax"}  # behind the logits
 _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
 _SAME = 0  # padding
@@ -52,6 +55,10 @@ class _Graph:
         if len(inputs) != 1:
             raise WeightsError(f"{len(inputs)} inputs, expected one picture")
         self.input, self.input_shape = inputs[0], self._shape(inputs[0])
+        self.behind = set()  # tensors behind the logits
+        self.used = {
+            index for code, inputs, _, _ in self.tensors.operators() if code not in _PASSING for index in inputs
+        }
         if self.tensors.dtype(self.input) != "f4":
             self.builder.begin(self.name(self.input), self.input_shape, self._grid(self.input))
 
@@ -85,17 +92,24 @@ class _Graph:
             self.builder.rename(sources[0], name)
         elif code == _QUANTIZE and known:
             self._moved(inputs[0], output, name, known[0])
-        elif code in _ABOUT_SHAPES:
+        elif code in _ABOUT_SHAPES or (code == _DEQUANTIZE and known):
             return
-        elif code in (_DEQUANTIZE, _SOFTMAX) and known:
-            if code == _SOFTMAX:
-                self.builder.notes.append("the softmax at its end is left out: the last tensor is the logits'")
+        elif code in _PASSING and inputs and inputs[0] in self.behind:
+            self.behind.add(output)
+        elif code in _ENDS and known and output not in self.used:
+            self.behind.add(output)
+            self._end(_ENDS[code], self.builder.shapes[self.builder.known(known[0])])
         elif not known or (code in (_ADD, _MUL) and len(inputs) != 2):
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} (operator {code}) reads nothing that is computed from the picture"
             )
         else:
             self._computed(code, inputs, output, options, name, known)
+
+    def _end(self, activation, shape):
+        self.builder.notes.append(f"the {activation} at its end is left out: the last tensor is the logits'")
+        if activation == "sigmoid" and shape[0] > 1:
+            self.builder.warnings.append(each_class("the graph", activation, shape[0]))
 
     def _moved(self, source, output, name, known):
         """Integers on another grid: where that is the same but for its zero point, another name of the same numbers."""
