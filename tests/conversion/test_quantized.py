@@ -246,7 +246,7 @@ def test_damaged_scales(tmp_path):
 
 
 BYTES = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)
-ADD, MUL, CONV, DEQUANTIZE, QUANTIZE = 0, 18, 3, 6, 114
+ADD, MUL, CONV, MEAN, DEQUANTIZE, QUANTIZE = 0, 18, 3, 40, 6, 114
 
 
 def graph(kind="i1", again=None, bytes_to=1.0, end=None):
@@ -309,6 +309,20 @@ def test_what_is_behind_the_logits_is_left_out(end, told, tmp_path):
     plan, _ = read_quantized_model(tmp_path / "m.tflite")
     assert plan.steps[-1].name.endswith(":y")
     assert f"the {told} at its end is left out: the last tensor is the logits'" in plan.notes and plan.warnings == ()
+
+
+@pytest.mark.parametrize("keeps", [0, 1])
+def test_a_mean_that_drops_its_axes_is_warned_of(keeps, tmp_path):
+    made = Graph()
+    x = made.tensor("x", (1, 4, 4, 1), scale=[1.0], kind="i1")
+    weight = made.constant("w", np.full((1, 1, 1, 1), 64, np.int8), scale=[0.01])
+    options = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("b", 0)}
+    x = made.operator(CONV, [x, weight], (1, 4, 4, 1), options, scale=[1.0], kind="i1")
+    axes = made.constant("axes", np.array([1, 2], np.int32))
+    made.operator(MEAN, [x, axes], (1, 1), {0: ("b", keeps)}, scale=[1.0], kind="i1")
+    (tmp_path / "m.tflite").write_bytes(made.bytes())
+    warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
+    assert any("drops its axes" in warning for warning in warnings) == (not keeps)
 
 
 def test_integers_on_another_scale_are_refused(tmp_path):

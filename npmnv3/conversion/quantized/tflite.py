@@ -23,6 +23,10 @@ _ENDS = {14: "sigmoid", 25: "softmax", 50: "log_softmax"}  # behind the logits
 _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
 _SAME = 0  # padding
+_OTHER_MEAN = (
+    "has a mean that drops its axes (keep_dims is false): TensorFlow Lite's optimised kernels and XNNPACK compute it by another "
+    "rule than is known here, so that only --kernels tflite-reference gives its integers"
+)
 _NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
 
 
@@ -144,6 +148,8 @@ class _Graph:
             if len(shape) != 3 or sorted(self._ints(inputs, 1)) != [1, 2]:
                 raise WeightsError(f"the tensor {name[:FEW]!r}: a mean over other axes than height and width")
             builder.add(name, "global_avg_pool", (source,), shape[:1], grid)
+            if not (options and options.number(0, "b")):  # keep_dims
+                builder.warnings.append(_OTHER_MEAN)
         elif code == _MAX_POOL:
             self._max_pool(options, name, source, grid)
         elif code in _PADS:
