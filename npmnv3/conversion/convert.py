@@ -262,11 +262,10 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
         warnings.append(f"fits {', '.join(named.also)} as well; taken for {title}; --model says which it is")
     if variant is not None and not named.whole:
         warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
-    prepared, recipe = preparation(named.plan), None
-    if prepared.names:
-        of_bytes, told = prepared.told()
-        (notes if of_bytes else warnings).append(told)
-        recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None
+    prepared = preparation(named.plan)
+    of_bytes, told = prepared.told()
+    (notes if of_bytes else warnings).extend([told] * bool(told))
+    recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None
     origin, licence = _origin(path), variant.source.licence if variant else ""
     about = {"preprocess": recipe, "attributes": {"origin": origin, "licence": licence}}
     write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **about))

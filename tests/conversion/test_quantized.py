@@ -365,3 +365,20 @@ def test_a_fill_of_another_shape_is_refused():
     steps = IntegerStep("one", "fill", (), (1 << 20, 1 << 20)), IntegerStep("y", "identity", ("one",), (1 << 40,))
     with pytest.raises(WeightsError, match="expected the shape of a tensor before it"):
         IntegerPlan(steps, dict.fromkeys(("input", "one", "y"), Grid(1.0, 0)), {"one.constant": np.array(1)}, (1, 2, 2))
+
+
+def test_a_classifier_alone_on_an_input_of_bytes():
+    """Without the hidden layer it is still the network; an input of 0 to 255 is bytes, whatever the usual recipe is."""
+    named = name_tensors(read_quantized_model(INT8 / "timm--mobilenetv3_small_050.int8.tflite")[0]).plan
+    kept = [step for step in named.steps if not step.name.startswith(("head", "logits"))]
+    logits = IntegerStep("logits", "linear", ("pool",), (5,))
+    width = named.arrays["head.fc.weight"].shape[1]
+    arrays = {"weight": np.ones((5, width), np.int8), "bias": np.ones(5, np.int32)}
+    arrays |= {"weight_scale": np.ones(1, np.float32), "weight_zero_point": np.zeros(1, np.int32)}
+    arrays = {**named.arrays, **{f"logits.{role}": array for role, array in arrays.items()}}
+    grids = {**named.grids, **dict.fromkeys(("input", "stem.conv.pad"), Grid(1.0, -128))}
+    found = name_tensors(IntegerPlan((*kept, logits), grids, arrays, named.input_shape))
+    assert (found.variant.full_name, found.whole, found.num_classes) == ("timm/mobilenetv3_small_050", True, 5)
+    of_bytes, told = preparation(found.plan).told()
+    assert of_bytes and told.startswith("its input's integers stand for 0 to 255: taken for the bytes")
+    assert preparation(named).told() == (False, "")

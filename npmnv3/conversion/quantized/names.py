@@ -91,12 +91,15 @@ def _compare(plan, variant, num_classes):
 
 
 def _head(plan, variant):
-    """The hidden layer's width, as the graph has it: the outputs of the last layer but one."""
+    """The hidden layer's width, as the graph has it: the outputs of the last layer but one; 0 where the classifier stands
+    alone behind the last convolution."""
     layers = [step for step in plan.steps if step.op in LAYERS]
-    if variant.head and len(layers) > 1 and layers[-2].op == "linear" and layers[-1].op == "linear":
-        weight = plan.arrays[f"{layers[-2].name}.weight"]
-        return weight.shape[0] if weight.shape[1] == variant.last else variant.head
-    return variant.head
+    if not variant.head or len(layers) < 2 or layers[-1].op != "linear":
+        return variant.head
+    last, before = (plan.arrays[f"{step.name}.weight"].shape for step in (layers[-1], layers[-2]))
+    if layers[-2].op == "linear":
+        return before[0] if before[1] == variant.last else variant.head
+    return 0 if last[1] == variant.last and last[0] != variant.head else variant.head
 
 
 def _told(steps):

@@ -16,7 +16,7 @@ _BYTES = 128, 512  # between these is the end of an input's range that is taken 
 class Preparation:
     """What a graph does to pictures before its first layer.
 
-    names : {the step's name: what it is called in a dump}; empty where there are none
+    names : {the step's name: what it is called in a dump}; empty where there are none, or they are folded into the layer
     last : name of the tensor that the first layer reads in place of the input
     scale, offset : of the input's real values, as the integers have them
     grid : of the input
@@ -29,13 +29,15 @@ class Preparation:
     grid: object = None
 
     def told(self):
-        """(whether it takes bytes, the sentence on it)."""
+        """(whether it takes bytes, the sentence on it); "" where there is nothing to say."""
         done = f"{len(self.names)} steps of it prepare the picture, about x * {self.scale:.6g} {self.offset:+.6g}"
         low, high = (self.grid.scale * (end - self.grid.zero_point) for end in (self.grid.low, self.grid.high))
         ends = f"its input's integers stand for {low:.4g} to {high:.4g}"
         if low > -_BYTES[0] and _BYTES[0] < high < _BYTES[1]:
-            return True, f"{done}; {ends}: taken for the bytes of a picture as they are, and the dump says so"
-        return False, f"{done}, but {ends}, which are no bytes: nothing says how pictures are prepared before that"
+            told = f"{ends}: taken for the bytes of a picture as they are, and the dump says so"
+            return True, f"{done}; {told}" if self.names else told
+        told = f"{done}, but {ends}, which are no bytes: nothing says how pictures are prepared before that"
+        return False, told if self.names else ""
 
     def recipe(self, variant, side):
         """The network's own, but for bytes as they are."""
@@ -56,7 +58,7 @@ def preparation(plan):
         values[step.name] = _affine(plan, step, [values[name] for name in step.inputs])
         names[step.name] = f"prepare.{i}.{step.op}"
     if not names:
-        return Preparation({})
+        return Preparation({}, grid=plan.grids[INPUT])
     last = next(reversed(names))
     return Preparation(names, last, *values[last], plan.grids[INPUT])
 
