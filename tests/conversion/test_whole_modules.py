@@ -55,7 +55,7 @@ def torchvisions(change):
     return told
 
 
-def whole_module(path, model, change=lambda name, about: None, script=None, told=None):
+def whole_module(path, model, change=lambda name, about: None, script=None, told=None, code=()):
     """Write a network as a whole module, or as a scripted one whose norms' code is `script`, with an epsilon put in."""
     state = {name: np.array(array, order="C") for name, array in random_state(model, 3).items()}
     told = told or settings_of(model, change)
@@ -78,7 +78,7 @@ def whole_module(path, model, change=lambda name, about: None, script=None, told
         return files.module(arrays, parts, name=f"mine.{kind}", more=more.items())
 
     norm = next((more["eps"] for kind, more in told.values() if "eps" in more), None)
-    code = [("archive/code/__torch__/mine/BatchNorm2d.py", (script % norm).encode())] if script else []
+    code = code or ([("archive/code/__torch__/mine/BatchNorm2d.py", (script % norm).encode())] if script else [])
     path.write_bytes(files.torch_zip(made(""), {str(i): array for i, array in enumerate(state.values())}, extra=code))
     return path
 
@@ -402,3 +402,103 @@ def test_an_exported_programs_order_sums_and_products_are_compared(damage, told,
 def test_a_program_that_tells_nothing_is_said_to(damage, note, tmp_path):
     done = convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")
     assert done.model == TORCHVISION and any(note in told for told in done.notes)
+
+
+_POSITIONS = {
+    "conv2d": {"bias": None, "stride": [1, 1], "padding": [0, 0], "dilation": [1, 1], "groups": 1},
+    "batch_norm": {"bias": 0, "running_mean": 0, "running_var": 0, "training": False, "momentum": 0.1, "eps": 0},
+    "hardswish_": {},
+}
+
+
+def _member(name):
+    """`features.0.weight` as code reads it of `self`."""
+    text, (*inner, last) = "self", name.split(".")
+    for part in inner:
+        text = f'getattr({text}, "{part}")'
+    return f"{text}.{last}"
+
+
+def traced(path, change=lambda lines: None):
+    """Write torchvision's small network as a traced module, its code one forward, after `change(lines)`."""
+    told, values, lines = settings_of(TORCHVISION, lambda name, about: None), {"input": "x"}, []
+    for step in make_plan(get_variant(TORCHVISION), 3):
+        params = {param.role: _member(param.name) for param in step.params if param.role != "count"}
+        module = step.params[0].name.rpartition(".")[0] if step.params else f"acts.{step.name.replace('.', '_')}"
+        values[step.name] = values[step.inputs[0]]
+        inputs = [values[name] for name in step.inputs]
+        for op, arguments in _ops(step, inputs, params, *told.get(module, ("", {})), False):
+            values[step.name] = f"_{len(lines)}"
+            given = (
+                {"input": 0, "weight": 0} | _POSITIONS[op] | arguments
+                if op in _POSITIONS and len(arguments) > 1
+                else arguments
+            )
+            given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+            given = [str(value).replace(BEFORE, f"_{len(lines) - 1}") for value in given.values()]
+            lines.append(f"{values[step.name]} = torch.{op}({', '.join(given)})")
+    lines.append(f"return {values['logits']}")
+    change(lines)
+    text = "class Net(Module):\n  def forward(self: Net, x: Tensor) -> Tensor:\n" + "".join(
+        f"    {line}\n" for line in lines
+    )
+    code = [("archive/code/__torch__/mine/Net.py", text.encode())]
+    return whole_module(path, TORCHVISION, script="%s", code=code)
+
+
+def _line(pattern, to, place=0):
+    def change(lines):
+        index = [i for i, line in enumerate(lines) if pattern in line][place]
+        lines[index : index + 1] = to(lines[index])
+
+    return change
+
+
+def _last(call):
+    return _line("return", lambda line: [f"last = {call}".replace("OUT", line.split()[1]), "return last"])
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (_last("torch.mul(OUT, 3.)"), "the program has multiply by 3 besides, at logits"),
+        (
+            _line("torch.add(", lambda line: [line.replace("torch.add(", "torch.sub(")]),
+            "the program has subtract for add, at blocks.2",
+        ),
+        (
+            _line("torch.hardswish", lambda line: [line.replace("hardswish_", "relu6")]),
+            "the program has relu6 for hard_swish, at stem",
+        ),
+        (
+            _line("adaptive_avg", lambda line: [line.replace("_avg_", "_max_")], -1),
+            "adaptive_max_pool2d for global_avg_pool, at pool",
+        ),
+        (
+            _line("conv2d", lambda line: [line.replace("[1, 1], [1, 1], 1)", "[0, 0], [1, 1], 1)")]),
+            r"pads \(0, 0, 0, 0\)",
+        ),
+    ],
+)
+def test_the_code_of_a_trace_is_compared(change, told, tmp_path):
+    done = convert(traced(tmp_path / "a.pt"), tmp_path / "a.npz")
+    assert done.model == TORCHVISION and "its code is that of a trace, and is compared" in done.notes
+    with pytest.raises(WeightsError, match=told):
+        convert(traced(tmp_path / "b.pt", change), tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _line("return", lambda line: ["if bool(self.training):", "  pass", line]),
+        _line("return", lambda line: ["x = " + "(" * 500 + "x" + ")" * 500, line]),
+        _line("return", lambda line: ["x = (self).forward(x, )", line]),
+        _line("return", lambda line: ["x = __import__('os')", line]),
+        _line("return", lambda line: ["x = CONSTANTS.c9", line]),
+        _line("return", lambda line: ["x = = 3", line]),
+        _line("return", lambda line: []),
+    ],
+)
+def test_code_that_cannot_be_followed_is_said_to(change, tmp_path):
+    done = convert(traced(tmp_path / "a.pt", change), tmp_path / "a.npz")
+    assert done.model == TORCHVISION and any("its code is not followed" in note for note in done.notes)

@@ -52,7 +52,7 @@ def module_settings(module):
         name, module = stack.pop()
         settings = {key: module.state[key] for key in SETTINGS if _is_plain(module.state.get(key))}
         where, _, kind = module.name.rpartition(".")
-        if where.startswith(_SCRIPTED):
+        if module.name.startswith(_SCRIPTED):
             settings[CODE] = where.replace(".", "/") + ".py"
         told[name] = {"class": kind, **settings}
         stack += [(f"{name}.{inner}".lstrip("."), part) for inner, part in reversed(_parts(module)[1].items())]

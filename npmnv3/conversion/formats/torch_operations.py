@@ -2,6 +2,8 @@
 
 from .record import Operation
 
+#: What is raised where a program is not written as expected: it is not followed then.
+UNKNOWN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, StopIteration)
 _NORMS = ("batch_norm", "cudnn_batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 _SAME_ELEMENTS = frozenset(
     "view reshape _unsafe_view flatten squeeze unsqueeze contiguous clone alias detach _to_copy to lift_fresh_copy".split()
@@ -38,18 +40,25 @@ def program_of(module):
             names[arg["name"]] = spec[kind][f"{kind}_name"]
         elif _TENSOR in arg:
             made.append(Operation("data", (), (arg[_TENSOR]["name"],), {}))
-    graph = _Graph(names, sizes)
+    graph = Graph(names, sizes)
     made += [operation for node in module["graph"]["nodes"] for operation in graph.translated(node)]
     given = [spec["user_output"]["arg"] for spec in signature.get("output_specs", ()) if "user_output" in spec]
     outputs = [arg[_TENSOR]["name"] for arg in given if _TENSOR in arg]
     return (*made, *(Operation("fetch", (name,), (), {}) for name in outputs)) if outputs else ()
 
 
-class _Graph:
-    """What is known of a graph's values on the way through it."""
+class Graph:
+    """What is known of a graph's values on the way through it.
+
+    Parameters
+    ----------
+    names : {name in the graph: dotted name of a parameter or buffer}
+    sizes : {name: about}, as exported programs have it of their tensors
+    """
 
     def __init__(self, names, sizes):
-        self.names, self.sizes, self.padded = names, sizes, {}  # padded: {name: (what was padded, by how much)}
+        self.names, self.sizes = names, sizes
+        self.padded, self.above_zero = {}, {}  # {name: (what was padded, by how much)}, {name: what was clipped}
 
     def translated(self, node):
         """The operations of a node: none where it only turns a weight."""
@@ -70,7 +79,11 @@ class _Graph:
             self.padded[outputs[0]] = (given["self"][_TENSOR]["name"], numbers.get("pad"))
         if op in ("conv2d", "convolution"):
             return [self._convolution(given, numbers, inputs, outputs)]
+        if op == "clamp" and numbers.get("max") == 6 and numbers.get("min") is None and inputs[0] in self.above_zero:
+            numbers, inputs = numbers | {"min": 0}, (self.above_zero[inputs[0]],)
         kind, attributes, inputs = _meaning(op, numbers, inputs)
+        if op == "clamp" and kind == "relu":
+            self.above_zero[outputs[0]] = inputs[0]
         return [Operation(kind, inputs, outputs, attributes)]
 
     def _convolution(self, given, numbers, inputs, outputs):
@@ -117,6 +130,8 @@ def _meaning(op, numbers, inputs):
     ends = numbers.get("min_val", numbers.get("min")), numbers.get("max_val", numbers.get("max"))
     if op in ("hardtanh", "clamp") and ends == (0, 6):
         return "relu6", {}, inputs
+    if op in ("clamp", "clamp_min") and ends == (0, None):
+        return "relu", {}, inputs
     if op in ("linear", "mm", "addmm"):
         inputs = (*inputs[1:], inputs[0]) if op == "addmm" else inputs
         return "matmul", {"alpha": numbers.get("alpha", 1) * numbers.get("beta", 1)}, inputs

@@ -6,10 +6,9 @@ Source: torch/_export/serde/schema.py
 import json
 
 from ...errors import WeightsError
-from .torch_operations import operation_name, program_of
+from .torch_operations import UNKNOWN, operation_name, program_of
 
 MAX_BYTES = 64 << 20
-_UNKNOWN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, StopIteration)
 _NORM = ("batch_norm", "_native_batch_norm", "native_batch_norm", "cudnn_batch_norm")
 _CONV = ("conv2d", "convolution")
 _PAD = ("pad", "constant_pad_nd")
@@ -43,7 +42,7 @@ def read_settings(text, where):
     unknown = "its program is written in a way that is not known here: "
     try:
         told = _settings(program["graph_module"])
-    except _UNKNOWN:
+    except UNKNOWN:
         return {}, (), (f"{unknown}epsilons, padding and activations are not checked",)
     if not any("eps" in settings for settings in told.values()):
         unknown, operations = "its program has no batch norm in one piece: epsilons are not checked, ", ()
@@ -55,7 +54,7 @@ def read_settings(text, where):
 def _operations(module):
     try:
         return program_of(module)
-    except _UNKNOWN:
+    except UNKNOWN:
         return ()
 
 

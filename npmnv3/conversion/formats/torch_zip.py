@@ -1,6 +1,6 @@
 """torch's zip files (1.6 and later): NAME/data.pkl and the storages, NAME/data/KEY. Scripted modules (torch.jit.save) are
-the same with code beside, of which the batch norms' epsilons are read; exported programs (.pt2) have a list of their weights
-in JSON, and their graph, which tells epsilons, windows and activations."""
+the same with code beside, of which the batch norms' epsilons are read, and what traces compute; exported programs (.pt2)
+have a list of their weights in JSON, and their graph, of which all operations are read."""
 
 import functools
 import json
@@ -15,7 +15,8 @@ from .arrays import BFLOAT16, check_shape, itemsize, numpy_dtype, shaped
 from .modules import CODE
 from .record import Checkpoint
 from .states import choose
-from .torch_pickles import KNOWN, Storages
+from .torch_code import program_of_code
+from .torch_pickles import KNOWN, Storages, Tensor
 from .torch_program import MAX_BYTES, read_settings
 from .zips import read_entry, unpacked_size
 
@@ -27,6 +28,7 @@ _DTYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f2", 7: "f4", 8: "f8
 MAX_CODE = 1 << 20  # bytes of a class
 #: In the code of a class, where a batch norm is called: the last number, before cudnn's flag.
 _EPSILON = re.compile(rb"running_var,[^()\n]*, (\d[\d.e+-]*)(?:, True)?,? ?\)")
+_NOT_FOLLOWED = "its code is not followed: the order of its operations, its sums and products are not checked"
 _SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 
 
@@ -55,7 +57,46 @@ def read(reader, entries, key):
             "a frozen TorchScript module: its weights are constants without names, batch norm folded; give the state dict "
             f"of the model that it was made of, {_SAVE}, or its ONNX export"
         )
-    return _with_epsilons(choose("torch", top, key, size), reader, entries, folder)
+    checkpoint = _with_epsilons(choose("torch", top, key, size), reader, entries, folder)
+    scripted = any(CODE in settings for settings in checkpoint.modules.values())
+    return _with_operations(checkpoint, reader, entries, folder) if scripted else checkpoint
+
+
+def _with_operations(checkpoint, reader, entries, folder):
+    """Traced modules' operations, which their code tells."""
+
+    def code(path):
+        entry = entries.get(f"{folder}/code/{path}")
+        return read_entry(reader, entry).decode() if entry and entry.file_size <= MAX_CODE else None
+
+    constants = _constants(reader, entries, folder)
+    operations = program_of_code(checkpoint.modules, checkpoint.arrays, code, constants)
+    note = "its code is that of a trace, and is compared" if operations else _NOT_FOLLOWED
+    return replace(checkpoint, program=operations, notes=(*checkpoint.notes, note))
+
+
+def _constants(reader, entries, folder):
+    """The numbers that code calls CONSTANTS.c0 and so on, None in place of what is no single number."""
+    name = f"{folder}/constants.pkl"
+    if name not in entries or entries[name].file_size > MAX_CODE:
+        return []
+    storages = Storages(unpacked_size(entries))
+    try:
+        with Reader(read_entry(reader, entries[name])) as stream:
+            found = pickles.load(stream, KNOWN, storages.persistent)
+    except WeightsError:  # code that uses something else than tensors is not followed
+        return []
+    for storage in storages.by_key.values():
+        entry = entries.get(f"{folder}/constants/{storage.key}")
+        if entry is not None and entry.file_size >= storage.nbytes:
+            storage.read = functools.partial(read_entry, reader, entry, storage.nbytes)
+    items = found if isinstance(found, (tuple, list)) else ()
+    return [_number(item) for item in items]
+
+
+def _number(item):
+    known = isinstance(item, Tensor) and item.shape == () and item.storage.read is not None
+    return item.read().item() if known else None
 
 
 def _with_epsilons(checkpoint, reader, entries, folder):

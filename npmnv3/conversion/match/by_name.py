@@ -19,6 +19,7 @@ from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, stored_width_differences
 from .keras_names import by_source_name
 from .leftovers import is_beside, is_secondary, may_be_used
+from .module_activations import unknown_code
 from .namings import namings_of
 from .settings import setting_differences
 
@@ -175,14 +176,14 @@ class _Place:
         if modules:
             sentences, notes = setting_differences(plan, names, self.prefix, modules)
         if sentences or not self.checkpoint.program:
-            return sentences, notes, []
+            return sentences, notes + unknown_code(names, modules), []
         wiring = Wiring(plan, {n: full for n, full in names.items() if n not in counters}, self.checkpoint)
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
             sentences.append(
                 f"the program multiplies what the classifier gets by {wiring.gain:.4g}, the network does not"
             )
-        return sentences, notes + wiring.notes, wiring.warnings
+        return sentences, wiring.notes, wiring.warnings
 
     def _useless(self, inside):
         """Names of a profiler's buffers, and of counters that averaging and half precision turned into floats."""

@@ -4,7 +4,7 @@ import collections
 import math
 
 from .fit import listed
-from .module_activations import KINDS, TAIL, activations_in, place_differences, unknown_code
+from .module_activations import KINDS, TAIL, activations_in, place_differences
 
 _SKIPS = ("use_res_connect", "has_skip")  # whether a block adds its input, as torchvision and timm call it
 
@@ -37,9 +37,7 @@ def setting_differences(plan, names, prefix, modules):
     last = names.get(plan[-1].params[0].name, "").rpartition(".")[0] if plan[-1].params else ""
     counted, notes = _activations(plan, inside)
     placed, open_ones = ([], []) if counted else place_differences(plan, names, inside, last)
-    return sentences + counted + placed + _skips(plan, names, inside) + _pools(
-        inside
-    ), notes + open_ones + unknown_code(names, modules)
+    return sentences + counted + placed + _skips(plan, names, inside) + _pools(inside), notes + open_ones
 
 
 def _window_differences(step, told):
