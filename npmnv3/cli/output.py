@@ -59,7 +59,7 @@ def as_options(message):
 
     def option(match):
         name, value = match.groups()
-        return f"`{_option(name)}`" if value in ("", "True") else f"`{_option(name)} {value}`"
+        return f"`{option_of(name)}`" if value in ("", "True") else f"`{option_of(name)} {value}`"
 
     return re.sub(r"`([a-z_]+)=([^`]*)`", option, str(message)).translate(STEERING)
 
@@ -72,13 +72,16 @@ def check_written(args):
     for name, path in options.items():
         for other in read:
             if isinstance(other, str) and (_same_file(path, other) or _is_picture_in(other, path)):
-                raise UsageError(f"{_option(name)} {path}: would be written over {other}, which is read")
+                raise UsageError(f"{option_of(name)} {path}: would be written over {other}, which is read")
     for (name, path), (other, its) in itertools.combinations(options.items(), 2):
         if _same_place(path, its):
-            raise UsageError(f"{_option(other)} {its}: would be written over what {_option(name)} writes; name another")
+            raise UsageError(
+                f"{option_of(other)} {its}: would be written over what {option_of(name)} writes; name another"
+            )
 
 
-def _option(name):
+def option_of(name):
+    """The option of an argument of this name."""
     return f"--{OPTIONS.get(name, name).replace('_', '-')}"
 
 

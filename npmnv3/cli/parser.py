@@ -5,6 +5,8 @@ import difflib
 import os
 import re
 
+from .output import option_of
+
 _OPTION = r"\[-(?:[^\[\]]|\[[^\[\]]*\])*\]"  # in a usage, with what it takes
 
 
@@ -41,9 +43,11 @@ class CommandParser(Parser):
 
     def _refuse_empty(self, found):
         """An empty argument, such as a shell makes of a variable that is not set, is not as if nothing had been said."""
-        for action in self._actions:
-            if action.default != "" and getattr(found, action.dest, None) == "":
-                self.error(str(argparse.ArgumentError(action, "is empty, expected a value")))
+        for name, value in vars(found).items():
+            if value == "" != self.get_default(name):
+                option = option_of(name)
+                typed = option if option in self.format_usage() else name.upper()
+                self.error(f"argument {typed}: is empty, expected a value")
 
 
 def _nearest(word, known):

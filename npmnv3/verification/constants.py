@@ -5,6 +5,8 @@ import itertools
 
 import numpy as np
 
+from ..errors import UsageError
+from .port import SAVE
 from .tensors import relative_error, sketch
 
 NEAR = 1e-3  # squared relative error of a weight that an engine rounded, to 8 bits even
@@ -26,6 +28,14 @@ def without_weights(tensors, network, mapped=()):
     parameters = _by_size(network, {t.array.size for t in tensors})
     weights = [t.name for t in tensors if t.name not in mapped and _is_one(t.array, parameters[t.array.size])]
     return [t for t in tensors if t.name not in weights], weights
+
+
+def refuse_weights_alone(port, tensors, constants):
+    """UsageError where a port, of this name, has weights and nothing else; single numbers are counters of a state dict."""
+    if constants and not any(t.array.ndim for t in tensors):
+        raise UsageError(
+            f"{port}: holds weights of the network ({len(constants)}, such as {constants[0]}) and no tensor of a run. {SAVE}"
+        )
 
 
 def _by_size(network, sizes):

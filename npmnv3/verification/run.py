@@ -16,10 +16,10 @@ from ..model.quantized import QuantizedModel
 from ..progress import progress_bar
 from . import noise
 from .comparison import Comparison
-from .constants import without_weights
+from .constants import refuse_weights_alone, without_weights
 from .explain import WORK
 from .inputs import pick_input
-from .port import SAVE, load_port, runs
+from .port import load_port, runs
 from .quantized.port import is_quantized_port, refuse
 from .quantized.report import QuantizedReport
 from .quantized.run import verify_quantized
@@ -113,11 +113,7 @@ def verify(
     with one_thread(), quiet, progress_bar(round(WORK), title="faults", unit="run") as tell:
         tensors = load_port(port, given.x)
         tensors, constants = without_weights(tensors, network, map or ())
-        if constants and not any(t.array.ndim for t in tensors):  # numbers alone are counters of a state dict
-            raise UsageError(
-                f"{_name(port)}: holds weights of the network ({len(constants)}, such as {constants[0]}) and no tensor of a "
-                f"run. {SAVE}"
-            )
+        refuse_weights_alone(_name(port), tensors, constants)
         if given.x is None:
             given = given.from_port(tensors)
         if constants:

@@ -198,8 +198,8 @@ def test_predict_goes_on_after_a_picture_it_cannot_read(capsys, tmp_path):
         ),
         (["predict", "--model", "", "x.png"], "argument --model: is empty, expected a value"),
         (["predict", "--weights", "", "x.png"], "argument --weights: is empty"),
-        (["freeze", "ppocr/text_direction", "-o", ""], "argument -o/--output: is empty"),
-        (["convert", "x.h5", "-o", ""], "argument -o/--output: is empty"),
+        (["freeze", "ppocr/text_direction", "-o", ""], "argument --output: is empty"),
+        (["convert", "x.h5", "-o", ""], "argument --output: is empty"),
         (["quantize", "ppocr/text_direction", "--calibrate", "x", "--kernels", "foo"], "invalid choice: 'foo'"),
         (["quantize", "ppocr/text_direction", "--calibrate", "x", "--kernels", "xnnpack"], "name --output too"),
         (
