@@ -46,7 +46,7 @@ class CommandParser(Parser):
         for name, value in vars(found).items():
             if value == "" != self.get_default(name):
                 option = option_of(name)
-                typed = option if option in self.format_usage() else name.upper()
+                typed = option if option in self.format_help() else name.upper()
                 self.error(f"argument {typed}: is empty, expected a value")
 
 
