@@ -1,10 +1,10 @@
 """The search for what explains a port: faults are ranked, and believed where the port is fine against the faulty reference."""
 
+import functools
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from ..network.steps import INPUT
+from .certainty import certainties
 from .changes.inputs import input_changes
 from .changes.rows import row_changes
 from .changes.solved import solved_changes
@@ -13,8 +13,6 @@ from .explain import ROUNDS, Budget, Explainer
 from .net import block_of
 
 CANDIDATES = 3  # best trials that a whole comparison is made for
-ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
-NEAR = 4.0  # times honest rounding up to which a fault may be called certain
 LEAP = 20.0  # dB
 PARTLY = (
     20.0  # dB left where a fault explains a part: coarse rounding's noise may be so large that anything is within it
@@ -23,6 +21,7 @@ TIE_SHARE, TIE_DB = (
     0.95,
     60.0,
 )  # of the error that is one channel's, and what it leaves, where one weight is a level off
+GUESSED = ("order", "likeness")  # how a tensor was matched that may not be the step's
 MANY, DROP = 16, 0.1  # tensors that are off, and the least share of them that one fault of a few must set right
 
 
@@ -64,7 +63,7 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
         _search(again, ordered, only, budget)
         found = again if again.cleared is not None else found
     found.others = [trial for trial in found.others if trial not in found.chain]
-    found.certainties = _certainties(found)
+    found.certainties = certainties(found, {t.name: t.array.size for t in comparison.tensors})
     return found
 
 
@@ -73,26 +72,48 @@ def _search(found, comparison, only, budget):
     current = comparison
     for _ in range(ROUNDS):
         explainer = _explainer(current, comparison, only, budget)
+        is_fine = functools.partial(_is_fine, before=(comparison, current), only=only)
         doubtful = (*solved_changes(current), *_gains(current))
-        best = _verified(current, explainer, only, [(change, ()) for change in doubtful])
+        best = _verified(current, explainer, is_fine, [(change, ()) for change in doubtful])
         trials = explainer.trials() if best is None else []
-        best = best or _cleared(current, explainer, trials, only)
-        best = best or _verified(current, explainer, only, block_exchanges(current.net))
+        best = best or _cleared(current, explainer, trials, is_fine)
+        best = best or _verified(current, explainer, is_fine, block_exchanges(current.net))
         found.tried += explainer.tried
         if not found.chain:
             found.others = trials
         if best is not None:
+            best[0].rivals = trials
             found.chain.append(best[0])
             found.cleared = best[1]
+            _drop_idle(found, comparison, only, budget)
             return
         if not trials or not trials[0].helps or _is_drop(explainer, trials[0]):
             break
+        trials[0].rivals = trials[1:]
         found.chain.append(trials[0])
         current = current.under(trials[0].net)
     # the part of it that is surely explained
     doubtful = (i for i, trial in enumerate(found.chain) if not trial.believed or trial.snr_db < PARTLY)
     reached = next(doubtful, len(found.chain))
     found.chain = found.chain[:reached]
+
+
+def _drop_idle(found, comparison, only, budget):
+    """Leave out each fault of a chain without which the port is as fine with the rest; the rest is judged anew."""
+    for trial in found.chain if len(found.chain) > 1 else ():
+        rest, current = [], comparison
+        for other in (one for one in found.chain if one is not trial):
+            again = _explainer(current, comparison, only, budget).again(other)
+            if again is None:
+                break
+            again.rivals = other.rivals
+            rest.append(again)
+            current = current.under(again.net)
+        else:
+            if _is_fine(current, (comparison,), only, any(one.change.ties for one in rest)):
+                found.chain, found.cleared = rest, current
+                _drop_idle(found, comparison, only, budget)
+                return
 
 
 def _is_drop(explainer, trial):
@@ -120,31 +141,38 @@ def _pictures(comparison):
     return [comparison.given.pictures[comparison.index]] if comparison.given.pictures else ()
 
 
-def _cleared(current, explainer, trials, only):
+def _cleared(current, explainer, trials, is_fine):
     """(Trial, Comparison) of the best fault with which the port is fine; None."""
     likely = [t for t in trials if t.believed and not explainer.bad(t.errors)]
     # A fault may also make the network so much more sensitive that its own rounding is far above the reference's.
     likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
     for trial in likely[:CANDIDATES]:
         under = current.under(trial.net)
-        if _is_fine(under, current, only, trial.change.ties):
+        if is_fine(under, ties=trial.change.ties):
             return trial, under
     return None
 
 
-def _is_fine(under, current, only, ties=False):
-    """Whether the port is fine against a faulty reference, which leaves nothing unexplained that was explained without it.
+def _is_fine(under, before, only, ties=False):
+    """Whether the port is fine against a faulty reference, which sets something right and loses no tensor that was known.
 
+    `before` : Comparisons without any fault, and without this one
     `ties` : what is off in one channel, by less than a level, may be rounded the other way.
 
     Else an engine's tensor that the plan does not have, such as the logits without their bias, would stand in for one that
-    the port has as it should be.
+    the port has as it should be; and a fault under which a wrong tensor fits no step would have explained it.
     """
     fine = {row.port for row in under.rows if row.passes or ties and _is_tie(row)} | under.matching.copies.keys()
-    before = {row.port for row in current.rows if row.passes and row.step != INPUT}
-    if not under.rows or not before <= fine:
+    rows = [row for one in before for row in one.rows if row.step != INPUT]
+    known = {row.port for row in rows if row.passes or row.how not in GUESSED and _counts(row, only)}
+    off = {row.port for row in before[0].rows if not row.passes}
+    if not under.rows or not known <= fine or off and not off & fine:
         return False
-    return all(row.port in fine or only is not None and row.port not in only for row in under.rows)
+    return all(row.port in fine or not _counts(row, only) for row in under.rows)
+
+
+def _counts(row, only):
+    return only is None or row.port in only
 
 
 def _is_tie(row):
@@ -159,7 +187,7 @@ def _gains(current):
     return [change for change in CHANGES if change.fault == "dropout_scale"]
 
 
-def _verified(current, explainer, only, changes):
+def _verified(current, explainer, is_fine, changes):
     """The same of changes, (Change, blocks that they are about), for which the tensors are matched once more.
 
     Tensors of two blocks that have each other's weights were matched the wrong way round, a layer's channels in another
@@ -171,31 +199,10 @@ def _verified(current, explainer, only, changes):
         under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
         if under is not None:
             explainer.tried += 1
-            if _is_fine(under, current, only, change.ties):
+            if is_fine(under, ties=change.ties):
                 errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
                 return explainer.judged(change, net, errors), under
     return None
-
-
-def _certainties(found):
-    words = []
-    for index, trial in enumerate(found.chain):
-        # What gives the very same numbers is the same fault by another name.
-        rivals = [t for t in found.others if t.believed and t.fault != trial.fault and t.errors != trial.errors]
-        rivals = rivals if not index else []
-        words.append(_certainty(trial, rivals[0] if rivals else None, found.cleared))
-    return words
-
-
-def _certainty(trial, rival, cleared):
-    """How sure it is, in words."""
-    if rival is not None and trial.gain - rival.gain < ALIKE:
-        return f"cannot be told from {rival.fault} ({rival.change.text}) by these tensors"
-    if cleared is None or rival is not None and trial.gain < 1.5 * rival.gain:
-        return "likely"
-    ratios = [row.local.ratio for row in cleared.rows if row.port in trial.touched]
-    near = bool(ratios) and np.median(ratios) <= NEAR
-    return "certain" if near and trial.snr_db - trial.before_db > 10 else "likely"
 
 
 def input_is_foreign(comparison):

@@ -59,6 +59,8 @@ class Trial:
     steps : tuple of str, the reference's steps that it changes
     touched : set of port tensors' names whose error it changes
     reached : bool, whether the tensors it touches come down to rounding
+    base, floors : {port tensor's name: squared relative error} without it, and of honest rounding
+    rivals : list of Trial, what else was tried in its place
     """
 
     change: Change
@@ -71,6 +73,9 @@ class Trial:
     steps: tuple = ()
     touched: set = field(default_factory=set)
     reached: bool = False
+    base: dict = field(default_factory=dict)
+    floors: dict = field(default_factory=dict)
+    rivals: list = field(default_factory=list)
 
     @property
     def fault(self):
@@ -182,6 +187,10 @@ class Explainer:
         base = self.port_run.base
         return self._judged(Trial(change, net, {**base, **found}), self.port_run.net, base)
 
+    def again(self, trial):
+        """The trial of a change that was tried elsewhere, in the same places; None where it changes nothing."""
+        return self._try(trial.change, self.port_run.net, self.port_run.base, trial.blocks)
+
     @functools.cached_property
     def _possible(self):
         """{port tensor's name: dB by which its error falls if it comes out right}"""
@@ -215,6 +224,7 @@ class Explainer:
             for name in errors
             if name in self.counted and trial.errors[name] != errors[name]
         }
+        trial.base, trial.floors = errors, self.floors
         trial.touched = {name for name, gain in gains.items() if abs(gain) > 0.5}
         trial.gain = sum(gains.values())
         if trial.touched:
@@ -264,6 +274,8 @@ class Explainer:
                 steps = [(change, (step,)) for trial in made if len(trial.steps) > 1 for step in trial.steps]
                 trials += self._many(steps, net, errors)
             if any(trial.believed and not self.bad(trial.errors) for trial in made):
+                kin = [c for c in self.changes if change.kin and c.kin == change.kin and c is not change]
+                trials += self._many([task for c in kin for task in self._places(c, net, blocks, few)], net, errors)
                 break
         return trials
 

@@ -78,6 +78,7 @@ FAULTY = {
     "pool_window": _pool_window,
     "global_max_pool": lambda step, x: x.max(axis=(2, 3)),
     "grid": _grid,
+    "zero": lambda step, x: np.zeros_like(x),
     "roll": lambda step, x: np.roll(x, int(step.factor), axis=1),
     "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
     "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),

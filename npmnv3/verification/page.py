@@ -131,7 +131,7 @@ td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; } tr.bad td { backgro
 th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; } ul { padding-left: 1.2rem; }
 </style></head><body>
 <h1>{{ report.model }} against {{ report.port }}</h1>
-<p class="verdict {{ report.verdict }}"><b>{{ report.verdict }}</b>: {{ report.sentence }}</p>
+<p class="verdict {{ report.verdict }}"><b>{{ report.word }}</b>: {{ report.sentence }}</p>
 {% if figures.picture %}<figure class="side"><img alt="input" src="data:image/png;base64,{{ figures.picture }}">
 <figcaption>the input as the port saw it, channels as red, green, blue</figcaption></figure>{% endif %}
 <ul>

@@ -87,6 +87,7 @@ class Report:
     copies : {port's name: step's name}, tensors that only repeat another's numbers
     decisions : dict, see `measure.decisions`, or None without logits
     notes : list of str
+    reach : "by its own input alone" of a port that was given another picture, else ""
 
     Examples
     --------
@@ -114,12 +115,18 @@ class Report:
     decisions: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     faults_tried: int = 0
+    reach: str = ""
     picture: npt.NDArray[np.floating] | None = None  # (3, H, W), the input as the port saw it, for the HTML page
 
     @property
     def fine(self) -> bool:
         """Whether the port agrees to rounding."""
         return self.verdict == "fine"
+
+    @property
+    def word(self) -> str:
+        """The verdict in a few words: "fine" alone does not stand before a port that was given another picture."""
+        return f"{self.verdict} {self.reach}" if self.fine and self.reach else self.verdict
 
     def __bool__(self) -> bool:
         return self.fine
@@ -179,7 +186,7 @@ class Report:
         ]
         unmatched = ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in self.unmatched)
         parts = [
-            verdict(f"{self.model} against {self.port}", self.verdict, self.sentence, self.fine),
+            verdict(f"{self.model} against {self.port}", self.word, self.sentence, self.fine and not self.reach),
             points([*said, *self.notes, *([f"Fits no step: {unmatched}."] if unmatched else [])]),
             table(faults, ("fault", "what", "how sure", "steps"), "<<<>") if faults else "",
             table([rows[i] for i in sorted(bad)], _header(self), ALIGN) if bad else "",
@@ -226,7 +233,7 @@ def _bare(report: Report) -> Report:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"{report.model} against {report.port}"
-    yield f"{report.verdict.upper()}: {report.sentence}"
+    yield f"{report.word.upper()}: {report.sentence}"
     if report.decisions:
         yield f"decisions: {report.decisions['text']}"
     yield from (f"note: {note}" for note in report.notes)

@@ -85,16 +85,38 @@ def misnamed(names):
     return f"; but what it calls {few} is not that step's tensor, nor another's: look where it is taken from"
 
 
-def int8(rows, is_fine, decisions):
-    """Of a port in int8: whether its rounding does it, the layers that are worst, and what it decides otherwise."""
+def untold(rows, names):
+    """Of a port whose tensors agree up to a step, beyond which it gave others that fit none."""
+    few = ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
+    last = f"what agrees ends at {rows[-1].step}" if rows else "nothing agrees"
+    return f"unexplained: {last}; {len(names)} tensors have the shapes of steps beyond it and fit none ({few})"
+
+
+def int8(rows, whole, off, decisions):
+    """Of a port in int8: what is more than its rounding, the layers that are worst, and what it decides otherwise.
+
+    Parameters
+    ----------
+    rows : list of TensorReport
+    whole : bool, whether int8 explains the logits
+    off : list of TensorReport, the rows that it does not explain by themselves
+    decisions : dict or None
+    """
     last = logits_row(rows) or rows[-1]
     ratio = f"{last.accumulated.ratio:.2g} x int8 rounding at {last.step} ({last.accumulated.snr_db:.0f} dB)"
-    words = [("an int8 port, within " if is_fine else "an int8 port, ") + ratio]
+    words = [("an int8 port, within " if whole else "an int8 port, ") + ratio]
+    inner = [row for row in off if row.step != last.step]
+    if inner:
+        ratios = sorted({f"{row.local.ratio:.3g}" for row in inner}, key=float)
+        span = " to ".join(dict.fromkeys((ratios[0], ratios[-1])))
+        more = f" and {len(inner) - WORST} more" if len(inner) > WORST else ""
+        names = ", ".join(row.step for row in inner[:WORST])
+        words.append(f"but {span} x int8 rounding by themselves, which it does not explain: {names}{more}")
     layers = sorted((row for row in rows if row.step not in (INPUT, last.step)), key=lambda row: row.local.snr_db)
     if layers:
         worst = (f"{row.step} ({row.local.snr_db:.0f} dB)" for row in layers[:WORST])
         words.append("worst by themselves " + ", ".join(worst))
-    if not is_fine:
+    if not whole:
         words.append("more than int8 alone explains, or all that it can do")
     if decisions:
         words.append(decisions["text"])

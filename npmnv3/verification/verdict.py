@@ -10,6 +10,7 @@ from ..network.steps import INPUT
 from . import sentences
 from .agreement import agrees_whole, logits_row
 from .causes import CAUSES, blame, explanation, other_final
+from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .measure import plain
 from .net import block_of
@@ -72,6 +73,8 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
             report.verdict, report.sentence = "diverges", _unexplained(comparison, failing[0], report)
         else:
             _fine(report)
+    if report.fine and (names := untold(comparison)):
+        report.verdict, report.sentence, report.explained_by = "diverges", sentences.untold(report.tensors, names), []
     if report.fine and (names := _misnamed(comparison)):
         report.sentence += sentences.misnamed(names)
     if not report.fine:
@@ -143,15 +146,15 @@ def _overflown(comparison, report, row):
 
 def _int8(comparison, report):
     """A port in int8: its rounding is large enough to hide any other cause, and none is looked for."""
-    last = logits_row(report.tensors)
-    if last is not None:
-        good = last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= INT8_LEAST
-    else:
-        good = all(row.passes for row in report.tensors)
+    for row in report.tensors:  # that the logits are right acquits nothing of a rounding so coarse
+        row.passes = row.passes and row.local.ratio <= comparison.factor
+    last, off = logits_row(report.tensors), comparison.failing()
+    whole = last is None or last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= INT8_LEAST
+    good = whole and not off
     report.verdict = "fine" if good else "diverges"
-    report.sentence = sentences.int8(report.tensors, good, report.decisions)
+    report.sentence = sentences.int8(report.tensors, whole, off, report.decisions)
     if not good:
-        report.first_divergence = _first(comparison, report, comparison.failing() or report.tensors[-1:])
+        report.first_divergence = _first(comparison, report, off or report.tensors[-1:])
     return report
 
 
@@ -264,7 +267,7 @@ def _by_own_input(comparison, port, explain, tell):
     view = comparison.views[INPUT]
     own = replace(comparison.given, x=view.data, pictures=None, note="")
     report = decide(comparison.of_input(own), port, explain, tell)
-    report.sentence = sentences.other_picture(row.local.snr_db, report.sentence)
+    report.reach, report.sentence = "by its own input alone", sentences.other_picture(row.local.snr_db, report.sentence)
     return report
 
 

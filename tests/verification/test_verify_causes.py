@@ -9,9 +9,12 @@ import pytest
 import npmnv3
 from npmnv3.errors import UsageError
 from npmnv3.verification import noise
+from npmnv3.verification.certainty import MARGIN, spare_bits
 from npmnv3.verification.changes import solved
+from npmnv3.verification.changes.edits import Change
 from npmnv3.verification.comparison import Comparison
 from npmnv3.verification.diagnosis import diagnose
+from npmnv3.verification.explain import Trial
 from npmnv3.verification.inputs import Input
 from npmnv3.verification.port import load_port
 from npmnv3.verification.run import verify
@@ -158,6 +161,59 @@ def test_noise_elsewhere_does_not_widen_the_search(maker, model):
     assert report.explained_by[0]["steps"] == ["blocks.6.expand"]
 
 
+@pytest.fixture(scope="module")
+def without_excite(maker, model):
+    """Tensors of a port whose last excite layer was never loaded: its weights are zero."""
+    weight = [s.param("weight").name for s in maker.plan if s.name.endswith(".se.excite")][-1]
+    arrays = maker.arrays | {weight: np.zeros_like(maker.arrays[weight])}
+    return faulty_ports.run(maker.plan, arrays, maker.x, np.float32)
+
+
+def test_an_excite_layer_of_zeros_is_named_and_the_squeeze_tensors_prove_it(model, maker, without_excite):
+    report = verify(model, without_excite, maker.x)
+    assert [row["fault"] for row in report.explained_by] == ["se_constant"], report.text()
+
+
+def test_gates_that_do_not_move_may_have_several_causes(model, maker, without_excite):
+    port = {name: tensor for name, tensor in without_excite.items() if name.count(".") < 2}
+    report = verify(model, port, maker.x)
+    assert report.explained_by and "cannot be told from se_constant" in report.explained_by[0]["certainty"], (
+        report.text()
+    )
+
+
+def test_a_picture_on_its_side_is_not_told_from_kernels_on_theirs(model, maker):
+    logits = model(np.ascontiguousarray(maker.x.swapaxes(2, 3)))
+    report = verify(model, {"y": logits}, maker.x)
+    first = report.explained_by[0]
+    assert {first["fault"], first["certainty"].split()[4]} == {"input_axes", "weight_layout"}, report.text()
+
+
+def test_few_numbers_agree_by_chance():
+    def trial(before, after, unknowns=0.0):
+        change = Change("fault", "a fault", None, unknowns=unknowns)
+        errors = {"base": {"y": before}, "errors": {"y": after}, "floors": {"y": 1e-9}}
+        return Trial(change, None, touched={"y"}, **errors)
+
+    assert spare_bits(trial(1e-2, 1e-5), {"y": 2}, tried=200) < 0  # two logits, 30 dB
+    assert spare_bits(trial(1e-2, 1e-5), {"y": 100}, tried=200) > MARGIN
+    assert spare_bits(trial(1e-2, 1e-5), {"y": 100}, tried=2**500) < 0
+    assert spare_bits(trial(1e-2, 1e-5, 500.0), {"y": 100}, tried=1) < 0  # as many unknowns as that
+    assert spare_bits(trial(1e6, 1.0), {"y": 100}, tried=200) < 0  # nothing like it before, nor with the fault
+
+
+def test_tensors_that_fit_nothing_beyond_what_agrees_are_not_fine(model, maker):
+    """The blocks' ends without names and without logits; what is behind a layer of other weights fits no step."""
+    weight = next(s.param("weight").name for s in maker.plan if s.name == "blocks.5.expand.conv")
+    other = np.random.default_rng(3).standard_normal(maker.arrays[weight].shape).astype(np.float32)
+    tensors = faulty_ports.run(maker.plan, maker.arrays | {weight: other}, maker.x, np.float32)
+    for kind in (np.float32, np.float16):
+        port = {f"q{i}": tensors[f"blocks.{i}"].astype(kind) for i in range(11)}
+        report = verify(model, port, maker.x)
+        assert not report.fine and "what agrees ends at blocks.4" in report.sentence, report.text()
+        assert not report.explained_by, report.text()
+
+
 def test_sums_in_float16_are_named(maker, model):
     from npmnv3.verification.net import run_step
     from npmnv3.verification.operations import half_step
@@ -243,10 +299,24 @@ def test_an_int8_port_is_said_to_be_one(maker, model):
     assert report.precision == "int8" and report.fine and report.sentence.startswith("an int8 port"), report.text()
 
 
+def test_an_inner_fault_of_an_int8_port_is_no_rounding_though_its_logits_may_be(maker, model):
+    def at_slope(slope):
+        plan = [replace(s, slope=slope) if s.op == "hard_sigmoid" else s for s in maker.plan]
+        tensors = faulty_ports.run(plan, maker.arrays, maker.x, np.float32)
+        return {n: np.round(t / (np.abs(t).max() / 127)) * (np.abs(t).max() / 127) for n, t in tensors.items()}
+
+    own = next(s.slope for s in maker.plan if s.op == "hard_sigmoid")
+    right, wrong = at_slope(own), at_slope(0.2 * own)
+    assert verify(model, right, maker.x).fine
+    report = verify(model, wrong | {"logits": right["logits"]}, maker.x)
+    assert not report.fine and "which it does not explain: blocks.0.se, blocks.3.gate" in report.sentence, report.text()
+
+
 def test_another_picture_is_said_first_and_judged_by_itself(maker, model):
     x = np.random.default_rng(21).standard_normal(maker.x.shape).astype(np.float32)
     report = verify(model, {"input": x, "logits": model(x)}, maker.x)
     assert report.fine and report.sentence.startswith("it saw another picture than the one given"), report.text()
+    assert report.text().splitlines()[1].startswith("FINE BY ITS OWN INPUT ALONE: "), report.text()
     report = verify(model, {"input": x, "logits": 0.8 * model(x)}, maker.x)
     assert not report.fine and "another picture" in report.sentence and "0.8" in report.sentence, report.text()
 

@@ -31,7 +31,8 @@ def input_changes(x, recipe, pictures=()):
     -------
     list of Change
     """
-    found = [_change(fault, text, make(x.astype(np.float64), recipe)) for fault, text, make in AFFINE]
+    affine = [(fault, text, make(x.astype(np.float64), recipe)) for fault, text, make in AFFINE]
+    found = [_change(fault, text, made) for fault, text, made in affine if made.shape == x.shape]
     if len(pictures) == len(x):
         found += [
             _change(fault, text, lambda m=make: np.stack([m(p, recipe) for p in pictures]))
@@ -87,6 +88,7 @@ AFFINE = (
     ("channel_order", "BGR in place of RGB", lambda x, r: x[:, ::-1]),
     ("channel_order", "BGR in place of RGB, normalized with RGB's mean and std",
      _with(lambda u, m, s: _normalized(u[:, ::-1], m, s))),
+    ("input_axes", "the picture's height and width exchanged", lambda x, r: x.swapaxes(2, 3)),
     ("input_scale", "values 0..1 without normalization", _with(lambda u, m, s: u)),
     ("input_scale", "bytes 0..255 without normalization", _with(lambda u, m, s: 255 * u)),
     ("input_scale", "bytes 0..255 normalized as if they were 0..1", _with(lambda u, m, s: _normalized(255 * u, m, s))),

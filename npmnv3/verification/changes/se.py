@@ -6,7 +6,8 @@ import numpy as np
 
 from ...network.steps import INPUT, Param, Step
 from ..net import block_of
-from .edits import ACTIVATIONS, edited, without
+from .edits import ACTIVATIONS, edited, is_squeeze, without
+from .weights import remade
 
 
 def drop_bias(*suffixes):
@@ -101,6 +102,18 @@ def add_se_norm(net, where):
             bare = replace(without(step, "bias"), name=f"{step.name}.bare")
             edits[step.name] = [bare, Step(step.name, "batch_statistics", (bare.name,), (), eps=1e-5)]
     return edited(net, edits)
+
+
+def constant_gate(net, where):
+    """Excite layers of zeros: whatever the squeeze layer gives, the gate is made of their bias alone."""
+    steps = [s for s in net.plan if s.name.endswith(".se.excite") and s.param("bias") and where(s.name)]
+    return remade(net, [(s, s.param("weight"), "zero", lambda w, all_: np.zeros_like(w)) for s in steps])
+
+
+def dead_squeeze(net, where):
+    """Squeeze layers that give zeros, in place of their activation."""
+    found = {s.name: replace(s, op="zero", params=()) for s in net.plan if is_squeeze(s.name) and where(s.name)}
+    return edited(net, found)
 
 
 def no_gate(net, where):

@@ -3,6 +3,8 @@
 What is found here is a change like all others, and believed only if the network with it gives what the port gave.
 """
 
+import math
+
 import numpy as np
 
 from ...network.steps import INPUT
@@ -69,7 +71,9 @@ def _orders(comparison, name):
 def _change(layer, order, axis):
     which = "output" if axis == 0 else "input"
     text = f"{which} channels of {layer.name}'s weight in another order"
-    return Change("weight_order", text, reordered_weight(layer.name, layer.param("weight"), order, axis), whole=True)
+    unknowns = math.lgamma(len(order) + 1) / math.log(2)
+    apply = reordered_weight(layer.name, layer.param("weight"), order, axis)
+    return Change("weight_order", text, apply, whole=True, unknowns=unknowns)
 
 
 def _chain_to(net, name):
@@ -250,7 +254,7 @@ def _dropouts(comparison):
     if mask is None:
         return []
     text = f"dropout left on before the classifier ({1 - mask.mean():.0%} of {len(mask)} features are zero)"
-    return [Change("dropout_on", text, masked("logits", mask, gain), whole=True)]
+    return [Change("dropout_on", text, masked("logits", mask, gain), whole=True, unknowns=float(len(mask)))]
 
 
 def _flipped(mask, part, rest):

@@ -28,7 +28,17 @@ from .head import (
     pooled,
     reordered,
 )
-from .se import add_se_norm, drop_bias, drop_se_norm, live_norms, no_gate, se_order, se_width
+from .se import (
+    add_se_norm,
+    constant_gate,
+    dead_squeeze,
+    drop_bias,
+    drop_se_norm,
+    live_norms,
+    no_gate,
+    se_order,
+    se_width,
+)
 from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
 from .weights import (
     a_channel,
@@ -83,7 +93,11 @@ CHANGES = (
     Change("se_bias_missing", "no bias in the squeeze layers", drop_bias(".se.squeeze.fc", ".se.squeeze"), alone=True),
     Change("se_bias_missing", "no bias in the excite layers", drop_bias(".se.excite"), alone=True),
     Change("se_norm", "no batch norm in squeeze-and-excitation", drop_se_norm, alone=True),
-    Change("se_norm", "a batch norm of the batch's own statistics in squeeze-and-excitation", add_se_norm),
+    Change("se_norm", "a batch norm of the batch's own statistics in squeeze-and-excitation", add_se_norm, kin="gate"),
+    Change("se_constant", "gates of the excite layers' biases alone: their weights are zero", constant_gate,
+           alone=True, kin="gate"),
+    Change("se_constant", "gates of the excite layers' biases alone: the squeeze layers give zeros", dead_squeeze,
+           alone=True, kin="gate"),
     Change("se_width", "squeeze width expand // 4", se_width(lambda e, i, own: e // 4)),
     Change("se_width", "squeeze width round(expand / 4)", se_width(lambda e, i, own: round(e / 4))),
     Change("se_width", "squeeze width expand / 4, rounded to a multiple of 8",
