@@ -64,7 +64,8 @@ def _is_near(trial, cleared):
 
 def _is_rival(other, trial):
     """Whether another fault is believed too, and not the same network by another name."""
-    if not other.believed or other is trial or other.fault == trial.fault:
+    kin = trial.change.kin and other.change.kin == trial.change.kin and other.change is not trial.change
+    if not other.believed or other is trial or other.fault == trial.fault and not kin:
         return False
     return other.errors != trial.errors or _function(other.net) != _function(trial.net)
 
