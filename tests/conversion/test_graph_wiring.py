@@ -70,15 +70,27 @@ def sum_for_product(model):
 @pytest.mark.parametrize(
     ("change", "message"),
     (
-        (no_skip_path, "no Add of blocks.4.project.conv and blocks.5.project.conv"),
+        (
+            no_skip_path,
+            "blocks.6.expand.conv' reads blocks.5.project.conv, expected the sum of blocks.5.project.conv and the sum",
+        ),
         (
             added_to_itself,
-            "blocks.3.expand.conv reads what blocks.1.project.conv gives, expected blocks.2.project.conv",
+            "reads blocks.1.project.conv, expected the sum of blocks.2.project.conv and blocks.1.project.conv",
         ),
-        (skip_over_two_blocks, "Add of"),
-        (gate_of_another_block, "Mul of"),
+        (
+            skip_over_two_blocks,
+            "reads the sum of blocks.9.project.conv and blocks.6.project.conv, expected the sum of blocks.9.project.conv and blocks.8",
+        ),
+        (
+            gate_of_another_block,
+            "reads the product of hard-swish of blocks.7.depthwise.conv and the gate of slope 1/6 of blocks.6.se.excite, expected",
+        ),
         (gates_exchanged, "squeeze-and-excitation widths"),
-        (sum_for_product, "no Mul of blocks.0.depthwise.conv and blocks.0.se.excite"),
+        (
+            sum_for_product,
+            "reads the sum of relu of blocks.0.depthwise.conv and the gate of slope 1/6 of blocks.0.se.excite",
+        ),
     ),
 )
 def test_another_wiring_is_another_network(graph, change, message, tmp_path):
@@ -109,5 +121,7 @@ def test_a_skip_path_from_elsewhere_in_tensorflow_lite(monkeypatch, tmp_path):
     wrong = tuple(replace(step, inputs=(step.inputs[0], step.inputs[0])) if step == add else step for step in plan)
     monkeypatch.setattr(model, "plan_for", lambda folded=False, right=model.plan_for: wrong if folded else right())
     (tmp_path / "wrong.tflite").write_bytes(tflite_files.write(model))
-    with pytest.raises(WeightsError, match="no Add of"):
+    with pytest.raises(
+        WeightsError, match="reads blocks.2.project.conv, expected the sum of blocks.2.project.conv and blocks.1"
+    ):
         load_checkpoint(tmp_path / "wrong.tflite")

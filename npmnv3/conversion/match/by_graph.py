@@ -16,7 +16,6 @@ from ..formats.tflite import GATE
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .graph_functions import function_faults
 from .graph_places import NOBODYS, classifier_gain, eps_of, factor_of, find_places
-from .graph_wiring import wiring_faults
 
 _HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
 _KNOWN_OPS = _HARD_OPS | {
@@ -60,8 +59,6 @@ def compare(checkpoint, variant):
         faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms), _behind(plan, places))
         apart = sum(map(len, faults))
         sentences = [listed(names) for names in faults if names] + _slopes(plan, checkpoint.layers)
-        if not sentences and (faults := wiring_faults(plan, checkpoint.layers)):
-            sentences = [listed(faults)]
         sentences = sentences or function_faults(plan, checkpoint.layers, places, _folded_gates(plan, places))
     kept = not sentences and all(_is_kept(place, step, norms.get(step.name)) for step, place in pairs)
     return Fit(
