@@ -58,16 +58,7 @@ def read_card(path):
 
 
 def own_card(metadata):
-    """What npmnv3's own ONNX files say in their metadata.
-
-    Parameters
-    ----------
-    metadata : {key: text}
-
-    Returns
-    -------
-    card, as `Checkpoint` has it; of what is not as npmnv3 writes it nothing is taken
-    """
+    """The card, as `Checkpoint` has it, of the metadata {key: text} that npmnv3's own ONNX files have."""
     if not {"source", "variant"} <= metadata.keys():
         return {}
     card = {"licence": metadata["licence"]} if metadata.get("licence") else {}

@@ -15,7 +15,7 @@ from ...network.plan import make_plan
 from ..formats.tflite import GATE
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .graph_functions import function_faults
-from .graph_places import NOBODYS, classifier_gain, eps_of, factor_of, find_places
+from .graph_places import NOBODYS, classifier_gain, eps_of, factor_of, find_places, plan_gain
 
 _HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
 _KNOWN_OPS = _HARD_OPS | {
@@ -97,7 +97,7 @@ def state(checkpoint, fit):
         if step.name in gates:
             weight, bias = (_regained(part, gates[step.name]) for part in (weight, bias))
         if step.name == "logits":
-            weight = _regained(weight, classifier_gain(places) / _plan_gain(plan))
+            weight = _regained(weight, classifier_gain(places) / plan_gain(plan))
         _store(arrays, step, {"weight": weight, "bias": bias})
         if step.name in norms:
             _store(arrays, norms[step.name], place.norms[0].params)
@@ -116,10 +116,6 @@ def _regained(weight, factor):
     if math.isclose(factor, 1, rel_tol=1e-6):
         return weight
     return (weight.astype(np.float64) * factor).astype(np.promote_types(weight.dtype, np.float32))
-
-
-def _plan_gain(plan):
-    return math.prod(step.factor for step in plan if step.op == "scale")
 
 
 def _other_length(variant, num_classes, steps, places):
@@ -280,7 +276,7 @@ def _notes(before, plan, pairs, norms, kept):
     if norms and not kept:
         left = sum(bool(place.affine) for step, place in pairs if step.name in norms)
         notes.append(f"batch norm is folded into the layers ({left} of {len(norms)} by npmnv3), so the dump is too")
-    gain, expected = classifier_gain(places), _plan_gain(plan)
+    gain, expected = classifier_gain(places), plan_gain(plan)
     if not math.isclose(gain, expected, rel_tol=1e-6):
         notes.append(
             f"the classifier's weight is multiplied by {gain / expected:.4g}: "

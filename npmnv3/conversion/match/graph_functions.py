@@ -1,9 +1,8 @@
 """What a graph's layers read, as functions of what the layers before give: held against a plan's, number by number.
 
-Exporters write one activation in many ways: hard-swish as an operation, as a product with a clipped sum, the sixth before
-or after it. So nothing is told by names here. Between two layers each number is worked on by itself, but for means, and
-for sums and products of two layers' tensors. A tensor is what a layer or such a join gives, and what was done to it since
-is known by what has become of some numbers.
+Exporters write one activation in many ways, so nothing is told by names. Between two layers each number is worked on by
+itself, but for means, and for sums and products of two layers' tensors. A tensor is what a layer or such a join gives, and
+what was done to it since is known by what has become of some numbers.
 """
 
 import operator
@@ -12,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..formats.record import INFERRED
-from .graph_places import classifier_gain, is_weighted
+from .graph_places import classifier_gain, is_weighted, plan_gain
 
 #: Numbers in whose place it is looked at what becomes of them; hard-swish and the gates bend at 2.5, 3 and their opposites.
 NUMBERS = np.array([-9, -4, -2.9, -2.6, -1.5, -0.6, 0, 0.4, 1.1, 2.4, 2.8, 3.2, 5, 6.5, 11])
@@ -54,8 +53,7 @@ class Value(NamedTuple):
 
 
 def function_faults(plan, layers, places, gates):
-    """Sentences on a layer that reads another function of the layers before than the network's; none where the graph's own
-    order is all that is known.
+    """A sentence on the first layer that reads another function of the layers before than the network's, in a list.
 
     Parameters
     ----------
@@ -67,17 +65,13 @@ def function_faults(plan, layers, places, gates):
     if any(layer.inputs is None for layer in layers):
         return []
     wanted, names, clipped = _of_plan(plan, gates)
-    wanted[-1] = wanted[-1].then(wanted[-1].numbers * (classifier_gain(places) / _gain(plan)))
+    wanted[-1] = wanted[-1].then(wanted[-1].numbers * (classifier_gain(places) / plan_gain(plan)))
     merged = {id(layer) for place in places for layer in place.affine}
     for place, found, expected in zip(places, _of_graph(layers, merged, clipped), wanted):
         if not _alike(found, expected):  # what follows may differ for that alone
             have, want = _told(found, names), _told(expected, names)
             return [f"{place} reads {have if have != want else f'a multiple of {have}'}, expected {want}"]
     return []
-
-
-def _gain(plan):
-    return np.prod([step.factor for step in plan if step.op == "scale"])
 
 
 def _of_plan(plan, gates):

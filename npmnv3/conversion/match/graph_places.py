@@ -141,6 +141,11 @@ def classifier_gain(places):
     return math.prod(factor for factor in factors if not math.isclose(factor, 1 / 6, rel_tol=1e-3))
 
 
+def plan_gain(plan):
+    """The same factor in a plan."""
+    return math.prod(step.factor for step in plan if step.op == "scale")
+
+
 def _is_affine(layer, channels):
     if layer.op == "BatchNormalization":
         return layer.params["gamma"].size == channels
