@@ -45,13 +45,13 @@ def spare_bits(trial, sizes, tried):
     A number whose error falls to a half agrees by one bit more, down to rounding; beforehand at most nothing is known of it,
     so that an error as large as the tensor itself is where this begins. Of `tried` faults none of which is there, the best
     agrees by log2(tried) bits, and one of which the port's own numbers were solved for by as many more as they took. Two
-    logits are nearly each other's negative, so a tensor's first number is not counted where it has others.
+    logits are nearly each other's negative, so a tensor's first number is not counted where it has others. A tensor that
+    fitted no step counts if it comes down to rounding.
     """
-    bits = 0.0
-    for name in trial.touched:
-        before, after = (
-            10 * math.log10(min(max(e[name], trial.floors[name]), 1.0)) for e in (trial.base, trial.errors)
-        )
+    bits, floors = 0.0, trial.floors
+    fits = {name for name, e in trial.errors.items() if name in floors and e <= CLEAN * floors[name] < trial.base[name]}
+    for name in trial.touched | fits:
+        before, after = (10 * math.log10(min(max(e[name], floors[name]), 1.0)) for e in (trial.base, trial.errors))
         bits += max(sizes.get(name, 1) - 1, 1) * (before - after) / DB_A_BIT
     return bits - math.log2(max(tried, 1)) - trial.change.unknowns
 
