@@ -1,7 +1,7 @@
 """Where a process begins: `npmnv3` and `python -m npmnv3`. PYTHON_ARGCOMPLETE_OK
 
 Nothing is imported before Ctrl-C is one line, and it stays one while the rest is imported. What else asks a process to
-end, such as a closed terminal or `timeout`, ends it as an exit does: with what it began to write removed.
+end, such as `timeout`, ends it as an exit does: what it began to write is removed.
 """
 
 import gc

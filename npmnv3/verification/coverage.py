@@ -6,8 +6,7 @@ INNER = 2  # tensors of one shape that an activation written out may have inside
 def untold(comparison):
     """The port's tensors that fit no step, and have shapes of some beyond all that agrees and of none before: list of str.
 
-    An engine's own inner tensors have the shape of the step that they are inside of, which may be the next one. More than
-    these, of steps' shapes and not theirs, may as well be what a fault made of them.
+    An engine's inner tensors have the shape of the step that they are in, maybe the next one; more may be a fault's.
     """
     net, factor = comparison.net, comparison.factor
     agree = [row.step for row in comparison.rows if row.step in net.steps and row.accumulated.ratio <= factor]

@@ -3,21 +3,14 @@
 import numpy as np
 import pytest
 import tflite_files
-from random_networks import random_params
+from random_networks import network
 
 import npmnv3
 from npmnv3.conversion import load_checkpoint
 from npmnv3.errors import WeightsError
-from npmnv3.network.plan import make_plan
-from npmnv3.network.variants import get_variant
 
 onnx = pytest.importorskip("onnx")
 NAME = "torchvision/mobilenet_v3_small"
-
-
-def network(name):
-    params = random_params(make_plan(get_variant(name), 5), np.random.default_rng(2))
-    return npmnv3.load(name, params, 5, engine="numpy")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,11 @@
 """Networks with random weights, for tests that compare engines."""
 
+import numpy as np
+
+import npmnv3
 from npmnv3.network.plan import make_plan, units
 from npmnv3.network.variants import get_variant
-from npmnv3.testing import random_params  # noqa: F401
+from npmnv3.testing import random_params
 
 
 def random_variant(rng, names):
@@ -26,3 +29,9 @@ def random_case(rng, names, most):
 def plan_maker(variant, num_classes=None, folded=False):
     """What an engine is given: callable (side or None) -> plan."""
     return lambda side=None: make_plan(variant, num_classes, side, folded=folded)
+
+
+def network(name, num_classes=5):
+    """A network of that name with random weights, as `npmnv3.load` gives it."""
+    params = random_params(make_plan(get_variant(name), num_classes), np.random.default_rng(2))
+    return npmnv3.load(name, params, num_classes, engine="numpy")

@@ -115,7 +115,7 @@ class _Graph(Constants):
         super().__init__(graph, external)
         self.scales, self.weights, self.layers = {}, {}, []
         self.origin = {}  # name of a reshaped constant: the name it had
-        self.sizes = set()  # names of tensors' sizes, and of what is computed from these and constants alone
+        self.sizes = set()  # names of tensors' sizes, and of what is made of these
         self.made_by = {}  # name of a value: the place in `layers` of what gave it
         self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
         for node in graph.get(1, ()):

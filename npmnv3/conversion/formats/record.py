@@ -14,7 +14,7 @@ class Layer:
     params : {role: array}: Conv, Gemm and MatMul have weight, (O, I / groups, KH, KW) or (O, I) whichever way the graph
         stores it, and maybe bias, (O,), also where a separate Add brings it; BatchNormalization has gamma, beta, mean
         and variance, (C,); an Add, Sub, Mul or Div with a constant has it as constant; Clip, Min and Max have least and
-        most, as far as these are constants; a Pad has the number it pads with as value; the others have nothing.
+        most, where constant; a Pad has the number it pads with as value; the others have nothing.
     attributes : {name: int, float, str or tuple}, as ONNX names them: strides, pads (top, left, bottom, right), group,
         epsilon, alpha, ...; and constant_first where the constant is what something is taken from, or divided by it
     inputs : places, in the list of layers, of those whose values it reads; None where that is not known

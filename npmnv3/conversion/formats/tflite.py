@@ -81,7 +81,7 @@ class _Graph(Tensors):
         self.layers, self.weights, self.scales, self.made = [], {}, {}, {}
         self.read_as, self.halves = set(), False  # types of what layers read; whether there are constants of 16 bits
         self.made_by = {}  # number of a tensor: the place in `layers` of what gave it
-        self.sizes = set()  # numbers of tensors' sizes, and of what is computed from these and constants alone
+        self.sizes = set()  # the same of tensors' sizes, and of what is made of these
         for code, inputs, outputs, options in self.operators():
             if outputs:
                 given = [index for index in inputs if index >= 0 and self.constant(index) is None]

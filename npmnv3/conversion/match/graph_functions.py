@@ -13,10 +13,10 @@ import numpy as np
 from ..formats.record import INFERRED
 from .graph_places import classifier_gain, is_weighted, plan_gain
 
-#: Numbers in whose place it is looked at what becomes of them; hard-swish and the gates bend at 2.5, 3 and their opposites.
+#: What is put through; hard-swish and the gates bend at 2.5, 3 and their opposites.
 NUMBERS = np.array([-9, -4, -2.9, -2.6, -1.5, -0.6, 0, 0.4, 1.1, 2.4, 2.8, 3.2, 5, 6.5, 11])
 
-#: Of the largest result. Constants in 16 bits are nearer, and slopes of 1/6 and 0.2 are not.
+#: Of the largest result: constants in 16 bits are nearer.
 TOLERANCE = 5e-3
 
 _PASSED_ON = ("Pad", "Transpose", "BatchNormalization", "batch_norm", "identity")
@@ -68,7 +68,7 @@ def function_faults(plan, layers, places, gates):
     wanted[-1] = wanted[-1].then(wanted[-1].numbers * (classifier_gain(places) / plan_gain(plan)))
     merged = {id(layer) for place in places for layer in place.affine}
     for place, found, expected in zip(places, _of_graph(layers, merged, clipped), wanted):
-        if not _alike(found, expected):  # what follows may differ for that alone
+        if not _alike(found, expected):
             have, want = _told(found, names), _told(expected, names)
             return [f"{place} reads {have if have != want else f'a multiple of {have}'}, expected {want}"]
     return []
@@ -91,7 +91,7 @@ def _of_plan(plan, gates):
 
 
 def _of_graph(layers, merged, clipped):
-    """What each layer with weights of a graph reads; `merged` are the ids of layers that are part of the one before."""
+    """What each layer with weights reads; `merged` are the ids of those that are part of the one before."""
     values, reads = [], []
     for layer in layers:
         given = [values[place] for place in layer.inputs if values[place] is not None]
@@ -124,7 +124,7 @@ def _operate(op, given, params, attributes):
 
 
 def _arithmetic(op, x, others, constant, attributes):
-    """A sum or product with a constant, of one tensor with itself, or of two."""
+    """With a constant, of one tensor with itself, or of two."""
     if not others and constant is not None and constant.size == 1:
         pair = x.numbers, float(constant.ravel()[0])
         with np.errstate(all="ignore"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..graph_order import WEIGHTED
 
-NOBODYS = (-1, 0, 0, 0)  # for padding that no network has: by reflection, of channels, odd pixels first
+NOBODYS = (-1, 0, 0, 0)  # for padding that no network has
 _LAYOUTS = ((0, 2, 3, 1), (0, 3, 1, 2), (0, 1, 2, 3))
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 
