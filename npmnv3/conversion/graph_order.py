@@ -28,9 +28,7 @@ def canonical_order(reads, weighted, pads):
 
 
 def in_canonical_order(layers):
-    """The same `record.Layer`s in that order; as they are where what they read is not known."""
-    if any(layer.inputs is None for layer in layers):
-        return tuple(layers)
+    """The same `record.Layer`s in that order."""
     order = _order([layer.inputs for layer in layers], [layer.op for layer in layers], WEIGHTED)
     moved = {place: i for i, place in enumerate(order)}
     return tuple(replace(layers[i], inputs=tuple(moved[place] for place in layers[i].inputs)) for i in order)

@@ -1,5 +1,7 @@
 """ONNX graphs as exporters write them, by hand, to dumps: told by layers, padding and activations, or refused."""
 
+import dataclasses
+
 import checkpoint_files as files
 import goldens
 import numpy as np
@@ -16,6 +18,7 @@ from npmnv3.network.variants import get_variant
 
 RW = "timm/mobilenetv3_rw"
 PPCLS = "ppcls/MobileNetV3_small_x0_35"
+SIZES = "sizes"  # name of a layer that reads no other
 
 
 def tame_state(model, num_classes):
@@ -35,7 +38,7 @@ def graph(model, num_classes=7, *, norms="folded", gain="kept", eps=None, pads=T
     gain : "kept" or "folded" into the classifier
     """
     plan, state = make_plan(get_variant(model), num_classes), tame_state(model, num_classes)
-    weighted, following, layers = layers_of(plan), norms_of(plan), []
+    weighted, following, layers, places = layers_of(plan), norms_of(plan), [], {}
     normed = {norm.name for norm in following.values()}
     for step in plan:
         params = {p.role: p.to_canonical(state[p.name]).astype(np.float64) for p in step.params}
@@ -62,18 +65,30 @@ def graph(model, num_classes=7, *, norms="folded", gain="kept", eps=None, pads=T
                 else:
                     roles = ("gamma", "beta", "mean", "variance")
                     affine = [Layer("BatchNormalization", "n", {r: n[r] for r in roles}, {"epsilon": eps or norm.eps})]
-            layers += [*layer(step, params, pads, pooled_as), *affine]
-        elif step.op == "scale" and gain == "folded":
-            continue
-        elif step.name not in normed:
-            layers += other(step, decomposed)
+            made = [*layer(step, params, pads, pooled_as), *affine]
+        else:
+            nothing = step.name in normed or (step.op == "scale" and gain == "folded")
+            made = [] if nothing else other(step, decomposed)
+        sources = tuple(places[name] for name in step.inputs if name in places)
+        layers += chained(made, sources, len(layers))
+        places[step.name] = len(layers) - 1 if made else sources[0]
     return Checkpoint("onnx", {}, layers=tuple(single(x) for x in layers)), state
 
 
+def chained(layers, sources, start):
+    """The layers, from place `start` on, each reading the one before; a product of two also what the first reads, as
+    does padding that is computed."""
+    found = []
+    for place, layer in enumerate(layers, start):
+        before = () if place == start else (place - 1,)
+        of_two = layer.op == "Pad" or (layer.op == "Mul" and "constant" not in layer.params)
+        inputs = () if layer.name == SIZES else (*sources, *before) if of_two else before or sources
+        found.append(dataclasses.replace(layer, inputs=inputs))
+    return found
+
+
 def single(layer):
-    return Layer(
-        layer.op, layer.name, {k: np.asarray(v, np.float32) for k, v in layer.params.items()}, layer.attributes
-    )
+    return dataclasses.replace(layer, params={k: np.asarray(v, np.float32) for k, v in layer.params.items()})
 
 
 def layer(step, params, pads, pooled_as):
@@ -101,14 +116,15 @@ def other(step, decomposed):
     def constant(op, value):
         return Layer(op, step.name, {"constant": np.array([value])})
 
+    def clip(most):
+        return Layer("Clip", "", {"least": np.array(0.0), "most": np.array(most)})
+
     if step.op == "hard_swish":
         nodes = [Layer("HardSwish", step.name)]
-        return (
-            [constant("Add", 3.0), Layer("Clip", ""), Layer("Mul", ""), constant("Div", 6.0)] if decomposed else nodes
-        )
+        return [constant("Add", 3.0), clip(6), Layer("Mul", ""), constant("Div", 6.0)] if decomposed else nodes
     if step.op == "hard_sigmoid":
         if decomposed:
-            return [constant("Mul", step.slope), constant("Add", 0.5), Layer("Clip", "")]
+            return [constant("Mul", step.slope), constant("Add", 0.5), clip(1)]
         return [Layer("HardSigmoid", step.name, {}, {"alpha": step.slope})]
     names = {
         "relu": "Relu",
@@ -209,7 +225,13 @@ def test_onnx_with_another_epsilon_is_folded_with_it():
 
 
 def changed(checkpoint, change):
-    return Checkpoint("onnx", {}, layers=tuple(out for x in checkpoint.layers for out in change(x)))
+    """The graph with each layer replaced by what `change` makes of it, one after another."""
+    layers, moved = [], []
+    for x in checkpoint.layers:
+        sources, made = tuple(moved[place] for place in x.inputs), change(x)
+        layers += chained(made, sources, len(layers))
+        moved.append(len(layers) - 1 if made else sources[0])
+    return Checkpoint("onnx", {}, layers=tuple(layers))
 
 
 @pytest.mark.parametrize(
@@ -223,27 +245,52 @@ def changed(checkpoint, change):
         ),
         (
             lambda x: [] if x.name == "blocks.3.depthwise" else [x],
-            "GlobalAveragePool behind it, blocks.3.depthwise.conv hard_swish",
+            "reads the mean of blocks.3.depthwise.conv, expected the mean of hard-swish of blocks.3.depthwise.conv",
         ),
-        (lambda x: [Layer("Relu", x.name)] if x.name == "head" else [x], "has Relu behind it, head.fc hard_swish"),
+        (lambda x: [Layer("Relu", x.name)] if x.name == "head" else [x], "reads relu of head.fc, expected hard-swish"),
         (
             lambda x: [Layer("Sigmoid", x.name)] if x.name == "blocks.0.gate" else [x],
-            "Sigmoid behind it, blocks.0.se.excite",
+            "and Sigmoid of blocks.0.se.excite, expected",
         ),
-        (lambda x: [Layer(x.op, x.name, {}, {})] if x.op == "HardSigmoid" else [x], "slope is 0.2, expected 0.1667"),
-        (lambda x: [x, Layer("MaxPool", "m")] if x.name == "blocks.0.depthwise" else [x], "MaxPool and Relu"),
-        (lambda x: [x, Layer("Erf", "e")] if x.name == "last" else [x], "Erf and GlobalAveragePool and HardSwish"),
-        (lambda x: [x, Layer("Mul", "m", {"constant": np.ones(16)})] if x.name == "stem" else [x], "HardSwish and Mul"),
+        (
+            lambda x: [Layer(x.op, x.name, {}, {})] if x.op == "HardSigmoid" else [x],
+            "gate of slope 0.2 of blocks.0.se.excite, expected",
+        ),
+        (
+            lambda x: [x, Layer("MaxPool", "m")] if x.name == "blocks.0.depthwise" else [x],
+            "the mean of the maximum of relu",
+        ),
+        (lambda x: [x, Layer("Erf", "e")] if x.name == "last" else [x], "the mean of Erf of hard-swish"),
+        (
+            lambda x: [x, Layer("Mul", "m", {"constant": np.ones(16)})] if x.name == "stem" else [x],
+            "the product of hard-swish of stem.conv, expected hard-swish",
+        ),
         (
             lambda x: [x, Layer("BatchNormalization", "n", {"gamma": np.ones(7)})] if x.name == "stem.conv" else [x],
-            "BatchNormalization",
+            "reads hard-swish of BatchNormalization of stem.conv",
+        ),
+        (
+            lambda x: [x, Layer("BatchNormalization", "n", {"gamma": np.ones(16)})] if x.name == "stem" else [x],
+            "reads BatchNormalization of hard-swish of stem.conv",
+        ),
+        (
+            lambda x: [x, Layer("Min", "m", {"most": np.arange(99.0, 115)})] if x.name == "stem" else [x],
+            "reads Min of hard-swish of stem.conv",
+        ),
+        (
+            lambda x: [x, Layer("Transpose", "t", {}, {"perm": (0, 1, 3, 2)})] if x.name == "stem" else [x],
+            "reads Transpose of hard-swish of stem.conv",
+        ),
+        (
+            lambda x: [Layer("Pad", "p", {}, {"pads": (0, 0, 1, 1, 0, 0, 1, 1)}), x] if x.name == "stem" else [x],
+            "reads hard-swish of Pad of stem.conv",
         ),
         (lambda x: [] if x.name == "blocks.1.project.conv" else [x], "53 layers with weights, not 54"),
         (
             lambda x: (
                 [x, Layer("Mul", "twice", {"constant": np.array(2.0)})] if x.name == "blocks.0.depthwise" else [x]
             ),
-            "Mul and Relu",
+            "reads a multiple of the mean of relu",
         ),
         (
             lambda x: [Layer(x.op, x.name, x.params, {"strides": (2, 2)})] if x.name == "stem.conv" else [x],
@@ -296,7 +343,7 @@ def test_onnx_padding_that_the_graph_computes():
     model = "timm/tf_mobilenetv3_small_075"
     checkpoint, state = graph(model, pads=False)
     sizes = [
-        Layer("Div", "s", {"constant": np.array(2.0)}),
+        Layer("Div", SIZES, {"constant": np.array(2.0)}),
         Layer("Ceil", "s"),
         Layer("Sub", "s", {"constant": np.array(1.0)}),
     ]
@@ -344,12 +391,12 @@ def test_onnx_that_goes_on_behind_the_classifier_says_so():
 
 
 def test_onnx_with_preprocessing_inside_says_so():
-    before = (
+    before = [
         Layer("Mul", "r", {"constant": np.array([1 / 127.5], "f4")}),
         Layer("Add", "r", {"constant": np.array([-1], "f4")}),
-    )
+    ]
     checkpoint, _ = graph("keras/MobileNetV3Small")
-    found = identify(Checkpoint("onnx", {}, layers=before + checkpoint.layers))
+    found = identify(changed(checkpoint, lambda x: [*before, x] if x.name == "stem.conv" else [x]))
     assert found.fits and any("prepares its input itself" in note for note in found.notes)
 
 

@@ -109,7 +109,7 @@ def conv_setting(number, name, value):
         (one_relu6, "reads relu6 of blocks.*, expected hard-swish of blocks"),
         (to_all("HardSwish", ("HardSigmoid", ["x"], {"alpha": 1 / 6})), "reads the gate of slope 1/6 of stem.conv"),
         (to_all("HardSwish", ("HardSwish", ["x"], {}), ("Relu", [0], {})), "reads another function of stem.conv|relu"),
-        (one_slope, "the gates' slope is 0.2, expected 0.1667"),
+        (one_slope, "the gate of slope 0.2 of blocks.6.se.excite, expected"),
         (one_offset, "another function of blocks.0.se.excite"),
         (no_pool, "reads hard-swish of blocks.*, expected the mean of hard-swish"),
         (relu_behind_a_product, "reads relu of the product of"),

@@ -17,14 +17,14 @@ class Layer:
         most, where constant; a Pad has the number it pads with as value; the others have nothing.
     attributes : {name: int, float, str or tuple}, as ONNX names them: strides, pads (top, left, bottom, right), group,
         epsilon, alpha, ...; and constant_first where the constant is what something is taken from, or divided by it
-    inputs : places, in the list of layers, of those whose values it reads; None where that is not known
+    inputs : places, in the list of layers, of those whose values it reads
     """
 
     op: str  # ONNX's name of the operation
     name: str  # of its output
     params: dict[str, np.ndarray] = field(default_factory=dict)
     attributes: dict = field(default_factory=dict)
-    inputs: tuple[int, ...] | None = None
+    inputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

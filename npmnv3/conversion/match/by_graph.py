@@ -15,25 +15,9 @@ from ...network.plan import make_plan
 from ..formats.tflite import GATE
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .graph_functions import function_faults
-from .graph_places import NOBODYS, classifier_gain, eps_of, factor_of, find_places, plan_gain
+from .graph_places import NOBODYS, classifier_gain, eps_of, find_places, plan_gain
 
-_HARD_OPS = {"HardSwish", "HardSigmoid", "Clip", "Min"}  # exporters write hard-swish and the gate with one of them
-_KNOWN_OPS = _HARD_OPS | {
-    "Relu",
-    "Max",
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "GlobalAveragePool",
-    "AveragePool",
-    "ReduceMean",
-    "MaxPool",
-}
-_TOLD = {"relu", "hard_swish", "hard_sigmoid", "max_pool2d"}
-_OF_ACTIVATIONS = (3, 6, 1 / 6, 0.2, 5, 0.5)  # constants of hard-swish and of the gates
 _OTHER_FORM = 1000  # of `Fit.style`: networks in their published form are likelier
-_DEFAULT_ALPHA = 0.2  # ONNX's, of HardSigmoid
 
 
 def plausible(checkpoint, variant):
@@ -56,9 +40,9 @@ def compare(checkpoint, variant):
         sentences = width_differences(plan, {step.name: place.weight.shape for step, place in pairs})
         sentences = sentences or [_first_difference(pairs)]
     else:
-        faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms), _behind(plan, places))
+        faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms))
         apart = sum(map(len, faults))
-        sentences = [listed(names) for names in faults if names] + _slopes(plan, checkpoint.layers)
+        sentences = [listed(names) for names in faults if names]
         sentences = sentences or function_faults(plan, checkpoint.layers, places, _folded_gates(plan, places))
     kept = not sentences and all(_is_kept(place, step, norms.get(step.name)) for step, place in pairs)
     return Fit(
@@ -176,18 +160,6 @@ def _folded_gates(plan, places):
     return {name: factor for name, factor in factors.items() if name in layers and GATE in layers[name].attributes}
 
 
-def _slopes(plan, layers):
-    """A sentence on the gates' slope where it differs; 0.2 shows as HardSigmoid's alpha or as a product."""
-    expected = next((step.slope for step in plan if step.op == "hard_sigmoid"), None)
-    found = {layer.attributes.get("alpha", _DEFAULT_ALPHA) for layer in layers if layer.op == "HardSigmoid"}
-    found |= {factor_of(layer) for layer in layers}
-    steep = any(math.isclose(slope, 0.2, rel_tol=1e-4) for slope in found)
-    folded = any(GATE in layer.attributes for layer in layers)  # a slope is in the weights then
-    if expected is None or folded or steep == math.isclose(expected, 0.2):
-        return []
-    return [f"the gates' slope is {'0.2' if steep else '1/6'}, expected {expected:.4g}"]
-
-
 def _biases(pairs, norms):
     """Layers that add something where the plan has nothing for it."""
     wrong = []
@@ -196,41 +168,6 @@ def _biases(pairs, norms):
         if bias is not None and bias.any():
             wrong.append(f"{place} has a bias, none expected")
     return wrong
-
-
-def _behind(plan, places):
-    """Places where the graph has another activation or pooling behind a layer, or something of its own."""
-    behind = []
-    for step in plan:
-        if step.param("weight"):
-            behind.append((step.name, set()))
-        elif behind:
-            behind[-1][1].add(step.op)
-    wrong = []
-    for (name, ops), place, following in zip(behind, places, places[1:]):
-        found = {layer.op for layer in place.after}
-        relu, hard = "relu" in ops, bool(ops & {"hard_swish", "hard_sigmoid"})
-        relu_found, hard_found = "Relu" in found, bool(found & _HARD_OPS)
-        there = relu_found >= relu and hard_found >= hard
-        # Some exporters write the clipping to 0..6 within hard-swish as Relu and Min.
-        alone = hard or (relu_found, hard_found) == (relu, hard)
-        alone &= found <= _KNOWN_OPS and ("MaxPool" in found) == ("max_pool2d" in ops)
-        alone &= not _odd_constants(place, following is places[-1])
-        if not (there and (alone or following.computed_pad)):
-            told, wanted = (" and ".join(sorted(names)) for names in (found, ops & _TOLD))
-            wrong.append(f"{place} has {told or 'nothing'} behind it, {name} {wanted or 'no activation'}")
-    return wrong
-
-
-def _odd_constants(place, scaled):
-    """Whether there are constants that no activation has; where `scaled`, a product may be (`classifier_gain`)."""
-    for layer in place.after:
-        constant = layer.params.get("constant", np.float32(3))
-        value = float(constant.ravel()[0]) if constant.size == 1 else math.nan
-        known = any(math.isclose(value, of_activation, rel_tol=5e-4) for of_activation in _OF_ACTIVATIONS)
-        if not known and not (scaled and constant.size == 1 and layer.op in ("Mul", "Div")):
-            return True
-    return False
 
 
 def _is_kept(place, step, norm):

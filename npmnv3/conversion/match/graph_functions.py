@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..formats.record import INFERRED
-from .graph_places import classifier_gain, is_weighted, plan_gain
+from .graph_places import classifier_gain, is_layout, is_weighted, plan_gain
 
 #: What is put through; hard-swish and the gates bend at 2.5, 3 and their opposites.
 NUMBERS = np.array([-9, -4, -2.9, -2.6, -1.5, -0.6, 0, 0.4, 1.1, 2.4, 2.8, 3.2, 5, 6.5, 11])
@@ -19,7 +19,7 @@ NUMBERS = np.array([-9, -4, -2.9, -2.6, -1.5, -0.6, 0, 0.4, 1.1, 2.4, 2.8, 3.2, 
 #: Of the largest result: constants in 16 bits are nearer.
 TOLERANCE = 5e-3
 
-_PASSED_ON = ("Pad", "Transpose", "BatchNormalization", "batch_norm", "identity")
+_PASSED_ON = ("batch_norm", "identity")
 _KINDS = {
     "GlobalAveragePool": "mean",
     "AveragePool": "mean",
@@ -62,11 +62,10 @@ def function_faults(plan, layers, places, gates):
     places : their Places
     gates : {step's name: what its weights are to be multiplied by}
     """
-    if any(layer.inputs is None for layer in layers):
-        return []
     wanted, names, clipped = _of_plan(plan, gates)
     wanted[-1] = wanted[-1].then(wanted[-1].numbers * (classifier_gain(places) / plan_gain(plan)))
-    merged = {id(layer) for place in places for layer in place.affine}
+    merged = {id(layer) for place in places for layer in (*place.affine, place.pad)}
+    merged |= {id(layer) for layer in layers if is_layout(layer)}
     for place, found, expected in zip(places, _of_graph(layers, merged, clipped), wanted):
         if not _alike(found, expected):
             have, want = _told(found, names), _told(expected, names)
@@ -91,7 +90,7 @@ def _of_plan(plan, gates):
 
 
 def _of_graph(layers, merged, clipped):
-    """What each layer with weights reads; `merged` are the ids of those that are part of the one before."""
+    """What each layer with weights reads; `merged` are the ids of those that are part of another."""
     values, reads = [], []
     for layer in layers:
         given = [values[place] for place in layer.inputs if values[place] is not None]
@@ -112,7 +111,7 @@ def _operate(op, given, params, attributes):
     kind, (x, *others) = _KINDS.get(op, op), given
     if op in _PASSED_ON:
         return x
-    if kind in _ACTIVATIONS and not others:
+    if kind in _ACTIVATIONS and not others and all(constant.size == 1 for constant in params.values()):
         return x.then(_ACTIVATIONS[kind](x.numbers, params, attributes))
     if kind == "scale":
         return x.then(x.numbers * params["constant"])

@@ -97,7 +97,7 @@ def is_weighted(layer):
 def find_places(layers):
     """(the layers before the first that has weights, [Place])"""
     before, places = [], []
-    for layer in (layer for layer in layers if not _is_layout(layer)):
+    for layer in (layer for layer in layers if not is_layout(layer)):
         if is_weighted(layer):
             behind = places[-1].after if places else before
             pad = behind.pop() if behind and behind[-1].op == "Pad" else None
@@ -116,7 +116,7 @@ def _pads_zeros(pad):
     return pad.attributes.get("mode", "constant") in ("constant", "") and not np.any(value)
 
 
-def _is_layout(layer):
+def is_layout(layer):
     """Whether it puts channels last, or back."""
     return layer.op == "Transpose" and layer.attributes.get("perm", (0, 2, 3, 1)) in _LAYOUTS
 
