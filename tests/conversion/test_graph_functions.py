@@ -80,6 +80,16 @@ def no_pool(g):
     g.replace(g.of("GlobalAveragePool")[2], ("Identity", ["x"], {}))
 
 
+def means(*axes, kept=1):
+    """One mean after another in place of the pooling before the head, which flattens what it gets."""
+
+    def change(g):
+        told = [("ReduceMean", [i - 1 if i else "x"], {"axes": its, "keepdims": kept}) for i, its in enumerate(axes)]
+        g.replace(g.of("GlobalAveragePool")[-1], *told)
+
+    return change
+
+
 def relu_behind_a_product(g):
     products = [node for node in g.of("Mul") if node.input[1] in {n.output[0] for n in g.of("HardSigmoid")}]
     g.replace(products[3], ("Mul", ["x", products[3].input[1]], {}), ("Relu", [0], {}))
@@ -112,6 +122,9 @@ def conv_setting(number, name, value):
         (one_slope, "the gate of slope 0.2 of blocks.6.se.excite, expected"),
         (one_offset, "another function of blocks.0.se.excite"),
         (no_pool, "reads hard-swish of blocks.*, expected the mean of hard-swish"),
+        (means((3,)), "reads the mean of each row of hard-swish"),
+        (means((2,), (2,)), "reads the mean of each column of the mean of each column"),
+        (means((1,)), "reads another mean"),
         (relu_behind_a_product, "reads relu of the product of"),
         (reflected, "pads otherwise than with zeros"),
         (conv_setting(3, "strides", [2, 2]), r"has strides \(2, 2\), expected \(1, 1\)"),
@@ -156,12 +169,48 @@ def sixth_behind_the_product(g):
         to_all("HardSwish", ("HardSigmoid", ["x"], {"alpha": 1 / 6}), ("Mul", ["x", 0], {})),
         to_all("HardSigmoid", ("HardSigmoid", ["x"], {"alpha": 0.16662598})),  # in 16 bits
         sixth_behind_the_product,
+        means((2, 3)),
+        means((-1, -2), kept=0),
+        means((3,), (2,)),
+        means((2,), (-1,)),
+        means((-1,), (-1,), kept=0),
+        means((3,), (2,), kept=0),
+        means((2,), kept=0),  # of pixels that were laid along one axis
     ],
 )
 def test_how_a_function_is_written_does_not_matter(graph, change, tmp_path):
     changed = Graph(graph)
     change(changed)
     assert load_checkpoint(changed.save(tmp_path)).variant.full_name == NAME
+
+
+def norm_of_the_batch(g):
+    ones = g.constant(np.ones(16, np.float32))
+    norm = ("BatchNormalization", [0, *[ones] * 4], {"training_mode": 1})
+    g.replace(g.of("HardSwish")[0], ("HardSwish", ["x"], {}), norm)
+
+
+def chances(g):
+    on = g.constant(np.array(True))
+    g.replace(g.of("HardSwish")[-1], ("HardSwish", ["x"], {}), ("Dropout", [0, g.constant(np.float32(0.2)), on], {}))
+
+
+def test_a_graph_in_training_mode(graph, tmp_path):
+    for change in (norm_of_the_batch, chances):
+        changed = Graph(graph)
+        change(changed)
+        with pytest.raises(WeightsError, match="is in training mode; export again after eval"):
+            load_checkpoint(changed.save(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("pads", 3), ("pads", "ab"), ("strides", [1.5, 2.0]), ("group", "x"), ("dilations", 3)]
+)
+def test_an_attribute_of_another_type(graph, name, value, tmp_path):
+    changed = Graph(graph)
+    conv_setting(2, name, value)(changed)
+    with pytest.raises(WeightsError, match=f"Conv '.*' has {name} = .* of another type than ONNX's"):
+        load_checkpoint(changed.save(tmp_path))
 
 
 def channels_exchanged(g):

@@ -6,9 +6,6 @@ by is the order of its layers, their shapes and their attributes. So the graph i
 Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 """
 
-import struct
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...errors import WeightsError
@@ -16,6 +13,7 @@ from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .card import own_card
 from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_nodes import Node, read_constant, read_node
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
 from .record import INFERRED, Checkpoint, Layer
@@ -23,22 +21,9 @@ from .record import INFERRED, Checkpoint, Layer
 MAGIC = b"\x08"  # the field ir_version, which exporters write first
 MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 
-_DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-MICROSOFT = (QUANTIZE, DEQUANTIZE, "QLinearAdd", "QLinearMul", "QLinearGlobalAveragePool", "QGemm")  # of its own
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape")
-
-
-@dataclass(frozen=True)
-class Node:
-    op: str
-    inputs: list[str]
-    outputs: list[str]
-    attributes: dict  # {name: int, float, str, tuple, or the fields of a tensor}
-
-    def __str__(self):
-        return f"{self.op[:50]} {self.outputs[0][:100]!r}"
 
 
 def read(reader):
@@ -128,6 +113,8 @@ class _Graph(Constants):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
         given = [name for name in node.inputs if name and name not in self.constants and name not in self.tensors]
+        if _trains(node, inputs):
+            raise WeightsError(f"{node} is in training mode; export again after eval()")
         if node.op == "Shape" or self.sizes.issuperset(given):
             self.sizes |= set(node.outputs)
         if node.op in Q_OPERATORS:
@@ -249,6 +236,13 @@ class _Graph(Constants):
         self.weights[name] = self.constant(name)
 
 
+def _trains(node, inputs):
+    """Whether a norm takes each batch's own mean and variance, or numbers are dropped by chance."""
+    if node.op == "BatchNormalization":
+        return node.attributes.get("training_mode") or len([name for name in node.outputs if name]) > 1
+    return node.op == "Dropout" and len(inputs) > 2 and inputs[2] is not None and inputs[2].any()
+
+
 def _constants_of(node, inputs):
     """(params, further attributes) of a node that computes with constants, as `Layer` has them."""
     first = next((value for value in inputs if value is not None), None)
@@ -259,49 +253,8 @@ def _constants_of(node, inputs):
     found = {role: value for role, value in zip(roles, inputs) if role and value is not None}
     if node.op == "Pad" and len(inputs) in (2, 3) and inputs[1] is not None:
         return found, {"pads": tuple(int(n) for n in inputs[1].ravel()[:8])}
+    if node.op == "ReduceMean" and len(inputs) > 1 and inputs[1] is not None:
+        return {}, {"axes": tuple(int(n) for n in inputs[1].ravel()[:8])}
     if node.op in ("Min", "Max") and first is not None:
         found = {"most" if node.op == "Min" else "least": first}
     return found, {}
-
-
-def read_node(fields):
-    """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantized ones."""
-    domain, op = protobuf.text(fields, 7), protobuf.text(fields, 4)
-    node = Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
-    known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in MICROSOFT)
-    if not node.outputs or not known:
-        raise WeightsError(
-            f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
-        )
-    for attribute in map(protobuf.collect, fields.get(5, ())):
-        node.attributes[protobuf.text(attribute, 1)] = _attribute(node, attribute)
-    return node
-
-
-def _attribute(node, fields):
-    """An attribute's value: float, int, str, tuple, or the fields of a tensor; None for what no layer here has."""
-    if 6 in fields or 11 in fields:
-        raise WeightsError(f"{node} has graphs in it (branches or loops), which no network here has")
-    if 2 in fields or 7 in fields:
-        numbers = protobuf.fixed(fields, 2 if 2 in fields else 7)
-        values = struct.unpack(f"<{len(numbers) // 4}f", numbers[: len(numbers) // 4 * 4])
-        return values if 7 in fields else next(iter(values), 0.0)
-    if 3 in fields or 8 in fields:
-        values = protobuf.integers(fields, 3 if 3 in fields else 8)
-        return values if 8 in fields else next(iter(values), 0)
-    if 4 in fields:
-        return protobuf.text(fields, 4)
-    if 5 in fields:
-        return protobuf.collect(protobuf.message(fields, 5))
-    return _DEFAULTS.get(protobuf.integer(fields, 20))  # some writers leave zeros out
-
-
-def read_constant(node, external):
-    """A Constant node's array."""
-    for name, kind, dtype in (("value_float", float, "f4"), ("value_int", int, "i8")):
-        numbers = node.attributes.get(name + "s", node.attributes.get(name))
-        if all(isinstance(number, kind) for number in (numbers if isinstance(numbers, tuple) else [numbers])):
-            return np.array(numbers, dtype)
-    if not isinstance(node.attributes.get("value"), dict):
-        raise WeightsError(f"{node} has no value")
-    return read_tensor(node.attributes["value"], external)

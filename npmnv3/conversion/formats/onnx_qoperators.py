@@ -27,7 +27,7 @@ def as_floats(node, constant):
 
     Parameters
     ----------
-    node : onnx_graph.Node
+    node : onnx_nodes.Node
     constant : callable (name) -> array, None where the name is no constant's
 
     Returns

@@ -17,7 +17,7 @@ from .tflite_tensors import MAGIC, Tensors
 
 __all__ = ["GATE", "MAGIC", "read"]
 
-_CONV, _DEPTHWISE, _DENSE, _DEQUANTIZE, _QUANTIZE = 3, 4, 9, 6, 114
+_CONV, _DEPTHWISE, _DENSE, _DEQUANTIZE, _QUANTIZE, _MEAN = 3, 4, 9, 6, 114, 40
 _PADS = (34, 60)  # with zeros, with a number of the model's
 _ARITHMETIC = {0: "Add", 18: "Mul", 41: "Sub", 42: "Div"}
 _PLAIN = {  # operations by number, as ONNX calls them
@@ -27,7 +27,7 @@ _PLAIN = {  # operations by number, as ONNX calls them
     19: "Relu",
     25: "Softmax",
     50: "LogSoftmax",
-    40: "ReduceMean",
+    _MEAN: "ReduceMean",
     55: "Max",
     57: "Min",
     117: "HardSwish",
@@ -143,7 +143,8 @@ class _Graph(Tensors):
             op, role = _LIMITS[code]
             self._append(op, inputs, output, {role: constant}, {})
         elif code not in _ABOUT_SHAPES or not self.sizes.issuperset({output}):
-            self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, {})
+            told = {} if code != _MEAN or (axes := self._constant_among(inputs)) is None else {"axes": (*axes.ravel(),)}
+            self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, told)
 
     def _constant_among(self, inputs):
         """The first constant that an operator reads, or None."""

@@ -31,6 +31,9 @@ _KINDS = {
     "add": "Add",
     "Sum": "Add",
 }
+_ALONG = dict.fromkeys((3, -1), "the mean of each row") | dict.fromkeys((2, -2), "the mean of each column")
+_ODD_MEAN = "another mean"
+_PIXELS = [2, 3], [1, 2]  # axes of height and width
 _ARITHMETIC = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv}
 
 
@@ -118,8 +121,22 @@ def _operate(op, given, params, attributes):
     if kind in _ARITHMETIC and len(others) <= 1:
         return _arithmetic(kind, x, others, params.get("constant"), attributes)
     if kind == "mean" and not others:
-        return _join(kind, x)
+        return _mean(x, attributes.get("axes", (2, 3)), attributes.get("keepdims", 1), attributes.get("pads", ()))
     return Value((kind, *given), NUMBERS)
+
+
+def _mean(x, axes, kept, pads):
+    """Over all pixels: some exporters take one axis after the other, or lay pixels along one axis before."""
+    kind, before = x.origin[0], x.origin[-1]
+    along = _ALONG.get(axes[0], _ODD_MEAN) if len(axes) == 1 else ""
+    if along and x.numbers is NUMBERS and kind in _ALONG.values() and (kind != along or not kept):
+        return _join("mean", before)
+    if along and kind == "mean" and not kept:
+        return x  # of two axes, the first of which could have been all pixels
+    if along and (kept or axes[0] not in (2, -1)):
+        return Value((along, x), NUMBERS)
+    odd = any(pads) or not along and sorted(axis % 4 for axis in axes) not in _PIXELS
+    return Value((_ODD_MEAN, x), NUMBERS) if odd else _join("mean", x)
 
 
 def _arithmetic(op, x, others, constant, attributes):

@@ -12,7 +12,8 @@ import numpy as np
 from ...errors import WeightsError
 from ..formats import protobuf
 from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
-from ..formats.onnx_graph import Constants, read_constant, read_model, read_node
+from ..formats.onnx_graph import Constants, read_model
+from ..formats.onnx_nodes import read_constant, read_node
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
 from ..formats.onnx_tensors import External
 from .builder import FEW, Builder, bias_array, make_grid
