@@ -206,7 +206,7 @@ def _published(entry: Any, fetch: bool | None) -> Path:
         return found
     from .. import fetching  # which loads the network's libraries
 
-    fetch = os.environ.get("NPMNV3_FETCH", "0") not in ("", "0") if fetch is None else fetch
+    fetch = os.environ.get("NPMNV3_FETCH") == "1" if fetch is None else fetch
     wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
     path = fetching.fetch(entry.name) if wanted else fetching.cached_dump(entry.name)
     if path is None:
