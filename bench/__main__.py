@@ -4,11 +4,14 @@ import argparse
 import datetime
 import os
 import platform
+import sys
 
 import numpy as np
 
 from npmnv3.engines.plan_engine import PlanEngine
-from npmnv3.network.variants import list_models
+from npmnv3.errors import Npmnv3Error
+from npmnv3.evaluation.confusion import check_plot
+from npmnv3.network.variants import get_variant, list_models
 
 from .engines import ENGINES, installed
 from .measure import build, cold_start, disagreement, take_turns
@@ -23,13 +26,23 @@ CHECKED = 8  # pictures on which the engines are compared with the float64 oracl
 
 
 def main():
-    options = _options()
+    try:
+        _run(_options())
+    except Npmnv3Error as error:
+        sys.exit(f"python -m bench: {error}")
+
+
+def _run(options):
+    if options.plot:
+        check_plot(options.plot)  # before all the work
+    networks = list_models() if options.all else options.networks
+    for name in networks:
+        get_variant(name)
     names, lacking = installed()
     names = [name for name in names if name in (options.engines or FAST)]
     print(f"{datetime.date.today()}, {platform.system()} {platform.machine()}, {_processor()}, {os.cpu_count()} cores")
     for name, missing in lacking.items():
         print(f"not installed: {name} (needs {', '.join(missing)})")
-    networks = list_models() if options.all else options.networks
     summary = []
     for name in networks:
         network = Network(name)
@@ -55,15 +68,27 @@ def _options():
         "networks", nargs="*", default=DEFAULT_NETWORKS, help="source/variant; default torchvision's two"
     )
     parser.add_argument("--all", action="store_true", help="all networks")
-    parser.add_argument("--engines", nargs="+", help="only these; default all but npmnv3's numba and numpy")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32])
-    parser.add_argument("--sides", nargs="+", type=int, default=[None], help="of the input, pixels; default its own")
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument(
+        "--engines",
+        nargs="+",
+        choices=ENGINES,
+        metavar="NAME",
+        help="only these; default all but npmnv3's numba and numpy",
+    )
+    parser.add_argument("--batches", nargs="+", type=_count, default=[1, 8, 32])
+    parser.add_argument("--sides", nargs="+", type=_count, default=[None], help="of the input, pixels; default its own")
+    parser.add_argument("--threads", nargs="+", type=_count, default=[1, 2])
     parser.add_argument("--seconds", type=float, default=4.0, help="for a line of the table; default 4")
     parser.add_argument("--layers", action="store_true", help="also where our own time goes")
     parser.add_argument("--cold", action="store_true", help="also a new process to its first answer, and its memory")
     parser.add_argument("--plot", metavar="FILE", help="also draw the figures")
     return parser.parse_args()
+
+
+def _count(text):
+    if (count := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text}, expected a whole number from 1")
+    return count
 
 
 def _processor():

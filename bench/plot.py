@@ -36,7 +36,8 @@ def _bars(axis, rows, base):
     axis.set_xticks(range(len(rows)), labels, fontsize=7)
     axis.axhline(1, color="black", linewidth=0.8)
     axis.set_ylabel(f"time, {base} = 1")
-    axis.legend(ncols=len(engines), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)  # off the bars
+    if engines:
+        axis.legend(ncols=len(engines), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)  # off the bars
 
 
 def _layers(axis, network):

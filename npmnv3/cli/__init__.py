@@ -57,19 +57,21 @@ def _answer(words, command):
             print(f"{command}: interrupted", file=sys.stderr)
             return 130
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            sys.stdout.flush()
     except OSError as error:  # what reads and writes files has errors of its own: this is a printed line
         return _failed_output(command, error)
 
 
 @contextlib.contextmanager
 def _plain_streams(words):
-    """Standard output and error as `PlainStream`, where there are any."""
+    """Standard output and error as `PlainStream`; one that is closed drops what it gets, and no file takes its number."""
     with contextlib.ExitStack() as stack:
+        if sys.stdin is None:
+            stack.enter_context(open(os.devnull))
         for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
-            if stream is not None:
-                stack.enter_context(redirect(PlainStream(stream, words)))
+            if stream is None:
+                stream = stack.enter_context(open(os.devnull, "w"))
+            stack.enter_context(redirect(PlainStream(stream, words)))
         yield
 
 

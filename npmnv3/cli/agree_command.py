@@ -2,6 +2,7 @@
 
 import sys
 
+from ..errors import UsageError
 from ..progress import progress_bar
 from .arguments import add_kernels, complete_model, kernels_of_quantized
 from .evaluate_command import add_data_arguments, show_dataset
@@ -34,6 +35,9 @@ def run(args):
     models, weights = (args.model_a, args.model_b), (args.weights_a, args.weights_b)
     kernels = [args.kernels_a or args.kernels, args.kernels_b or args.kernels]
     kernels = kernels_of_quantized(kernels, models, weights)
+    for letter, asked, name in zip("ab", (args.kernels_a, args.kernels_b), kernels):
+        if asked and not name:
+            raise UsageError(f"--kernels-{letter}: MODEL_{letter.upper()} is not quantised; leave it out")
     a, b = (Network(*one, args.engine, kernels=name) for *one, name in zip(models, weights, kernels))
     dataset = open_dataset(args.data, limit=args.limit, labelled=False)
     show_dataset(dataset, args.json)

@@ -122,6 +122,7 @@ def may_fetch(checkpoint, args):
     """Whether published weights that are not here are fetched: as --fetch says, or whoever sits at the terminal."""
     from ..dumps.registry import find_published
     from ..errors import missing_packages
+    from ..fetching import download_url
 
     if getattr(args, "fetch", False):
         return True
@@ -129,7 +130,7 @@ def may_fetch(checkpoint, args):
     if not at_terminal or missing_packages("fetch"):
         return False
     entry = find_published(checkpoint)
-    place = urllib.parse.urlsplit(os.environ.get("NPMNV3_BASE_URL") or entry.url).hostname
+    place = urllib.parse.urlsplit(download_url(entry)).hostname
     question = f"fetch {entry.about_bytes / 1e6:.0f} MB from {place} (licence: {entry.licence})? [Y/n] "
     print(f"the weights of {checkpoint} are not here: {question}", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()

@@ -40,9 +40,9 @@ def replacing(path):
     with writing(path), contextlib.ExitStack() as stack:
         target = os.path.realpath(path)  # of a link, what it leads to
         special = _is_special(path)
-        handle, temporary = tempfile.mkstemp(prefix=PREFIX, dir=None if special else os.path.dirname(target))
+        temporary = _new_name(tempfile.gettempdir() if special else os.path.dirname(target))
         stack.callback(_remove, temporary)
-        os.close(handle)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
         if special:
             with open(temporary, "rb") as source, open(path, "wb", buffering=0) as out:
@@ -50,8 +50,13 @@ def replacing(path):
             return
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp made it private
+        os.chmod(temporary, 0o666 & ~umask)  # it was made private
         os.replace(temporary, target)
+
+
+def _new_name(folder):
+    """A name, known before there is such a file: an interrupt at any moment finds what to remove."""
+    return os.path.join(folder, PREFIX + os.urandom(8).hex())
 
 
 def _is_special(path):
@@ -73,12 +78,12 @@ def _remove(path):
 def replacing_folder(path):
     """The same of a folder, which must be new or empty."""
     import shutil
-    import tempfile
 
-    path = os.path.abspath(os.fspath(path))
     with writing(path):
-        temporary = tempfile.mkdtemp(prefix=PREFIX, dir=os.path.dirname(path))
+        path = os.path.abspath(path)
+        temporary = _new_name(os.path.dirname(path))
         try:
+            os.mkdir(temporary, 0o700)
             yield temporary
             os.chmod(temporary, 0o755)
             if os.path.isdir(path):

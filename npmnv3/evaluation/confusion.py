@@ -103,7 +103,8 @@ def _plot_worst(axes, worst):
     places = range(len(worst))
     axes.barh(places, [pictures for pictures, *_ in worst], color="navajowhite")
     axes.set_yticks(places, [f"{shown(label)} → {shown(answer)}" for _, label, answer, _ in worst], parse_math=False)
-    axes.set(title="worst confusions: class → answer, and some of the pictures", xlabel="pictures")
+    title = "worst confusions: class → answer, and some of the pictures" if worst else "no confusions"
+    axes.set(title=title, xlabel="pictures", xlim=None if worst else (0, 1))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(WORST - 0.5, -0.5)  # the worst on top, bars as thick however many there are
     for place, (_, _, _, names) in zip(places, worst):

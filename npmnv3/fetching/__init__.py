@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import tempfile
+import urllib.parse
 
 from ..conversion import convert_state
 from ..conversion.formats import read_checkpoint
@@ -92,7 +93,7 @@ def fetch(
         raise MissingWeightsError(
             f"{name} ships with npmnv3 as weights/{entry.dump_name}, which is not there; install npmnv3 again"
         )
-    url = _url(entry, base_url)
+    url = download_url(entry, base_url)
     require("pooch", "fetch", "fetching weights")
     folder = make_cache_folder(cache)
     try:
@@ -104,13 +105,15 @@ def fetch(
         raise WriteError(f"the cache folder {folder} cannot be written: {error.strerror or error}") from error
 
 
-def _url(entry, base_url):
+def download_url(entry, base_url=None):
+    """Where a checkpoint is fetched from."""
     base_url = os.environ.get("NPMNV3_BASE_URL") if base_url is None else base_url
     if not base_url:
         return entry.url
-    if not re.fullmatch(r"https?://[!-~]+", base_url):
-        raise UsageError(f"base URL is {base_url!r}, expected http://... or https://..., without spaces")
-    return f"{base_url.rstrip('/')}/{entry.file}"
+    with contextlib.suppress(ValueError):  # such as for a bracket that does not end
+        if re.fullmatch(r"https?://[!-~]+", base_url) and urllib.parse.urlsplit(base_url).hostname:
+            return f"{base_url.rstrip('/')}/{entry.file}"
+    raise UsageError(f"base URL is {base_url!r}, expected http://... or https://..., without spaces")
 
 
 def _download(entry, url, folder, workplace, progress):

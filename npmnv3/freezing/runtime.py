@@ -216,8 +216,11 @@ def main(argv=None):
             answer = answer_for(file, args.top)
             failed |= "error" in answer
             show(file, answer, args.json)
-    except BrokenPipeError:  # whoever read our output has gone; keep Python from complaining when it closes the stream
+    except OSError as error:  # of our output; keep Python from complaining when it closes the stream
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever read it has gone
+            failed = True
+            print(f"standard output: {error.strerror}", file=sys.stderr)
     return int(failed)
 
 
@@ -231,7 +234,7 @@ def answer_for(file, top):
 
 def show(file, answer, as_json):
     """Print what there is to say of one picture; an error goes to the standard error too."""
-    if "error" in answer:
+    if "error" in answer and sys.stderr:  # None if it is closed, and `print` would take the standard output
         print(one_line(answer["error"]), file=sys.stderr)
     if as_json:
         print(json.dumps({"file": file, **answer}), flush=True)

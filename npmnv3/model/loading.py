@@ -93,8 +93,8 @@ def load(
     rounded_constants : bool, gate slope, norm epsilon and head gain rounded to float32, as paddle has them even in
         float64
     weight_dtype : "float32", or "float16": the llvm engine keeps the weights of the classifier, the hidden layer before
-        it and of squeeze-and-excitation in 16 bits. They are half the bytes, which is what one picture waits for; the
-        logits are others, `npmnv3 info MODEL --weight-dtype float16` tells by how much
+        it and squeeze-and-excitation in 16 bits, half the bytes, for which one picture waits; `npmnv3 info MODEL
+        --weight-dtype float16` tells how much the logits differ
     fetch : bool, fetch published weights that are not here; default only if the environment variable NPMNV3_FETCH is 1
     kernels : str, of a quantised dump: whose integers, one of `ops.kernel_sets.KERNEL_SETS`; default what the dump says
 
@@ -118,8 +118,8 @@ def load(
     check_arguments("True or False", optional=True, fetch=fetch)
     variant, weights = _resolve(name_or_dump, weights, fetch)
     if isinstance(weights, (str, os.PathLike)) and is_quantized(weights):
-        if weight_dtype != "float32":
-            raise UsageError(f"`weight_dtype={weight_dtype}` is for floats, but {weights} is quantised")
+        if weight_dtype != "float32" or rounded_constants:
+            raise UsageError(f"`weight_dtype=` and `rounded_constants=` are for floats, but {weights} is quantised")
         return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
     if kernels is not None:
         raise UsageError(
@@ -146,7 +146,7 @@ def _load_quantized(
         raise UsageError(f"{path} is {said}, quantised, but {variant.full_name} was asked for")
     if num_classes not in (None, quantized.num_classes):
         raise UsageError(f"{path} has {quantized.num_classes} classes, expected {num_classes}")
-    if str(np.dtype(dtype)) != "float32":
+    if str(dtype) != "float32" and dtype is not np.float32:
         raise UsageError(f"dtype is {dtype!r}, but a quantised network gives float32 alone")
     return QuantizedModel(quantized, kernels, engine)
 
@@ -206,7 +206,7 @@ def _published(entry: Any, fetch: bool | None) -> Path:
         return found
     from .. import fetching  # which loads the network's libraries
 
-    fetch = os.environ.get("NPMNV3_FETCH", "0") not in ("", "0") if fetch is None else fetch
+    fetch = os.environ.get("NPMNV3_FETCH") == "1" if fetch is None else fetch
     wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
     path = fetching.fetch(entry.name) if wanted else fetching.cached_dump(entry.name)
     if path is None:

@@ -204,7 +204,7 @@ def _damage_is_ours(name):
     except image_module.DecompressionBombError as error:
         raise PictureError(f"{name}: is too large; at most {MAX_PIXELS:,} pixels are taken ({error})") from error
     except image_module.UnidentifiedImageError as error:
-        known = ", ".join((*FORMATS, *MORE_FORMATS))
+        known = ", ".join(name for name in FORMATS | MORE_FORMATS if name in image_module.OPEN)
         raise PictureError(f"{name}: is not a picture in a format that is read here ({known}), or damaged") from error
     except DAMAGE as error:
         raise PictureError(f"{name}: cannot be decoded ({type(error).__name__}: {error})") from error

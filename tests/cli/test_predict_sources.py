@@ -120,6 +120,13 @@ def test_on_a_terminal_it_asks(answer, fetched, tmp_path, monkeypatch, capfd):
 
     monkeypatch.setenv("NPMNV3_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("npmnv3.fetching.fetch", fetch)
+    code, said = at_terminal(answer, monkeypatch)
+    assert "MB from github.com (licence: none stated by its author)? [Y/n] " in said
+    assert (asked, code) == (([ABSENT], 0) if fetched else ([], 2)), said
+
+
+def at_terminal(answer, monkeypatch):
+    """(exit code, what is said) where weights are not here, and what is asked for gets this answer."""
     outer, inner = os.openpty()
     os.write(outer, f"{answer}\n".encode())
     with open(inner, closefd=False) as stdin, open(inner, "w", closefd=False) as stderr:
@@ -127,9 +134,17 @@ def test_on_a_terminal_it_asks(answer, fetched, tmp_path, monkeypatch, capfd):
         monkeypatch.setattr(sys, "stderr", stderr)
         code = main(["predict", "--engine", "numpy", "--model", ABSENT, str(LINE)])
     os.close(inner)
-    said = all_of(outer)
-    assert "MB from github.com (licence: none stated by its author)? [Y/n] " in said
-    assert (asked, code) == (([ABSENT], 0) if fetched else ([], 2)), said
+    return code, all_of(outer)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("mirror", ["abc", "http://["])
+def test_on_a_terminal_it_does_not_ask_for_a_mirror_that_is_none(mirror, monkeypatch, capfd):
+    pytest.importorskip("pooch")
+    pytest.importorskip("platformdirs")
+    monkeypatch.setenv("NPMNV3_BASE_URL", mirror)
+    code, said = at_terminal("y", monkeypatch)
+    assert code == 2 and f"base URL is '{mirror}', expected http" in said and "[Y/n]" not in said
 
 
 def test_the_way_to_imagenet_is_a_published_checkpoint():

@@ -146,3 +146,10 @@ def test_every_command_that_loads_a_network_takes_a_kernel_set(capsys):
         )  # fmt: skip
         assert code == 0 and (taken or "--kernels" not in out), command
         assert "--kernels" in out or not taken or command in ("verify", "quantize"), command
+
+
+@pytest.mark.parametrize("letter", "ab")
+def test_agree_names_no_kernels_for_floats(letter, dump, capsys):
+    models = ("ppocr/text_direction", dump) if letter == "a" else (dump, "ppocr/text_direction")
+    code, _, err = run(capsys, "agree", *models, EXAMPLES[0].parent, "--kernels-a", "xnnpack", "--kernels-b", "xnnpack")
+    assert code == 2 and f"--kernels-{letter}: MODEL_{letter.upper()} is not quantised" in err

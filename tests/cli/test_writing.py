@@ -235,3 +235,37 @@ def test_without_any_standard_output_it_works():
     line = f"{sys.executable} -m npmnv3 list >&-"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=goldens.ROOT)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@linux
+@pytest.mark.parametrize("closed", ["2>&-", "<&- 2>&-"])
+def test_without_standard_error_answers_are_alone_in_standard_output(closed):
+    line = f"{sys.executable} -m npmnv3 predict --json --top 1 --engine numpy {EXAMPLES}/hello_upright.png {closed}"
+    done = subprocess.run(line, shell=True, stdout=subprocess.PIPE, text=True, cwd=goldens.ROOT)
+    assert done.returncode == 0, done.stdout
+    assert [json.loads(line)["predictions"][0]["label"] for line in done.stdout.splitlines()] == ["0"]
+
+
+#: Runs npmnv3 and says which descriptor a file gets that a command opens.
+OPENED = """
+import os, sys
+from npmnv3.cli import list_command, main
+def run(args):
+    file = os.open(os.devnull, os.O_RDONLY)
+    os.write(int(sys.argv[1]), str(file).encode())
+    return 0
+list_command.run = run
+sys.exit(main(["list"]))
+"""
+
+
+@linux
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_file_becomes_a_standard_stream(closed):
+    """Else what a library writes there, such as LLVM's last words, would be written into it."""
+    read, write = os.pipe()
+    line = f'exec "$0" -c "$1" {write} {closed}'
+    done = subprocess.run(["sh", "-c", line, sys.executable, OPENED], pass_fds=[write], cwd=goldens.ROOT)
+    os.close(write)
+    with open(read) as answer:
+        assert done.returncode == 0 and int(answer.read()) > 2

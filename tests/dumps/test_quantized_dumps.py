@@ -98,6 +98,8 @@ def test_a_model_is_pickled(tmp_path):
         ({"kernels": "ncnn"}, "kernels is 'ncnn', expected one of"),
         ({"kernels": "xnnpack", "engine": "llvm"}, "engine is 'llvm', but integers are computed by"),
         ({"kernels": "xnnpack", "dtype": "float64"}, "gives float32 alone"),
+        ({"kernels": "xnnpack", "dtype": "abc"}, "dtype is 'abc', but a quantised network gives float32 alone"),
+        ({"kernels": "xnnpack", "rounded_constants": True}, "are for floats, but .*q.npz is quantised"),
         ({"kernels": "xnnpack", "num_classes": 3}, "has 2 classes, expected 3"),
         (
             {"kernels": "xnnpack", "weights": "Q", "name": "ppocr/text_direction"},

@@ -17,6 +17,8 @@ from PIL import Image
 import npmnv3
 from npmnv3.errors import PictureError, UsageError, WeightsError, WriteError
 from npmnv3.evaluation import Network, agree, evaluate, open_dataset, work
+from npmnv3.evaluation.classes import Classes
+from npmnv3.evaluation.confusion import Confusion, plot
 from npmnv3.evaluation.results import HEADER, Row
 
 
@@ -370,6 +372,13 @@ def test_confusion_plot(network, folder, tmp_path):
         assert plot.size == (1600, 550)
     with pytest.raises(UsageError, match="not a format that can be drawn"):
         evaluate([network], open_dataset(folder), confusion=tmp_path / "plot.xyz")
+
+
+def test_a_plot_without_confusions_says_so(tmp_path):
+    pytest.importorskip("matplotlib")
+    plot(tmp_path / "plot.svg", {"m": Confusion(Classes(("0", "180")))})
+    text = (tmp_path / "plot.svg").read_text("utf-8")
+    assert "no confusions" in text and "worst confusions" not in text and "−" not in text
 
 
 FAULTS = """

@@ -285,9 +285,10 @@ def test_what_ships_is_not_fetched(cache):
 
 def test_load_fetches_only_if_allowed(server, cache, monkeypatch):
     monkeypatch.setenv("NPMNV3_BASE_URL", server.url)
-    monkeypatch.setenv("NPMNV3_FETCH", "0")
-    with pytest.raises(MissingWeightsError, match=f"https://github.com/ShowLo/.*`npmnv3 fetch {NO_HASH}`"):
-        npmnv3.load(NO_HASH, engine="numpy")
+    for value in ("0", "", "no", "false"):
+        monkeypatch.setenv("NPMNV3_FETCH", value)
+        with pytest.raises(MissingWeightsError, match=f"https://github.com/ShowLo/.*`npmnv3 fetch {NO_HASH}`"):
+            npmnv3.load(NO_HASH, engine="numpy")
     monkeypatch.setenv("NPMNV3_FETCH", "1")
     with pytest.raises(MissingWeightsError, match="are not here"):
         npmnv3.load(NO_HASH, engine="numpy", fetch=False)
@@ -323,7 +324,7 @@ def test_several_at_once(server, cache):
 def test_wrong_use(server, cache, tmp_path, monkeypatch):
     with pytest.raises(UnknownModelError, match="nearest: showlo/mobilenetv3_small"):
         fetch("showlo/mobilenetv3_smal")
-    for url in ("ftp://127.0.0.1/", "127.0.0.1", "http://a b"):
+    for url in ("ftp://127.0.0.1/", "127.0.0.1", "http://a b", "http://[", "http://:80"):
         with pytest.raises(UsageError, match="base URL is .*, expected http"):
             fetch(NO_HASH, base_url=url)
     (tmp_path / "file").write_text("")

@@ -1,6 +1,7 @@
 """Frozen classifiers where things are not as they should be: damaged files, odd names, closed pipes, other flags."""
 
 import io
+import json
 import os
 import struct
 import subprocess
@@ -162,6 +163,20 @@ def test_a_closed_pipe_is_no_error(archive):
     done = subprocess.run([sys.executable, archive, EXAMPLE, EXAMPLE], stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is full")
+def test_a_full_output_is_one_line(archive):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, archive, EXAMPLE], stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"standard output: No space left on device\n")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+def test_without_standard_error_answers_are_alone_in_the_output(archive):
+    line = '"$0" "$1" --json nothing.png "$2" 2>&-'
+    done = subprocess.run(["sh", "-c", line, sys.executable, archive, EXAMPLE], stdout=subprocess.PIPE, text=True)
+    assert ["error" in json.loads(answer) for answer in done.stdout.splitlines()] == [True, False]
 
 
 @pytest.mark.parametrize("flags", (["-OO"], ["-I", "-W", "error", "-b"]))

@@ -1,4 +1,8 @@
-"""What a notebook shows of a model, its table opened, as a page: `python tests/helpers/model_page.py model.html`."""
+"""What a notebook shows of a model, its table opened, as a page; the picture in npmnv3/model is made by
+
+python tests/helpers/model_page.py model.html
+bash tests/helpers/screenshot.sh model.html 900,440 npmnv3/model/model.png
+"""
 
 import pathlib
 import sys

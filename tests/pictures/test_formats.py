@@ -85,3 +85,10 @@ def test_jfif_is_a_picture_and_others_are_named(tmp_path, capsys):
     code, out, err = run(capsys, "predict", tmp_path, "--engine", "numpy")
     assert code == 0 and "a.jfif" in out
     assert "left out: 2 files, no picture by name: deep/more.md, notes.txt" in err
+
+
+def test_a_format_that_this_pillow_lacks_is_not_said_to_be_read(monkeypatch):
+    image.init()
+    monkeypatch.delitem(image.OPEN, "QOI")
+    with pytest.raises(PictureError, match=r"read here \(JPEG, (?!.*QOI).* TGA\)"):
+        decode(b"qoif and no more")

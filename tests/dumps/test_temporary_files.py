@@ -1,0 +1,33 @@
+"""What is written lies in a temporary file or folder first, of which nothing is left, whenever it is interrupted."""
+
+import os
+import sys
+
+import pytest
+
+from npmnv3.dumps.writing import replacing, replacing_folder
+from npmnv3.errors import WriteError
+
+
+@pytest.mark.parametrize(("writer", "maker"), [(replacing, "open"), (replacing_folder, "mkdir")])
+def test_an_interrupt_as_it_is_made_leaves_nothing(writer, maker, tmp_path, monkeypatch):
+    make = getattr(os, maker)
+
+    def interrupted(*given, **options):
+        make(*given, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, maker, interrupted)
+    with pytest.raises(KeyboardInterrupt), writer(tmp_path / "out"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed")
+@pytest.mark.parametrize("writer", [replacing, replacing_folder])
+def test_the_folder_it_is_run_in_is_gone(writer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(WriteError, match="^out: cannot be written: No such file"), writer("out"):
+        pass
+    os.chdir("/")
