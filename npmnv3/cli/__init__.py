@@ -1,6 +1,6 @@
 """The command line. A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 
-Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written; 2 the command cannot be
+Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written, or memory is short; 2 the command cannot be
 done as it was given; 130 interrupted; 141 who read its output has gone, as `head` does.
 """
 
@@ -53,6 +53,9 @@ def _answer(words, command):
         except Npmnv3Error as error:
             print(f"{command}: {as_options(error)}", file=sys.stderr)
             return 2
+        except MemoryError as error:
+            print(f"{command}: there is not enough memory: {error}".rstrip(": "), file=sys.stderr)
+            return 1
         except KeyboardInterrupt:
             print(f"{command}: interrupted", file=sys.stderr)
             return 130

@@ -137,6 +137,14 @@ def may_fetch(checkpoint, args):
     return answer.strip().lower() in ("", "y", "yes") and answer != ""
 
 
+def refuse_quantized(args, why):
+    """UsageError where a command for floats is given a quantised dump."""
+    from ..dumps.dumps import is_quantized
+
+    if is_quantized(dump := args.weights or args.model):
+        raise UsageError(f"{dump} is quantised: {why}")
+
+
 def kernels_of_quantized(kernels, models, weights):
     """For each of several models the kernel set given for it, None for those that are not quantised.
 

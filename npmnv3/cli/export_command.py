@@ -4,7 +4,7 @@ import os
 
 from ..errors import UsageError
 from ..progress import working
-from .arguments import add_model, add_side, input_side
+from .arguments import add_model, add_side, input_side, refuse_quantized
 
 HELP = "write a model as an ONNX file: one node a step, weights under their source's names"
 
@@ -29,11 +29,12 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..export.onnx import export_onnx
+    from ..export.onnx import FLOATS, export_onnx
     from ..model import load
 
     if not args.output.endswith(".onnx"):
         raise UsageError(f"--output is {args.output!r}, expected a name that ends in .onnx")
+    refuse_quantized(args, FLOATS)
     with working("exporting"):
         model = load(args.model, args.weights, args.classes, engine="numpy")
         side = input_side(args.side, model.side)

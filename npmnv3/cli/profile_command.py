@@ -3,7 +3,7 @@
 import json
 
 from ..network.variants import DEFAULT_MODEL
-from .arguments import add_fetch, add_json, add_side, add_weight_dtype, complete_model, input_side
+from .arguments import add_fetch, add_json, add_side, add_weight_dtype, complete_model, input_side, refuse_quantized
 from .output import print_table
 
 HELP = "show where the llvm engine's time goes, layer by layer, beside the processor's peak"
@@ -56,16 +56,13 @@ def load_any(args):
     """The model asked for, on the llvm engine; a known name without weights gets random ones."""
     import numpy as np
 
-    from ..dumps.dumps import is_quantized
-    from ..errors import UsageError
     from ..model import load
     from ..network.plan import make_plan
     from ..network.variants import get_variant, list_models
     from ..testing import random_params
 
     weights = args.weights
-    if is_quantized(weights or args.model):
-        raise UsageError(f"{weights or args.model} is quantised: the engine llvm, whose time is shown, computes floats")
+    refuse_quantized(args, "the engine llvm, whose time is shown, computes floats")
     if weights is None and args.model in list_models():
         weights = random_params(make_plan(get_variant(args.model)), np.random.default_rng(0))
     return load(args.model, weights, engine="llvm", weight_dtype=args.weight_dtype)

@@ -30,6 +30,8 @@ OPSET = 17
 IR_VERSION = 8  # the oldest with this opset, so that older readers understand the file
 PROBABILITIES = "probabilities"  # the output where softmax is asked for
 
+FLOATS = "only float networks are written as ONNX; its integers are for `npmnv3 freeze` and `npmnv3 vectors`"
+
 # Steps that are nodes without parameters and attributes.
 _PLAIN = {
     "relu": "Relu",
@@ -87,10 +89,7 @@ def export_onnx(
     check_arguments("a path", path=path)
     check_arguments("True or False", dynamic_batch=dynamic_batch, softmax=softmax)
     if model.kernels:
-        raise UsageError(
-            f"{model.name} is quantised: only float networks are written as ONNX; its integers are a file already, "
-            "which `npmnv3 freeze` makes a program of and `npmnv3 vectors` test vectors"
-        )
+        raise UsageError(f"{model.name} is quantised: {FLOATS}")
     onnx = require("onnx", "onnx", "exporting to ONNX")
     check_arguments("True or False", optional=True, folded=folded)
     folded = model.folded if folded is None else folded

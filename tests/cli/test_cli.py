@@ -261,3 +261,13 @@ def test_options_name_what_engines_there_are():
     from npmnv3.cli import arguments
 
     assert arguments.ENGINES == engines.ENGINES and arguments.WEIGHT_DTYPES == engines.WEIGHT_DTYPES
+
+
+@pytest.mark.parametrize("said", ["", "Unable to allocate 72.8 TiB"])
+def test_too_little_memory_is_one_line(said, capsys, monkeypatch):
+    def exhausted(args):
+        raise MemoryError(said)
+
+    monkeypatch.setattr("npmnv3.cli.list_command.run", exhausted)
+    code, out, err = run(capsys, "list")
+    assert (code, out) == (1, "") and err == f"npmnv3 list: there is not enough memory{said and ': '}{said}\n"

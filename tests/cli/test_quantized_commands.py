@@ -67,9 +67,11 @@ def test_info(dump, capsys):
     assert code == 2 and "--kernels is for quantised dumps" in err
 
 
-def test_profile_is_of_floats(dump, capsys):
-    code, _, err = run(capsys, "profile", dump)
-    assert code == 2 and f"{dump} is quantised" in err
+@pytest.mark.parametrize("command", [("profile",), ("export", "-o", "x.onnx")])
+def test_what_is_of_floats(command, dump, capsys):
+    """It says so, and does not ask for a kernel set, of which it has no option."""
+    code, _, err = run(capsys, *command, dump)
+    assert code == 2 and f"{dump} is quantised" in err and "kernels" not in err
 
 
 @pytest.mark.parametrize(
