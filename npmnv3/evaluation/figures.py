@@ -24,3 +24,21 @@ def encoded(figure):
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
     return base64.b64encode(data.getvalue()).decode("ascii")
+
+
+def rendered(template, **values):
+    """A page of a template in which {{ style }} stands for what such pages have in common; all else is escaped."""
+    import jinja2
+
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return page.from_string(template.replace("{{ style }}", _STYLE)).render(**values)
+
+
+_STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e293b; }
+h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
+.verdict { padding: .9rem 1.1rem; border-left: .4rem solid; background: #f8fafc; font-size: 1.1rem; overflow-wrap: anywhere; }
+.fine { border-color: #15803d; } .diverges, .dear { border-color: #b91c1c; }
+img { max-width: 100%; } table { border-collapse: collapse; font-size: .8rem; }
+td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap;
+  font-variant-numeric: tabular-nums; }
+td.text, th.text { text-align: left; } th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; }"""

@@ -24,6 +24,7 @@ INTEGER_OPS = {
     "depthwise_conv2d": (_LAYER, ("act", "stride", "pad"), 1),
     "pointwise_conv2d": (_LAYER, ("act",), 1),
     "linear":           (_LAYER, ("act",), 1),
+    "relu":             ((), (), 1),
     "hard_swish":       ((), (), 1),
     "hard_sigmoid":     ((), ("slope", "offset"), 1),
     "global_avg_pool":  ((), (), 1),
@@ -124,7 +125,8 @@ def _check_step(plan, step, shapes):
     if step.op in LAYERS:
         _check_layer(step, *plan.params(step))
     elif step.op == "scale":
-        _check_scales(*plan.params(step)[1:], 1)
+        grid = plan.grids[step.inputs[0]]
+        _check_scales(*plan.params(step)[1:], 1, (min(grid.low, -128), max(grid.high, 255)))
     if step.op == "fill" and step.shape not in shapes.values():
         raise WeightsError(f"is {step.shape}, expected the shape of a tensor before it")
     if "constant" in roles:
@@ -155,17 +157,24 @@ def _check_constant(constant, grid):
         raise WeightsError(f"a constant {constant}, which {grid.dtype} does not hold")
 
 
-def _check_scales(scale, zero, count):
+def _check_scales(scale, zero, count, ends=(-128, 255)):
     if scale.dtype != np.float32 or scale.shape not in ((1,), (count,)) or not (np.isfinite(scale) & (scale > 0)).all():
         raise WeightsError(
             f"weight scales {scale.dtype} {scale.shape} from {min(scale.flat, default='none')}, expected {count} or 1 "
             "positive finite float32"
         )
-    if zero.shape not in ((1,), (count,)) or zero.dtype.kind not in "iu" or zero.min() < -128 or zero.max() > 255:
-        raise WeightsError(f"weight zero points {zero.dtype} {zero.shape}, expected {count} or 1 integers of 8 bits")
+    if (
+        zero.shape not in ((1,), (count,))
+        or zero.dtype.kind not in "iu"
+        or zero.min() < ends[0]
+        or zero.max() > ends[1]
+    ):
+        raise WeightsError(
+            f"weight zero points {zero.dtype} {zero.shape}, expected {count} or 1 integers from {ends[0]} to {ends[1]}"
+        )
 
 
-_OF_ANY_SHAPE = ("scale", "mul", "add", "hard_swish", "hard_sigmoid", "identity")
+_OF_ANY_SHAPE = ("scale", "mul", "add", "relu", "hard_swish", "hard_sigmoid", "identity")
 
 
 def _shape(step, plan, inputs):

@@ -3,13 +3,14 @@
 tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is a layer with relu6, whose 3 is in the bias,
          and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
 onnx     relu is fused; a hard-swish is a hard-sigmoid and a product, each of them stored
+relu     the same, but relu is stored apart from what is before it, as ActivationSymmetric leaves it
 plain    relu is fused, the rest is as the plan has it
 """
 
 from .integer_plan import IntegerStep
 from .steps import INPUT
 
-SCHEMES = ("tflite", "onnx", "plain")
+SCHEMES = ("tflite", "onnx", "relu", "plain")
 #: Whose operations a network is made of that was quantised by a scheme.
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
@@ -53,7 +54,8 @@ class _Lowering:
     def _add(self, step, op, inputs=None, name=None, **fields):
         """Append a step for one of the plan's; under the name of the relu that is fused into it, if one is."""
         inputs = step.inputs if inputs is None else inputs
-        relu = self._only_reader(step, "relu") if op in _FUSES_RELU and name is None else None
+        fuses = op in _FUSES_RELU and name is None and self.scheme != "relu"
+        relu = self._only_reader(step, "relu") if fuses else None
         act = {"act": "relu"} if relu else {}
         name = relu.name if relu else name or step.name
         if relu:
@@ -66,7 +68,9 @@ class _Lowering:
         self._add(step, step.op)
 
     def relu(self, step):
-        """Fused into the step before it, as all are here."""
+        """Fused into the step before it, but by "relu"."""
+        if self.scheme == "relu":
+            self._add(step, "relu")
 
     def identity(self, step):
         self.same[step.name] = self.same.get(step.inputs[0], step.inputs[0])
@@ -113,7 +117,7 @@ class _Lowering:
             self._add(step, "hard_sigmoid", slope=step.slope, offset=0.5)
 
     def hard_swish(self, step):
-        if self.scheme != "onnx":
+        if self.scheme not in ("onnx", "relu"):
             self._add(step, "hard_swish")
             return
         gate = self._add(step, "hard_sigmoid", name=step.name + OWN_GATE, slope=1 / 6, offset=0.5)

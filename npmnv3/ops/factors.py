@@ -25,9 +25,10 @@ def add_shift(x, y, out):
 
 
 def add_fused(x, y, out):
-    """(factors (2,), what stands for all the zero points), float32."""
+    """(factors (2,), what stands for all the zero points), float32; the zero points' sum is a fused multiply-add too."""
     a, b = (F32(grid.scale) / F32(out.scale) for grid in (x, y))
-    return np.array([a, b]), F32(out.zero_point) - F32(a * F32(x.zero_point) + b * F32(y.zero_point))
+    merged = F32(np.float64(a) * x.zero_point + np.float64(b * F32(y.zero_point)))
+    return np.array([a, b]), F32(out.zero_point) - merged
 
 
 def mean_fixed(pixels, grid, out):

@@ -269,6 +269,11 @@ def hard_sigmoid(x, *, grid, out, slope, offset=0.5, kernels=None):
     return _look_up(x, grid, out.quantize(np.clip(real, F32(0), F32(1))))
 
 
+def relu(x, *, grid, out, kernels=None):
+    """max(x, 0) in float32 between two grids, where it was not fused into what is before it."""
+    return _look_up(x, grid, out.quantize(np.maximum(grid.dequantize(_all(grid)), F32(0))))
+
+
 def _all(grid):
     return np.arange(grid.low, grid.high + 1)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..evaluation.figures import check_html, encoded, new_figure
+from ..evaluation.figures import check_html, encoded, new_figure, rendered
 from .report import decibels_text
 
 # Colours that stay apart for colour-blind readers and on paper.
@@ -28,11 +28,8 @@ def page(report):
     MissingExtraError
     """
     check_html()
-    import jinja2
-
     figures = {"tried": _tried(report), "alone": _alone(report), "ranges": _ranges(report)}
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE)
-    return template.render(report=report, figures=figures, db=decibels_text)
+    return rendered(TEMPLATE, report=report, figures=figures, db=decibels_text)
 
 
 def _tried(report):
@@ -83,19 +80,12 @@ def _ranges(report):
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ report.model }}, {{ report.scheme }}: {{ report.advice }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e293b; }
-h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
-.verdict { padding: .9rem 1.1rem; border-left: .4rem solid #b91c1c; background: #f8fafc; font-size: 1.1rem; }
-.verdict.fine { border-color: #15803d; }
-img { max-width: 100%; } table { border-collapse: collapse; font-size: .8rem; }
-td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
-td.text, th.text { text-align: left; white-space: normal; } th { position: sticky; top: 0; background: white; }
-.scroll { overflow-x: auto; } dt { font-weight: 600; margin-top: .7rem; } dd { margin-left: 1.2rem; }
+{{ style }}
+td.text, th.text { white-space: normal; } dt { font-weight: 600; margin-top: .7rem; } dd { margin-left: 1.2rem; }
 .small { color: #64748b; font-size: .85rem; }
 </style></head><body>
 <h1>{{ report.model }} in {{ report.scheme }}, {{ report.recipe }}</h1>
-<p class="verdict {{ 'fine' if report.fine else '' }}">
+<p class="verdict {{ 'fine' if report.fine else 'dear' }}">
 {% if report.exact.top1 is not none %}Top-1 {{ "%.1f"|format(report.exact.top1) }} in floats,
 <b>{{ "%.1f"|format(report.outcome.top1) }} predicted</b>.{% endif %}
 First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice }}.

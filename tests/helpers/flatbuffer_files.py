@@ -97,7 +97,22 @@ class Graph:
         self.operators.append(fields | ({} if options is None else {4: options}))
         return output
 
-    def bytes(self):
+    def bytes(self, behind=False):
+        """The file's; `behind`, with all constants behind the tables, as newer tools write them."""
         codes = [{0: ("b", min(code, 127)), 3: ("i", code)} for code in self.codes]
         graph = {0: self.tensors, 1: Numbers("i", self.input), 3: self.operators}
-        return encode({0: ("I", 3), 1: codes, 2: [graph], 3: "by hand", 4: self.buffers})
+
+        def whole(buffers):
+            return encode({0: ("I", 3), 1: codes, 2: [graph], 3: "by hand", 4: buffers})
+
+        if not behind:
+            return whole(self.buffers)
+
+        def pointing(start):
+            buffers = [{}]
+            for data in (buffer[0] for buffer in self.buffers[1:]):
+                buffers.append({1: ("Q", start), 2: ("Q", len(data))})
+                start += len(data)
+            return whole(buffers)
+
+        return pointing(len(pointing(0))) + b"".join(buffer[0] for buffer in self.buffers[1:])

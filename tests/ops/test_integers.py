@@ -265,3 +265,11 @@ def test_grids_round_halves_to_even_and_cut_at_the_ends():
     assert grid.dequantize(np.array([3, 4], np.int8)).tolist() == [0.0, 0.5]
     with pytest.raises(UsageError, match="NaN in it cannot be quantised"):
         grid.quantize(np.array([0.0, np.nan]))
+
+
+def test_onnx_runtimes_sum_at_a_tie():
+    """146, as ONNX Runtime 1.32 gives it: the zero points' sum is a fused multiply-add, like the numbers' own."""
+    grids = Grid(0.050630565732717514, 99, "uint8"), Grid(0.061004817485809326, 102, "uint8")
+    x, y = (np.array([[q]], np.uint8) for q in (76, 135))
+    out = Grid(0.06286337226629257, 133, "uint8")
+    assert integers.add(x, y, grids=grids, out=out, kernels=get_kernel_set("onnxruntime")) == 146

@@ -79,7 +79,9 @@ def read_tensor(tensor, external):
     """
     what, kind = f"the tensor {protobuf.text(tensor, 8)[:100]!r}", protobuf.integer(tensor, 2)
     if kind not in _TYPES:
-        raise WeightsError(f"{what} has the element type {kind}, which is not read")
+        raise WeightsError(
+            f"{what} has the element type {kind} (17 to 20: floats of 8 bits; 21, 22: integers of 4), which is not read"
+        )
     (dtype, field), shape = _TYPES[kind], protobuf.integers(tensor, 1)
     if is_external(tensor):
         count = 1

@@ -75,9 +75,12 @@ class Tensors:
         place = tensor.number(2, "I")
         if place >= len(self.buffers):
             raise WeightsError(f"the tensor {self.name(index)[:100]!r} has the buffer {place}, which is not there")
-        data = self.buffers[place].raw(0)
-        if not len(data):
+        buffer = self.buffers[place]
+        data, offset = buffer.raw(0), buffer.number(1, "Q")
+        if not len(data) and offset < 2:
             return None
+        if not len(data):  # behind the tables, where Google's newer tools put large ones
+            data = buffer.buffer.bytes(offset, buffer.number(2, "Q"))
         self.stored[index] = self._array(tensor, data, f"the tensor {self.name(index)[:100]!r}")
         return self.stored[index]
 
@@ -85,7 +88,9 @@ class Tensors:
         dtype = DTYPES.get(tensor.number(1, "b"))
         shape = check_shape(tensor.numbers(0, "i"), what)
         if dtype is None or tensor.table(6) is not None:
-            raise WeightsError(f"{what} has elements of type {tensor.number(1, 'b')}, or is sparse: not read")
+            raise WeightsError(
+                f"{what} has elements of type {tensor.number(1, 'b')} (17: int4), or is sparse: not read"
+            )
         if len(data) != math.prod(shape) * itemsize(dtype):
             raise WeightsError(f"{what} is {dtype} {shape}, but {len(data)} bytes are there")
         self.left -= max(4, itemsize(dtype)) * math.prod(shape)

@@ -11,18 +11,28 @@ import numpy as np
 
 from ...errors import WeightsError
 from ..formats import protobuf
-from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
+from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE, fold
 from ..formats.onnx_graph import Constants, read_model
 from ..formats.onnx_nodes import read_constant, read_node
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
 from ..formats.onnx_tensors import External
-from .builder import FEW, Builder, bias_array, make_grid
-from .onnx_space import input_shape, slid, space_of
+from .builder import FEW, Builder, make_grid
+from .onnx_layers import Weight, add_layer
+from .onnx_space import input_shape
 
 SCHEME = "onnx"
-_SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
+_SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+_SAME = ("Identity", "Dropout")
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
-_WIDE = "its 16-bit tensors are computed in float32 by ONNX Runtime: these integers may part from its own by one"
+_MEANS = ("GlobalAveragePool", "ReduceMean")
+_IN_FLOATS = (
+    "ONNX Runtime computes its {} in float32 (int8 QDQ on x86 at least): beside ties a step's integers may part from these by one, "
+    "and those behind it by more"
+)
+_WHOLE = (
+    "not quantised throughout; quantise every operation (op_types_to_quantize, nodes_to_exclude), or convert to a float dump, -o "
+    "NAME.h5"
+)
 
 
 def is_quantized(reader):
@@ -44,18 +54,19 @@ def read(reader):
     for node in fields.get(1, ()):
         graph.add(read_node(protobuf.collect(node)))
     graph.check_end([protobuf.text(protobuf.collect(value), 1) for value in fields.get(12, ())])
-    if any(grid.dtype.endswith("int16") for grid in graph.builder.grids.values()):
-        graph.builder.notes.append(_WIDE)
+    if graph.in_floats:
+        graph.builder.notes.append(_IN_FLOATS.format(", ".join(sorted(graph.in_floats))))
     return graph.builder.done(graph.input_shape)
 
 
 class _Graph(Constants):
-    """real : {name of floats: the integers' tensor that they stand for}; weights : {name of floats: (integers, scale, zero
-    point, axis)}; pending : {name of floats that are not stored: (node, fused activation)}"""
+    """real : {name of floats: the integers' tensor that they stand for}; weights : {name of floats: Weight}; pending : {name of
+    floats that are not stored: (node, fused activation)}; stored : {(name of floats, grid): the integers' tensor}; in_floats : what the engine computes so"""
 
     def __init__(self, fields, external):
         super().__init__(fields, external)
-        self.builder, self.real, self.weights, self.pending = Builder(), {}, {}, {}
+        self.builder, self.real, self.weights, self.pending, self.stored = Builder(), {}, {}, {}, {}
+        self.in_floats = set()
         inputs = [protobuf.collect(value) for value in fields.get(11, ())]
         inputs = [value for value in inputs if protobuf.text(value, 1) not in self.tensors]
         if len(inputs) != 1:
@@ -65,6 +76,10 @@ class _Graph(Constants):
     def add(self, node):
         if node.op == "Constant":
             self.constants[node.outputs[0]] = read_constant(node, self.external)
+        elif node.op != DEQUANTIZE and node.inputs and self._folded(node):
+            return
+        elif node.op in _SAME and self._named_anew(*node.inputs[:1], node.outputs[0]):
+            return
         elif node.op == QUANTIZE:
             self._quantize(node)
         elif node.op == DEQUANTIZE:
@@ -73,6 +88,8 @@ class _Graph(Constants):
             self._q_operator(node)
         elif self.builder.known(node.inputs[0] if node.inputs else ""):
             self._on_integers(node)
+        elif node.op in _SHAPES and self.pending.get(node.inputs[0], (node,))[0].op in _MEANS:
+            self.pending[node.outputs[0]] = self.pending[node.inputs[0]]  # (C,) as it is
         elif node.op in ("Relu", "Clip") and node.inputs[0] in self.pending:
             inner, act = self.pending[node.inputs[0]]
             self.pending[node.outputs[0]] = inner, act or self._act(node)
@@ -81,14 +98,31 @@ class _Graph(Constants):
         elif node.op == "Softmax" or node.op in _ABOUT_SHAPES:
             return
         else:
-            raise WeightsError(f"{node} reads floats: not quantised throughout")
+            raise WeightsError(f"{node} reads floats: {_WHOLE}")
+
+    def _folded(self, node):
+        """Whether a node computes with constants alone: weights that are quantised in the file, or laid out anew."""
+        inputs = [self.constant(name) for name in node.inputs]
+        made = None if any(value is None for value in inputs) else fold(node, inputs)
+        if made is not None:
+            self.constants[node.outputs[0]] = made
+        return made is not None
+
+    def _named_anew(self, source, out):
+        """Whether a name of floats or of integers that are known has another name from here on."""
+        if self.builder.known(source):
+            self.builder.rename(source, out)
+        for known in (self.real, self.weights, self.pending):
+            if source in known:
+                known[out] = known[source]
+        return self.builder.known(source) or any(source in known for known in (self.real, self.weights, self.pending))
 
     def check_end(self, outputs):
         """WeightsError if an output is computed in floats."""
         left = next((name for name in outputs if name in self.pending and self.pending[name][0].op != "Softmax"), None)
         if left is not None:
             raise WeightsError(
-                f"the output {left[:FEW]!r} is computed in floats ({self.pending[left][0].op[:50]}): not quantised"
+                f"the output {left[:FEW]!r} is computed in floats ({self.pending[left][0].op[:50]}): {_WHOLE}"
             )
 
     def _act(self, node):
@@ -116,8 +150,15 @@ class _Graph(Constants):
             self.builder.rename(name, out)
         elif name in self.real:
             self.builder.add(out, "identity", (self.real[name],), self.builder.shapes[self.real[name]], grid)
+        elif (name, grid) in self.stored:  # once for each reader
+            self.builder.rename(self.stored[name, grid], out)
         elif name in self.pending:
-            self._store(*self.pending[name], out, grid)
+            self.stored[name, grid], (node, act) = out, self.pending[name]
+            self._store(node, act, out, grid)
+            if grid.dtype != "uint8" and node.op not in ("HardSigmoid", "HardSwish", "Relu"):  # these are tables
+                self.in_floats.add(f"{grid.dtype} tensors")
+            if node.op == "ReduceMean":
+                self.in_floats.add("means")
         else:
             raise WeightsError(f"the tensor {out[:FEW]!r} is quantised from what is not computed from the picture")
 
@@ -125,13 +166,23 @@ class _Graph(Constants):
         name, out = node.inputs[0], node.outputs[0]
         known = self.builder.known(name)
         if known:
-            self.real[out] = known
+            self.real[out] = self._as_stored(known, out, *node.inputs[1:3])
             return
         value, scale = self.constant(name), self.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-        if value is None or scale is None or scale.dtype.kind != "f":
-            raise WeightsError(f"the tensor {out[:FEW]!r} is dequantised from what is neither computed nor a constant")
         zero = self.constant(node.inputs[2]) if len(node.inputs) > 2 else np.zeros(1, np.int32)
-        self.weights[out] = value, scale.astype(np.float32), zero, node.attributes.get("axis", 1)
+        if value is None or zero is None or scale is None or scale.dtype.kind != "f":
+            raise WeightsError(f"the tensor {out[:FEW]!r} is dequantised from what is neither computed nor a constant")
+        self.weights[out] = Weight(value, scale.astype(np.float32), zero, node.attributes.get("axis", 1))
+
+    def _as_stored(self, known, name, scale, zero=""):
+        """A tensor's name, or WeightsError if it is read by another grid than it was stored by."""
+        grid, stored = self._grid_of(name, scale, zero), self.builder.grids[known]
+        if grid != stored:
+            raise WeightsError(
+                f"the tensor {known[:FEW]!r} is stored with the scale {stored.scale:.6g} and the zero point {stored.zero_point} "
+                f"of {stored.dtype}, and read with {grid.scale:.6g} and {grid.zero_point} of {grid.dtype}: expected the same"
+            )
+        return known
 
     def _q_operator(self, node):
         """As the node in floats that it stands for, its inputs by names of their own."""
@@ -144,7 +195,7 @@ class _Graph(Constants):
             known = self.builder.known(name)
             names.append(f"{node.outputs[0]} reads {name}")
             if known:
-                self.real[names[-1]] = known
+                self.real[names[-1]] = self._as_stored(known, name, scale, zero)
             elif name == self.input:
                 self.builder.begin(name, self.input_shape, self._grid_of(name, scale, zero))
                 self.real[names[-1]] = self.builder.known(name)
@@ -153,7 +204,7 @@ class _Graph(Constants):
         bias = BIASES.get(node.op)
         if bias is not None and len(node.inputs) > bias and node.inputs[bias]:
             names.append(f"{node.outputs[0]} reads {node.inputs[bias]}")
-            self.weights[names[-1]] = self.constant(node.inputs[bias]), None, None, 0
+            self.weights[names[-1]] = Weight(self.constant(node.inputs[bias]))
         grid = self._grid_of(node.outputs[0], *node.inputs[end : end + 2])
         self._store(type(node)(op, names, node.outputs, node.attributes), "", node.outputs[0], grid)
 
@@ -161,7 +212,7 @@ class _Graph(Constants):
         value, scale, zero = (self.constant(part) for part in (name, scale, zero))
         if value is None or scale is None or zero is None or scale.dtype.kind != "f":
             raise WeightsError(f"{node} reads {name[:FEW]!r}, which is neither computed nor a constant")
-        return value, scale.astype(np.float32), zero, 0
+        return Weight(value, scale.astype(np.float32), zero)
 
     def _on_integers(self, node):
         """What passes integers on: another shape, or the largest of a window."""
@@ -173,19 +224,22 @@ class _Graph(Constants):
         sources = [source] if source else [self.real[name] for name in node.inputs if name in self.real]
         if not sources:
             raise WeightsError(f"{node} reads nothing that is computed from the picture")
+        floats = next((name for name in node.inputs if not source and self._is_floats(name)), None)
+        if floats is not None:
+            raise WeightsError(f"{node} reads {floats[:FEW]!r} in floats: {_WHOLE}")
         shape, builder = self.builder.shapes[sources[0]], self.builder
         if node.op in ("Conv", "Gemm", "MatMul"):
-            self._layer(node, act, out, grid, sources[0])
+            self.builder.notes += add_layer(self, node, act, out, grid, sources[0])
         elif act:
             raise WeightsError(f"{node} is cut by an activation behind it, which no network here has")
         elif node.op in ("Add", "Mul"):
             self._arithmetic(node, out, grid, sources)
-        elif node.op == "HardSwish":
-            builder.add(out, "hard_swish", sources, shape, grid)
+        elif node.op in ("HardSwish", "Relu"):
+            builder.add(out, "relu" if node.op == "Relu" else "hard_swish", sources, shape, grid)
         elif node.op == "HardSigmoid":
             slope, offset = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
             builder.add(out, "hard_sigmoid", sources, shape, grid, slope=slope, offset=offset)
-        elif node.op in ("GlobalAveragePool", "ReduceMean"):
+        elif node.op in _MEANS:
             self._mean(node, out, grid, sources)
         elif node.op == "MaxPool":
             self._max_pool(node, out, grid, sources)
@@ -193,6 +247,9 @@ class _Graph(Constants):
             builder.add(out, "identity", sources, shape if len(shape) == 1 else (math.prod(shape),), grid)
         else:
             raise WeightsError(f"{node}: an operation that MobileNetV3 does not have")
+
+    def _is_floats(self, name):
+        return name and name not in self.real and name not in self.weights and self.constant(name) is None
 
     def _arithmetic(self, node, out, grid, sources):
         if len(sources) != 2:
@@ -204,15 +261,15 @@ class _Graph(Constants):
     def _constant_product(self, node, out, grid, sources):
         """A product with one number, such as PaddleClas's 0.8 before its classifier."""
         told = [self.weights[name] for name in node.inputs if name in self.weights]
-        if node.op != "Mul" or len(told) != 1 or any(np.size(part) != 1 for part in told[0][:3] if part is not None):
+        if node.op != "Mul" or len(told) != 1 or any(np.size(part) != 1 for part in told[0][:3]):
             raise WeightsError(
                 f"{node} adds a constant, or multiplies one that is no single number, as no network here does"
             )
-        constant, scale, zero, _ = told[0]
+        constant, scale, zero = told[0][:3]
         arrays = {
             "constant": np.reshape(constant, ()),
             "weight_scale": np.reshape(scale, 1),
-            "weight_zero_point": np.zeros(1, np.int32) if zero is None else np.reshape(zero, 1).astype(np.int32),
+            "weight_zero_point": np.reshape(zero, 1).astype(np.int32),
         }
         self.builder.add(out, "scale", sources, self.builder.shapes[sources[0]], grid, arrays)
 
@@ -240,45 +297,3 @@ class _Graph(Constants):
         self.builder.add(
             out, "max_pool2d", sources, (shape[0], shape[1] // kernel, shape[2] // kernel), grid, kernel=kernel
         )
-
-    def _layer(self, node, act, out, grid, source):
-        told = [self.weights[name] for name in node.inputs if name in self.weights]
-        if not told or node.attributes.get("alpha", 1.0) != 1 or node.attributes.get("transA"):
-            raise WeightsError(f"{node} has weights that are no constants, or scales its product")
-        weight, scale, zero, axis = told[0]
-        inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not node.attributes.get("transB"))
-        weight = weight.T if inputs_first else weight
-        if weight.ndim != (4 if node.op == "Conv" else 2):
-            raise WeightsError(f"{node} has weights {weight.shape}")
-        expected = (1 if inputs_first else 0,) if node.op != "Conv" else (0,)
-        from_q = node.inputs[0].startswith(f"{node.outputs[0]} reads ")
-        if scale.size > 1 and (scale.size != len(weight) or not from_q and axis % weight.ndim not in expected):
-            raise WeightsError(
-                f"{node} has weights {weight.shape} with {scale.size} scales along axis {axis}, expected {len(weight)} along "
-                "the output channels, or one"
-            )
-        fields = (
-            space_of(node, weight.shape[2:], self.builder.shapes[source])
-            if node.op == "Conv"
-            else {"stride": (1, 1), "pad": (0, 0, 0, 0)}
-        )
-        group = node.attributes.get("group", 1)
-        if node.op != "Conv":
-            weight = weight[:, :, None, None]
-        if group not in (1, len(weight)) or (group > 1 and weight.shape[1] != 1):
-            raise WeightsError(f"{node} has {group} groups, which no network here has")
-        op, weight = self.builder.layer_op(
-            source, weight, depthwise=group > 1, strides=fields["stride"], pads=fields["pad"]
-        )
-        bias = bias_array(out, told[1][0] if len(told) > 1 else None, len(weight))
-        arrays = {
-            "weight": weight,
-            "bias": bias,
-            "weight_scale": scale.reshape(-1),
-            "weight_zero_point": np.zeros(1, np.int32) if zero is None else zero.reshape(-1).astype(np.int32),
-        }
-        if op in ("linear", "pointwise_conv2d"):
-            shape, fields = (len(weight), *self.builder.shapes[source][1:]), {}
-        else:
-            shape = (len(weight), *slid(self.builder.shapes[source][1:], weight.shape[-2:], **fields))
-        self.builder.add(out, op, (source,), shape, grid, arrays, act=act, **fields)

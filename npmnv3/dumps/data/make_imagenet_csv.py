@@ -57,7 +57,8 @@ def main():
     with open(args.out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("index", "synset", "name", "lemma"))
-        writer.writerows(rows)
+        for index, synset, name, lemmas in rows:
+            writer.writerow((index, synset, name * (name != lemmas.split(", ")[0]), lemmas))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...network.integer_plan import LAYERS
 from ...ops import factors
-from ...ops.integers import hard_sigmoid, hard_swish
+from ...ops.integers import hard_sigmoid, hard_swish, relu
 from ...ops.requantize import F32, INTEGER_RULES, float_factor, integer_factor, quantize_multiplier
 
 
@@ -21,6 +21,7 @@ def rule_of(op, kernels):
         "scale": kernels.mul,
         "add": kernels.add,
         "global_avg_pool": kernels.mean,
+        "relu": "table",
         "hard_swish": "table",
         "hard_sigmoid": "table",
     }.get(op, "")
@@ -112,6 +113,6 @@ _MEANS = {
 def _table(step, grid, out, kernels):
     """What the step gives for every integer of its input, from the least to the largest."""
     every = np.arange(grid.low, grid.high + 1).astype(grid.dtype)[None]
-    if step.op == "hard_swish":
-        return hard_swish(every, grid=grid, out=out, kernels=kernels)[0]
+    if step.op in ("hard_swish", "relu"):
+        return (relu if step.op == "relu" else hard_swish)(every, grid=grid, out=out, kernels=kernels)[0]
     return hard_sigmoid(every, grid=grid, out=out, slope=step.slope, offset=step.offset)[0]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...network.steps import INPUT
 from ...ops.requantize import F32, I64, integer_factor
 from .claims import Claim, finish
 
@@ -211,7 +212,8 @@ def kernels(case):
             "columns": ("the kernel's columns mirrored", weight[..., ::-1]),
         }
     if case.step.op != "depthwise_conv2d":
-        orders["inputs"] = "the weights' input channels in reverse", weight[:, ::-1]
+        colours = " (of the picture, BGR for RGB)" * (case.step.inputs[0] == INPUT)
+        orders["inputs"] = f"the weights' input channels in reverse{colours}", weight[:, ::-1]
         if weight.shape[0] == weight.shape[1]:
             orders["matrix"] = "inputs and outputs of the weights transposed", weight.swapaxes(0, 1)
     orders["outputs"] = "the weights' output channels in reverse", weight[::-1]
@@ -239,6 +241,26 @@ def multiplier_per_tensor(case):
             f"a per-tensor multiplier (of the {setting} of the weights' scales) instead of per-channel",
             lambda factors=factors: finish(case, case.accumulated, factors=factors),
         )
+
+
+def neighbours(case):
+    """Scales of the weights, or biases, of the channel beside."""
+    scale, weight_scale = case.factors
+    for by, which in ((1, "before"), (-1, "after")):
+        if len(set(weight_scale.tolist())) > 1:
+            factors = scale, np.roll(weight_scale, by)
+            yield Claim(
+                f"scales {by}",
+                f"the weights' scale of the channel {which} for each channel",
+                lambda factors=factors: finish(case, case.accumulated, factors=factors),
+            )
+        bias = np.roll(case.bias, by)
+        if (bias != case.bias).any():
+            yield Claim(
+                f"biases {by}",
+                f"the bias of the channel {which} for each channel",
+                lambda bias=bias: finish(case, case.products + bias),
+            )
 
 
 def cuts(case):

@@ -20,6 +20,7 @@ KINDS = {
     "scale": ("mul", "products"),
     "add": ("add", "sums"),
     "global_avg_pool": ("mean", "means"),
+    "relu": ("relu", "relus"),
     "hard_swish": ("hard_swish", "hard-swishes"),
     "hard_sigmoid": ("hard_sigmoid", "gates"),
     "pad2d": ("pad2d", "paddings"),

@@ -60,6 +60,7 @@ def match(plan, aliases, given, reference):
     """
     shapes = shapes_of(plan)
     found = Matching(_pictures(shapes, given))
+    _settle_layouts(shapes, given)
     named = _named(shapes, aliases, given)
     _place_input(plan, shapes, found, given, named, reference)
     expected = reference(found.count, found.values.get(INPUT))
@@ -107,6 +108,17 @@ def _pictures(shapes, given):
     logits = shapes[list(shapes)[-1]]
     flat = [t.array.shape[0] for t in given if t.array.shape[1:] == logits]
     return flat[0] if flat and sizes else 1
+
+
+def _settle_layouts(shapes, given):
+    """Where all tensors that can be read in one way have one layout, so have those that can be read in two: 16 x 16 x 16."""
+    first = {shape for shape in shapes.values() if len(shape) == 3}
+    ways = {"nchw": first, "nhwc": {(h, w, c) for c, h, w in first}}
+    told = [tuple(way for way, fits in ways.items() if t.array.shape[-3:] in fits) for t in given]
+    sure = {layouts for layouts in told if len(layouts) == 1}
+    if len(sure) == 1:
+        for tensor, layouts in zip(given, told):
+            tensor.layout = sure.copy().pop()[0] if len(layouts) == 2 else ""
 
 
 def _key(name):
@@ -175,6 +187,8 @@ def _views(tensor, shape, count, grid):
             views.append(("nchw", array.reshape(wanted)))
         if array.ndim == 1 or array.shape in (last, last[1:] if count == 1 else last):
             views.append(("nhwc", array.reshape(last).transpose(0, 3, 1, 2)))
+    if tensor.layout and len(views) == 2:
+        views = [(layout, view) for layout, view in views if layout == tensor.layout]
     return [(layout, data) for layout, view in views if (data := _as_dtype(view, grid)) is not None]
 
 

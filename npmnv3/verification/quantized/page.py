@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...evaluation.figures import check_html, encoded, new_figure
+from ...evaluation.figures import check_html, encoded, new_figure, rendered
 from .because import cause_text
 
 # Colours that stay apart for colour-blind readers and on paper.
@@ -27,10 +27,8 @@ def page(report):
     MissingExtraError
     """
     check_html()
-    import jinja2
-
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE)
-    return template.render(
+    return rendered(
+        TEMPLATE,
         report=report,
         depth=_depth(report),
         costly=_worst(report.tensors, lambda row: row.snr_db),
@@ -79,17 +77,11 @@ def _plain(name):
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ report.model }}: {{ report.word }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e293b; }
-h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
-.verdict { padding: .9rem 1.1rem; border-left: .4rem solid; background: #f8fafc; font-size: 1.1rem; overflow-wrap: anywhere; }
-.fine { border-color: #15803d; } .diverges, .dear { border-color: #b91c1c; }
+{{ style }}
 .verdict b { text-transform: uppercase; letter-spacing: .03em; }
-img { max-width: 100%; } table { border-collapse: collapse; font-size: .8rem; }
-td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap;
-  font-variant-numeric: tabular-nums; }
-td.text, th.text { text-align: left; } td.long { text-align: left; white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
+td.long { text-align: left; white-space: normal; min-width: 16rem; overflow-wrap: anywhere; }
 td.mark { text-align: center; } tr.bad td { background: #fef2f2; } .off { color: #c2410c; font-weight: 600; }
-th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; } ul { padding-left: 1.2rem; }
+ul { padding-left: 1.2rem; }
 </style></head><body>
 <h1>{{ report.model }} against {{ report.port }}</h1>
 <p class="verdict {{ 'dear' if report.dear else report.verdict }}"><b>{{ report.word }}</b>: {{ report.said }}</p>

@@ -24,13 +24,13 @@ WORDS = {
     "offset": "MEAN with one rounded offset (as TFLite's optimised kernels)",
     "fixed": "fixed-point hard-swish (TFLite's 16-bit table)",
 }
-_MEANS = {
+MEANS = WORDS | {
     "double": "MEAN with the division in the factor (as TFLite's reference kernels)",
     "single": "MEAN rounded once, halves up",
     "float": "MEAN in float32 (as ONNX Runtime)",
     "float_offset": "MEAN in float32 with an offset (as XNNPACK)",
 }
-
+SWISHES = WORDS | {"float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)"}
 
 #: The words in the order in which they are said where several explain the same.
 _LIKELY = ("twice", "single", "up", "double", "offset", "float", "float_offset", "shift", "fused", "fixed", "truncate")
@@ -42,9 +42,7 @@ def known_words(case):
     words = sorted({getattr(kernels, case.kind) for kernels in KERNEL_SETS.values()}, key=_LIKELY.index)
     extra = ("up", "single", "truncate") if case.kind in ("layers", "mul", "add") else ()
     extra = ("twice",) if case.kind == "mean" else extra
-    texts = WORDS | (_MEANS if case.kind == "mean" else {})
-    if case.kind == "hard_swish":
-        texts = WORDS | {"float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)"}
+    texts = {"mean": MEANS, "hard_swish": SWISHES}.get(case.kind, WORDS)
     older = case.kind == "mean" and case.kernels.name.startswith("tflite")  # TensorFlow Lite's own, of earlier releases
     for word in dict.fromkeys((*extra, *words) if older else (*words, *extra)):
         if word != own:
@@ -181,7 +179,9 @@ def _off_by(case, by):
 
 
 def hard_sigmoids(case):
-    """Other slopes."""
+    """Other slopes, or a table looked up a place off."""
+    for by in (-1, 1):
+        yield Claim(f"table {by}", "a gate's table looked up one place off", _off_by(case, by))
     for slope, text in ((0.2, "0.2"), (1 / 6, "1/6"), (0.25, "1/4")):
         if abs(slope - case.step.slope) > 1e-6:
             step = replace(case.step, slope=slope)

@@ -15,6 +15,7 @@ from ...network.variants import get_variant
 from ...ops.kernel_sets import KERNEL_SETS, USUAL, get_kernel_set
 from ...pictures import recipes
 from ...progress import progress_bar
+from .at_once import explain_at_once
 from .because import FEW, because_text
 from .cost import MADE_UP, measure_cost
 from .explain import explain
@@ -100,7 +101,7 @@ class _Verification:
 
     def __init__(self, network, port, sets, notes, told):
         self.network, self.port, self.plan, self.sets = _at_side(network, port.plan), port, port.plan, sets
-        self.notes, self.told_weights = [*notes, *port.plan.notes], told
+        self.notes, self.told_weights, self.named_input = [*notes, *port.plan.notes], told, False
         if not port.whole and port.variant is not None:
             self.notes.append(f"ends at {port.plan.steps[-1].name}: it is the beginning of the network")
         if port.variant is None:
@@ -153,7 +154,7 @@ class _Verification:
             if x is not None and len(x) != matching.count:
                 raise UsageError(f"{on} is of {len(x)} pictures, the tensors are of {matching.count}")
             if seen is None and x is not None:
-                matching.values[INPUT] = self.plan.grids[INPUT].quantize(x)
+                matching.values[INPUT], self.named_input = self.plan.grids[INPUT].quantize(x), True
                 self.notes.append(f"the port has no input of integers: {on} was quantised here, halves to even")
             elif seen is None:
                 self.notes.append("nothing says what the port was given: steps before its first tensors are not judged")
@@ -191,7 +192,8 @@ class _Verification:
         report.unmatched = matching.unmatched
         ties = {} if whole or self.port.scheme != "onnx" else numbers_on_ties(forced, best)
         if not whole and explains:
-            report.causes = explain(forced, best, tell, ties)
+            at_once = explain_at_once(forced, best, self.named_input, self.usual)
+            report.causes = at_once or explain(forced, best, tell, ties)
         rows = [_row(name, forced, best, matching, report.causes, ties) for name in best.exact]
         report.tensors = [replace(row, exact_of=_exact_of(row.step, fits)) for row in rows]
         unjudged = matching.values.keys() - best.exact.keys() - {INPUT}

@@ -19,12 +19,14 @@ class Given:
     array : of integers; flat bytes where a raw file says no shape
     index : int, its place in the order given
     raw : bool, bytes without a shape or a type
+    layout : "nchw" or "nhwc" where the other tensors tell which of both it has
     """
 
     name: str
     array: np.ndarray
     index: int
     raw: bool = False
+    layout: str = ""
 
 
 def read_tensors(tensors):

@@ -49,7 +49,7 @@ def small(**changes):
     b = graph.constant("b", changes.get("bias", np.ones(4, np.float32)))
     options = changes.get("options", {0: ("b", SAME), 1: ("i", 2), 2: ("i", 2), 3: ("b", NONE)})
     graph.operator(CONV, changes.get("inputs", [x, w, b]), (1, 4, 4, 4), options, "y")
-    return graph.bytes()
+    return graph.bytes(changes.get("behind", False))
 
 
 def test_a_softmax_at_the_end():
@@ -64,6 +64,11 @@ def test_a_softmax_at_the_end():
 def test_layers_as_they_are():
     found = read_checkpoint(small())
     (layer,) = found.layers
+    weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
+    (same,), (behind,) = (read_checkpoint(small(weight=weight, behind=there)).layers for there in (False, True))
+    assert all(np.array_equal(same.params[name], behind.params[name]) for name in ("weight", "bias"))
+    with pytest.raises(WeightsError, match="damaged or cut off"):
+        read_checkpoint(small(behind=True)[:-8])
     assert layer.op == "Conv" and layer.params["weight"].shape == (4, 3, 3, 3)
     assert layer.attributes == {"strides": (2, 2), "group": 1, "pads": (0, 0, 1, 1)}
 

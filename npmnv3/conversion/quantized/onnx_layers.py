@@ -1,0 +1,88 @@
+"""A convolution or a linear layer of ONNX's, between integers."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ...errors import WeightsError
+from .builder import FEW, bias_array
+from .onnx_space import slid, space_of
+
+_NEAR = 1e-5  # relative: a float32 product, rounded in whatever order
+
+
+class Weight(NamedTuple):
+    """Constants that are integers. scale : None of a bias without one of its own"""
+
+    integers: np.ndarray
+    scale: object = None
+    zero: np.ndarray = np.zeros(1, np.int32)
+    axis: int = 0
+
+
+def add_layer(graph, node, act, out, grid, source):
+    """Add a layer's step to a graph's builder; returns notes, a list of sentences."""
+    told, builder = node.attributes, graph.builder
+    weight, scale, zero, axis = graph.weights.get((*node.inputs, "")[1], (None,) * 4)
+    if (
+        weight is None
+        or scale is None
+        or told.get("alpha", 1.0) != 1
+        or told.get("beta", 1.0) != 1
+        or told.get("transA")
+    ):
+        raise WeightsError(f"{node} has weights that are no quantised constants, or scales its product or its bias")
+    inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not told.get("transB"))
+    weight = weight.T if inputs_first else weight
+    if weight.ndim != (4 if node.op == "Conv" else 2):
+        raise WeightsError(f"{node} has weights {weight.shape}")
+    from_q = node.inputs[0].startswith(f"{node.outputs[0]} reads ")
+    if scale.size > 1 and (scale.size != len(weight) or not from_q and axis % weight.ndim != inputs_first):
+        raise WeightsError(
+            f"{node} has weights {weight.shape} with {scale.size} scales along axis {axis}, expected {len(weight)} along "
+            "the output channels, or one"
+        )
+    plain = {"stride": (1, 1), "pad": (0, 0, 0, 0)}
+    fields = space_of(node, weight.shape[2:], builder.shapes[source]) if node.op == "Conv" else plain
+    group = told.get("group", 1)
+    if node.op != "Conv":
+        weight = weight[:, :, None, None]
+    if group not in (1, len(weight)) or (group > 1 and weight.shape[1] != 1):
+        raise WeightsError(f"{node} has {group} groups, which no network here has")
+    op, weight = builder.layer_op(source, weight, depthwise=group > 1, strides=fields["stride"], pads=fields["pad"])
+    scale = scale.reshape(-1)
+    bias, notes = _bias(graph, node, np.float32(builder.grids[source].scale) * scale, len(weight))
+    arrays = {
+        "weight": weight,
+        "bias": bias,
+        "weight_scale": scale,
+        "weight_zero_point": zero.reshape(-1).astype(np.int32),
+    }
+    if op in ("linear", "pointwise_conv2d"):
+        shape, fields = (len(weight), *builder.shapes[source][1:]), {}
+    else:
+        shape = (len(weight), *slid(builder.shapes[source][1:], weight.shape[-2:], **fields))
+    builder.add(out, op, (source,), shape, grid, arrays, act=act, **fields)
+    return notes
+
+
+def _bias(graph, node, scale, count):
+    """(a layer's int32 bias, notes); `scale` is that of its sums."""
+    name = node.inputs[2] if len(node.inputs) > 2 else ""
+    stored = graph.weights.get(name)
+    if not name:
+        return bias_array(name, None, count), []
+    if stored is None:
+        real = graph.constant(name)
+        if real.dtype.kind != "f" or real.size != count or not (np.abs(real) < scale * 2.0**31).all():
+            raise WeightsError(
+                f"{node} has the bias {name[:FEW]!r}, {real.dtype} {real.shape}, expected {count} int32 or floats"
+            )
+        told = "biases are floats in it: rounded to int32 as ONNX Runtime does when it loads it"
+        return np.rint(real.astype(np.float32).reshape(count) / scale).astype(np.int32), [told]
+    if stored.zero.any() or stored.scale is not None and not np.allclose(stored.scale.ravel(), scale, _NEAR, 0):
+        raise WeightsError(
+            f"{node} has a bias of the scale {stored.scale.flat[0]:.6g} and the zero point {stored.zero.flat[0]}, expected "
+            f"{scale[0]:.6g}, its input's times its weights', and 0"
+        )
+    return bias_array(name, stored.integers, count), []

@@ -1,0 +1,160 @@
+"""What ONNX's tools make of QDQ: biases in floats, weights quantised in the file, relus apart, grids that do not meet."""
+
+import numpy as np
+import pytest
+
+from npmnv3.conversion.quantized import read_quantized_model
+from npmnv3.conversion.quantized.names import name_tensors
+from npmnv3.engines.integer_engine import make_integer_engine
+from npmnv3.errors import WeightsError
+from npmnv3.network.integer_plan import IntegerPlan
+from npmnv3.network.lowering import lower
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
+from npmnv3.ops.grids import Grid
+from npmnv3.ops.kernel_sets import get_kernel_set
+
+onnx = pytest.importorskip("onnx")
+SCALES = {"x": 0.1, "y": 0.25, "z": 0.125}
+WEIGHT, W_SCALE, BIAS = (
+    np.array([[5, -7], [3, 100]]),
+    np.array([0.02, 0.03], np.float32),
+    np.array([0.8, -1.3], np.float32),
+)
+SUMS = np.float32(0.1) * W_SCALE
+X = np.arange(-60, 60).reshape(1, 2, 6, 10).astype(np.float32) / 10
+
+
+class Nodes:
+    """A small graph in the making; grids are int8 with zero points of 0 but where it is said otherwise."""
+
+    def __init__(self, zero=0):
+        self.nodes, self.constants, self.zero = [], {}, np.int8(zero)
+
+    def add(self, op, inputs, out, **told):
+        self.nodes.append(onnx.helper.make_node(op, inputs, [out], **told))
+        return out
+
+    def put(self, name, array):
+        self.constants[name] = np.asarray(array)
+        return name
+
+    def grid(self, name, scale=None):
+        scale = self.put(f"{name}.s", np.float32(scale or SCALES[name]))
+        return scale, self.put(f"{name}.z", self.zero)
+
+    def stored(self, source, name, read_by=None):
+        """source -> QuantizeLinear -> DequantizeLinear; the last's name."""
+        q = self.add("QuantizeLinear", [source, *self.grid(name)], f"{name}.q")
+        return self.add("DequantizeLinear", [q, *self.grid(f"{name}.dq", read_by or SCALES[name])], f"{name}.real")
+
+    def weight(self, folded=True):
+        scale, zero = self.put("w.s", W_SCALE), self.put("w.z", np.zeros(2, np.int8))
+        q = self.put("w.q", WEIGHT.astype(np.int8).reshape(2, 2, 1, 1))
+        if not folded:
+            real = self.put("w", (WEIGHT * W_SCALE[:, None]).astype(np.float32).reshape(2, 2, 1, 1))
+            q = self.add("QuantizeLinear", [real, scale, zero], "w.made", axis=0)
+        return self.add("DequantizeLinear", [q, scale, zero], "w.real", axis=0)
+
+    def bias(self, scale):
+        q = self.put("b.q", np.rint(BIAS / SUMS).astype(np.int32))
+        return self.add(
+            "DequantizeLinear", [q, self.put("b.s", scale), self.put("b.z", np.zeros(2, np.int32))], "b.real"
+        )
+
+    def plan(self, path, out):
+        value = onnx.helper.make_tensor_value_info
+        ends = value("input", 1, X.shape), value(out, 1, X.shape)
+        constants = [onnx.numpy_helper.from_array(array, name) for name, array in self.constants.items()]
+        graph = onnx.helper.make_graph(self.nodes, "g", ends[:1], ends[1:], constants)
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]), path)
+        return read_quantized_model(path)[0]
+
+
+def sums():
+    """What the layer stores of X, (1, 2, H, W), before it is cut, in steps of y."""
+    q = np.clip(np.rint(X / np.float32(0.1)), -128, 127)
+    total = np.einsum("oc,nchw->nohw", WEIGHT, q) + np.rint(BIAS / SUMS).reshape(1, 2, 1, 1)
+    return np.rint(total.astype(np.float32) * (SUMS / np.float32(0.25)).reshape(1, 2, 1, 1))
+
+
+def run(plan):
+    return make_integer_engine(plan, get_kernel_set("onnxruntime"), "numpy").trace(X, integers=True)
+
+
+@pytest.mark.parametrize("bias", ["floats", "integers"])
+@pytest.mark.parametrize("folded", [True, False], ids=["weights", "weights made in the file"])
+def test_a_layer_with_its_bias(bias, folded, tmp_path):
+    made = Nodes()
+    told = made.put("b", BIAS) if bias == "floats" else made.bias(SUMS)
+    made.add("Conv", [made.stored("input", "x"), made.weight(folded), told], "conv")
+    plan = made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+    assert np.array_equal(run(plan)["y.q"], np.clip(sums(), -128, 127)) and plan.arrays["y.q.bias"].any()
+    assert any("biases are floats in it" in note for note in plan.notes) == (bias == "floats")
+    assert any("computes its int8 tensors in float32" in note for note in plan.notes)
+
+
+def test_a_relu_apart(tmp_path):
+    made = Nodes()
+    made.add("Conv", [made.stored("input", "x"), made.weight(), made.bias(SUMS)], "conv")
+    made.add("Relu", [made.stored("conv", "y")], "relu")
+    plan = made.plan(tmp_path / "a.onnx", made.stored("relu", "z"))
+    before = np.clip(sums(), -128, 127)
+    assert np.array_equal(run(plan)["z.q"], np.clip(np.maximum(before, 0) * 2, -128, 127))
+
+
+def test_names_and_relus_that_are_known_by_another_name(tmp_path):
+    """Identity nodes, and QuantizeLinear once for each reader, add nothing."""
+    made = Nodes()
+    made.add("Identity", [made.stored("input", "x")], "again")
+    made.add("Conv", ["again", made.weight(), made.bias(SUMS)], "conv")
+    first = made.stored("conv", "y")
+    second = made.add("QuantizeLinear", ["conv", "y.s", "y.z"], "second.q")
+    made.add("Add", [first, made.add("DequantizeLinear", [second, "y.s", "y.z"], "second")], "sum")
+    plan = made.plan(tmp_path / "a.onnx", made.stored("sum", "z"))
+    assert [step.op for step in plan.steps] == ["pointwise_conv2d", "add"]
+    assert plan.steps[1].inputs == ("y.q", "y.q")
+
+
+def test_grids_that_do_not_meet(tmp_path):
+    made = Nodes()
+    made.add("Conv", [made.stored("input", "x", read_by=0.2), made.weight()], "conv")
+    with pytest.raises(
+        WeightsError, match="stored with the scale 0.1 .*and read with 0.2 and 0 of int8: expected the same"
+    ):
+        made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+    made = Nodes()
+    made.add("Conv", [made.stored("input", "x"), made.weight(), made.bias(np.float32([0.01, 0.01]))], "conv")
+    with pytest.raises(WeightsError, match="bias of the scale 0.01 and the zero point 0, expected 0.002"):
+        made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+
+
+def test_floats_between_are_told(tmp_path):
+    made = Nodes()
+    made.add("Conv", [made.stored("input", "x"), made.weight()], "conv")
+    real = made.stored("conv", "y")
+    made.add("HardSigmoid", [real], "gate")
+    made.add("Mul", [real, "gate"], "product")
+    with pytest.raises(
+        WeightsError, match=r"Mul 'product' reads 'gate' in floats: not quantised throughout; quantise every"
+    ):
+        made.plan(tmp_path / "a.onnx", made.stored("product", "z"))
+
+
+def test_a_network_whose_relus_are_apart_is_known():
+    """As ActivationSymmetric leaves it: each relu between two tensors of its own."""
+    variant, shape = get_variant("timm/mobilenetv3_small_050"), (3, 64, 64)
+    steps, layers = lower(make_plan(variant, 10, (64, 64), folded=True), "relu", shape)
+    grids = {name: Grid(0.05, 0) for name in ("input", *(step.name for step in steps))}
+    arrays = {}
+    for name, step in layers.items():
+        shape_of = step.param("weight").canonical
+        arrays |= {
+            f"{name}.weight": np.ones(shape_of, np.int8),
+            f"{name}.bias": np.zeros(shape_of[0], np.int32),
+            f"{name}.weight_scale": np.ones(1, np.float32),
+            f"{name}.weight_zero_point": np.zeros(1, np.int32),
+        }
+    named = name_tensors(IntegerPlan(steps, grids, arrays, shape))
+    assert named.whole and named.variant is variant and sum(step.op == "relu" for step in named.plan.steps) > 9
+    assert [step.name for step in named.plan.steps] == [step.name for step in steps]
