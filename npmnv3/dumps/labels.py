@@ -145,11 +145,7 @@ def _imagenet():
     from importlib import resources  # slow to import, and most runs never need a name
 
     with (resources.files("npmnv3") / "dumps" / "data" / "imagenet.csv").open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        return tuple(
-            Label(int(n), synset, name or lemma.split(", ")[0], lemma)
-            for n, synset, name, lemma in map(dict.values, rows)
-        )
+        return tuple(Label(int(row["index"]), row["synset"], row["name"], row["lemma"]) for row in csv.DictReader(file))
 
 
 @cache

@@ -126,7 +126,7 @@ class DevkitTruth:
 def ilsvrc2012_synsets():
     """The synsets by ILSVRC2012_ID, of which the first is 1: the devkit's own order, not that of the networks.
 
-    Source: ILSVRC2012_devkit_t12, data/meta.mat, the 1000 leaves, a line each
+    Source: ILSVRC2012_devkit_t12, data/meta.mat, the 1000 leaves
     """
     table = importlib.resources.files(__package__) / "ilsvrc2012_ids.csv"
     with table.open(encoding="ascii", newline="") as file:

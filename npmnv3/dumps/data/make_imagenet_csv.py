@@ -57,8 +57,7 @@ def main():
     with open(args.out, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("index", "synset", "name", "lemma"))
-        for index, synset, name, lemmas in rows:
-            writer.writerow((index, synset, name * (name != lemmas.split(", ")[0]), lemmas))
+        writer.writerows(rows)
 
 
 if __name__ == "__main__":
