@@ -180,7 +180,7 @@ def test_the_c_checker_on_a_network_of_another_tool(kernels, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize("kernels", ["onnxruntime", "xnnpack"])
 def test_the_c_checker_on_tensors_of_16_bits(kernels, tmp_path):
-    """A hard-swish in two operations, whose products pass 32 bits."""
+    """A hard-swish in two operations, whose products pass 32 bits, and a relu apart."""
     from npmnv3.dumps.quantized import Quantized
     from npmnv3.model.quantized import QuantizedModel
 
@@ -188,10 +188,12 @@ def test_the_c_checker_on_tensors_of_16_bits(kernels, tmp_path):
         IntegerStep("gate", "hard_sigmoid", ("input",), (3, 8, 8), slope=1 / 6, offset=0.5),
         IntegerStep("swish", "mul", ("input", "gate"), (3, 8, 8)),
         IntegerStep("pool", "global_avg_pool", ("swish",), (3,)),
+        IntegerStep("relu", "relu", ("pool",), (3,)),
     )
     scales = {"input": (6 / 65535, 20000), "gate": (1 / 65535, 0), "swish": (6 / 65535, 20000), "pool": (0.01, 100)}
+    scales["relu"] = 0.007, 3
     grids = {
-        name: Grid(float(np.float32(scale)), zero, "uint8" if name == "pool" else "uint16")
+        name: Grid(float(np.float32(scale)), zero, "uint8" if name in ("pool", "relu") else "uint16")
         for name, (scale, zero) in scales.items()
     }
     plan = IntegerPlan(steps, grids, {}, (3, 8, 8))
@@ -201,7 +203,7 @@ def test_the_c_checker_on_tensors_of_16_bits(kernels, tmp_path):
     assert np.abs(model.trace(x)["swish"] - real).max() < 3e-4
     write_kit(make_integer_kit(model, x), tmp_path / "kit", "c")
     code, lines = check(tmp_path / "kit")
-    assert code == 0 and lines[-1] == "3 of 3 steps are equal, integer for integer", lines
+    assert code == 0 and lines[-1] == "4 of 4 steps are equal, integer for integer", lines
 
 
 def odd_model(kernels):

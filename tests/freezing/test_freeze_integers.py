@@ -130,7 +130,8 @@ def small_model(kernels="tflite-reference", recipe=None, act="relu6"):
         IntegerStep("plus", "add", ("skip", "one"), (3, 10, 9)),
         IntegerStep("more", "mul", ("plus", evil), (3, 10, 9)),
         IntegerStep("gate", "hard_sigmoid", ("more",), (3, 10, 9), slope=0.2, offset=0.5),
-        IntegerStep("sum", "global_avg_pool", ("gate",), (3,)),
+        IntegerStep("rest", "relu", ("gate",), (3, 10, 9)),
+        IntegerStep("sum", "global_avg_pool", ("rest",), (3,)),
         IntegerStep("y", "identity", ("sum",), (3,)),
     )
     arrays = {
@@ -142,7 +143,7 @@ def small_model(kernels="tflite-reference", recipe=None, act="relu6"):
     }
     grid = Grid(float(np.float32(2 / 255)), 128, "uint8")
     names = ("input", *(step.name for step in steps))
-    grids = dict.fromkeys(names, grid) | {"gate": Grid(1 / 256, 0, "uint8")}
+    grids = dict.fromkeys(names, grid) | {"gate": Grid(1 / 256, 0, "uint8"), "rest": Grid(1 / 128, 5, "uint8")}
     plan = IntegerPlan(steps, grids, arrays, (3, 8, 8))
     return QuantizedModel(Quantized(plan, None, 3, preprocess=recipe), kernels, "numpy")
 
