@@ -60,15 +60,7 @@ _HOME = {
     "freeze": "freezing",
     "export_onnx": "export.onnx",
     **dict.fromkeys(
-        (
-            "Npmnv3Error",
-            "UsageError",
-            "UnknownModelError",
-            "WeightsError",
-            "MissingWeightsError",
-            "PictureError",
-            "MissingExtraError",
-        ),
+        "Npmnv3Error UsageError UnknownModelError WeightsError MissingWeightsError PictureError MissingExtraError".split(),
         "errors",
     ),
 }

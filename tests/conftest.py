@@ -8,6 +8,14 @@ import goldens  # noqa: E402
 import pytest  # noqa: E402
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file's tests go to one process: what they share, and networks that they draw, is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def golden_inputs():
     """(4, 3, 224, 224) float32: three photographs and a standard normal, as the golden runs got them."""

@@ -90,8 +90,14 @@ def compare(lines, expected, numbers):
     assert at == len(lines) or expected[-1:] == ["..."], f"more than is shown:\n{told}"
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A folder for compiled code, empty before the first command."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, cache):
     """callable (command) -> lines that it prints, both streams, in a folder of its own."""
     folder, programs = tmp_path / "folder", tmp_path / "programs"
     for path in (folder, programs):
@@ -101,7 +107,7 @@ def run(tmp_path):
     for name, words in {"python": "", "npmnv3": "-m npmnv3"}.items():
         (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {words} "$@"\n')
         (programs / name).chmod(0o755)
-    own = {"PATH": f"{programs}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    own = {"PATH": f"{programs}:{os.environ['PATH']}", "XDG_CACHE_HOME": str(cache)}
     environment = os.environ | own | {"COLUMNS": "200", "NPMNV3_CACHE": os.environ.get("NPMNV3_CACHE", "")}
 
     def in_folder(command, expected):

@@ -152,24 +152,25 @@ def _names(node):
     """What a statement defines; one that defines nothing goes by its line."""
     if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
         return [node.name]
-    return sorted(_variables(node, ast.Store)) or [node.lineno]
+    return sorted(_variables(ast.walk(node), ast.Store)) or [node.lineno]
 
 
 def _uses(node):
     """The names that a statement takes from its surroundings."""
-    bound = _variables(node, ast.Store)
-    for child in ast.walk(node):
+    nodes = list(ast.walk(node))
+    bound = _variables(nodes, ast.Store)
+    for child in nodes:
         if isinstance(child, ast.arg):
             bound.add(child.arg)
         elif isinstance(child, (ast.FunctionDef, ast.ClassDef, ast.ExceptHandler)):
             bound.add(child.name)
         elif isinstance(child, (ast.Import, ast.ImportFrom)):
             bound.update(alias.asname or alias.name.partition(".")[0] for alias in child.names)
-    return frozenset(_variables(node, ast.Load) - bound)
+    return frozenset(_variables(nodes, ast.Load) - bound)
 
 
-def _variables(node, context):
-    return {child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, context)}
+def _variables(nodes, context):
+    return {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, context)}
 
 
 @functools.cache

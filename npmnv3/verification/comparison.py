@@ -56,7 +56,7 @@ class Comparison:
         self.exact = self.model_arrays = model.arrays()
         self.arrays = {name: array.astype(np.float32) for name, array in self.exact.items()}
         self._whole = {}
-        self.detailed = True  # see `measure.measure`; a candidate of a search needs no more than the ratios
+        self.detailed = True  # see `measure.measure`; a search needs no more than the ratios
         check_batch(len(given.x), self.all_tensors, self.net.steps["logits"].shape[0])
         self._choose(0)
         self.marked = precision == "auto"

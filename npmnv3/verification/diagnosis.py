@@ -14,13 +14,10 @@ from .net import block_of
 
 CANDIDATES = 3  # best trials that a whole comparison is made for
 LEAP = 20.0  # dB
-PARTLY = (
-    20.0  # dB left where a fault explains a part: coarse rounding's noise may be so large that anything is within it
-)
-TIE_SHARE, TIE_DB = (
-    0.95,
-    60.0,
-)  # of the error that is one channel's, and what it leaves, where one weight is a level off
+#: dB left where a fault explains a part: coarse rounding's noise may be so large that anything is within it
+PARTLY = 20.0
+#: of the error that is one channel's, and what it leaves, where one weight is a level off
+TIE_SHARE, TIE_DB = 0.95, 60.0
 GUESSED = ("order", "likeness")  # how a tensor was matched that may not be the step's
 MANY, DROP = 16, 0.1  # tensors that are off, and the least share of them that one fault of a few must set right
 

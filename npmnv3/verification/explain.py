@@ -126,12 +126,11 @@ class Explainer:
     def _round(self, net, errors):
         """Every change on top of a net: trials, best first."""
         blocks = self.suspects(errors)
-        anywhere = [change for change in self.changes if not change.layer and (blocks is None or change.whole)]
+        changes = [change for change in self.changes if not change.layer]
+        anywhere = [(change, ()) for change in changes if blocks is None or change.whole]
         # First only where something is wrong; everywhere, if that helps.
-        nearby = [change for change in self.changes if not change.layer and change not in anywhere]
-        trials = self._many(
-            [(change, ()) for change in anywhere] + [(change, blocks) for change in nearby], net, errors
-        )
+        nearby = [(change, blocks) for change in changes if blocks is not None and not change.whole]
+        trials = self._many(anywhere + nearby, net, errors)
         helped = [t for t in trials if t.blocks and t.helps]
         trials += self._many([(t.change, ()) for t in helped], net, errors)
         trials += [self._refined(t, net, errors) for t in trials if blocks is None or t in helped]
@@ -141,7 +140,7 @@ class Explainer:
         return trials
 
     def _many(self, tasks, net, errors):
-        """The trials of (change, blocks), as many as the budget allows."""
+        """Trials of (change, blocks), as many as the budget allows."""
         found = []
         with ThreadPoolExecutor(THREADS) as pool:
             for start in range(0, len(tasks), CHUNK):
@@ -200,7 +199,7 @@ class Explainer:
     def _hopeless(self, everywhere):
         """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
 
-        One that changes the input shows at once. A walk asks after every tensor: each is weighed when it is new.
+        One that changes the input shows at once. Each tensor is weighed when it is new.
         """
         possible, seen, gain, left, shown = self._possible, set(), 0.0, sum(self._possible.values()), 0
 

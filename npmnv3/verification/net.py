@@ -1,13 +1,13 @@
 """A network under test: a plan that may bear faults, and one way to run any of its steps.
 
 Faults need operations that no published network has (a stride on a 1x1 convolution, a sigmoid for a hard one). They are
-steps like all others, with the operations of `operations.py`.
+steps, too, with the operations of `operations.py`.
 """
 
 import functools
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
@@ -26,9 +26,10 @@ class Net:
     arrays: Mapping = field(default_factory=dict)  # further parameters: {name: function (the model's arrays) -> array}
     pictures: np.ndarray | None = None  # another input (N, 3, H, W) than the reference's
     half: bool = False  # every number is a float16, sums included: see `operations.half_step`
+    known: InitVar[tuple] = ()  # a plan whose shapes are right
 
-    def __post_init__(self):
-        object.__setattr__(self, "plan", _with_shapes(self.plan, self.input_shape))
+    def __post_init__(self, known):
+        object.__setattr__(self, "plan", _with_shapes(self.plan, self.input_shape, known))
 
     @functools.cached_property
     def steps(self):
@@ -64,10 +65,11 @@ class Net:
         for step in self.plan:
             new = edits.get(step.name, step)
             for one in new if isinstance(new, (list, tuple)) else [new] if new else []:
-                plan.append(replace(one, inputs=tuple(alias.get(i, i) for i in one.inputs)) if alias else one)
+                moved = not alias.keys().isdisjoint(one.inputs)
+                plan.append(replace(one, inputs=tuple(alias.get(i, i) for i in one.inputs)) if moved else one)
             if new is None:
                 alias[step.name] = alias.get(step.inputs[0], step.inputs[0])
-        return replace(self, plan=tuple(plan), arrays={**self.arrays, **(arrays or {})})
+        return replace(self, plan=tuple(plan), arrays={**self.arrays, **(arrays or {})}, known=self.plan)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -85,10 +87,17 @@ def run_step(step, inputs, arrays):
         return apply(step, inputs, arrays, definitions)
 
 
-def _with_shapes(plan, input_shape):
+def unchanged(plan, before):
+    """How many steps of a plan, from its start, are the very ones of another."""
+    return next((i for i, (new, old) in enumerate(zip(plan, before)) if new is not old), len(before))
+
+
+def _with_shapes(plan, input_shape, known):
     """The plan with every step's shape worked out; ValueError where two tensors do not fit."""
-    shapes, steps = {INPUT: input_shape}, []
-    for step in plan:
+    same = unchanged(plan, known)
+    steps = list(plan[:same])
+    shapes = {INPUT: input_shape} | {step.name: step.shape for step in steps}
+    for step in plan[same:]:
         if not shapes.keys() >= set(step.inputs):
             raise ValueError(f"{step.name}: {step.inputs} are not all there")
         shape = _shape(step, [shapes[name] for name in step.inputs])

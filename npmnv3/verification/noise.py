@@ -139,16 +139,13 @@ def _on_a_grid(array):
         return False
     if _is_grid(levels, float(np.diff(levels).min())):
         return True
-    span = float(
-        levels[-1] - levels[0]
-    )  # of a few numbers, such as ten logits, the least distance may be several steps
-    return len(levels) < 64 and any(_is_grid(levels, span / steps) for steps in range(len(levels) - 1, 256))
+    # Of a few numbers, such as ten logits, the least distance may be several steps.
+    return len(levels) < 64 and _is_grid(levels, float(levels[-1] - levels[0]) / np.arange(len(levels) - 1, 256))
 
 
-def _is_grid(levels, step):
-    """Whether all levels lie on multiples of a step, as near as float32 holds them, and within 256 of them."""
-    if not step > 0 or (levels[-1] - levels[0]) / step > 255.5:
-        return False
-    offsets = (levels - levels[0]).astype(np.float64) / step
-    slack = 0.01 + 4 * 2.0**-24 * np.abs(levels).max() / step
-    return bool(slack < 0.1 and np.abs(offsets - np.round(offsets)).max() < slack)
+def _is_grid(levels, steps):
+    """Whether all levels lie on multiples of one of the steps, as near as float32 holds them, and within 256 of them."""
+    offsets = (levels - levels[0]).astype(np.float64) / np.atleast_1d(steps)[:, None]
+    slack = 0.01 + 4 * 2.0**-24 * np.abs(levels).max() / steps
+    near = (offsets[:, -1] <= 255.5) & (np.abs(offsets - np.round(offsets)).max(axis=1) < slack)
+    return bool((near & (slack < 0.1)).any())

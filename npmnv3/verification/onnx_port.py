@@ -11,26 +11,12 @@ KINDS = "fiu"
 #: operator -> places among its inputs of the scale and zero point of what it gives
 QUANTIZED = {
     "QuantizeLinear": (1, 2),
-    "QLinearConv": (6, 7),
-    "QLinearMatMul": (6, 7),
-    "QLinearAdd": (6, 7),
-    "QLinearMul": (6, 7),
-    "QLinearGlobalAveragePool": (3, 4),
-    "QLinearAveragePool": (3, 4),
-    "QLinearSigmoid": (3, 4),
-    "QLinearLeakyRelu": (3, 4),
+    **dict.fromkeys("QLinearConv QLinearMatMul QLinearAdd QLinearMul".split(), (6, 7)),
+    **dict.fromkeys("QLinearGlobalAveragePool QLinearAveragePool QLinearSigmoid QLinearLeakyRelu".split(), (3, 4)),
     "QLinearConcat": (0, 1),
     "QGemm": (7, 8),
 }
-PASSED_ON = (
-    "Reshape",
-    "Flatten",
-    "Squeeze",
-    "Unsqueeze",
-    "Transpose",
-    "MaxPool",
-    "Identity",
-)  # integers stay as they are
+PASSED_ON = "Reshape Flatten Squeeze Unsqueeze Transpose MaxPool Identity".split()  # integers stay as they are
 
 
 def run_onnx(path, x):

@@ -8,7 +8,7 @@ import math
 
 from ..network.steps import INPUT
 from ..network.walk import walk
-from .net import run_step
+from .net import run_step, unchanged
 from .operations import half_step
 from .tensors import sketch
 
@@ -38,8 +38,7 @@ class PortRun:
         self.net, self.arrays, self.x, self.views, self.free, self.sure = net, arrays, x, dict(views), list(free), sure
         self._steps = net.steps
         self.step_of = {view.tensor.name: name for name, view in self.views.items()}
-        self._values = {}
-        self._costs = {}
+        self._values, self._costs, self._of_shape = {}, {}, {}
         self._total = sum(self._cost(step) for step in net.plan)
         self.forces_input = True
         self._walk_base()
@@ -89,7 +88,7 @@ class PortRun:
 
     def _walk(self, net, base, hopeless=None):
         errors, taken, clean, ran = {}, set(), set(), []
-        values = {INPUT: self._input(net, errors, base)}
+        values, plan = {INPUT: self._input(net, errors, base)}, net.plan
         arrays = net.with_arrays(self.arrays)
         changed = set() if base else {name for name in self.views if not self._is_as_it_was(net.steps.get(name), name)}
 
@@ -100,7 +99,11 @@ class PortRun:
             ran.append(self._cost(step))
             return half_step(step, inputs, arrays, run_step) if net.half else run_step(step, inputs, arrays)
 
-        for step in walk(net.plan, values, run, keep={INPUT, *net.steps} if base else ()):
+        if not base and not net.half and values[INPUT] is self._values[INPUT]:  # before a change all is as it was
+            same = unchanged(plan, self.net.plan)
+            values, taken = dict(self._values), {v.tensor.name for s in plan[:same] if (v := self.views.get(s.name))}
+            plan = plan[same:]
+        for step in walk(plan, values, run, keep={INPUT, *net.steps} if base else ()):
             if step.name in clean:
                 if step.name in self.views:
                     taken.add(self.views[step.name].tensor.name)
@@ -142,7 +145,7 @@ class PortRun:
         return all(value is self._values[name] for name, value in zip(step.inputs, inputs))
 
     def _is_as_it_was(self, step, name):
-        """Whether a net's step is the base's of that name; nearly all are the very same object, which is quickly seen."""
+        """Whether a net's step is the base's of that name; nearly all are the very same object."""
         own = self._steps.get(name)
         return step is own or step == own
 
@@ -157,15 +160,21 @@ class PortRun:
             own = None
         if base:
             return own
-        expected = sketch(predicted)
+        expected = sketch(predicted).astype(float)
         if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own
-        loose = [
-            v.tensor
-            for name, v in self.views.items()
-            if (name in changed or self.base[v.tensor.name] > GOOD) and v.tensor.name not in taken
-        ]
-        free = [t for t in self.free if t.name not in taken]
-        views = (v for t in (*free, *loose) for v in t.views(step.shape, len(predicted)))
+        found = self._readings(step.shape, len(predicted))
+        views = (
+            v for name, at, v in found if name not in taken and (not at or at in changed or self.base[name] > GOOD)
+        )
         best = min(views, key=lambda v: v.quick_error(expected), default=None)
         return best if best is not None and best.quick_error(expected) < self.sure else own
+
+    def _readings(self, *shape):
+        """[(port tensor's name, step that it was matched with or None, View)] of (shape, n)."""
+        if shape not in self._of_shape:
+            tensors = (*self.free, *(view.tensor for view in self.views.values()))
+            self._of_shape[shape] = [
+                (t.name, self.step_of.get(t.name), view) for t in tensors for view in t.views(*shape)
+            ]
+        return self._of_shape[shape]

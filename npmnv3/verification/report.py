@@ -14,18 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-HEADER = (
-    "step",
-    "port's tensor",
-    "layout",
-    "local dB",
-    "x {precision}",
-    "max error",
-    "accumulated dB",
-    "cosine",
-    "bits",
-    "worst channel",
-    "",
+HEADER = "step|port's tensor|layout|local dB|x {precision}|max error|accumulated dB|cosine|bits|worst channel|".split(
+    "|"
 )
 ALIGN = "<<<>>>>>>><"
 

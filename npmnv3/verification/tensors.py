@@ -84,7 +84,7 @@ class View:
 
     @functools.cached_property
     def sketch(self):
-        return sketch(self.data)
+        return sketch(self.data).astype(float)
 
     def error(self, predicted):
         """Squared error relative to the tensor's own power, over its finite numbers, in float64.
@@ -105,7 +105,8 @@ class View:
     def quick_error(self, predicted_sketch):
         """`error`, on the sketch alone."""
         with np.errstate(over="ignore", invalid="ignore"):
-            error = float(np.square(np.subtract(self.sketch, predicted_sketch, dtype=np.float64)).sum())
+            error = self.sketch - predicted_sketch
+            error = float(np.square(error, out=error).sum())
         return _ratio(error, self.sketch_power) if np.isfinite(error) else relative_error(self.sketch, predicted_sketch)
 
     @functools.cached_property

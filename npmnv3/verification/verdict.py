@@ -21,9 +21,8 @@ OTHERS = 5  # runners-up to report
 #: must be off at least. bfloat16's rounding is so coarse that a fault may hide below it, if not in every layer.
 COARSER = {"float16": (3.0, 0.0), "bfloat16": (2.0, 0.2)}
 SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
-OF_A_KIND = (
-    0.75  # share of what one kind of layer made that is off if that kind is rounded: few numbers may round to nothing
-)
+#: share of what one kind of layer made that is off if that kind is rounded: few numbers may round to nothing
+OF_A_KIND = 0.75
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
 
@@ -117,7 +116,7 @@ def _first(comparison, report, failing):
     return next((name for name in order if name in names), next(iter(names), None))
 
 
-# ------------------------------------------------------------------------------------------------ overflow, int8, float16
+# --- overflow, int8, float16
 
 
 def _overflow(comparison, report):
@@ -207,7 +206,7 @@ def _as_coarser(comparison, port, precisions):
     return None
 
 
-# ------------------------------------------------------------------------------------------------------------- causes
+# --- causes
 
 
 def _explain(comparison, report, overflow, failing, tell):

@@ -1,5 +1,6 @@
 """Every command that writes, where it cannot: one line that names the file and the reason, exit code 1, nothing left behind."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -70,32 +71,37 @@ def words(name, material, out):
     return [word.replace("MATERIAL", str(material)).replace("OUT", str(out)) for word in WRITERS[name][0].split()]
 
 
-def command(*arguments, limit=None, env=(), **options):
-    """(exit code, standard output, standard error) of a process, no file of which may be larger than `limit` bytes.
-
-    `env` adds to the environment's variables.
-    """
-
-    def limited():
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+def command(*arguments, env=(), **options):
+    """(exit code, standard output, standard error) of a process; `env` adds to the environment's variables."""
     options = {"stdout": subprocess.PIPE, **options}
     env = {**os.environ, **dict(env)}
     env.pop("PYTHONUNBUFFERED", None)  # argparse then hides errors
-    if limit:
-        env["PYTHONDONTWRITEBYTECODE"] = "1"  # Python would leave its own files cut off, and fail ever after
     done = subprocess.run(
         [sys.executable, "-m", "npmnv3", *map(str, arguments)],
         stderr=subprocess.PIPE,
         text=True,
         cwd=goldens.ROOT,
         env=env,
-        preexec_fn=limited if limit else None,
         **options,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+@contextlib.contextmanager
+def files_of_at_most(limit):
+    """No file that this process, or one that it starts, writes is larger than `limit` bytes."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        # Python would leave its own files cut off, and fail ever after.
+        patch.setattr(sys, "dont_write_bytecode", True)
+        patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def assert_one_line(code, err, *parts):
@@ -105,20 +111,23 @@ def assert_one_line(code, err, *parts):
 
 @linux
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk(name, material, tmp_path, tmp_path_factory):
+def test_a_full_disk(name, material, tmp_path, tmp_path_factory, capsys):
     out = tmp_path / f"out{WRITERS[name][1]}"
-    limit = {"verify's map": 20, "verify's JUnit": 60, "evaluate's CSV": 100}.get(name, 3000)
-    # matplotlib finds no cache of fonts, as on a new machine, and cannot write one either.
-    env = {"MPLCONFIGDIR": str(tmp_path_factory.mktemp("fonts"))}
-    code, _, err = command(*words(name, material, out), limit=limit, env=env)
+    arguments = words(name, material, out)
+    with files_of_at_most({"verify's map": 20, "verify's JUnit": 60, "evaluate's CSV": 100}.get(name, 3000)):
+        if NEEDS.get(name) == "matplotlib":  # which finds no cache of fonts, as on a new machine, and can write none
+            code, _, err = command(*arguments, env={"MPLCONFIGDIR": str(tmp_path_factory.mktemp("fonts"))})
+        else:
+            code, _, err = run(capsys, *arguments)
     assert_one_line(code, err, str(out), "File too large")
     left = list(tmp_path.iterdir())
     assert left == ([out] if name == "evaluate's CSV" else []), left  # a CSV is gone on with
 
 
 @linux
-def test_no_room_for_the_first_line_of_a_csv(material, tmp_path):
-    code, _, err = command(*words("evaluate's CSV", material, tmp_path / "out.csv"), limit=10)
+def test_no_room_for_the_first_line_of_a_csv(material, tmp_path, capsys):
+    with files_of_at_most(10):
+        code, _, err = run(capsys, *words("evaluate's CSV", material, tmp_path / "out.csv"))
     assert_one_line(code, err, "out.csv: cannot be written: File too large")
     assert not list(tmp_path.iterdir())
 
@@ -137,25 +146,25 @@ def small_disk(tmp_path):
 
 @linux
 @pytest.mark.parametrize("name", ["convert to HDF5", "convert to npz", "trace to HDF5", "freeze", "vectors as npy"])
-def test_a_disk_that_is_really_full(name, material, small_disk):
+def test_a_disk_that_is_really_full(name, material, small_disk, capsys):
     out = small_disk / f"out{WRITERS[name][1]}"
-    code, _, err = command(*words(name, material, out))
+    code, _, err = run(capsys, *words(name, material, out))
     assert_one_line(code, err, str(out), "No space left on device")
     assert not list(small_disk.iterdir())
 
 
 @linux
 @pytest.mark.parametrize("name", [name for name in WRITERS if not name.startswith("vectors")])
-def test_a_folder_that_cannot_be_written(name, material):
+def test_a_folder_that_cannot_be_written(name, material, capsys):
     out = pathlib.Path("/proc") / f"out{WRITERS[name][1]}"  # not even by root
-    code, _, err = command(*words(name, material, out))
+    code, _, err = run(capsys, *words(name, material, out))
     assert_one_line(code, err, str(out), "cannot be written")
 
 
 @linux
 @pytest.mark.parametrize("name", ["verify's map", "verify's JUnit", "evaluate's CSV"])
-def test_a_full_device_stays_one(name, material):
-    code, _, err = command(*words(name, material, "/dev/full"))
+def test_a_full_device_stays_one(name, material, capsys):
+    code, _, err = run(capsys, *words(name, material, "/dev/full"))
     assert_one_line(code, err, "/dev/full", "No space left on device")
     assert not pathlib.Path("/dev/full").is_file()
 

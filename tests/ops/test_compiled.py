@@ -53,7 +53,8 @@ def package(tmp_path):
 def run(code, site, **environment):
     """What Python prints, its warnings being errors."""
     names = {k: v for k, v in os.environ.items() if not k.startswith(("NUMBA", "NPMNV3", "PYTHON"))}
-    environment = {"HOME": str(site.parent / "home"), "XDG_CACHE_HOME": str(site.parent / "home"), **environment}
+    own = {"HOME": str(site.parent / "home"), "XDG_CACHE_HOME": str(site.parent / "home")}
+    environment = {**own, "NUMBA_OPT": "0", **environment}  # what is compiled here need not be fast
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
         command, env={**names, "PYTHONPATH": str(site), **environment}, capture_output=True, text=True, cwd=site.parent
@@ -113,7 +114,7 @@ WARMUP = "import sys; from npmnv3.cli import main; sys.exit(main(['warmup', '--e
 def test_compiled_tells_whether_anything_would_be_compiled(whole_package):
     """And so does the warmup command, which compiles both dtypes."""
     package, cache = whole_package, whole_package.parent / "numba"
-    here = {"NUMBA_CACHE_DIR": str(cache), "NUMBA_OPT": "0"}  # what is compiled never runs: it need not be fast
+    here = {"NUMBA_CACHE_DIR": str(cache)}
     assert run(ASK, package, **here) == "False False\n"
     run(COMPILE.format("float32", "float32"), package, **here)
     assert run(ASK, package, **here) == "True False\n"

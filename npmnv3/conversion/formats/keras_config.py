@@ -13,14 +13,8 @@ _MODELS = ("Functional", "Model", "Sequential")
 _OTHER_LAYERS = ("GlobalMaxPooling2D", "MaxPooling2D", "AveragePooling2D", "LayerNormalization", "UnitNormalization")
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
 # Layers that do nothing when a network predicts, as augmentations (Random...) do, but for RandomCrop, which crops then too.
-_IDLE = (
-    "InputLayer",
-    "Dropout",
-    "SpatialDropout2D",
-    "GaussianNoise",
-    "GaussianDropout",
-    "Identity",
-    "ActivityRegularization",
+_IDLE = tuple(
+    "InputLayer Dropout SpatialDropout2D GaussianNoise GaussianDropout Identity ActivityRegularization".split()
 )
 _SHAPES = ("Flatten", "Reshape")
 _LINEAR = ("linear", None)

@@ -4,13 +4,8 @@ from ...errors import WeightsError
 from . import onnx_graph, protobuf
 
 _GRAPH = 7  # field of a ModelProto
-_DYNAMIC = (
-    "DynamicQuantizeLinear",
-    "DynamicQuantizeMatMul",
-    "DynamicQuantizeLSTM",
-    "ConvInteger",
-    "MatMulInteger",
-    "MatMulIntegerToFloat",
+_DYNAMIC = tuple(
+    "DynamicQuantizeLinear DynamicQuantizeMatMul DynamicQuantizeLSTM ConvInteger MatMulInteger MatMulIntegerToFloat".split()
 )
 TENSORFLOW = (
     "TensorFlow's graph (a SavedModel's or a frozen one), which is not read; save the weights, "

@@ -23,18 +23,7 @@ _KEPT_OF = re.compile(
     r"_avg_squared_update|fp32_master)_\d+$"
 )
 # Under which names programs say which network it is, and in which dicts beside the outermost one.
-NAMING = (
-    "arch",
-    "architecture",
-    "model_name",
-    "model",
-    "backbone",
-    "net",
-    "network",
-    "variant",
-    "encoder",
-    "base_model",
-)
+NAMING = tuple("arch architecture model_name model backbone net network variant encoder base_model".split())
 SETTINGS = {"args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "params", "model_args"}
 SETTINGS |= {"model_config", "model_kwargs", "pretrained_cfg", "default_cfg", "training_args", "model_cfg", "meta"}
 _SAVE_TORCH = ": torch.save(model.state_dict(), 'weights.pth')"

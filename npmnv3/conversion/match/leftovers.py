@@ -1,5 +1,6 @@
 """Entries beside the network: which of them are other modules' own affairs, and which would change the function."""
 
+import functools
 import re
 
 # Parts of names of what stands beside a network while it is trained.
@@ -8,17 +9,7 @@ _BESIDE = set(
     "confmat confusion normalize normalizer normalization preprocess preprocessing optimizer optimizers optim scheduler "
     "ema teacher swa queue centers center temperature augment augmentation augmentations total".split()
 )
-_NUMBERS = {
-    "mean",
-    "std",
-    "pixel_mean",
-    "pixel_std",
-    "img_mean",
-    "img_std",
-    "class_weights",
-    "class_weight",
-    "pos_weight",
-}
+_NUMBERS = set("mean std pixel_mean pixel_std img_mean img_std class_weights class_weight pos_weight".split())
 _PROFILER = ("total_ops", "total_params")  # buffers that a profiler leaves in every module
 _SECONDARY = {"ema", "teacher", "swa", "averaged", "momentum", "shadow", "target", "k", "key", "old"}
 _OF_NORMS = ("running_mean", "running_var", "_mean", "_variance", "moving_mean", "moving_variance", "gamma", "beta")
@@ -30,6 +21,7 @@ _OF_LOSSES = ("class_weights", "class_weight", "pos_weight")
 _OBSERVERS = ("activation_post_process", "weight_fake_quant", "fake_quant")
 
 
+@functools.lru_cache(4096)  # every network asks after the same entries
 def is_beside(name, shape, *, outside):
     """Whether an entry may be left out.
 

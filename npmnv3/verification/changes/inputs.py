@@ -55,7 +55,7 @@ def _change(fault, text, made):
     return Change(fault, text, apply)
 
 
-# ----------------------------------------------------------------------------------------- from the tensor alone
+# --- from the tensor alone
 
 
 def _axes(values):
@@ -116,7 +116,7 @@ AFFINE = (
 # fmt: on
 
 
-# ------------------------------------------------------------------------------------------------ from the picture
+# --- from the picture
 
 
 def _recipes(recipe):

@@ -45,7 +45,7 @@ def solved_changes(comparison):
     return found
 
 
-# ------------------------------------------------------------------------------------------- channels in another order
+# --- channels in another order
 
 
 def _orders(comparison, name):
@@ -236,7 +236,7 @@ def _distances(a, b):
     return np.where(dead[:, None], 0, np.maximum(squares, 0) / np.maximum(power, 1e-30)[:, None])
 
 
-# ------------------------------------------------------------------------------------------------------------ dropout
+# --- dropout
 
 
 def _dropouts(comparison):

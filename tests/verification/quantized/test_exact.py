@@ -184,10 +184,11 @@ def test_the_page_without_tensors(model, tmp_path, capsys):
     )
 
 
-def test_the_page_of_a_float_network_too(tmp_path, capsys):
+def test_the_page_of_a_float_network_too(tmp_path, capsys, monkeypatch):
     """What quantising cost, the flipped answers, the worst layers."""
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
+    monkeypatch.setattr("npmnv3.quantization.alone.PICTURES", 1)  # what `quantize` itself tells is not looked at
     examples = goldens.ROOT / "weights" / "examples"
     dump = tmp_path / "q.npz"
     base = ["quantize", "ppocr/text_direction", "--calibrate", examples, "--per-tensor", "--no-recipes", "-o", dump]
