@@ -36,7 +36,7 @@ def _certainty(trial, found, sizes):
         return f"a guess: too few numbers, of {found.tried} faults tried one agrees so well by chance"
     told_apart = rival is None or trial.gain >= CLEARLY * rival.gain
     sure = trial.reached and spare >= MARGIN and told_apart and _is_near(trial, found.cleared)
-    return "certain" if sure else "likely"
+    return "certain" if sure and found.coarse is None else "likely"
 
 
 def spare_bits(trial, sizes, tried):

@@ -126,12 +126,12 @@ class Comparison:
         other._settle()
         return other
 
-    def by_order(self):
+    def by_order(self, sure=False):
         """The same port, its free tensors given to steps by the port's own order; None if that places none.
 
-        A guess: it locates what is wrong, and what is then found must stand by itself.
+        A guess: it locates what is wrong, and what is then found must stand by itself. `sure`: as `place_by_order`.
         """
-        found = place_by_order(self.net, self.matching)
+        found = place_by_order(self.net, self.matching, sure)
         if not found:
             return None
         other = copy.copy(self)

@@ -4,11 +4,13 @@ import functools
 from dataclasses import dataclass, field
 
 from ..network.steps import INPUT
+from .agreement import agrees_whole
 from .certainty import certainties
 from .changes.inputs import input_changes
 from .changes.rows import row_changes
 from .changes.solved import solved_changes
 from .changes.table import CHANGES, HALF_SUMS, block_exchanges, weight_changes
+from .coarser import COARSER, may_be_coarser
 from .explain import ROUNDS, Budget, Explainer
 from .net import block_of
 
@@ -31,6 +33,7 @@ class Diagnosis:
     cleared : Comparison with all the faults in which the port is fine, or None
     others : list of Trial, the runners-up of the first round
     tried : int, faults tried
+    coarse : Comparison of the port as one of float16, where it is fine with the fault only so; or None
     """
 
     chain: list = field(default_factory=list)
@@ -38,6 +41,7 @@ class Diagnosis:
     cleared: object = None
     others: list = field(default_factory=list)
     tried: int = 0
+    coarse: object = None
 
 
 def diagnose(comparison, only=None, tell=lambda done, text: None):
@@ -59,6 +63,8 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
         again = Diagnosis(tried=found.tried)
         _search(again, ordered, only, budget)
         found = again if again.cleared is not None else found
+    if found.cleared is None and comparison.marked and comparison.precision == "float32":
+        _search_coarser(found, comparison, only, budget)
     found.others = [trial for trial in found.others if trial not in found.chain]
     found.certainties = certainties(found, {t.name: t.array.size for t in comparison.tensors})
     return found
@@ -93,6 +99,21 @@ def _search(found, comparison, only, budget):
     doubtful = (i for i, trial in enumerate(found.chain) if not trial.believed or trial.snr_db < PARTLY)
     reached = next(doubtful, len(found.chain))
     found.chain = found.chain[:reached]
+
+
+def _search_coarser(found, comparison, only, budget):
+    """Fill in the fault with which a port of float32 numbers is fine as one that computes in float16, if there is one."""
+    likely = [trial for trial in found.others if trial.helps and trial.snr_db - trial.before_db > LEAP][:CANDIDATES]
+    likely = [trial for trial in likely if may_be_coarser(comparison.under(trial.net), True)]
+    if not likely:
+        return
+    coarse = comparison.in_precision("float16", min(comparison.factor, COARSER["float16"][0]))
+    explainer = _explainer(coarse, coarse, only, budget)
+    trials = [trial for old in likely if (trial := explainer.again(old)) is not None]
+    best = _cleared(coarse, explainer, trials, functools.partial(_is_fine, before=(coarse,), only=only))
+    if best is not None:
+        best[0].rivals = trials
+        found.chain, found.cleared, found.coarse = [best[0]], best[1], coarse
 
 
 def _drop_idle(found, comparison, only, budget):
@@ -163,6 +184,8 @@ def _is_fine(under, before, only, ties=False):
     rows = [row for one in before for row in one.rows if row.step != INPUT]
     known = {row.port for row in rows if row.passes or row.how not in GUESSED and _counts(row, only)}
     off = {row.port for row in before[0].rows if not row.passes}
+    if not agrees_whole(before[0].rows, under.factor):  # what only logits set right refute was never a step's
+        known -= under.refuted.keys()
     if not under.rows or not known <= fine or off and not off & fine:
         return False
     return all(row.port in fine or not _counts(row, only) for row in under.rows)

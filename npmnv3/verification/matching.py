@@ -80,8 +80,10 @@ class _Matcher:
         self.rest = {t.name: t for t in tensors}
         self.reserved = {t.name: step for step, (t, _) in named.items()}
         self.views, self.how, self.values = {}, {}, {}
-        self.users = {}
+        self.users, self.blocks = {}, {}
         for step in net.plan:
+            if step.name.startswith("blocks."):
+                self.blocks.setdefault(block_of(step.name), []).append(step)
             for name in step.inputs:
                 self.users.setdefault(name, []).append(step)
 
@@ -93,6 +95,8 @@ class _Matcher:
             view, how = self._find(step, self.values[step.name])
             if view is None and step.params:
                 view, how = self._pick_up(step)
+            if view is None and step.name == block_of(step.name) in self.blocks:
+                view, how = self._pick_up_block(step)
             if view is not None:
                 self._assign(step.name, view, how)
         self._name_outputs()
@@ -260,6 +264,27 @@ class _Matcher:
                     return other, self._how(step.name, other)
                 self.values[step.name] = self._run_step(step, [self.values[source]])
                 return None, ""
+        return None, ""
+
+    def _pick_up_block(self, last):
+        """The same of a whole block of which no other tensor was given: of two free ones one is surely that block of the other."""
+        steps = self.blocks[last.name]
+        source = steps[0].inputs[0]
+        if self._is_known(source) or any(step.name in self.views for step in steps):
+            return None, ""
+        ends = list(self._views(last, len(self.x)))
+        for view in self._views(self.net.steps[source], len(self.x)):
+            others = [end for end in ends if end.tensor is not view.tensor]
+            if not others or view.finite is not None or view.tensor.is_raw_integer:
+                continue
+            values = {source: view.data}
+            for _ in walk(tuple(steps), values, self._run_step, keep=(last.name,)):
+                pass
+            expected = sketch(values[last.name])
+            other = min(others, key=lambda one: one.quick_error(expected))
+            if other.quick_error(expected) < self.sure:
+                self._assign(source, view, self._how(source, view, "use"))
+                return other, self._how(last.name, other)
         return None, ""
 
     def _is_known(self, name):

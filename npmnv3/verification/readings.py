@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from .net import block_of
 from .tensors import sketch
 
 FEW = 16  # pixels a channel, with fewer two channels look alike too easily
+INNER = (".conv", ".norm", ".fc", ".add")  # steps behind which a layer goes on
 
 
 def dequantized(view, expected):
@@ -53,8 +55,11 @@ def _unit_rows(rows):
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
 
 
-def place_by_order(net, matching):
-    """Free tensors that stand, in the port's own order, between two matched ones where one step of their shape lies open.
+def place_by_order(net, matching, sure=False):
+    """Free tensors that stand, in the port's own order, between two matched ones where steps of their shape lie open.
+
+    Where there are as many as blocks, or as layers, of that shape, each is one's; else, unless that must be `sure`, the first
+    is the last step's: of a layer, its norm and its activation that is given most often.
 
     Parameters
     ----------
@@ -67,14 +72,22 @@ def place_by_order(net, matching):
     """
     place = {step.name: i for i, step in enumerate(net.plan)}
     known = sorted((view.tensor.index, place[name]) for name, view in matching.views.items() if name in place)
-    found = {}
-    for tensor in matching.free:
+    gaps = {}
+    for tensor in sorted(matching.free, key=lambda t: t.index):
         before = max((at for index, at in known if index < tensor.index), default=-1)
         after = min((at for index, at in known if index > tensor.index), default=len(net.plan))
-        steps = [s for s in net.plan[before + 1 : after] if s.name not in matching.views and s.op != "identity"]
-        views = [(s.name, v) for s in steps for v in tensor.views(s.shape, 1)]
-        for name, view in views[-1:]:  # of a layer, its norm and its activation, the last is what is given most often
-            found.setdefault(name, view)
+        steps = [s for s in net.plan[before + 1 : after] if s.name not in matching.views]
+        views = {s.name: v for s in steps for v in tensor.views(s.shape, 1)}
+        if views:
+            gaps.setdefault(tuple(views), []).append(views)
+    found = {}
+    for names, tensors in gaps.items():
+        whole = [name for name in names if name == block_of(name)]
+        units = [name for name in names if not name.endswith(INNER)]
+        last = [name for name in names if net.steps[name].op != "identity" and not sure]
+        places = next((level for level in (whole, units) if len(level) == len(tensors)), last[-1:])
+        for name, views in zip(places, tensors):
+            found.setdefault(name, views[name])
     return found
 
 

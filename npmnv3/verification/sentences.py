@@ -7,6 +7,8 @@ from .agreement import logits_row
 from .symptoms import symptom
 
 WORST = 3  # layers to name
+AS_LARGE = "; no more than bfloat16's rounding gives, if it computes in that (--precision bfloat16)"
+INFERRED = ", if it computes in float16: its numbers are float32, what is left is of float16's size"
 
 
 def explained(rows, cleared):
@@ -56,14 +58,15 @@ def overflow(row, many, largest):
     return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
 
 
-def unexplained(row, found, expected, nearest=""):
-    """Where it is, and what it looks like."""
+def unexplained(row, found, expected, blocks):
+    """Where it is, in which of several blocks, and what it looks like."""
+    placed = f" ({row.port}, by its place in the port's order)" if row.how == "order" else ""
+    between = f", in one of {blocks[0]} ... {blocks[-1]}" if len(blocks) > 1 else ""
     looks = symptom(found, expected)
     return (
-        f"unexplained, first at {row.step}"
+        f"unexplained, first at {row.step}{placed}{between}"
         + (f", {looks}" if looks else "")
         + f" ({row.local.snr_db:.0f} dB)"
-        + (f"; nearest is {nearest}" if nearest else "")
     )
 
 

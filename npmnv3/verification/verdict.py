@@ -1,6 +1,5 @@
 """From measures and tried faults to a verdict."""
 
-import collections
 import math
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ from ..network.steps import INPUT
 from . import sentences
 from .agreement import agrees_whole, logits_row
 from .causes import CAUSES, blame, explanation, other_final
+from .coarser import COARSER, MANY, as_coarser, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .measure import plain
@@ -17,13 +17,6 @@ from .net import block_of
 from .report import Report
 
 OTHERS = 5  # runners-up to report
-#: what a port of float32 numbers may compute in: times that rounding that it may be off, and that what is off in float32
-#: must be off at least. bfloat16's rounding is so coarse that a fault may hide below it, if not in every layer.
-COARSER = {"float16": (3.0, 0.0), "bfloat16": (2.0, 0.2)}
-SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
-#: share of what one kind of layer made that is off if that kind is rounded: few numbers may round to nothing
-OF_A_KIND = 0.75
-MANY = 8  # tensors from which that spread alone tells rounding from a fault
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
 
 
@@ -47,7 +40,7 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if comparison.precision == "int8":
         return _int8(comparison, report)
     row = _overflow(comparison, report)
-    tried = row is None and _may_be_coarser(comparison) and len(report.tensors) >= MANY
+    tried = row is None and may_be_coarser(comparison) and len(report.tensors) >= MANY
     if tried:
         coarse = _as_coarser(comparison, port, COARSER)
         if coarse is not None:
@@ -58,18 +51,19 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if row is not None:
         _overflown(comparison, report, row)
     elif found.chain:
+        comparison = found.coarse or comparison
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
         failing = [row for row in report.tensors if row.step == "logits"]
     elif (
         not tried
-        and _may_be_coarser(comparison, True)
+        and may_be_coarser(comparison, True)
         and (half := _as_coarser(comparison, port, ("float16",))) is not None
     ):
         return half
     elif not any(tell(comparison, report) for tell in CAUSES):
         if failing:
-            report.verdict, report.sentence = "diverges", _unexplained(comparison, failing[0], report)
+            failing = _unexplained(comparison, report, failing)
         else:
             _fine(report)
     if report.fine and (names := untold(comparison)):
@@ -157,51 +151,13 @@ def _int8(comparison, report):
     return report
 
 
-def _may_be_coarser(comparison, by_block=False):
-    """Whether the numbers are float32 and all errors may be a coarser rounding's, spread over the network as that is.
-
-    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. An engine may round in one kind of layer
-    alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
-    that rounding is spread over.
-    """
-    if not comparison.marked or comparison.precision != "float32":
-        return False
-    rows = [row for row in comparison.rows if row.step != INPUT]
-    off = [row for row in rows if not row.passes]
-    if not _is_of_a_kind(comparison, rows):
-        return False
-    if len(off) >= MANY and by_block:
-        return len({block_of(row.step) for row in off}) >= SPREAD * len({block_of(row.step) for row in rows})
-    return len(off) >= SPREAD * len(rows)
-
-
-def _is_of_a_kind(comparison, rows):
-    """Whether there is a kind of layer with weights of which nearly all given tensors, local to it, are off."""
-    net, off = comparison.net, collections.defaultdict(list)
-    for row in rows:
-        layers = [net.steps[name] for name in net.back_to(row.step, comparison.views) if name != INPUT]
-        for op in {step.op for step in layers if step.param("weight")}:
-            off[op].append(not row.passes)
-    return any(np.mean(rows) >= OF_A_KIND for rows in off.values())
-
-
 def _as_coarser(comparison, port, precisions):
-    """The Report of the port as one that computes in the first of these precisions in which it is fine; None.
-
-    An engine may round what its matrix products get, to bfloat16 say, and keep all its tensors in float32.
-    """
-    failing = {row.port for row in comparison.failing()}
+    """The Report of the port as one that computes in the first of these precisions in which it is fine; None."""
     for precision in precisions:
-        most, least = COARSER[precision]
-        coarse = comparison.in_precision(precision, min(comparison.factor, most))
-        if coarse.failing() or any(row.local.ratio < least for row in coarse.rows if row.port in failing):
-            continue
-        if any(not row.accumulated.ratio <= comparison.factor for row in coarse.rows):
-            continue  # a fault in a step that was not given: rounding does not add up to so much
-        report = decide(coarse, port, False)
-        report.factor = comparison.factor
-        if report.fine:
-            report.sentence = sentences.fine(report.tensors, precision, True)
+        coarse = as_coarser(comparison, precision)
+        report = decide(coarse, port, False) if coarse else None
+        if report and report.fine:
+            report.factor, report.sentence = comparison.factor, sentences.fine(report.tensors, precision, True)
             return report
     return None
 
@@ -255,8 +211,9 @@ def _explained(comparison, report, found):
         if failing and len(found.chain) == 1:
             errors = [10 ** (-row.local.snr_db / 10) for row in failing]
             report.explained_by[0]["snr_before_db"] = plain(float(-10 * np.log10(np.mean(errors))))
-    report.verdict = "diverges"
+    report.verdict, report.precision = "diverges", comparison.precision
     report.sentence = sentences.explained(report.explained_by, found.cleared is not None)
+    report.sentence += sentences.INFERRED if found.coarse else ""
     return failing
 
 
@@ -270,9 +227,28 @@ def _by_own_input(comparison, port, explain, tell):
     return report
 
 
-def _unexplained(comparison, row, report):
-    found, expected = comparison.views[row.step].data.astype(np.float64), comparison.local[row.step]
-    return sentences.unexplained(row, found, expected)
+def _unexplained(comparison, report, failing):
+    """The verdict of a port that nothing explains; the rows that are off.
+
+    A tensor that is off by much fits no step, and the first that does may be far behind it: one that by the port's own order
+    stands between that and the last that is right comes first.
+    """
+    net, row, seen = comparison.net, failing[0], comparison
+    before = net.back_to(row.step, comparison.views)
+    ordered = comparison.by_order(sure=True)
+    placed = [one for one in ordered.failing() if one.how == "order" and one.step in before] if ordered else []
+    if placed:
+        row, seen = placed[0], ordered
+        failing = [row, *failing]
+    region = set(net.back_to(row.step, seen.views))
+    blocks = list(dict.fromkeys(block_of(step.name) for step in net.plan if step.name in region))
+    if len(region) > len(net.plan) - 1:  # all there is
+        blocks = []
+    found, expected = seen.views[row.step].data.astype(np.float64), seen.local[row.step]
+    report.verdict, report.sentence = "diverges", sentences.unexplained(row, found, expected, blocks)
+    if may_be_coarser(comparison, True) and as_coarser(comparison, "bfloat16"):
+        report.sentence += sentences.AS_LARGE
+    return failing
 
 
 def _fine(report):

@@ -203,10 +203,13 @@ def test_few_numbers_agree_by_chance():
 
 
 def test_tensors_that_fit_nothing_beyond_what_agrees_are_not_fine(model, maker):
-    """The blocks' ends without names and without logits; what is behind a layer of other weights fits no step."""
-    weight = next(s.param("weight").name for s in maker.plan if s.name == "blocks.5.expand.conv")
-    other = np.random.default_rng(3).standard_normal(maker.arrays[weight].shape).astype(np.float32)
-    tensors = faulty_ports.run(maker.plan, maker.arrays | {weight: other}, maker.x, np.float32)
+    """The blocks' ends without names and without logits; what is behind layers of other weights fits no step."""
+    rng = np.random.default_rng(3)
+    weights = [
+        s.param("weight").name for s in maker.plan if s.name in [f"blocks.{i}.expand.conv" for i in range(5, 11)]
+    ]
+    others = {name: rng.standard_normal(maker.arrays[name].shape).astype(np.float32) for name in weights}
+    tensors = faulty_ports.run(maker.plan, maker.arrays | others, maker.x, np.float32)
     for kind in (np.float32, np.float16):
         port = {f"q{i}": tensors[f"blocks.{i}"].astype(kind) for i in range(11)}
         report = verify(model, port, maker.x)

@@ -206,12 +206,12 @@ def _norm_behind(net, step):
 
 
 def _rounding(scheme, norm):
-    def make(w, arrays):
+    def make(w, arrays):  # in float32, as ports do: float64 puts what lies next to a tie on the other level
         if norm is None:
-            return scheme(w).astype(w.dtype)
+            return scheme(np.asarray(w, np.float32)).astype(w.dtype)
         factor = norm_line(norm, arrays)[0].reshape(-1, *(1,) * (w.ndim - 1))
         safe = np.where(factor == 0, 1, factor)
-        return (scheme((w * factor).astype(w.dtype)) / safe).astype(w.dtype)
+        return (scheme((w * factor).astype(np.float32)) / safe).astype(w.dtype)
 
     return make
 

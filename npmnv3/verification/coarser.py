@@ -1,0 +1,67 @@
+"""Ports of float32 numbers that may compute in something coarser: its rounding is all over, a fault is somewhere."""
+
+import collections
+import math
+
+import numpy as np
+
+from ..network.steps import INPUT
+from .net import block_of
+
+#: what a port of float32 numbers may compute in: times that rounding that it may be off, and that what is off in float32
+#: must be off at least. bfloat16's rounding is so coarse that a fault may hide below it, if not in every layer.
+COARSER = {"float16": (3.0, 0.0), "bfloat16": (2.0, 0.2)}
+SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
+OF_A_KIND = 0.9  # share of what one kind of layer made that is off if that kind is rounded
+FEW = 64  # numbers that may all round to nothing
+MANY = 8  # tensors from which that spread alone tells rounding from a fault
+
+
+def may_be_coarser(comparison, by_block=False):
+    """Whether the numbers are float32 and all errors may be a coarser rounding's, spread over the network as that is.
+
+    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. An engine may round in one kind of layer
+    alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
+    that rounding is spread over.
+    """
+    if not comparison.marked or comparison.precision != "float32":
+        return False
+    rows = [row for row in comparison.rows if row.step != INPUT]
+    off = [row for row in rows if not row.passes]
+    if not _is_of_kinds(comparison, rows):
+        return False
+    if len(off) >= MANY and by_block:
+        return len({block_of(row.step) for row in off}) >= SPREAD * len({block_of(row.step) for row in rows})
+    return len(off) >= SPREAD * len(rows)
+
+
+def _is_of_kinds(comparison, rows):
+    """Whether what is off was made by kinds of layers of which nearly all that was given, local to them, is off."""
+    net, kinds = comparison.net, collections.defaultdict(list)
+    for row in rows:
+        layers = [net.steps[name] for name in net.back_to(row.step, comparison.views) if name != INPUT]
+        for op in {step.op for step in layers if step.params}:
+            kinds[op].append(row)
+    rounded = [
+        own for own in kinds.values() if _share([r for r in own if math.prod(r.shape) >= FEW] or own) >= OF_A_KIND
+    ]
+    named, off = {row.port for own in rounded for row in own}, [row.port for row in rows if not row.passes]
+    return bool(off) and np.mean([name in named for name in off]) >= OF_A_KIND
+
+
+def _share(rows):
+    return np.mean([not row.passes for row in rows])
+
+
+def as_coarser(comparison, precision):
+    """The Comparison of the port as one that computes in this precision; None if it is not fine so.
+
+    An engine may round what its matrix products get, to bfloat16 say, and keep all its tensors in float32.
+    """
+    most, least = COARSER[precision]
+    failing = {row.port for row in comparison.failing()}
+    coarse = comparison.in_precision(precision, min(comparison.factor, most))
+    if coarse.failing() or any(row.local.ratio < least for row in coarse.rows if row.port in failing):
+        return None
+    # Else a fault is in a step that was not given: rounding does not add up to so much.
+    return coarse if all(row.accumulated.ratio <= comparison.factor for row in coarse.rows) else None
