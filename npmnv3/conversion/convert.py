@@ -286,7 +286,7 @@ def _fit(checkpoint, variant):
     if fit.differences:
         found = identify(checkpoint)
         instead = f"is {found.model}, not {variant.full_name}" if found.fits else f"is not {variant.full_name}"
-        raise WeightsError("\n  ".join([f"{instead}:", *fit.differences]))
+        raise WeightsError("\n  ".join([f"{instead}:", *fit.differences, *checkpoint.unread]))
     return fit
 
 
@@ -305,7 +305,9 @@ def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> st
         out = next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name) + ".h5"
     out = os.fspath(out)
     if not out.endswith(SUFFIXES):
-        raise UsageError(f"out is {out!r}, expected a name that ends in {', '.join(SUFFIXES)}")
+        raise UsageError(
+            f"--output (out=) is {out!r}, expected a name that ends in {', '.join(SUFFIXES)}: -o weights.h5"
+        )
     if os.path.exists(out):
         if os.path.exists(path) and os.path.samefile(path, out):
             raise UsageError(f"{out} is the input itself; name another file for the dump (-o OUT)")

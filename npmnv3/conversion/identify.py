@@ -74,16 +74,9 @@ def identify_file(path, key=None):
 
 
 def identify(checkpoint, path=""):
-    """Tell source, variant and number of classes.
+    """Tell source, variant and number of classes of a Checkpoint, as an Identification.
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
     path : str or os.PathLike, of its file; a name in it decides between networks of equal names and shapes
-
-    Returns
-    -------
-    Identification
     """
     fits = _all_fits(checkpoint)
     exact = [fit for fit in fits if not fit.differences]
@@ -156,8 +149,9 @@ def _nearest(checkpoint, fits, claims):
         shown = ", ".join(list(checkpoint.arrays)[:3])
         told = f"{len(checkpoint.arrays)} arrays ({shown}, ...): no known network has these names and shapes"
         said = tuple(f"{claim}, which is not known here" for claim in claims if claim.other)
-        return Identification(None, 0, False, (), (), (told, *said), checkpoint.notes)
-    return Identification(fit.variant, fit.num_classes, fit.folded, (), (), fit.differences, checkpoint.notes, fit)
+        return Identification(None, 0, False, (), (), (told, *checkpoint.unread, *said), checkpoint.notes)
+    told = (*fit.differences, *checkpoint.unread)
+    return Identification(fit.variant, fit.num_classes, fit.folded, (), (), told, checkpoint.notes, fit)
 
 
 def _between(best, texts):

@@ -196,7 +196,7 @@ def test_default_name_and_what_is_never_overwritten(tmp_path, monkeypatch):
         convert(other)
     assert local.read_bytes() == keras.read_bytes() and convert(other, local).model == SMALL
     for out in ("x.onnx", "x", tmp_path):
-        with pytest.raises(npmnv3.UsageError, match="expected a name that ends in .h5"):
+        with pytest.raises(npmnv3.UsageError, match=r"--output \(out=\) is .*, expected a name that ends in .h5"):
             convert(other, out)
     with pytest.raises(WriteError, match="nowhere.*cannot be written"):
         convert(other, tmp_path / "nowhere" / "x.npz")

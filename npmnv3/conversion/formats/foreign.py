@@ -46,7 +46,7 @@ _TORCH = ("torch.nn.", "torch.ao.nn.", "torch.optim.")
 _TORCH_NAMES = {
     f"torch.{name}"
     for name in """Tensor float16 float32 float64 bfloat16 half float double int8 int16 int32 int64 uint8 uint16 uint32 uint64
-    short int long bool complex32 complex64 complex128 float8_e4m3fn float8_e5m2 qint8 quint8 qint32 strided sparse_coo
+    short int long bool complex32 complex64 complex128 float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz float8_e8m0fnu qint8 quint8 qint32 strided sparse_coo
     contiguous_format channels_last preserve_format per_tensor_affine per_channel_affine""".split()
 }
 # Last parts of names that run code, load it or touch files, in whatever module they stand.

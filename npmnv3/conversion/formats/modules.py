@@ -10,6 +10,7 @@ from .stand_ins import Stored
 _PARTS = ("_parameters", "_buffers", "_modules")
 _SCRIPTED = "__torch__."
 MAX_MODULES = 20_000
+AROUND, BESIDE = "^", "/"  # before names of modules that are not the network's
 CODE = "code"  # of a scripted module: the file of the archive that holds its class
 # Attributes that change what a module computes.
 SETTINGS = ("eps", "stride", "padding", "dilation", "padding_mode", "pool_type", "use_res_connect", "has_skip")
@@ -75,7 +76,7 @@ def _parts(module):
         {
             name: value
             for name, value in arrays.items()
-            if isinstance(name, str) and isinstance(value, Stored) and value.is_numbers
+            if isinstance(name, str) and isinstance(value, Stored) and (value.is_numbers or value.why)
         },
         {name: value for name, value in inner.items() if isinstance(name, str) and is_module(value)},
     )

@@ -54,23 +54,13 @@ BASIC = table(("builtins.tuple", _tuple, 0, 1), ("collections.OrderedDict", _ord
 
 
 def load(stream, known=BASIC, persistent=None):
-    """Read one pickle from where the stream stands.
+    """Read one pickle from where the stream, a binary file, stands; it stands behind it afterwards.
 
-    Parameters
-    ----------
-    stream : binary file; stands behind the pickle afterwards
     known : {full name: Known, or a constant that the name stands for}
     persistent : function of a persistent id, or None where the format has none
 
-    Returns
-    -------
-    The object: dict, list, tuple, str, bytes, int, float, bool, None, Opaque (of a foreign class: `Foreign`) or what the
-    functions of `known` return.
-
-    Raises
-    ------
-    WeightsError
-        Damaged, too large, or in want of a name that is not known; the message has the name.
+    Returns a dict, list, tuple, str, bytes, int, float, bool, None, Opaque (of a foreign class: `Foreign`) or what the functions
+    of `known` return. Raises WeightsError where it is damaged, too large, or in want of a name that is not known, which is told.
     """
     return _Machine(known, persistent).run(stream)
 
@@ -234,9 +224,9 @@ class _Machine:
 
 
 _MEANING = {
-    "PROTO": lambda machine, _: None,
-    "FRAME": lambda machine, _: None,
-    "STOP": lambda machine, _: None,
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda machine, _: None),
+    **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT"), _Machine.remember),
+    **dict.fromkeys(("GET", "BINGET", "LONG_BINGET"), _Machine.recall),
     "MARK": _Machine.mark,
     "POP": lambda machine, _: machine.pop(),
     "POP_MARK": _Machine.pop_to_mark,
@@ -256,13 +246,7 @@ _MEANING = {
     "APPENDS": lambda machine, _: machine.append(machine.pop_to_mark()),
     "SETITEM": _Machine.set_item,
     "SETITEMS": lambda machine, _: machine.set_items(machine.pop_to_mark()),
-    "PUT": _Machine.remember,
-    "BINPUT": _Machine.remember,
-    "LONG_BINPUT": _Machine.remember,
     "MEMOIZE": lambda machine, _: machine.remember(len(machine.memo)),
-    "GET": _Machine.recall,
-    "BINGET": _Machine.recall,
-    "LONG_BINGET": _Machine.recall,
     "GLOBAL": lambda machine, names: machine.push_name(*names.split(" ", 1)),
     "STACK_GLOBAL": _Machine.stack_global,
     "INST": _Machine.instantiate,

@@ -29,7 +29,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of paddle's program, or of torch's exported one.
+    """One operation of paddle's program, or of torch's.
 
     kind : str, as paddle 3 calls it: conv2d, batch_norm, hardswish, ...
     inputs, outputs : names of values; parameters have their own
@@ -56,10 +56,11 @@ class Checkpoint:
     taken : where in the file the arrays lay ("model", "state_dict", ...), "" if they were all there is
     others : further state dicts of the file; `key` takes one of them instead
     notes : what a user should know: prefixes taken off, entries left out, ...
+    unread : sentences on tensors that are in the file and are none of the arrays
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
-    program : paddle-inference and exported programs of torch only, the operations in order
+    program : of paddle-inference, TorchScript and exported programs, the operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of
@@ -78,3 +79,4 @@ class Checkpoint:
     card: dict = field(default_factory=dict)
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()

@@ -29,12 +29,13 @@ class Stored(Opaque):
     shape, dtype : of the array
     is_numbers : bool, whether it has numbers, as parameters have
     nbytes : int, what it takes once it is read
+    why : str, why its numbers cannot be had, "" where they can
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype
     nbytes: int
-    is_numbers = True
+    is_numbers, why = True, ""
 
     def check(self):
         """WeightsError if something of it is missing; before that shape and dtype may be, too."""

@@ -5,17 +5,17 @@ import re
 from ...dumps.containers import Entry
 from ...errors import UsageError, WeightsError
 from .foreign import Foreign
-from .modules import fields, is_module, module_settings, module_state
+from .modules import AROUND, BESIDE, fields, is_module, module_settings, module_state
 from .numpy_pickles import Array
 from .record import Checkpoint
 from .stand_ins import Stored
 
 # Where training programs put the network, the likeliest first.
-WRAPPERS = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "module", "weights", "params")
+WRAPPERS = "state_dict model model_state_dict model_state net network module weights params".split()
 PREFIXES = ("module.", "_orig_mod.", "model.")  # of wrapping modules: data parallel, compiled, lightning
 COUNTERS = ("n_averaged",)  # of averaging wrappers
 # Parts of the names of what is not the network as trained: averages, teachers, and what optimisers keep.
-SECONDARY = {"ema", "optimizer", "optim", "optimizers", "teacher", "swa", "averaged", "momentum", "shadow", "target"}
+SECONDARY = set("ema optimizer optim optimizers teacher swa averaged momentum shadow target".split())
 STRUCTURED = "StructuredToParameterName@@"  # paddle's: from these names to its internal ones
 # Paddle's optimisers name what they keep of a parameter after it.
 _KEPT_OF = re.compile(
@@ -23,9 +23,11 @@ _KEPT_OF = re.compile(
     r"_avg_squared_update|fp32_master)_\d+$"
 )
 # Under which names programs say which network it is, and in which dicts beside the outermost one.
-NAMING = tuple("arch architecture model_name model backbone net network variant encoder base_model".split())
-SETTINGS = {"args", "hyper_parameters", "hparams", "config", "cfg", "opt", "options", "params", "model_args"}
-SETTINGS |= {"model_config", "model_kwargs", "pretrained_cfg", "default_cfg", "training_args", "model_cfg", "meta"}
+NAMING = "arch architecture model_name model backbone net network variant encoder base_model".split()
+SETTINGS = set(
+    "args hyper_parameters hparams config cfg opt options params model_args model_config model_kwargs pretrained_cfg "
+    "default_cfg training_args model_cfg meta".split()
+)
 _SAVE_TORCH = ": torch.save(model.state_dict(), 'weights.pth')"
 _SAVE = {"paddle": f"{_SAVE_TORCH}, or paddle.save(model.state_dict(), 'weights.pdparams')"}  # any bare pickle
 MAX_DEPTH = 4
@@ -50,10 +52,8 @@ def choose(kind, top, key, file_size):
 
     Raises
     ------
-    WeightsError
-        No dict of tensors anywhere, or several of which none is likelier.
-    UsageError
-        None under `key`.
+    WeightsError, UsageError
+        No dict of tensors anywhere, or several of which none is likelier; none under `key`.
     """
     found, said, modules = _search(top)
     if not found:
@@ -72,6 +72,9 @@ def choose(kind, top, key, file_size):
     notes = [f"took {taken!r}" if taken else "took the outermost dict"] if taken or others else []
     if others:
         notes[0] += f"; the file also holds {_listed(others)}"
+    unread = _unread(state)
+    if unread and not stored:
+        raise WeightsError("; ".join(unread))
     left_out = [name for name in state if name not in stored and name != STRUCTURED]
     if left_out:
         notes.append(f"left out, being no parameters: {_listed(left_out)}")
@@ -85,7 +88,7 @@ def choose(kind, top, key, file_size):
     says = () if _is_secondary(taken) else tuple(said)
     settings = _settings(modules[taken], prefix) if taken in modules else {}
     entries = _entries(stored, file_size)
-    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings)
+    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings, unread=unread)
 
 
 def _search(top):
@@ -102,7 +105,7 @@ def _search(top):
             queue += [(_join(path, name), inner[name], depth) for name in SETTINGS & inner.keys()]
             continue
         named = {name: _unwrapped(item) for name, item in inner.items() if name and isinstance(name, str)}
-        if not isinstance(value, (list, tuple)) and any(_is_array(item) for item in named.values()):
+        if not isinstance(value, (list, tuple)) and any(_is_array(item) or _why(item) for item in named.values()):
             found[path] = named
         if not path or path.rpartition(".")[2] in SETTINGS:
             said += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]
@@ -111,8 +114,14 @@ def _search(top):
 
 
 def _settings(module, prefix):
-    """A module's settings by the names that its parameters have without the prefix."""
-    return {name.removeprefix(prefix): told for name, told in module_settings(module).items() if prefix in f"{name}."}
+    """A module's settings by the names that its parameters have without the prefix; those of the modules around the network
+    and beside it behind `AROUND` and `BESIDE`."""
+    found = {}
+    for name, told in module_settings(module).items():
+        full = f"{name}." if name else ""
+        mark = AROUND if prefix.startswith(full) else BESIDE
+        found[full.removeprefix(prefix)[:-1] if full.startswith(prefix) else mark + name] = told
+    return found
 
 
 def _join(path, name):
@@ -125,6 +134,18 @@ def _is_name(value):
 
 def _is_array(item):
     return isinstance(item, Stored) and item.is_numbers
+
+
+def _why(item):
+    return item.why if isinstance(item, Stored) else ""
+
+
+def _unread(state):
+    """Sentences on the tensors whose numbers are not read."""
+    names = {}
+    for name, item in state.items():
+        names.setdefault(_why(item), []).append(name)
+    return tuple(f"not read: {_listed(those)}, being {why}" for why, those in names.items() if why)
 
 
 def _unwrapped(item):
@@ -173,7 +194,8 @@ def _rank(path, state):
     """Likelihood as a sort key: plain before averaged weights, known wrappers first, then the largest."""
     name = path.rpartition(".")[2].lower()
     known = WRAPPERS.index(name) if name in WRAPPERS else len(WRAPPERS)
-    return _is_secondary(path) or _is_optimizers(state), known, -sum(_is_array(item) for item in state.values())
+    count = sum(_is_array(item) for item in state.values())
+    return 2 if not count else _is_secondary(path) or _is_optimizers(state), known, -count
 
 
 def _is_secondary(path):
@@ -192,6 +214,12 @@ def _strip(stored):
         stored = {name.removeprefix(prefix): value for name, value in stored.items()}
         taken_off += prefix
     return stored, taken_off
+
+
+def stripped_names(state):
+    """{name: name without the prefixes that are taken off all}"""
+    stripped, prefix = _strip({name: None for name in state if name not in COUNTERS})
+    return {prefix + name: name for name in stripped}
 
 
 def _entries(stored, file_size):

@@ -1,189 +1,252 @@
-"""The code of traced modules as operations: straight lines of calls, which are parsed and followed, never run.
-
-Scripted modules have branches and calls of functions besides; theirs is not followed.
-"""
+"""The code of traced and scripted modules as operations: parsed and followed with the attributes in the file, never run."""
 
 import ast
 
-from .modules import CODE
+from .modules import is_module
 from .record import Operation
-from .torch_operations import UNKNOWN, Graph
+from .stand_ins import Opaque, Stored
+from .torch_calls import Program
+from .torch_operations import UNKNOWN
+from .torch_values import OF_TENSORS, PICTURES, Computed, Function, Module, Tensor, Unclear, compute, truth
 
-MAX_STEPS = 50_000  # expressions that are followed
-_SIZES = ("size", "dim", "numel", "NumToTensor", "int", "float", "bool")  # numbers that no comparison needs
 _SHAPED = ("annotate", "unchecked_cast")  # whose last argument is the value
-# Names of arguments as exported programs have them, by operation; others have numbers.
-_ARGUMENTS = {
-    "_convolution": "input weight bias stride padding dilation transposed output_padding groups",
-    "conv2d": "input weight bias stride padding dilation groups",
-    "batch_norm": "input weight bias running_mean running_var training momentum eps",
-    "linear": "input weight bias",
-    "addmm": "self mat1 mat2",
-    "mean": "self dim keepdim",
-    "adaptive_avg_pool2d": "self output_size",
-    "pad": "self pad mode value",
-    "constant_pad_nd": "self pad value",
-    "hardtanh": "self min_val max_val",
-    "clamp": "self min max",
-    "dropout": "input p train",
-    "add": "self other alpha",
-    "sub": "self other alpha",
-    "mul": "self other",
-    "div": "self other",
-}
+_OF_LISTS = ("cat", "concat", "stack")  # operations that take a list of tensors
+_ROOT, _HOOKS = "__torch__", "hooks"
 
 
-class Unclear(Exception):
-    """The code has something that is not followed."""
+def program_of_code(top, names, code, constants):
+    """(operations in order, "") of the Foreign `top`, as `torch_operations.program_of` has them; ((), why) where its code is not
+    followed.
 
-
-class _Tensor(str):
-    """A value's name."""
-
-
-class _Module(str):
-    """A module's dotted name."""
-
-
-def program_of_code(modules, arrays, code, constants):
-    """Operations in order, as `torch_operations.program_of` has them; empty where the code cannot be followed.
-
-    Parameters
-    ----------
-    modules : {dotted name: settings}, as `Checkpoint` has them
-    arrays : names of parameters and buffers
+    names : {dotted name of a parameter or buffer: what the operations are to call it}
     code : function of a file's name that gives its text, None where it is too long or missing
     constants : list of numbers, None for those that are none
     """
     try:
-        follower = _Follower(modules, arrays, code, constants)
-        given = follower.forward(_Module(""), [_Tensor("the input")])
-    except (Unclear, SyntaxError, RecursionError, MemoryError, *UNKNOWN):
-        return ()
-    given = given if isinstance(given, (tuple, list)) else (given,)
-    outputs = [Operation("fetch", (str(value),), (), {}) for value in given if isinstance(value, _Tensor)]
-    return (Operation("data", (), ("the input",), {}), *follower.made, *outputs) if outputs else ()
+        follower = _Follower(names, code, constants)
+        given = follower.run(Module("", top))
+        given = given if isinstance(given, (tuple, list)) else (given,)
+        outputs = [Operation("fetch", (value.name,), (), {}) for value in given if isinstance(value, Tensor)]
+    except Unclear as error:
+        return (), f" ({error})" * bool(str(error))
+    except (SyntaxError, RecursionError, MemoryError, ArithmeticError, *UNKNOWN):
+        return (), ""
+    return (Operation("data", (), ("the input",), {}), *follower.program.made, *outputs) if outputs else (), ""
 
 
 class _Follower:
-    def __init__(self, modules, arrays, code, constants):
-        self.modules, self.arrays, self.code, self.constants = modules, set(arrays), code, constants
-        self.graph, self.made, self.classes, self.steps = Graph({}, {}), [], {}, 0
+    def __init__(self, names, code, constants):
+        self.program, self.code, self.constants = Program(names), code, constants
+        self.parsed, self.parameters = {}, {}
 
-    def forward(self, module, arguments):
-        """What a module gives for these arguments."""
-        function = self._function(module)
-        values = {
-            argument.arg: value for argument, value in zip(function.args.args, [module, *arguments], strict=False)
-        }
-        for statement in function.body:
-            if isinstance(statement, ast.Return):
-                return self._value(statement.value, values)
-            if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-                raise Unclear
-            self._assign(statement.targets[0], self._value(statement.value, values), values)
-        raise Unclear
+    def run(self, top):
+        """What the outermost module gives; its hooks are not in its code."""
+        if _HOOKS in self._class(top):
+            raise Unclear("it has hooks")
+        return self._method(top, "forward", [Tensor("the input", PICTURES)])
 
-    def _function(self, module):
-        settings = self.modules[module]
-        path = settings[CODE]
-        if path not in self.classes:
+    # Where code is
+
+    def _file(self, where):
+        """{name: function, or {name: method} of a class}"""
+        path = where.replace(".", "/") + ".py"
+        if path not in self.parsed:
             text = self.code(path)
-            self.classes[path] = ast.parse(text).body if text is not None else []
-        for kind in self.classes[path]:
-            if isinstance(kind, ast.ClassDef) and kind.name == settings["class"]:
-                return next(part for part in kind.body if isinstance(part, ast.FunctionDef) and part.name == "forward")
-        raise Unclear
+            self.parsed[path] = _definitions(ast.parse(text)) if text is not None else {}
+        return self.parsed[path]
+
+    def _class(self, module):
+        where, _, name = module.stored.name.rpartition(".")
+        return self._file(where)[name]
+
+    def _method(self, module, name, arguments):
+        return self._called(self._class(module)[name], [module, *arguments])
+
+    def _function(self, function):
+        """The definition of a function, or of a method that is called as one, as hooks are."""
+        where, _, name = function.name.rpartition(".")
+        above, _, kind = where.rpartition(".")
+        return (self._file(where) or self._file(above)[kind])[name]
+
+    # Statements
+
+    def _called(self, function, arguments):
+        """What a function gives for these arguments."""
+        parameters, defaults = function.args.args, function.args.defaults
+        if not len(parameters) - len(defaults) <= len(arguments) <= len(parameters):
+            raise Unclear
+        given = [
+            *arguments,
+            *(self._value(one, {}) for one in defaults[len(defaults) - len(parameters) + len(arguments) :]),
+        ]
+        returned = self._follow(function.body, {one.arg: value for one, value in zip(parameters, given)})
+        return returned[0] if returned else None
+
+    def _follow(self, body, values):
+        """(what is returned,) or None."""
+        for statement in body:
+            self.program.step()
+            returned = None
+            if isinstance(statement, ast.Return):
+                return (self._value(statement.value, values),)
+            if isinstance(statement, ast.If):
+                returned = self._follow(self._branch(statement, values), values)
+            elif isinstance(statement, (ast.For, ast.While)):
+                returned = self._loop(statement, values)
+            elif isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+                self._assign(statement.targets[0], self._value(statement.value, values), values)
+            elif isinstance(statement, ast.AnnAssign) and statement.value:
+                self._assign(statement.target, self._value(statement.value, values), values)
+            elif isinstance(statement, ast.Expr):
+                self._value(statement.value, values)
+            elif not isinstance(statement, ast.Pass):
+                raise Unclear(f"it has a statement {type(statement).__name__}")
+            if returned:
+                return returned
+        return None
+
+    def _branch(self, statement, values):
+        """The statements of an `if` that are followed: where the condition is not told, those that end in no error."""
+        holds = truth(self._value(statement.test, values))
+        ways = [statement.body, statement.orelse] if holds is None else [statement.body if holds else statement.orelse]
+        ways = [way for way in ways if not _raises(way)]
+        if len(ways) != 1:
+            raise Unclear("an `if` depends on what is computed, or ends in an error")
+        return ways[0]
+
+    def _loop(self, loop, values):
+        turn, counted = 0, isinstance(loop, ast.For)
+        count = self._value(loop.iter, values) if counted else None
+        while True:
+            holds = truth(turn < count if type(count) is int else None if counted else self._value(loop.test, values))
+            if holds is None:
+                raise Unclear("a loop depends on what is computed")
+            if not holds:
+                return None
+            self.program.step()
+            if counted:
+                self._assign(loop.target, turn, values)
+            turn += 1
+            returned = self._follow(loop.body, values)
+            if returned:
+                return returned
 
     def _assign(self, target, value, values):
         if isinstance(target, ast.Name):
             values[target.id] = value
-        elif isinstance(target, ast.Tuple) and isinstance(value, (tuple, list)):
+        elif isinstance(target, ast.Tuple) and isinstance(value, (tuple, list, Tensor)):
+            if isinstance(value, Tensor):  # of several outputs, the first
+                value = [value, *(Tensor(self.program.new("a further output")) for _ in target.elts[1:])]
             for part, item in zip(target.elts, value, strict=True):
                 self._assign(part, item, values)
         else:
             raise Unclear
 
+    # Expressions
+
     def _value(self, node, values):
-        self.steps += 1
-        if self.steps > MAX_STEPS:
-            raise Unclear
+        self.program.step()
         if isinstance(node, ast.Constant):
             return node.value
         if isinstance(node, ast.Name):
             return values[node.id]
         if isinstance(node, (ast.List, ast.Tuple)):
-            return tuple(self._value(part, values) for part in node.elts)
+            items = [self._value(part, values) for part in node.elts]
+            return items if isinstance(node, ast.List) else tuple(items)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
             return -self._value(node.operand, values)
+        if isinstance(node, ast.Subscript):
+            return compute("__getitem__", [self._value(part, values) for part in (node.value, node.slice)])
         if isinstance(node, ast.Attribute):
             return self._attribute(node, values)
-        if isinstance(node, ast.Call) and not node.keywords:
+        if isinstance(node, ast.Call):
             return self._call(node, values)
         raise Unclear
 
     def _attribute(self, node, values):
-        if isinstance(node.value, ast.Name) and node.value.id == "CONSTANTS":
-            return self.constants[int(node.attr.removeprefix("c"))]
+        words = _words(node)
+        if words[0] == "CONSTANTS":
+            number = self.constants[int(node.attr.removeprefix("c"))]
+            return Computed() if number is None else number
+        if words[0] == _ROOT:
+            return Function(".".join(words))
         return self._part(self._value(node.value, values), node.attr)
 
     def _part(self, owner, name):
-        if not isinstance(owner, _Module):
+        """An attribute of a module."""
+        if not isinstance(owner, Module):
             raise Unclear
-        name = f"{owner}.{name}".lstrip(".")
-        return _Tensor(name) if name in self.arrays else _Module(name) if name in self.modules else None
+        value, full = owner.stored.state.get(name, Computed()), f"{owner.name}.{name}".lstrip(".")
+        if name == "training":
+            return False  # whatever it was when it was saved: eval() sets it
+        if isinstance(value, Stored):
+            self.program.graph.sizes[full] = value.shape
+            return self.parameters.setdefault(full, Tensor(full, value.shape))
+        if is_module(value):
+            return Module(full, value)
+        return Computed() if isinstance(value, Opaque) else value
 
     def _call(self, node, values):
         words = _words(node.func)
         if words[-1] in _SHAPED:
             return self._value(node.args[-1], values)
+        if words == ["uninitialized"]:
+            return Computed()
+        if words == ["range"] and len(node.args) == 1:
+            return self._value(node.args[0], values)
         arguments = [self._value(argument, values) for argument in node.args]
-        if words[-1] in _SIZES:
-            return None
-        if words == ["getattr"] and len(arguments) == 2:
+        named = {word.arg: self._value(word.value, values) for word in node.keywords}
+        if words == ["getattr"]:
             return self._part(*arguments)
-        if words[0] == "torch" and len(words) == 2:
-            return self._operation(words[1], arguments)
-        owner = self._value(node.func.value, values) if isinstance(node.func, ast.Attribute) else None
-        if not isinstance(owner, _Module) or words[-1] != "forward":
-            raise Unclear
-        return self.forward(owner, arguments)
+        if words[0] == _ROOT or words[0] in values and len(words) == 1:
+            called = self._value(node.func, values)
+            if named or not isinstance(called, Function):
+                raise Unclear
+            return self._called(self._function(called), arguments)
+        if words[0] not in ("torch", "ops") and isinstance(node.func, ast.Attribute):
+            owner = self._value(node.func.value, values)
+            if named or not isinstance(owner, Module):
+                raise Unclear
+            return self._method(owner, node.func.attr, arguments)
+        if words[0] not in ("torch", "ops", "int", "float", "bool"):
+            raise Unclear(f"it calls {words[0][:80]}")
+        tensors = [value for value in self._flat(*arguments, *named.values()) if isinstance(value, Tensor)]
+        of_list = bool(arguments) and isinstance(arguments[0], list) and words[-1] not in _OF_LISTS
+        if not tensors or of_list or words[-1] in OF_TENSORS:
+            return Computed() if named else compute(words[-1], arguments)
+        if words[0] != "torch" or len(words) != 2:
+            raise Unclear(f"it calls {'.'.join(words)[:80]}")
+        return self.program.operation(words[1], arguments, named)
 
-    def _operation(self, op, arguments):
-        """A call as the node of an exported program, which the same table gives its meaning."""
-        if not any(isinstance(value, _Tensor) for value in arguments):
-            return None
-        known = _ARGUMENTS.get(op.rstrip("_"), "").split()
-        names = known + [f"argument {i}" for i in range(len(known), len(arguments))]
-        inputs = [{"name": name, "arg": _argument(value)} for name, value in zip(names, arguments, strict=False)]
-        op, out = op.rstrip("_").replace("_convolution", "convolution"), f"value {self.steps} of {op}"
-        if (op, *arguments[6:7]) == ("convolution", True):
-            op = "conv_transpose2d"
-        node = {"target": f"torch.ops.aten.{op}", "inputs": inputs, "outputs": [{"as_tensor": {"name": out}}]}
-        self.made += self.graph.translated(node)
-        return _Tensor(out)
+    def _flat(self, *arguments):
+        """Arguments and what lists among them hold, each a step."""
+        for value in arguments:
+            for item in value if isinstance(value, (list, tuple)) else (value,):
+                self.program.step()
+                yield item
+
+
+def _definitions(node):
+    found = {}
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef):
+            found[part.name] = part
+        elif isinstance(part, ast.ClassDef):
+            found[part.name] = _definitions(part)
+        elif isinstance(part, ast.Assign) and "hooks__" in _words(part.targets[0])[0] and part.value.elts:
+            found[_HOOKS] = part
+    return found
+
+
+def _raises(body):
+    """Whether statements end in an error."""
+    calls = [statement.value for statement in body if isinstance(statement, ast.Expr)]
+    return any(isinstance(call, ast.Call) and _words(call.func)[-1] == "RaiseException" for call in calls)
 
 
 def _words(node):
     """`ops.prim.NumToTensor` in parts; of what is computed before the last point only the last part."""
     if isinstance(node, ast.Attribute):
         owner = node.value
-        inner = (
-            _words(owner)
-            if isinstance(owner, ast.Name)
-            else ["", owner.attr if isinstance(owner, ast.Attribute) else ""]
-        )
-        return [*inner, node.attr]
+        return [*(_words(owner) if isinstance(owner, (ast.Name, ast.Attribute)) else [""]), node.attr]
     return [node.id if isinstance(node, ast.Name) else ""]
-
-
-def _argument(value):
-    """A value as exported programs spell arguments."""
-    if isinstance(value, _Tensor):
-        return {"as_tensor": {"name": str(value)}}
-    if isinstance(value, tuple) and value and all(isinstance(one, _Tensor) for one in value):
-        return {"as_tensors": [{"name": str(one)} for one in value]}
-    if isinstance(value, tuple) and None not in value:
-        return {"as_ints": value}
-    kinds = {bool: "as_bool", int: "as_int", float: "as_float", str: "as_string"}
-    return {kinds.get(type(value), "as_none"): value}

@@ -21,17 +21,9 @@ def operation_name(target):
 
 
 def program_of(module):
-    """A graph's operations in order, with parameters by their dotted names.
-
-    Parameters
-    ----------
-    module : dict, the program's "graph_module"
-
-    Returns
-    -------
-    tuple of Operation, empty where the program does not say what it gives
-    """
-    signature, sizes = module["signature"], module["graph"].get("tensor_values", {})
+    """The operations in order of a program's "graph_module", with parameters by their dotted names; none where it does not say
+    what it gives."""
+    signature, values = module["signature"], module["graph"].get("tensor_values", {})
     names, made = {}, []
     for spec in signature["input_specs"]:
         kind = next(iter(spec))
@@ -40,61 +32,74 @@ def program_of(module):
             names[arg["name"]] = spec[kind][f"{kind}_name"]
         elif _TENSOR in arg:
             made.append(Operation("data", (), (arg[_TENSOR]["name"],), {}))
-    graph = Graph(names, sizes)
-    made += [operation for node in module["graph"]["nodes"] for operation in graph.translated(node)]
+    graph = Graph(names, {name: [size.get("as_int") for size in value["sizes"]] for name, value in values.items()})
+    for node in module["graph"]["nodes"]:
+        op, given = operation_name(node["target"]), {one["name"]: _plain(one["arg"]) for one in node["inputs"]}
+        outputs = tuple(name for out in node["outputs"] for name in _tensors(out))
+        made += graph.translated(op or node["target"], given, outputs)
     given = [spec["user_output"]["arg"] for spec in signature.get("output_specs", ()) if "user_output" in spec]
     outputs = [arg[_TENSOR]["name"] for arg in given if _TENSOR in arg]
     return (*made, *(Operation("fetch", (name,), (), {}) for name in outputs)) if outputs else ()
 
 
+class Name(str):
+    """A tensor's name among other arguments."""
+
+
 class Graph:
     """What is known of a graph's values on the way through it.
 
-    Parameters
-    ----------
     names : {name in the graph: dotted name of a parameter or buffer}
-    sizes : {name: about}, as exported programs have it of their tensors
+    sizes : {name: shape of the tensor}, as far as they are told
     """
 
     def __init__(self, names, sizes):
         self.names, self.sizes = names, sizes
         self.padded, self.above_zero = {}, {}  # {name: (what was padded, by how much)}, {name: what was clipped}
+        self.means = {}  # {name: (of what it is a mean, over which axis, whether that is kept)}
 
-    def translated(self, node):
-        """The operations of a node: none where it only turns a weight."""
-        op = operation_name(node["target"])
-        op = _NAMES.get(op, op) or node["target"]
-        given = {one["name"]: one["arg"] for one in node["inputs"]}
-        outputs = tuple(out["name"] for one in node["outputs"] for out in _tensors(one))
-        inputs = tuple(self.names.get(one["name"], one["name"]) for arg in given.values() for one in _tensors(arg))
-        numbers = {name: _plain(arg) for name, arg in given.items()}
+    def translated(self, op, given, outputs):
+        """The operations of a node: none where it only turns a weight.
+
+        op : str, torch's name
+        given : {argument: Name, number, text, tuple of those, or None for anything else}
+        outputs : tuple of names
+        """
+        op = _NAMES.get(op, op)
+        lists = [value if isinstance(value, tuple) else (value,) for value in given.values()]
+        inputs = tuple(self.names.get(one, one) for values in lists for one in values if isinstance(one, Name))
         if op in _TURNED and inputs and inputs[0] in self.names.values():
             self.names[outputs[0]] = inputs[0]
             return []
-        if (
-            op in ("pad", "constant_pad_nd")
-            and numbers.get("mode", "constant") == "constant"
-            and not numbers.get("value")
-        ):
-            self.padded[outputs[0]] = (given["self"][_TENSOR]["name"], numbers.get("pad"))
+        if op in ("pad", "constant_pad_nd") and given.get("mode", "constant") == "constant" and not given.get("value"):
+            self.padded[outputs[0]] = (given["self"], given.get("pad"))
         if op in ("conv2d", "convolution"):
-            return [self._convolution(given, numbers, inputs, outputs)]
-        if op == "clamp" and numbers.get("max") == 6 and numbers.get("min") is None and inputs[0] in self.above_zero:
-            numbers, inputs = numbers | {"min": 0}, (self.above_zero[inputs[0]],)
-        kind, attributes, inputs = _meaning(op, numbers, inputs)
+            return [self._convolution(given, inputs, outputs)]
+        if op == "clamp" and given.get("max") == 6 and given.get("min") is None and inputs[0] in self.above_zero:
+            given, inputs = given | {"min": 0}, (self.above_zero[inputs[0]],)
+        if op == "mean" and isinstance(given.get("dim"), tuple) and len(given["dim"]) == 1:
+            given, inputs = self._mean(given, inputs, outputs)
+        kind, attributes, inputs = _meaning(op, given, inputs)
         if op == "clamp" and kind == "relu":
             self.above_zero[outputs[0]] = inputs[0]
         return [Operation(kind, inputs, outputs, attributes)]
 
-    def _convolution(self, given, numbers, inputs, outputs):
-        stride, padding = _pair(numbers.get("stride"), 1), numbers.get("padding")
-        told = {"strides": stride, "dilations": _pair(numbers.get("dilation"), 1), "groups": numbers.get("groups", 1)}
-        source, pads = given["input"][_TENSOR]["name"], (0, 0, 0, 0)
+    def _mean(self, given, inputs, outputs):
+        """(arguments, inputs) of a mean over one axis: with the mean that it is taken of, one over height and width."""
+        dim, (source, before, kept) = given["dim"][0], self.means.get(inputs[0], (None, 0, True))
+        self.means[outputs[0]] = inputs[0], dim % 4, given.get("keepdim")
+        axis = dim % 4 if kept else dim % 3 + (dim % 3 >= before)
+        return (given | {"dim": (2, 3)}, (source,)) if source and {before, axis} == {2, 3} else (given, inputs)
+
+    def _convolution(self, given, inputs, outputs):
+        stride, padding = _pair(given.get("stride"), 1), given.get("padding")
+        told = {"strides": stride, "dilations": _pair(given.get("dilation"), 1), "groups": given.get("groups", 1)}
+        source, pads = given["input"], (0, 0, 0, 0)
         if isinstance(padding, str):
             return Operation("conv2d", inputs, outputs, told | {"padding_algorithm": padding.upper()})
         if source in self.padded:
             source, pads = self.padded[source]
-            if pads is None or pads == self._same(source, given["weight"][_TENSOR]["name"], stride):
+            if pads is None or pads == self._same(source, given["weight"], stride):
                 told["padding_algorithm"] = "SAME"
             pads = (0, 0, 0, 0) if pads is None or len(pads) != 4 else (*pads[2:], *pads[:2])
             inputs = (self.names.get(source, source), *inputs[1:])
@@ -105,10 +110,10 @@ class Graph:
     def _same(self, source, weight, stride):
         """By how much TensorFlow's rule pads: (left, right, top, bottom), None where the sizes are not told."""
         try:
-            sides, kernel = ([size["as_int"] for size in self.sizes[name]["sizes"][2:]] for name in (source, weight))
+            sides, kernel = (self.sizes[name][2:] for name in (source, weight))
+            whole = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernel, stride, strict=True)]
         except (LookupError, TypeError):
             return None
-        whole = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernel, stride, strict=True)]
         (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in whole)
         return left, right, top, bottom
 
@@ -143,7 +148,7 @@ def _arithmetic(op, numbers, inputs):
     words = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide"}
     other, alpha = numbers.get("other"), numbers.get("alpha", 1)
     if op not in words or numbers.get("rounding_mode") or alpha != 1:
-        return op, {}, inputs
+        return op if alpha == 1 else f"{op} of {alpha} times a value", {}, inputs
     if len(inputs) > 1 or not _is_number(other) or op == "div" and not other:
         return words[op], {}, inputs
     scale, bias = {"add": (1, other), "sub": (1, -other), "mul": (other, 0)}.get(op) or (1 / other, 0)
@@ -156,16 +161,17 @@ def _is_number(value):
 
 def _tensors(arg):
     """The tensors of an argument or output: one, a list of them, or none."""
-    if _TENSOR in arg:
-        return [arg[_TENSOR]]
-    return [one for one in arg.get("as_tensors") or () if isinstance(one, dict)]
+    one = arg.get(_TENSOR)
+    return [Name(each["name"]) for each in ([one] if one else arg.get("as_tensors") or ()) if isinstance(each, dict)]
 
 
 def _plain(arg):
-    """A number, text or tuple of numbers; None for anything else."""
+    """An argument as `Graph.translated` has it."""
     kind, value = next(iter(arg.items()))
-    if kind in ("as_ints", "as_floats"):
-        return tuple(value)
+    if kind == _TENSOR:
+        return Name(value["name"])
+    if kind in ("as_ints", "as_floats", "as_tensors"):
+        return tuple(_tensors(arg) if kind == "as_tensors" else value)
     return value if kind in ("as_int", "as_float", "as_bool", "as_string") else None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...errors import WeightsError
 from .arrays import BFLOAT16, check_shape, from_bytes, itemsize, numpy_dtype
 from .numpy_pickles import KNOWN as NUMPY
-from .pickles import opaque, table
+from .pickles import table
 from .stand_ins import Known, Opaque, Stored
 
 _STORAGES = {
@@ -80,7 +80,7 @@ class Tensor(Stored):
             raise WeightsError(f"{what} has offset {str(offset)[:50]}, shape {self.shape} and strides {self.strides}")
         self.offset, self.size = part.start + offset, math.prod(self.shape)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
-        if self.size and (last >= self.storage.count or self.size > self.storage.count):
+        if self.size and last >= self.storage.count:  # expanded, it may be larger than its storage
             raise WeightsError(
                 f"{what} has shape {self.shape}, strides {self.strides} and offset {self.offset}: "
                 f"more than the storage's {self.storage.count} elements"
@@ -112,11 +112,30 @@ def _subclass(function, kind, arguments, state):
     return function.call(*arguments) if known and function.least <= len(arguments) <= function.most else Opaque()
 
 
-# Tensors that no network here has: sparse, quantized, without data, of eight bits.
-_OTHER_TENSORS = (
-    "_rebuild_tensor_v3 _rebuild_qtensor _rebuild_sparse_tensor _rebuild_sparse_csr_tensor _rebuild_nested_tensor "
-    "_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass"
-).split()
+class OtherTensor(Stored):
+    """A tensor whose numbers are not read."""
+
+    is_numbers, shape, nbytes = False, (), 0
+
+    def __init__(self, why):
+        self.why = why
+
+
+def _of_dtype(*arguments):
+    """A tensor of a type that storages have no class of: eight bits, or unsigned."""
+    found = getattr(arguments[6], "name", "an unknown type")
+    return OtherTensor(f"of {found}, not float16, bfloat16, float32 or float64: save t.float()")
+
+
+_SPARSE = "sparse, not dense: save t.to_dense()"
+_OTHERS = {
+    "qtensor": "quantised, not floats: save t.dequantize(), or the model before it was quantised",
+    "sparse_tensor": _SPARSE,
+    "sparse_csr_tensor": _SPARSE,
+    "nested_tensor": "nested, not plain: save its parts",
+    "meta_tensor_no_storage": "on the meta device, which keeps no numbers: load the weights into the model before it is saved",
+    "wrapper_subclass": "of a class of its own: save plain tensors",
+}
 _LISTS = ("build_intlist", "build_doublelist", "build_boollist", "build_tensorlist")  # of scripted modules
 
 KNOWN = (
@@ -129,8 +148,12 @@ KNOWN = (
         ("torch._utils._rebuild_device_tensor_from_numpy", _first, 4, 4),
         ("torch._tensor._rebuild_from_type_v2", _subclass, 4, 4),
         ("torch.jit._pickle.restore_type_tag", _first, 2, 2),
-        *((f"torch._utils.{name}", opaque, 0, 20) for name in _OTHER_TENSORS),
-        *((f"torch.jit._pickle.{name}", opaque, 1, 1) for name in _LISTS),
+        ("torch._utils._rebuild_tensor_v3", _of_dtype, 7, 8),
+        *(
+            (f"torch._utils._rebuild_{name}", lambda *_, why=why: OtherTensor(why), 0, 20)
+            for name, why in _OTHERS.items()
+        ),
+        *((f"torch.jit._pickle.{name}", _first, 1, 1) for name in _LISTS),
     )
     | {f"torch.{name}Storage": StorageType(f"{name}Storage", dtype) for name, dtype in _STORAGES.items()}
     | {"torch.storage.UntypedStorage": StorageType("UntypedStorage", _STORAGES["Untyped"])}

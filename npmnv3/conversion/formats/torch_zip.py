@@ -1,6 +1,5 @@
-"""torch's zip files (1.6 and later): NAME/data.pkl and the storages, NAME/data/KEY. Scripted modules (torch.jit.save) are
-the same with code beside, of which the batch norms' epsilons are read, and what traces compute; exported programs (.pt2)
-have a list of their weights in JSON, and their graph, of which all operations are read."""
+"""torch's zip files (1.6 and later): NAME/data.pkl and the storages, NAME/data/KEY. TorchScript (torch.jit.save) is the same
+with code beside; exported programs (.pt2) have a list of their weights and their graph in JSON."""
 
 import functools
 import json
@@ -12,12 +11,12 @@ from ...dumps.reader import Reader
 from ...errors import UsageError, WeightsError
 from . import pickles
 from .arrays import BFLOAT16, check_shape, itemsize, numpy_dtype, shaped
-from .modules import CODE
+from .modules import CODE, is_module, module_state
 from .record import Checkpoint
-from .states import choose
+from .states import choose, stripped_names
 from .torch_code import program_of_code
 from .torch_pickles import KNOWN, Storages, Tensor
-from .torch_program import MAX_BYTES, read_settings
+from .torch_program import MAX_BYTES, read_program
 from .zips import read_entry, unpacked_size
 
 PICKLE = "/data.pkl"
@@ -28,7 +27,7 @@ _DTYPES = {1: "u1", 2: "i1", 3: "i2", 4: "i4", 5: "i8", 6: "f2", 7: "f4", 8: "f8
 MAX_CODE = 1 << 20  # bytes of a class
 #: In the code of a class, where a batch norm is called: the last number, before cudnn's flag.
 _EPSILON = re.compile(rb"running_var,[^()\n]*, (\d[\d.e+-]*)(?:, True)?,? ?\)")
-_NOT_FOLLOWED = "its code is not followed: the order of its operations, its sums and products are not checked"
+_NOT_FOLLOWED = "its code is not followed{}: the order of its operations, its sums and products are not checked"
 _SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 
 
@@ -59,24 +58,26 @@ def read(reader, entries, key):
         )
     checkpoint = _with_epsilons(choose("torch", top, key, size), reader, entries, folder)
     scripted = any(CODE in settings for settings in checkpoint.modules.values())
-    return _with_operations(checkpoint, reader, entries, folder) if scripted else checkpoint
+    return _with_operations(checkpoint, top, reader, entries, folder) if scripted else checkpoint
 
 
-def _with_operations(checkpoint, reader, entries, folder):
-    """Traced modules' operations, which their code tells."""
+def _with_operations(checkpoint, top, reader, entries, folder):
+    """Scripted and traced modules' operations, which their code tells."""
 
     def code(path):
         entry = entries.get(f"{folder}/code/{path}")
         return read_entry(reader, entry).decode() if entry and entry.file_size <= MAX_CODE else None
 
     constants = _constants(reader, entries, folder)
-    operations = program_of_code(checkpoint.modules, checkpoint.arrays, code, constants)
-    note = "its code is that of a trace, and is compared" if operations else _NOT_FOLLOWED
+    names = stripped_names(module_state(top)) if is_module(top) else {}
+    operations, reason = program_of_code(top, names, code, constants) if names else ((), "")
+    note = "its code is compared" + ", as after eval()" * (names and top.state.get("training") is True)
+    note = note if operations else _NOT_FOLLOWED.format(reason)
     return replace(checkpoint, program=operations, notes=(*checkpoint.notes, note))
 
 
 def _constants(reader, entries, folder):
-    """The numbers that code calls CONSTANTS.c0 and so on, None in place of what is no single number."""
+    """The numbers that code calls CONSTANTS.c0 ..., None in place of what is none."""
     name = f"{folder}/constants.pkl"
     if name not in entries or entries[name].file_size > MAX_CODE:
         return []
@@ -133,7 +134,7 @@ def read_exported(reader, entries, key):
     program = listing.removesuffix(EXPORTED) + PROGRAM
     settings, operations, notes = {}, (), ("it has no graph here: nothing but names and shapes is compared",)
     if program in entries:
-        settings, operations, notes = read_settings(_program(reader, entries[program]), program[:100])
+        settings, operations, notes = read_program(_program(reader, entries[program]), program[:100])
     compared = ", and its graph compared" if operations else ""
     notes = (f"an exported program: its weights are taken{compared}", *notes)
     return Checkpoint("torch", arrays, notes=notes, modules=settings, program=operations)

@@ -35,17 +35,7 @@ def plausible(checkpoint, variant):
 
 
 def compare(checkpoint, variant):
-    """How well the names and shapes fit a network.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-    variant : Variant
-
-    Returns
-    -------
-    Fit, with the arrays under the source's names
-    """
+    """The Fit of names and shapes to a network, with the arrays under the source's names."""
     arrays, notes = compose(checkpoint.arrays)
     arrays = by_source_name(checkpoint.format, arrays, variant)
     fits = []
@@ -152,7 +142,10 @@ class _Place:
             sentences.append(f"misshapen: {listed(told)}")
         differences, more, warnings = ([], [], []) if sentences else self._computed(plan, renames, counters)
         sentences += differences
-        sentences += [f"missing: {listed(missing)}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(strange)
+        ends = _ends_before(plan, missing)
+        sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(
+            strange
+        )
         form_is = form_told(variant)
         return Fit(
             variant,
@@ -176,7 +169,7 @@ class _Place:
         if modules:
             sentences, notes = setting_differences(plan, names, self.prefix, modules)
         if sentences or not self.checkpoint.program:
-            return sentences, notes + unknown_code(names, modules), []
+            return sentences, notes + unknown_code(names, modules, self.prefix), []
         wiring = Wiring(plan, {n: full for n, full in names.items() if n not in counters}, self.checkpoint)
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
@@ -236,6 +229,14 @@ def _warnings(variant, form_is, beside):
     if used := [name for name in beside if may_be_used(name)]:
         told.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
     return tuple(told)
+
+
+def _ends_before(plan, missing):
+    """What to say where no more is missing than the layers from one on."""
+    layers = [{param.name for param in step.params if param.role != "count"} for step in plan if step.params]
+    count = next((n for n in range(1, len(layers)) if set().union(*layers[-n:]) == set(missing)), 0)
+    told = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
+    return told * bool(count)
 
 
 def _num_classes(form, found):

@@ -17,14 +17,7 @@ _MAX_VALUES = 20_000
 class Wiring:
     """What a program has where a plan has its steps.
 
-    Parameters
-    ----------
-    plan : tuple of Step
     names : {parameter's name in the plan: its name in the program}
-    checkpoint : Checkpoint
-
-    Attributes
-    ----------
     differences : sentences, none where the program computes what the plan does
     notes, warnings : sentences
     gain : what the program multiplies the classifier's input by, as a multiple of what the plan does

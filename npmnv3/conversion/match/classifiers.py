@@ -19,17 +19,12 @@ class Linear(NamedTuple):
 
 
 def find_classifier(variant, inside, outside):
-    """The form of a network that these entries are of, and what its classifier is called here.
+    """(Variant, {name here: name in the plan}): the form of a network that these entries are of, and what its classifier is called
+    here; the names are full ones where they are outside.
 
-    Parameters
-    ----------
     variant : Variant, with the names and layout of the naming that is tried
     inside : {name: array}, of the module that the network is in, under the names within it
     outside : {name: array}, of the rest of the file
-
-    Returns
-    -------
-    (Variant, {name here: name in the plan}); the names are full ones where they are outside
     """
     form = form_in(variant, {name: array.shape for name, array in inside.items()})
     name = variant.source.param_name

@@ -6,6 +6,7 @@ they hold, so a place of theirs tells; of other classes only how many activation
 
 import collections
 
+from ..formats.modules import AROUND, BESIDE
 from .fit import listed
 
 KINDS = {  # classes by their name in small letters, as a plan calls what they do
@@ -36,14 +37,21 @@ _NO_ACTIVATION = (
 _UNKNOWN = "?"
 
 
-def unknown_code(names, modules):
-    """Notes on the classes around the layers whose code, which is not in the file, may compute more than their modules."""
-    around = {above for name in names.values() for above in _above(name.rpartition(".")[0])}
-    classes = {modules[name]["class"] for name in around if name in modules and modules[name]["class"]}
-    unknown = sorted(
-        name for name in classes if name.removeprefix("Quantizable") not in _SEQUENCES | _BLOCKS | _WRAPPERS
-    )
-    return [f"what {listed(unknown)} may compute beside their modules is not told: not compared"] * bool(unknown)
+def unknown_code(names, modules, prefix):
+    """Notes on the classes around the layers whose code, which is not in the file, may compute more than their modules, and on
+    modules beside the network."""
+    layers = {name.rpartition(".")[0] for name in names.values()}
+    around = {above for name in layers for above in _above(name)} | {name for name in modules if name[:1] == AROUND}
+    unknown = sorted({_class(modules, name) for name in around} - _SEQUENCES - _BLOCKS - _WRAPPERS - {""})
+    others = {
+        _class(modules, name)
+        for name in modules.keys() - around - layers
+        if name[:1] == BESIDE or not name.startswith(prefix)
+    }
+    beside = sorted(name for name in others - _SEQUENCES if not name.lower().startswith(tuple(_NO_ACTIVATION)))
+    return [f"what {listed(unknown)} may compute beside their modules is not told: not compared"] * bool(unknown) + [
+        f"beside the network the modules have {listed(beside)}: not compared"
+    ] * bool(beside)
 
 
 def kind_of(told):
@@ -64,9 +72,6 @@ def activations_in(modules):
 def place_differences(plan, names, modules, classifier):
     """(sentences on the places that differ, notes on those that tell nothing).
 
-    Parameters
-    ----------
-    plan : tuple of Step
     names : {parameter's name in the plan: its name in the file}
     modules : {dotted name: settings}, in the order in which they were registered
     classifier : str, dotted name of the last layer

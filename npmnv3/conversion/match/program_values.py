@@ -21,7 +21,7 @@ class Value:
     name: str
     inputs: list = field(default_factory=list)
     attributes: dict = field(default_factory=dict)
-    whole: object = None  # what it is a part of computing, found out once
+    whole: object = ...  # what it is a part of computing, found out once
 
     def __str__(self):
         return f"{self.kind[:50]} {self.name[:80]!r}"
@@ -36,13 +36,7 @@ class Value:
 
 
 def fetched(operations, parameters):
-    """The values that the program gives, in order.
-
-    Parameters
-    ----------
-    operations : tuple of Operation
-    parameters : names of the arrays
-    """
+    """The values that the operations give, in order; `parameters` are the names of the arrays."""
     current = {name: Value(PARAMETER, name) for name in parameters}  # names may be written to again
     given = []
     for operation in operations:
@@ -56,15 +50,14 @@ def fetched(operations, parameters):
                 made = Value(f"{operation.kind}, output {i}", name, inputs)
             if not (i and name in parameters):
                 current[name] = made
+                plain(made)  # from the first on, so that no chain of them is too deep
     return [value for value in map(plain, given) if value is not None]
 
 
 def plain(value):
     """The value behind what changes no element; hard-swish and hard-sigmoid as one, also where they are in parts."""
-    while value is not None and value.inputs and _is_plain(value):
-        value = value.inputs[0]
-    if value is not None and value.whole is None:
-        value.whole = _whole(value)
+    if value is not None and value.whole is ...:
+        value.whole = plain(value.inputs[0]) if value.inputs and _is_plain(value) else _whole(value)
     return value and value.whole
 
 

@@ -3,6 +3,7 @@
 import collections
 import math
 
+from ..formats.modules import AROUND, BESIDE
 from .fit import listed
 from .module_activations import KINDS, TAIL, activations_in, place_differences
 
@@ -10,18 +11,11 @@ _SKIPS = ("use_res_connect", "has_skip")  # whether a block adds its input, as t
 
 
 def setting_differences(plan, names, prefix, modules):
-    """What the modules are set to where the plan has other numbers or activations.
+    """(sentences, notes) on where modules are set to other numbers or activations than the plan has, and on what they do not tell.
 
-    Parameters
-    ----------
-    plan : tuple of Step
     names : {parameter's name in the plan: its name in the file}
     prefix : str, of the names in the file that are the network's
     modules : {dotted name: settings} as `Checkpoint` has them
-
-    Returns
-    -------
-    (sentences, notes) : on what differs, and on what the modules do not tell
     """
     wrong = {"epsilon": [], "stride": [], "padding": [], "dilation": []}
     for step in plan:
@@ -33,7 +27,7 @@ def setting_differences(plan, names, prefix, modules):
             for what, found, expected in _window_differences(step, told):
                 wrong[what].append(f"{name} has {found}, expected {expected}")
     sentences = [f"{what} differs: {listed(places)}" for what, places in wrong.items() if places]
-    inside = {name: told for name, told in modules.items() if f"{name}.".startswith(prefix)}
+    inside = {n: told for n, told in modules.items() if f"{n}.".startswith(prefix) and n[:1] not in (AROUND, BESIDE)}
     last = names.get(plan[-1].params[0].name, "").rpartition(".")[0] if plan[-1].params else ""
     counted, notes = _activations(plan, inside)
     placed, open_ones = ([], []) if counted else place_differences(plan, names, inside, last)

@@ -24,12 +24,8 @@ _CLOSE = 1e-5  # relative: programs keep numbers in float32
 
 
 def differences_at(step, value, bias, names):
-    """Sentences on what is set otherwise.
+    """Sentences on what is set otherwise in a Value of a kind that the step may have.
 
-    Parameters
-    ----------
-    step : Step
-    value : Value of a kind that the step may have
     bias : str, name of the parameter that is added to it, or None
     names : {parameter's name in the plan: its name in the program}
     """

@@ -1,0 +1,72 @@
+"""torch's tensors that are not plain: expanded ones are read in full, and of others it is said what they are."""
+
+import checkpoint_files as files
+import numpy as np
+import pytest
+from checkpoint_files import Call, Name, Ordered, tensor
+from states import random_state
+
+from npmnv3.conversion import convert
+from npmnv3.conversion.formats import read_checkpoint
+from npmnv3.errors import WeightsError
+
+MODEL = "torchvision/mobilenet_v3_small"
+LAYOUT = Name("torch.sparse_coo")
+OTHERS = {
+    "meta": (
+        Call("torch._utils._rebuild_meta_tensor_no_storage", Name("torch.float32"), (2,), (1,), False),
+        "on the meta device, which keeps no numbers: load the weights",
+    ),
+    "sparse": (Call("torch._utils._rebuild_sparse_tensor", LAYOUT, (1, 2)), r"sparse, not dense: save t.to_dense\(\)"),
+    "float8": (
+        Call("torch._utils._rebuild_tensor_v3", None, 0, (2,), (1,), False, (), Name("torch.float8_e4m3fn"), None),
+        r"of torch.float8_e4m3fn, not float16, bfloat16, float32 or float64: save t.float\(\)",
+    ),
+    "quantised": (
+        Call(
+            "torch._utils._rebuild_qtensor", None, 0, (2,), (1,), (Name("torch.per_tensor_affine"), 0.1, 0), False, ()
+        ),
+        r"quantised, not floats: save t.dequantize\(\)",
+    ),
+}
+
+
+def test_an_expanded_tensor_is_read_in_full():
+    one = np.array([0.5], np.float32)
+    top = {"a": tensor("0", one, shape=(64,), strides=(0,), count=1)}
+    found = read_checkpoint(files.torch_zip(top, {"0": one})).arrays
+    files.assert_same(found, {"a": np.full(64, 0.5, np.float32)})
+
+
+@pytest.mark.parametrize("other, told", OTHERS.values(), ids=OTHERS)
+def test_tensors_that_are_not_read_are_named(other, told, tmp_path):
+    state = {name: np.array(array, order="C") for name, array in random_state(MODEL, 3).items()}
+    kinds = {"f": "Float", "i": "Long"}
+    top = {name: tensor(name, array, kind=kinds[array.dtype.kind]) for name, array in state.items()}
+    (tmp_path / "a.pth").write_bytes(files.torch_zip(Ordered(top | {"classifier.3.weight": other}), state))
+    with pytest.raises(
+        WeightsError, match=f"missing: classifier.3.weight\n  not read: 'classifier.3.weight', being {told}"
+    ):
+        convert(tmp_path / "a.pth", tmp_path / "a.npz")
+    with pytest.raises(WeightsError, match=f"not read: 'classifier.3.weight', being {told}"):
+        convert(tmp_path / "a.pth", tmp_path / "a.npz", model=MODEL)
+    with pytest.raises(WeightsError, match=f"not read: 'w', 'v', being {told}"):
+        read_checkpoint(files.torch_zip({"w": other, "v": other}, {}))
+
+
+def test_a_tensor_beside_the_state_that_is_not_read_changes_nothing():
+    weight = np.ones(3, np.float32)
+    top = {"model": {"ema": OTHERS["sparse"][0]}, "net": {"w": tensor("0", weight), "x": OTHERS["meta"][0]}}
+    found = read_checkpoint(files.torch_zip(top, {"0": weight}))
+    files.assert_same(found.arrays, {"w": weight})
+    assert found.taken == "net" and len(found.unread) == 1
+
+
+def test_a_zip_that_is_cut_off():
+    weight = np.ones(300, np.float32)
+    whole = files.torch_zip({"w": tensor("0", weight)}, {"0": weight})
+    for size in (100, len(whole) // 2, len(whole) - 10):
+        with pytest.raises(
+            WeightsError, match=f"cut off: its directory, .* not within its {size} bytes; copy or download"
+        ):
+            read_checkpoint(whole[:size])

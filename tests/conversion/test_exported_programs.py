@@ -1,0 +1,119 @@
+"""Exported programs (torch.export.save): their graph is held against the network, operation by operation."""
+
+import pytest
+from module_files import TORCHVISION
+from program_files import exported, node
+
+from npmnv3.conversion import convert
+from npmnv3.errors import WeightsError
+
+SMALL, TWIN = "timm/mobilenetv3_small_100", "timm/tf_mobilenetv3_small_100"
+
+
+def _epsilon(name, about):
+    if "eps" in about[1]:
+        about[1]["eps"] = 1e-5
+
+
+def _dilation(name, about):
+    if name == "features.9.block.1.0":
+        about[1].update(dilation=(2, 2), padding=(4, 4), stride=(1, 1))
+
+
+def _swish(name, about):
+    about[0] = {"Hardswish": "SiLU"}.get(about[0], about[0])
+
+
+def _relu_in_head(name, about):
+    about[0] = "ReLU" if name == "acts.head" else about[0]
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize("model", [SMALL, TWIN, TORCHVISION])
+def test_an_exported_programs_graph_tells_twins_apart(model, decomposed, tmp_path):
+    done = convert(exported(tmp_path / "a.pt2", model, decomposed=decomposed), tmp_path / "a.npz")
+    assert (done.model, done.warnings) == (model, ()) and "its graph compared" in done.notes[0]
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (_epsilon, "epsilon is 1e-05, expected 0.001, at stem.norm"),
+        (_dilation, r"has dilations \(2, 2\), expected none, at blocks.8.depthwise"),
+        (_swish, "the program has silu for hard_swish, at stem"),
+        (_relu_in_head, "the program has relu for hard_swish, at head"),
+    ],
+)
+def test_an_exported_program_that_computes_otherwise_is_refused(change, told, decomposed, tmp_path):
+    with pytest.raises(WeightsError, match=told):
+        convert(exported(tmp_path / "a.pt2", TORCHVISION, change, decomposed), tmp_path / "a.npz")
+
+
+def _nodes_of(module, op):
+    return [node for node in module["graph"]["nodes"] if node["target"].split(".")[3].rstrip("_") == op]
+
+
+def _bypass(op, place, of=0):
+    """Take an operation out of a program's graph: what read it reads what it read."""
+
+    def damage(module):
+        node = _nodes_of(module, op)[place]
+        name, read = node["outputs"][0]["as_tensor"]["name"], node["inputs"][of]["arg"]
+        for other in module["graph"]["nodes"]:
+            for one in other["inputs"]:
+                one["arg"] = read if one["arg"] == {"as_tensor": {"name": name}} else one["arg"]
+        module["graph"]["nodes"].remove(node)
+
+    return damage
+
+
+def _renamed(op, to):
+    return lambda module: [node.update(target=f"torch.ops.aten.{to}.default") for node in _nodes_of(module, op)]
+
+
+def _twice(module):
+    _nodes_of(module, "add")[-1]["inputs"].append({"name": "alpha", "arg": {"as_int": 2}})
+
+
+def _appended(op, **arguments):
+    """Put an operation behind the logits."""
+
+    def damage(module):
+        given = module["signature"]["output_specs"][0]["user_output"]["arg"]
+        numbers = {name: {"as_float": value} for name, value in arguments.items()}
+        module["graph"]["nodes"].append(node(op, {"self": dict(given)} | numbers, "last"))
+        given["as_tensor"] = {"name": "last"}
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage, told",
+    [
+        (_bypass("add", -1), "for add, at blocks.10"),
+        (_bypass("hardswish", 3), "the program has no hard_swish, at blocks.4.expand"),
+        (_appended("mul", other=3.0), "the program has multiply by 3 besides, at logits"),
+        (_appended("neg"), "the program has neg besides, at logits"),
+        (_twice, "the program has add of 2 times a value for add, at blocks.10"),
+        (_renamed("mul", "maximum"), "the program has maximum for mul, at blocks.8.se"),
+    ],
+)
+def test_an_exported_programs_order_sums_and_products_are_compared(damage, told, tmp_path):
+    with pytest.raises(WeightsError, match=told):
+        convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    "damage, note",
+    [
+        (lambda module: module["signature"].pop("output_specs"), "nor the order of its operations"),
+        (lambda module: module.pop("signature"), "in a way that is not known here"),
+        (lambda module: module["graph"].update(nodes=7), "in a way that is not known here"),
+        (lambda module: module["graph"]["nodes"][1].update(target=None), "in a way that is not known here"),
+        (lambda module: module["graph"].update(nodes=[]), "no batch norm in one piece"),
+    ],
+)
+def test_a_program_that_tells_nothing_is_said_to(damage, note, tmp_path):
+    done = convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")
+    assert done.model == TORCHVISION and any(note in told for told in done.notes)
