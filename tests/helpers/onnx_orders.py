@@ -3,7 +3,8 @@
 import numpy as np
 from onnx import helper, numpy_helper
 
-SCALE, ZERO, WEIGHT_ZERO, BIAS_ZERO = "scale", "zero", "weight_zero", "bias_zero"
+SCALE, ZERO, WEIGHT_ZERO = "scale", "zero", "weight_zero"
+BIAS_SCALE, BIAS_ZERO = "bias_scale", "bias_zero"
 
 
 def reorder(model, choose):
@@ -25,7 +26,7 @@ def reorder(model, choose):
 
 
 def quantize(model):
-    """Quantise a folded graph in place: 8 bits, one scale for every tensor, relus left to the grids before them."""
+    """Quantise a folded graph in place: 8 bits, one scale for every tensor and weight, relus left to the grids before them."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     relus = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Relu"}
     source = model.graph.input[0].name
@@ -34,8 +35,8 @@ def quantize(model):
         node.output[0] = relus.get(node.output[0], node.output[0])
         for place, name in enumerate(node.input):
             if name in constants:
-                zero = WEIGHT_ZERO if constants[name].ndim > 1 else BIAS_ZERO
-                nodes.append(helper.make_node("DequantizeLinear", [name, SCALE, zero], [f"{name}.real"]))
+                grid = (SCALE, WEIGHT_ZERO) if constants[name].ndim > 1 else (BIAS_SCALE, BIAS_ZERO)
+                nodes.append(helper.make_node("DequantizeLinear", [name, *grid], [f"{name}.real"]))
             node.input[place] = f"{name}.real"
         nodes += [node, *_grid_nodes(node.output[0])]
     model.graph.output[0].name += ".real"
@@ -45,7 +46,8 @@ def quantize(model):
     stored = {
         name: rng.integers(-99, 99, a.shape).astype("i1" if a.ndim > 1 else "i4") for name, a in constants.items()
     }
-    stored |= {SCALE: np.float32(0.1), ZERO: np.uint8(128), WEIGHT_ZERO: np.int8(0), BIAS_ZERO: np.int32(0)}
+    stored |= {SCALE: np.float32(0.1), ZERO: np.uint8(128), WEIGHT_ZERO: np.int8(0)}
+    stored |= {BIAS_SCALE: np.float32(0.1) ** 2, BIAS_ZERO: np.int32(0)}
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(a), name) for name, a in stored.items())
 
 
