@@ -1,31 +1,11 @@
 """Exported programs (torch.export.save): their graph is held against the network, operation by operation."""
 
 import pytest
-from module_files import TORCHVISION
+from module_files import SMALL, TORCHVISION, TWIN, dilation, epsilon, relu_in_head, swish
 from program_files import exported, node
 
 from npmnv3.conversion import convert
 from npmnv3.errors import WeightsError
-
-SMALL, TWIN = "timm/mobilenetv3_small_100", "timm/tf_mobilenetv3_small_100"
-
-
-def _epsilon(name, about):
-    if "eps" in about[1]:
-        about[1]["eps"] = 1e-5
-
-
-def _dilation(name, about):
-    if name == "features.9.block.1.0":
-        about[1].update(dilation=(2, 2), padding=(4, 4), stride=(1, 1))
-
-
-def _swish(name, about):
-    about[0] = {"Hardswish": "SiLU"}.get(about[0], about[0])
-
-
-def _relu_in_head(name, about):
-    about[0] = "ReLU" if name == "acts.head" else about[0]
 
 
 @pytest.mark.parametrize("decomposed", [False, True])
@@ -39,10 +19,10 @@ def test_an_exported_programs_graph_tells_twins_apart(model, decomposed, tmp_pat
 @pytest.mark.parametrize(
     "change, told",
     [
-        (_epsilon, "epsilon is 1e-05, expected 0.001, at stem.norm"),
-        (_dilation, r"has dilations \(2, 2\), expected none, at blocks.8.depthwise"),
-        (_swish, "the program has silu for hard_swish, at stem"),
-        (_relu_in_head, "the program has relu for hard_swish, at head"),
+        (epsilon, "epsilon is 1e-05, expected 0.001, at stem.norm"),
+        (dilation, r"has dilations \(2, 2\), expected none, at blocks.8.depthwise"),
+        (swish, "the program has silu for hard_swish, at stem"),
+        (relu_in_head, "the program has relu for hard_swish, at head"),
     ],
 )
 def test_an_exported_program_that_computes_otherwise_is_refused(change, told, decomposed, tmp_path):

@@ -2,37 +2,17 @@
 
 import checkpoint_files as files
 import pytest
-from module_files import TORCHVISION, torchvisions, whole_module
+from module_files import SMALL, TORCHVISION, TWIN, dilation, epsilon, relu_in_head, swish, torchvisions, whole_module
 
 from npmnv3.conversion import convert
 from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
-
-SMALL, TWIN = "timm/mobilenetv3_small_100", "timm/tf_mobilenetv3_small_100"
 
 
 @pytest.mark.parametrize("model", [SMALL, TWIN, TORCHVISION])
 def test_what_modules_are_set_to_tells_twins_apart(model, tmp_path):
     done = convert(whole_module(tmp_path / "a.pth", model), tmp_path / "a.npz")
     assert (done.model, done.warnings) == (model, ())
-
-
-def _epsilon(name, about):
-    if "eps" in about[1]:
-        about[1]["eps"] = 1e-5
-
-
-def _dilation(name, about):
-    if name == "features.9.block.1.0":
-        about[1].update(dilation=(2, 2), padding=(4, 4), stride=(1, 1))
-
-
-def _swish(name, about):
-    about[0] = {"Hardswish": "SiLU"}.get(about[0], about[0])
-
-
-def _relu_in_head(name, about):
-    about[0] = "ReLU" if name == "acts.head" else about[0]
 
 
 def _max_pool(name, about):
@@ -43,10 +23,10 @@ def _max_pool(name, about):
 @pytest.mark.parametrize(
     "change, told",
     [
-        (_epsilon, "epsilon differs: features.0.1 has 1e-05, expected 0.001"),
-        (_dilation, r"dilation differs: features.9.block.1.0 has \(2, 2\)"),
-        (_swish, "19 of SiLU, expected 0"),
-        (_relu_in_head, "15 of relu, expected 14"),
+        (epsilon, "epsilon differs: features.0.1 has 1e-05, expected 0.001"),
+        (dilation, r"dilation differs: features.9.block.1.0 has \(2, 2\)"),
+        (swish, "19 of SiLU, expected 0"),
+        (relu_in_head, "15 of relu, expected 14"),
         (_max_pool, "pooling differs: features.0.0 pools by 'max'"),
     ],
 )

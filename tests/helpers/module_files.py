@@ -8,7 +8,26 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
 TORCHVISION = "torchvision/mobilenet_v3_small"
+SMALL, TWIN = "timm/mobilenetv3_small_100", "timm/tf_mobilenetv3_small_100"
 ACTIVATIONS = {"relu": "ReLU", "hard_swish": "Hardswish", "hard_sigmoid": "Hardsigmoid"}
+
+
+def epsilon(name, about):
+    if "eps" in about[1]:
+        about[1]["eps"] = 1e-5
+
+
+def dilation(name, about):
+    if name == "features.9.block.1.0":
+        about[1].update(dilation=(2, 2), padding=(4, 4), stride=(1, 1))
+
+
+def swish(name, about):
+    about[0] = {"Hardswish": "SiLU"}.get(about[0], about[0])
+
+
+def relu_in_head(name, about):
+    about[0] = "ReLU" if name == "acts.head" else about[0]
 
 
 def settings_of(model, change):
