@@ -4,24 +4,12 @@ import faulty_ports
 import numpy as np
 import pytest
 
-import npmnv3
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
 from npmnv3.verification import noise
 from npmnv3.verification.run import verify
 
-MODEL = "ppcls/MobileNetV3_small_x0_35"
 BLOCKS = [f"blocks.{i}" for i in range(11)]
-
-
-@pytest.fixture(scope="module")
-def maker():
-    return faulty_ports.Maker(MODEL, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8), side=96)
-
-
-@pytest.fixture(scope="module")
-def model(maker):
-    return npmnv3.load(MODEL, maker.state, engine="numpy")
 
 
 def run(maker, change=lambda step, inputs: None, arrays=None, x=None, rounding=np.float32):

@@ -24,16 +24,6 @@ from npmnv3.verification.tensors import WORST, PortTensor
 MODEL = "ppcls/MobileNetV3_small_x0_35"
 
 
-@pytest.fixture(scope="module")
-def maker():
-    return faulty_ports.Maker(MODEL, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8), side=96)
-
-
-@pytest.fixture(scope="module")
-def model(maker):
-    return npmnv3.load(MODEL, maker.state, engine="numpy")
-
-
 FAULTS = (
     "weight_layout",
     "weight_order",

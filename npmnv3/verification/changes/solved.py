@@ -81,11 +81,7 @@ def _chain_to(net, name):
     chain = [net.steps[name]]
     while not chain[0].param("weight"):
         step = chain[0]
-        if (
-            len(step.inputs) != 1
-            or step.inputs[0] == INPUT
-            or step.op not in (*ACTIVATIONS, "batch_norm", "identity", "hard_sigmoid")
-        ):
+        if len(step.inputs) != 1 or step.inputs[0] == INPUT or step.op not in FOLLOWERS:
             return None
         chain.insert(0, net.steps[step.inputs[0]])
     return chain

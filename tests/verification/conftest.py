@@ -1,0 +1,19 @@
+"""A small network of random weights, and ports of it; files that want another have a `maker` of their own."""
+
+import faulty_ports
+import numpy as np
+import pytest
+
+import npmnv3
+
+MODEL = "ppcls/MobileNetV3_small_x0_35"
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return faulty_ports.Maker(MODEL, np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8), side=96)
+
+
+@pytest.fixture(scope="module")
+def model(maker):
+    return npmnv3.load(MODEL, maker.state, engine="numpy")
