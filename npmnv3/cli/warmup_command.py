@@ -54,10 +54,11 @@ def _kernels(weight_dtype):
 
 def _loops(dtype):
     """The same for the numba engine's loops."""
-    from ..ops import compiled, loops
+    from ..ops import compiled
+    from ..ops.compile_loops import compile_loops
 
     state = "were there already" if compiled.compiled(dtype) else "compiled"
-    folder = loops.compile_all(dtype)
+    folder = compile_loops(dtype)
     if folder is None:
         return None, "Numba finds no folder for the loops it compiled; name one with NUMBA_CACHE_DIR"
     return f"{folder}: loops in {dtype}, {state}", None

@@ -6,12 +6,11 @@ The products are the float loops', on numbers small enough to be exact.
 
 import numpy as np
 
-from .grids import Grid
 from .jit import as_input, loop
 from .loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
 from .requantize import F32, float_factor, integer_factor, quantize_multiplier
 
-__all__ = ["add_lost", "compile_all", "conv2d", "depthwise_conv2d", "linear", "pointwise_conv2d", "requantize"]
+__all__ = ["add_lost", "conv2d", "depthwise_conv2d", "linear", "pointwise_conv2d", "requantize"]
 
 _RULES = {"double": 0, "up": 1, "single": 2, "truncate": 3}
 
@@ -85,13 +84,3 @@ def _saturate(terms, outputs, places, weights, lost):
         for p in range(terms.shape[1]):
             pair = a * np.float32(terms[k, p]) + b * np.float32(terms[k + 1, p])
             lost[o, p] += np.int32(min(max(pair, low), high) - pair)
-
-
-def compile_all():
-    """Compile every loop, or load it from Numba's cache, by running it on a tiny array."""
-    grid, ones = Grid(1.0, 0), np.ones(1, np.float32)
-    for sums in (np.float32, np.float64):
-        for rule in ("float", "double"):
-            requantize(np.zeros((1, 2), sums), np.zeros(2, np.int32), rule, (1.0, ones), grid, grid.low, grid.high)
-    one = np.zeros(1, np.intp)
-    add_lost(np.zeros((2, 1), np.uint8), one, one, np.zeros((1, 2), np.int8), np.zeros((1, 1), np.int32))

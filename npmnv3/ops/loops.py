@@ -11,13 +11,9 @@ A long sum is as many sums as a vector has lanes, or more, added at the end: its
 same order wherever the pixel lies, so a picture has the same bits in any batch.
 """
 
-import importlib
-
 import numpy as np
-from numba import config
 
-from . import compiled
-from .jit import LOOPS, as_contiguous, as_input, loop
+from .jit import as_contiguous, as_input, loop
 from .pages import empty
 
 #: Channels up to which a product runs along the outputs: sums along so few channels are over before they are quick.
@@ -369,27 +365,3 @@ def add(x, y):
 def identity(x):
     """Its input, by another name."""
     return x
-
-
-def compile_all(dtype):
-    """Compile all loops for float32 or float64, or load them from Numba's cache, by running each on a tiny array.
-
-    Returns
-    -------
-    str, the folder of that cache; None where Numba finds none that can be written
-    """
-    dtype = np.dtype(dtype)
-    known = {name for name in ("float32", "float64") if compiled.compiled(name)}
-    x, weight = np.zeros((1, 4, 4, 4), dtype), np.zeros((8, 4), dtype)
-    conv2d(x, weight.reshape(8, 4, 1, 1))
-    pointwise_conv2d(x, weight)
-    depthwise_conv2d(x, weight[:4, :, None])
-    relu(x), hard_swish(x), mul(x, global_avg_pool(x))
-    batch_norm(x, *weight[:4], eps=1.0), norm_act(x, *weight[:2], act="relu")
-    integer_loops = importlib.import_module(".integer_loops", __package__)  # which has its products from here
-    integer_loops.compile_all()
-    if config.DISABLE_JIT:
-        return None
-    folders = {one.dispatcher().stats.cache_path for one in LOOPS}
-    compiled.record(known | {dtype.name}, [] if None in folders else folders)
-    return None if None in folders else folders.pop()

@@ -21,6 +21,7 @@ print(loops.hard_swish(np.float32([[-1.5, 3]])).tolist(), loops.pointwise_conv2d
 EXPECTED = "[[-0.375, 3.0]] [4.0, 4.0]\n"
 FILES = (
     "__init__.py",
+    "compile_loops.py",
     "compiled.py",
     "grids.py",
     "integer_loops.py",
@@ -97,7 +98,7 @@ def test_from_a_zip_file(package):
 
 
 ASK = "import sys; from npmnv3.ops.compiled import compiled; print(compiled('float32'), compiled('float64')); assert 'numba' not in sys.modules\n"
-COMPILE = "from npmnv3.ops import loops, compiled; loops.compile_all({!r}); assert compiled.compiled({!r})\n"
+COMPILE = "from npmnv3.ops import compile_loops, compiled; compile_loops.compile_loops({!r}); assert compiled.compiled({!r})\n"
 #: Fails if anything is compiled.
 FIND = """
 from numba.core import event
@@ -123,7 +124,7 @@ def test_compiled_tells_whether_anything_would_be_compiled(whole_package):
         assert float32.startswith(str(cache)) and float32.endswith("loops in float32, were there already")
         assert float64.startswith(str(cache)) and float64.endswith(f"loops in float64, {state}")
     assert run(ASK, package, **here) == "True True\n"
-    both = "from npmnv3.ops import loops; loops.compile_all('float32'); loops.compile_all('float64')"
+    both = "from npmnv3.ops import compile_loops as c; c.compile_loops('float32'); c.compile_loops('float64')"
     run(FIND + both, package, **here)
     for other in (
         {"NUMBA_CACHE_DIR": str(cache) + "2"}, {**here, "NUMBA_DISABLE_JIT": "1"}, {**here, "NUMBA_CPU_NAME": "nocona"}, {},
