@@ -288,6 +288,16 @@ def test_a_mean_over_a_window_where_pictures_are_of_any_size(graph, tmp_path):
         assert any("takes 5x5 pixels of 7x7" in told and "224x224" in told for told in warnings) == warned
 
 
+@pytest.mark.parametrize(("name", "value"), [("kernel_shape", [3, 3]), ("strides", [1, 1])])
+def test_a_maximum_over_another_window(name, value, tmp_path):
+    npmnv3.export_onnx(npmnv3.load("ppocr/text_direction"), tmp_path / "line.onnx")
+    changed = Graph(tmp_path / "line.onnx")
+    (found,) = [told for told in changed.of("MaxPool")[0].attribute if told.name == name]
+    found.CopyFrom(onnx.helper.make_attribute(name, value))
+    with pytest.raises(WeightsError, match="MaxPool '.*' takes .* of 2x96 by steps of .*, expected 2x2"):
+        load_checkpoint(changed.save(tmp_path))
+
+
 def test_another_activation_in_tensorflow_lite(monkeypatch, tmp_path):
     model = network("keras/MobileNetV3Small")
     (tmp_path / "right.tflite").write_bytes(tflite_files.write(model))
