@@ -14,7 +14,12 @@ from .match.fit import Fit
 from .match.namings import not_ours
 
 _GRAPHS = ("onnx", "tflite")
-_MATCHERS = {"onnx": by_graph, "tflite": by_graph, "paddle-inference": by_order}  # the other formats have names
+_MATCHERS = {  # the other formats have names
+    "onnx": by_graph,
+    "tflite": by_graph,
+    "paddle-inference": by_order,
+    "torch-frozen": by_order,
+}
 _NEAR = 0.3  # share of a network's entries that must be there to call it the nearest
 
 
@@ -177,7 +182,7 @@ def _what_fits(checkpoint, fit):
     classes = f"{count} class{'es' if count > 1 else ''} by the classifier's shape"
     if checkpoint.format in _GRAPHS:
         how = "the graph's layers fit in order, shape, stride, padding, activation and what they read"
-    elif checkpoint.format == "paddle-inference":
+    elif matcher(checkpoint) is by_order:
         how = f"{len(checkpoint.arrays)} arrays fit in the program's order and in shape"
     else:
         how = f"{len(checkpoint.arrays)} arrays have {variant.source.name}'s names and this network's shapes"
@@ -192,11 +197,13 @@ def _why_not(others):
 
 def _twins(checkpoint, taken, others):
     """(notes on the other networks that are the same, and on those that differ), of the ones that fit as well."""
-    plan = make_plan(taken.variant, taken.num_classes)
+    plan = make_plan(taken.variant, taken.num_classes, folded=taken.folded)
     same, differ = [], []
     for fit in others:
         # What fits a graph computes what it does.
-        alike = checkpoint.format in _GRAPHS or _functions_agree(make_plan(fit.variant, fit.num_classes), plan)
+        alike = checkpoint.format in _GRAPHS or _functions_agree(
+            make_plan(fit.variant, fit.num_classes, folded=fit.folded), plan
+        )
         (same if alike else differ).append(fit.variant.full_name)
     notes = (f"it could as well be called {', '.join(same)}: that computes the same",) if same else ()
     told = f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "

@@ -97,3 +97,45 @@ def test_an_exported_programs_order_sums_and_products_are_compared(damage, told,
 def test_a_program_that_tells_nothing_is_said_to(damage, note, tmp_path):
     done = convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")
     assert done.model == TORCHVISION and any(note in told for told in done.notes)
+
+
+def _computed(module, exchanged=False):
+    """Make the stem pad by what the program computes of its picture's sides, as TensorFlow does."""
+    sizes = {"x": [{"as_int": 1}, {"as_int": 3}, {"as_expr": {}}, {"as_expr": {}}]}
+    sizes["conv_stem_weight"] = [{"as_int": n} for n in (16, 3, 3, 3)]
+    module["graph"]["tensor_values"] = {name: {"sizes": shape} for name, shape in sizes.items()}
+    pads, nodes, picture = [], [], {"as_tensor": {"name": "x"}}
+
+    def made(target, *given):
+        arguments = [{"as_int": one} if isinstance(one, int) else one for one in given]
+        out = {"as_sym_int": {"as_name": f"number {len(nodes)}"}}
+        inputs = [{"name": str(i), "arg": one} for i, one in enumerate(arguments)]
+        nodes.append({"target": target, "inputs": inputs, "outputs": [out]})
+        return out
+
+    for axis in (3, 2):
+        side = made("torch.ops.aten.sym_size.int", picture, axis)
+        rows = made("_operator.floordiv", made("_operator.add", side, 1), 2)
+        whole = made("_operator.sub", made("_operator.add", made("_operator.mul", rows, 2), 1), side)
+        whole = made("torch.sym_max", whole, 0)
+        half = made("_operator.floordiv", whole, 2)
+        pair = [half, made("_operator.sub", whole, half)]
+        pads += [one["as_sym_int"] for one in (pair[::-1] if exchanged else pair)]
+    (given,) = [one for one in _nodes_of(module, "pad")[0]["inputs"] if one["name"] == "pad"]
+    given["arg"] = {"as_sym_ints": pads}
+    module["graph"]["nodes"][:0] = nodes
+
+
+def test_padding_that_a_program_computes_is_tensorflows(tmp_path):
+    assert convert(exported(tmp_path / "a.pt2", TWIN, damage=_computed), tmp_path / "a.npz").model == TWIN
+    with pytest.raises(WeightsError, match=r"pads \(1, 1, 1, 0\).* expected"):
+        convert(exported(tmp_path / "b.pt2", TWIN, damage=lambda module: _computed(module, True)), tmp_path / "b.npz")
+
+
+def test_a_program_that_cuts_to_whole_numbers(tmp_path):
+    def damage(module):
+        _appended("to", dtype=5)(module)
+        module["graph"]["nodes"][-1]["inputs"][-1]["arg"] = {"as_scalar_type": 5}
+
+    with pytest.raises(WeightsError, match="a conversion to whole numbers besides, at logits"):
+        convert(exported(tmp_path / "a.pt2", TORCHVISION, damage=damage), tmp_path / "a.npz")

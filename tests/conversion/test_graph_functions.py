@@ -90,6 +90,32 @@ def means(*axes, kept=1):
     return change
 
 
+def window(*sides, **more):
+    """A mean over a window before the head."""
+    return lambda g: g.replace(g.of("GlobalAveragePool")[-1], ("AveragePool", ["x"], {"kernel_shape": sides} | more))
+
+
+def stacked(*axes):
+    """The last shortcut as the sum of a stack, or of what lies side by side."""
+
+    def change(g):
+        add, axis = g.of("Add")[-1], g.constant(np.array(axes))
+        other = ("Unsqueeze", [add.input[1], axis], {})
+        g.replace(
+            add,
+            ("Unsqueeze", ["x", axis], {}),
+            other,
+            ("Concat", [0, 1], {"axis": 0}),
+            ("ReduceSum", [2, axis], {"keepdims": 0}),
+        )
+
+    return change
+
+
+def whole_numbers(g):
+    g.replace(g.of("HardSwish")[-1], ("HardSwish", ["x"], {}), ("Cast", [0], {"to": 6}), ("Cast", [1], {"to": 1}))
+
+
 def relu_behind_a_product(g):
     products = [node for node in g.of("Mul") if node.input[1] in {n.output[0] for n in g.of("HardSigmoid")}]
     g.replace(products[3], ("Mul", ["x", products[3].input[1]], {}), ("Relu", [0], {}))
@@ -125,6 +151,10 @@ def conv_setting(number, name, value):
         (means((3,)), "reads the mean of each row of hard-swish"),
         (means((2,), (2,)), "reads the mean of each column of the mean of each column"),
         (means((1,)), "reads another mean"),
+        (window(5, 5), "AveragePool '.*' takes 5x5 pixels of 7x7, expected 7x7"),
+        (window(7, 7, auto_pad="SAME_UPPER"), "takes 7x7 pixels of 7x7, padded"),
+        (stacked(1), "reads ReduceSum of the values along axis 0"),
+        (whole_numbers, "reads Cast of hard-swish of head.fc"),
         (relu_behind_a_product, "reads relu of the product of"),
         (reflected, "pads otherwise than with zeros"),
         (conv_setting(3, "strides", [2, 2]), r"has strides \(2, 2\), expected \(1, 1\)"),
@@ -175,6 +205,8 @@ def sixth_behind_the_product(g):
         means((2,), (-1,)),
         means((-1,), (-1,), kept=0),
         means((3,), (2,), kept=0),
+        window(7, 7),
+        stacked(0),
         means((2,), kept=0),  # of pixels that were laid along one axis
     ],
 )
@@ -244,6 +276,26 @@ def test_what_stands_before_and_behind_the_network_is_said(graph, change, said, 
     changed = Graph(graph)
     change(changed)
     assert any(said in note for note in npmnv3.convert(changed.save(tmp_path), tmp_path / "dump.npz").notes)
+
+
+def test_a_mean_over_a_window_where_pictures_are_of_any_size(graph, tmp_path):
+    for sides, warned in (((7, 7), False), ((5, 5), True)):
+        changed = Graph(graph)
+        window(*sides)(changed)
+        for size in changed.model.graph.input[0].type.tensor_type.shape.dim[2:]:
+            size.dim_param = "any"
+        warnings = npmnv3.convert(changed.save(tmp_path), tmp_path / "dump.npz").warnings
+        assert any("takes 5x5 pixels of 7x7" in told and "224x224" in told for told in warnings) == warned
+
+
+@pytest.mark.parametrize(("name", "value"), [("kernel_shape", [3, 3]), ("strides", [1, 1])])
+def test_a_maximum_over_another_window(name, value, tmp_path):
+    npmnv3.export_onnx(npmnv3.load("ppocr/text_direction"), tmp_path / "line.onnx")
+    changed = Graph(tmp_path / "line.onnx")
+    (found,) = [told for told in changed.of("MaxPool")[0].attribute if told.name == name]
+    found.CopyFrom(onnx.helper.make_attribute(name, value))
+    with pytest.raises(WeightsError, match="MaxPool '.*' takes .* of 2x96 by steps of .*, expected 2x2"):
+        load_checkpoint(changed.save(tmp_path))
 
 
 def test_another_activation_in_tensorflow_lite(monkeypatch, tmp_path):

@@ -127,6 +127,14 @@ def test_headless_keras_file_says_what_is_missing():
     assert found.contradictions == (missing + end,)
 
 
+def test_factors_that_are_not_multiplied_yet():
+    state = random_state("torchvision/mobilenet_v3_small", 3)
+    state |= {f"classifier.3.base_layer.{end}": state.pop(f"classifier.3.{end}") for end in ("weight", "bias")}
+    found = identify(checkpoint(state | {"classifier.3.lora_A.default.weight": np.ones((4, 1024))}))
+    missing, strange = found.contradictions
+    assert "without its end" not in missing and "merge_and_unload()" in strange
+
+
 @pytest.mark.parametrize(
     ("path", "model"),
     [

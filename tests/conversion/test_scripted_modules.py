@@ -1,10 +1,12 @@
 """TorchScript (torch.jit.save): the code of traced and scripted modules is followed, and held against the network."""
 
+import numpy as np
 import pytest
 from module_files import TORCHVISION, by_kind, whole_module
-from program_files import traced
+from program_files import frozen, traced
 from scripted_files import scripted
 
+import npmnv3
 from npmnv3.conversion import convert
 from npmnv3.errors import WeightsError
 
@@ -66,11 +68,37 @@ def _last(call):
         ),
     ],
 )
-def test_the_code_of_a_trace_is_compared(change, told, tmp_path):
-    done = convert(traced(tmp_path / "a.pt"), tmp_path / "a.npz")
-    assert done.model == TORCHVISION and "its code is compared" in done.notes
+@pytest.mark.parametrize("write, note", [(traced, "its code is compared"), (frozen, "frozen TorchScript module")])
+def test_the_code_of_a_trace_is_compared(write, note, change, told, tmp_path):
+    done = convert(write(tmp_path / "a.pt"), tmp_path / "a.npz")
+    assert done.model == TORCHVISION and any(note in one for one in done.notes)
     with pytest.raises(WeightsError, match=told):
-        convert(traced(tmp_path / "b.pt", change), tmp_path / "b.npz")
+        convert(write(tmp_path / "b.pt", change), tmp_path / "b.npz")
+
+
+def _before(call):
+    return _line("conv2d(x", lambda line: [f"y = {call}", line.replace("conv2d(x", "conv2d(y")])
+
+
+def test_frozen_modules(tmp_path):
+    arrays = [
+        npmnv3.load(convert(write(tmp_path / "a.pt"), tmp_path / "a.npz").path).params for write in (traced, frozen)
+    ]
+    assert all(np.array_equal(arrays[0][name], array) for name, array in arrays[1].items())
+    cast = _line("linear", lambda line: ["w = torch.to(CONSTANTS.c207, 6)", line.replace("CONSTANTS.c207", "w")], -1)
+    assert convert(frozen(tmp_path / "b.pt", cast), tmp_path / "b.npz").model == TORCHVISION
+    (warning,) = convert(frozen(tmp_path / "c.pt", _before("torch.sub(x, 0.5)")), tmp_path / "c.npz").warnings
+    assert "prepares its input itself (scale)" in warning
+    onednn = _before("ops.prim.mkldnn_convolution(x)")
+    with pytest.raises(WeightsError, match="after torch.jit.optimize_for_inference.*as torch neither saves nor loads"):
+        convert(frozen(tmp_path / "d.pt", onednn), tmp_path / "d.npz")
+
+
+def test_whole_numbers_on_the_way(tmp_path):
+    whole, halves = (_before(f"torch.to(torch.to(x, {kind}), 6)") for kind in (0, 5))
+    assert convert(traced(tmp_path / "a.pt", halves), tmp_path / "a.npz").model == TORCHVISION
+    with pytest.raises(WeightsError, match="does a conversion to whole numbers before its first layer"):
+        convert(traced(tmp_path / "b.pt", whole), tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +183,18 @@ CHANGES = {  # (module, old text, new text) and what is said
         "torch.add(result, input, alpha=2)",
         "add of 2 times a value for add, at blocks.2",
     ),
+    "mean of a stack": (
+        "features.3",
+        "torch.add_(result, input)",
+        "torch.mean(torch.stack([result, input]), [0])",
+        "stack for add, at blocks.2",
+    ),
+    "sum of one axis of a stack": (
+        "features.3",
+        "torch.add_(result, input)",
+        "torch.sum(torch.stack([result, input]), [1])",
+        "stack for add, at blocks.2",
+    ),
     "no shortcut": ("features.3", "if use_res_connect:", "if torch.__not__(use_res_connect):", "for add, at blocks.2"),
     "shortcut subtracted": (
         "features.3",
@@ -212,6 +252,7 @@ SAME = {  # other ways to compute the same
     "expanded gate": (SE, "torch.mul(scale, input)", "torch.mul(torch.expand_as(scale, input), input)"),
     "gate in place": (SE, "torch.mul(scale, input)", "torch.mul_(input, scale)"),
     "by hand": (f"{SE}.scale_activation", "_0(input, False, )", "torch.div(torch.relu6_(torch.add(input, 3)), 6)"),
+    "stacked": ("features.3", "torch.add_(result, input)", "torch.sum(torch.stack([result, input]), [0])"),
     "list": (
         "",
         "return (classifier).forward(x2, )",

@@ -3,6 +3,7 @@
 import json
 import zipfile
 
+import checkpoint_files as files
 import numpy as np
 from module_files import TORCHVISION, by_kind, settings_of, whole_module
 from states import random_state
@@ -129,9 +130,27 @@ def _member(name):
 
 def traced(path, change=lambda lines: None):
     """Write torchvision's small network as a traced module, its code one forward, after `change(lines)`."""
+    return whole_module(path, TORCHVISION, scripts=by_kind, extra=[_code(_member, change)])
+
+
+def frozen(path, change=lambda lines: None):
+    """The same as torch.jit.freeze leaves it without folding: its weights are constants, in the order of use."""
+    state = {name: array for name, array in random_state(TORCHVISION, 3).items() if "num_batches" not in name}
+    places = {name: f"CONSTANTS.c{i}" for i, name in enumerate(state)}
+    constants = tuple(files.tensor(str(i), np.ascontiguousarray(array)) for i, array in enumerate(state.values()))
+    stored = [
+        (f"archive/constants/{i}", np.ascontiguousarray(array).tobytes()) for i, array in enumerate(state.values())
+    ]
+    extra = [_code(places.get, change), ("archive/constants.pkl", files.pickled(constants, 2)), *stored]
+    path.write_bytes(files.torch_zip(files.Call(by_kind("", "Net"), opcode=b"\x81", state={}), {}, extra=extra))
+    return path
+
+
+def _code(member, change):
+    """(name in the archive, text) of a class whose forward is the whole network; `member` tells how it reads a parameter."""
     told, values, lines = settings_of(TORCHVISION, lambda name, about: None), {"input": "x"}, []
     for step in make_plan(get_variant(TORCHVISION), 3):
-        params = {param.role: _member(param.name) for param in step.params if param.role != "count"}
+        params = {param.role: member(param.name) for param in step.params if param.role != "count"}
         module = step.params[0].name.rpartition(".")[0] if step.params else f"acts.{step.name.replace('.', '_')}"
         values[step.name] = values[step.inputs[0]]
         inputs = [values[name] for name in step.inputs]
@@ -150,5 +169,4 @@ def traced(path, change=lambda lines: None):
     text = "class Net(Module):\n  def forward(self: Net, x: Tensor) -> Tensor:\n" + "".join(
         f"    {line}\n" for line in lines
     )
-    code = [("archive/code/__torch__/mine/Net.py", text.encode())]
-    return whole_module(path, TORCHVISION, scripts=by_kind, extra=code)
+    return "archive/code/__torch__/mine/Net.py", text.encode()

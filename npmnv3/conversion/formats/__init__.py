@@ -51,6 +51,7 @@ _PACKED = {
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a RAR archive",
 }
+_DEPLOYED = {b"7767517\n": "ncnn's graph", b"<?xml": "XML, such as OpenVINO's graph"}
 _PAGES = (b"<!doctype html", b"<html")
 _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and the reader
     (lambda magic: magic.startswith(HDF5_MAGIC), keras.read),
@@ -192,6 +193,9 @@ def _packed(reader, magic):
         kind = "a tar archive"
     if kind:
         return f"{kind}: unpack it and give the checkpoint in it"
+    kind = next((kind for start, kind in _DEPLOYED.items() if magic.startswith(start)), "")
+    if kind:
+        return f"{kind}, which is not read: give the file that it was made of, {_KNOWN_FORMATS}"
     if magic.startswith(b"version https:/"):
         return "a Git LFS pointer, not the file itself: get that with `git lfs pull`"
     return "a page of the web, not a checkpoint: the download went wrong" if magic.lower().startswith(_PAGES) else ""

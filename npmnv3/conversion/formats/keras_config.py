@@ -17,6 +17,8 @@ _IDLE = tuple(
     "InputLayer Dropout SpatialDropout2D GaussianNoise GaussianDropout Identity ActivityRegularization".split()
 )
 _SHAPES = ("Flatten", "Reshape")
+_WINDOWS = ("Conv2D", "DepthwiseConv2D")  # padded as TensorFlow pads, or by a layer before that does the same
+_SAME_AS = {"hard_silu": "hard_swish"}
 _LINEAR = ("linear", None)
 _USUAL = 1 / 127.5, -1.0  # scale and offset of bytes, as Keras's networks have them: the recipe "keras"
 _ASSUMED = "predict prepares pictures as Keras's networks do that have their own (bytes / 127.5 - 1)"
@@ -40,9 +42,10 @@ def read_config(text, where):
         layers = list(_layers(config))
         card, prepared, doubts = _preparation(layers)
         ends, probabilities = _end(layers)
+        modules = _modules(layers)
     except (KeyError, TypeError, AttributeError, ValueError):
         return {"says": _model_name(config, where)}  # of another form than Keras's
-    told = {"notes": (*prepared, *ends), "warnings": (*doubts, *probabilities)}
+    told = {"notes": (*prepared, *ends), "warnings": (*doubts, *probabilities), "modules": modules}
     return {"says": _model_name(config, where), "card": card, **told}
 
 
@@ -169,6 +172,36 @@ def _named(activation):
         config = activation.get("config")
         activation = config if isinstance(config, str) else activation.get("class_name")
     return activation if activation is None else str(activation).lower()[:50]
+
+
+def plain_layer(name):
+    """Keras 2's `expanded_conv_1/expand/BatchNorm` as Keras 3 spells it: `expanded_conv_1_expand_bn`."""
+    return name.replace("BatchNorm", "bn").replace("/", "_").lower()
+
+
+def _modules(layers):
+    """What the layers up to the classifier are set to, as `Checkpoint.modules` has it."""
+    found, last = {}, max((i for i, (kind, _) in enumerate(layers) if kind in _WEIGHTED), default=0)
+    for i, (kind, settings) in enumerate(layers[: last + 1]):
+        name, activation = plain_layer(str(settings.get("name", i))), _named(settings.get("activation"))
+        if kind in _WINDOWS:
+            stride, dilation = (tuple(settings.get(what, (1, 1))) for what in ("strides", "dilation_rate"))
+            found[name] = {"class": "Conv2DSame", "stride": stride, "dilation": dilation}
+        elif kind == "BatchNormalization":
+            found[name] = {"class": kind, "eps": float(settings.get("epsilon", 1e-3))}
+        elif kind == "ReLU":
+            activation = _relu(settings)
+        if activation not in _LINEAR and i < last:
+            found[f"{name} activation"] = {"class": _SAME_AS.get(activation, activation)}
+    return found
+
+
+def _relu(settings):
+    """What a layer ReLU computes, None where it may be a part of a gate."""
+    most, slope, start = (settings.get(what) for what in ("max_value", "negative_slope", "threshold"))
+    if slope or start:
+        return "leaky_relu"
+    return "relu" if most is None else None if most == 6 else "hardtanh"
 
 
 def _classes(layers):

@@ -9,6 +9,7 @@ Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 import numpy as np
 
 from ...errors import WeightsError
+from ...network.forms import CHANNELS
 from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .card import own_card
@@ -16,14 +17,15 @@ from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_nodes import Node, read_constant, read_node
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
-from .record import INFERRED, Checkpoint, Layer
+from .record import INFERRED, Checkpoint, Layer, known_sides
 
 MAGIC = b"\x08"  # the field ir_version, which exporters write first
 MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape")
+_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
+_WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)  # types of integers and of truth values, which a Cast cuts numbers to
 
 
 def read(reader):
@@ -43,8 +45,8 @@ def read(reader):
     if graph.scales:
         about["quantization"] = graph.scales
     layers, metadata = in_canonical_order(graph.layers), _metadata(model)
-    says, card = _says(metadata), own_card(metadata)
-    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, says=says, card=card)
+    told = {"says": _says(metadata), "card": own_card(metadata), "sides": graph.sides}
+    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, **told)
 
 
 def read_model(reader):
@@ -102,9 +104,21 @@ class _Graph(Constants):
         self.origin = {}  # name of a reshaped constant: the name it had
         self.sizes = set()  # names of tensors' sizes, and of what is made of these
         self.made_by = {}  # name of a value: the place in `layers` of what gave it
+        self.sides = self._sides(graph)
         self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
         for node in graph.get(1, ()):
             self._add(read_node(protobuf.collect(node)))
+
+    def _sides(self, graph):
+        """(height, width) of the pictures, None where any are taken."""
+        for value in map(protobuf.collect, graph.get(11, ())):
+            kind = value if protobuf.text(value, 1) not in self.tensors else {}  # old graphs list their weights too
+            for field in (2, 1, 2):  # its type, that of a tensor, the tensor's shape
+                kind = protobuf.collect(protobuf.message(kind, field))
+            sizes = [protobuf.integer(protobuf.collect(size), 1) for size in kind.get(1, ())]
+            if len(sizes) == 4:
+                return known_sides(sizes[1:3] if sizes[3] in CHANNELS else sizes[2:])
+        return None
 
     def ends_in(self, op):
         return any(name in self.made_by and self.layers[self.made_by[name]].op == op for name in self.outputs)
@@ -133,7 +147,7 @@ class _Graph(Constants):
             self._append(node, self._weighted(node, inputs))
         elif node.op == "BatchNormalization":
             self._append(node, self._norm(node, inputs))
-        elif node.op in SAME_ELEMENTS:
+        elif node.op in SAME_ELEMENTS and not (node.op == "Cast" and node.attributes.get("to") in _WHOLE):
             self._pass_on(node, node.inputs[0] if node.inputs else "")
         elif not (self._is_about_sizes(node) or (node.op == "Add" and self._bias(node, inputs))):
             self._append(node, *_constants_of(node, inputs))
@@ -253,7 +267,7 @@ def _constants_of(node, inputs):
     found = {role: value for role, value in zip(roles, inputs) if role and value is not None}
     if node.op == "Pad" and len(inputs) in (2, 3) and inputs[1] is not None:
         return found, {"pads": tuple(int(n) for n in inputs[1].ravel()[:8])}
-    if node.op == "ReduceMean" and len(inputs) > 1 and inputs[1] is not None:
+    if node.op in ("ReduceMean", "ReduceSum") and len(inputs) > 1 and inputs[1] is not None:
         return {}, {"axes": tuple(int(n) for n in inputs[1].ravel()[:8])}
     if node.op in ("Min", "Max") and first is not None:
         found = {"most" if node.op == "Min" else "least": first}

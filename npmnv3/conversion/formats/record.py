@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+_LARGEST = 1 << 14  # pixels
 INFERRED = "inferred"  # attribute of a Relu that no node is: quantization clips at zero
 
 
@@ -46,11 +47,11 @@ class Operation:
 class Checkpoint:
     """A checkpoint file's arrays.
 
-    format : "torch", "torch-legacy", "safetensors", "paddle", "paddle-inference", "keras-legacy", "keras-weights" or
-        "onnx"
+    format : "torch", "torch-legacy", "torch-frozen", "safetensors", "paddle", "paddle-inference", "keras-legacy",
+        "keras-weights", "onnx" or "tflite"
     arrays : {name: array} in the file's order, read-only, maybe views of shared memory, of the file's dtypes except
         that bfloat16 became float32 (exactly). paddle-inference: paddle's internal names, in the program's order of
-        use. keras-weights: LAYER/kernel, LAYER/gamma, ... as Keras 3's legacy writer spells them, class by class.
+        use; torch-frozen: CONSTANTS.c0, ..., likewise. keras-weights: LAYER/kernel, LAYER/gamma, ... as Keras 3's legacy writer spells them, class by class.
         onnx: the weights as the graph stores them, in its order of use. While a file is open, `containers.Entry` in
         place of arrays: shape and dtype, nothing read yet.
     taken : where in the file the arrays lay ("model", "state_dict", ...), "" if they were all there is
@@ -60,6 +61,7 @@ class Checkpoint:
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
+    sides : of graphs, (height, width) of the pictures that they take, None where any
     program : of paddle-inference, TorchScript and exported programs, the operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
@@ -74,9 +76,15 @@ class Checkpoint:
     notes: tuple[str, ...] = ()
     metadata: dict = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
+    sides: tuple[int, int] | None = None
     program: tuple[Operation, ...] = ()
     says: tuple[tuple[str, str], ...] = ()
     card: dict = field(default_factory=dict)
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+
+
+def known_sides(sides):
+    """(height, width) that a graph says of its pictures, None where it leaves them open or they are none."""
+    return tuple(sides) if all(1 < side < _LARGEST for side in sides) else None

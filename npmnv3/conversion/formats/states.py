@@ -87,7 +87,7 @@ def choose(kind, top, key, file_size):
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
     says = () if _is_secondary(taken) else tuple(said)
     settings = _settings(modules[taken], prefix) if taken in modules else {}
-    entries = _entries(stored, file_size)
+    entries = as_entries(stored, file_size)
     return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings, unread=unread)
 
 
@@ -222,7 +222,8 @@ def stripped_names(state):
     return {prefix + name: name for name in stripped}
 
 
-def _entries(stored, file_size):
+def as_entries(stored, file_size):
+    """{name: Entry} of Stored values, none of which says that it holds more than the file."""
     for value in stored.values():
         value.check()
     total = sum(value.nbytes for value in stored.values())

@@ -12,7 +12,7 @@ from ...errors import WeightsError
 from ..graph_order import in_canonical_order
 from .ends import told_end
 from .onnx_folding import KEEP, dequantized
-from .record import Checkpoint, Layer
+from .record import Checkpoint, Layer, known_sides
 from .tflite_tensors import MAGIC, Tensors
 
 __all__ = ["GATE", "MAGIC", "read"]
@@ -32,6 +32,7 @@ _PLAIN = {  # operations by number, as ONNX calls them
     57: "Min",
     117: "HardSwish",
 }
+_POOLS = (1, 17)
 _SAME_ELEMENTS = {22, 39, 43, 53, 70, 130, _DEQUANTIZE, _QUANTIZE}  # reshape, transpose, squeeze, cast, ...
 _ABOUT_SHAPES = {2, 36, 45, 65, 77, 83, 94}  # concatenation, gather, slices, shape, pack, fill
 _RELU, _RELU6 = 1, 3  # fused activations
@@ -59,8 +60,9 @@ def read(reader):
         raise WeightsError("a TensorFlow Lite model in which no layer has weights")
     about = {"quantization": graph.scales} if graph.scales else {}
     layers = in_canonical_order(graph.layers)
-    notes = _notes(graph, layers)
-    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=layers)
+    notes, shapes = _notes(graph, layers), map(graph.shape, graph.inputs())
+    sides = next((known_sides(shape[1:3]) for shape in shapes if len(shape) == 4), None)
+    return Checkpoint("tflite", graph.weights, notes=notes, metadata=about, layers=layers, sides=sides)
 
 
 def _notes(graph, layers):
@@ -139,6 +141,9 @@ class _Graph(Tensors):
             self._append("Pad", inputs, output, {}, told)
         elif code == _RELU6_ALONE:
             self._append("Clip", inputs, output, _SIX, {})
+        elif code in _POOLS and options:
+            self._append(_PLAIN[code], inputs, output, {}, _window(options))
+            self._activate(output, options.number(5, "b"))
         elif code in _LIMITS and (constant := self._constant_among(inputs)) is not None:
             op, role = _LIMITS[code]
             self._append(op, inputs, output, {role: constant}, {})
@@ -204,6 +209,13 @@ class _Graph(Tensors):
         if options.number(0, "b") == _SAME:
             attributes |= _same(shape[1:3], weight.shape[2:], attributes["strides"])
         return attributes, fused
+
+
+def _window(options):
+    """Attributes of a pool."""
+    across, down, width, height = (options.number(n, "i") for n in (1, 2, 3, 4))
+    pads = {"auto_pad": "SAME_UPPER"} if options.number(0, "b") == _SAME else {}
+    return {"strides": (down, across), "kernel_shape": (height, width)} | pads
 
 
 def _same(sides, kernels, strides):

@@ -39,6 +39,10 @@ class Tensors:
         self.tensors, self.stored = self.graph.tables(0), {}
         self._codes = [max(code.number(3, "i"), code.number(0, "b")) for code in model.tables(1)]
 
+    def inputs(self):
+        """Numbers of the tensors that the graph gets."""
+        return self.graph.numbers(1, "i")
+
     def operators(self):
         """(number of the operation, its inputs, its outputs, its options or None) in order of execution."""
         for operator in self.graph.tables(3):

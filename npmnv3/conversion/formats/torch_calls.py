@@ -18,6 +18,8 @@ _ARGUMENTS = {
     "linear": "input weight bias",
     "addmm": "self mat1 mat2",
     "mean": "self dim keepdim",
+    "sum": "self dim keepdim",
+    "stack": "tensors dim",
     "adaptive_avg_pool2d": "self output_size",
     "pad": "self pad mode value",
     "constant_pad_nd": "self pad value",
@@ -62,6 +64,8 @@ class Program:
         given = dict(zip(roles, arguments, strict=False)) | named
         if op in ("pad", "constant_pad_nd"):
             self._pad(given)
+        if op == "to":  # exported programs number types from 1 on
+            given["dtype"] = next((value + 1 for value in arguments if type(value) is int), None)
         if "out" in named:
             raise Unclear("it writes into a tensor")
         if known and any(untold(value) for role, value in given.items() if role != "other"):

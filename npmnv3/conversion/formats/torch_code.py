@@ -20,7 +20,7 @@ def program_of_code(top, names, code, constants):
 
     names : {dotted name of a parameter or buffer: what the operations are to call it}
     code : function of a file's name that gives its text, None where it is too long or missing
-    constants : list of numbers, None for those that are none
+    constants : list of numbers and Stored tensors, None for anything else
     """
     try:
         follower = _Follower(names, code, constants)
@@ -32,6 +32,11 @@ def program_of_code(top, names, code, constants):
     except (SyntaxError, RecursionError, MemoryError, ArithmeticError, *UNKNOWN):
         return (), ""
     return (Operation("data", (), ("the input",), {}), *follower.program.made, *outputs) if outputs else (), ""
+
+
+def constant_name(number):
+    """How the operations call a constant that is a tensor."""
+    return f"CONSTANTS.c{number}"
 
 
 class _Follower:
@@ -166,8 +171,9 @@ class _Follower:
     def _attribute(self, node, values):
         words = _words(node)
         if words[0] == "CONSTANTS":
-            number = self.constants[int(node.attr.removeprefix("c"))]
-            return Computed() if number is None else number
+            number = int(node.attr.removeprefix("c"))
+            value = self.constants[number]
+            return Computed() if value is None else self._stored(constant_name(number), value)
         if words[0] == _ROOT:
             return Function(".".join(words))
         return self._part(self._value(node.value, values), node.attr)
@@ -179,11 +185,15 @@ class _Follower:
         value, full = owner.stored.state.get(name, Computed()), f"{owner.name}.{name}".lstrip(".")
         if name == "training":
             return False  # whatever it was when it was saved: eval() sets it
-        if isinstance(value, Stored):
-            self.program.graph.sizes[full] = value.shape
-            return self.parameters.setdefault(full, Tensor(full, value.shape))
         if is_module(value):
             return Module(full, value)
+        return self._stored(full, value)
+
+    def _stored(self, name, value):
+        """What code gets of a value in the file: a tensor by its name."""
+        if isinstance(value, Stored):
+            self.program.graph.sizes[name] = value.shape
+            return self.parameters.setdefault(name, Tensor(name, value.shape))
         return Computed() if isinstance(value, Opaque) else value
 
     def _call(self, node, values):

@@ -1,6 +1,7 @@
 """An exported program's graph as operations by paddle's names, so that one comparison serves both (`match.by_wiring`)."""
 
 from .record import Operation
+from .torch_sizes import Sides
 
 #: What is raised where a program is not written as expected: it is not followed then.
 UNKNOWN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, StopIteration)
@@ -9,9 +10,10 @@ _SAME_ELEMENTS = frozenset(
     "view reshape _unsafe_view flatten squeeze unsqueeze contiguous clone alias detach _to_copy to lift_fresh_copy".split()
 )
 _DROPOUTS = ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
-_TURNED = ("t", "permute", "transpose")  # of a weight, before it is multiplied
+_OF_WEIGHTS = ("t", "permute", "transpose", "to")  # what is done to a weight before it is multiplied
 _NAMES = {"_softmax": "softmax", "_log_softmax": "log_softmax", "_adaptive_avg_pool2d": "adaptive_avg_pool2d"}
-_TENSOR = "as_tensor"
+_TENSOR, _NUMBER = "as_tensor", "as_sym_int"
+_WHOLE = (1, 2, 3, 4, 5, 12)  # types of integers and of truth values, as programs number them
 
 
 def operation_name(target):
@@ -33,9 +35,14 @@ def program_of(module):
         elif _TENSOR in arg:
             made.append(Operation("data", (), (arg[_TENSOR]["name"],), {}))
     graph = Graph(names, {name: [size.get("as_int") for size in value["sizes"]] for name, value in values.items()})
+    sides = Sides(graph.sizes, [operation.outputs[0] for operation in made])
     for node in module["graph"]["nodes"]:
-        op, given = operation_name(node["target"]), {one["name"]: _plain(one["arg"]) for one in node["inputs"]}
+        op, given = operation_name(node["target"]), {one["name"]: _plain(one["arg"], sides) for one in node["inputs"]}
         outputs = tuple(name for out in node["outputs"] for name in _tensors(out))
+        if numbers := [out[_NUMBER]["as_name"] for out in node["outputs"] if _NUMBER in out]:
+            sides.compute(op or node["target"], list(given.values()), numbers[0])
+            continue
+        sides.follow(op, given, outputs)
         made += graph.translated(op or node["target"], given, outputs)
     given = [spec["user_output"]["arg"] for spec in signature.get("output_specs", ()) if "user_output" in spec]
     outputs = [arg[_TENSOR]["name"] for arg in given if _TENSOR in arg]
@@ -57,9 +64,10 @@ class Graph:
         self.names, self.sizes = names, sizes
         self.padded, self.above_zero = {}, {}  # {name: (what was padded, by how much)}, {name: what was clipped}
         self.means = {}  # {name: (of what it is a mean, over which axis, whether that is kept)}
+        self.stacked = {}  # {name: (the two that are stacked, along which axis)}
 
     def translated(self, op, given, outputs):
-        """The operations of a node: none where it only turns a weight.
+        """The operations of a node: none where it only turns or casts a weight.
 
         op : str, torch's name
         given : {argument: Name, number, text, tuple of those, or None for anything else}
@@ -68,11 +76,16 @@ class Graph:
         op = _NAMES.get(op, op)
         lists = [value if isinstance(value, tuple) else (value,) for value in given.values()]
         inputs = tuple(self.names.get(one, one) for values in lists for one in values if isinstance(one, Name))
-        if op in _TURNED and inputs and inputs[0] in self.names.values():
+        if op in _OF_WEIGHTS and inputs and inputs[0] in self.names.values() and given.get("dtype") not in _WHOLE:
             self.names[outputs[0]] = inputs[0]
             return []
         if op in ("pad", "constant_pad_nd") and given.get("mode", "constant") == "constant" and not given.get("value"):
             self.padded[outputs[0]] = (given["self"], given.get("pad"))
+        if op == "stack" and len(inputs) == 2:
+            self.stacked[outputs[0]] = inputs, given.get("dim", 0)
+        if op == "sum" and inputs[0] in self.stacked and not given.get("keepdim"):
+            pair, axis = self.stacked[inputs[0]]
+            op, inputs = ("add", pair) if given.get("dim") == (axis,) else (op, inputs)
         if op in ("conv2d", "convolution"):
             return [self._convolution(given, inputs, outputs)]
         if op == "clamp" and given.get("max") == 6 and given.get("min") is None and inputs[0] in self.above_zero:
@@ -99,9 +112,9 @@ class Graph:
             return Operation("conv2d", inputs, outputs, told | {"padding_algorithm": padding.upper()})
         if source in self.padded:
             source, pads = self.padded[source]
-            if pads is None or pads == self._same(source, given["weight"], stride):
+            if pads == self._same(source, given["weight"], stride):
                 told["padding_algorithm"] = "SAME"
-            pads = (0, 0, 0, 0) if pads is None or len(pads) != 4 else (*pads[2:], *pads[:2])
+            pads = (0, 0, 0, 0) if len(pads) != 4 else (*pads[2:], *pads[:2])
             inputs = (self.names.get(source, source), *inputs[1:])
         rows, columns = _pair(padding, 0)
         told["paddings"] = tuple(a + b for a, b in zip(pads, (rows, rows, columns, columns), strict=True))
@@ -123,6 +136,8 @@ def _meaning(op, numbers, inputs):
     if op in _NORMS:
         eps = numbers.get("eps", numbers.get("epsilon"))
         return "batch_norm", {"is_test": not numbers.get("training", False), "epsilon": eps}, inputs
+    if numbers.get("dtype") in _WHOLE:
+        return "a conversion to whole numbers", {}, inputs
     if op in _SAME_ELEMENTS or op in _DROPOUTS and not numbers.get("train"):
         return "assign", {}, inputs[:1]
     if op == "adaptive_avg_pool2d":
@@ -165,14 +180,16 @@ def _tensors(arg):
     return [Name(each["name"]) for each in ([one] if one else arg.get("as_tensors") or ()) if isinstance(each, dict)]
 
 
-def _plain(arg):
+def _plain(arg, sides):
     """An argument as `Graph.translated` has it."""
     kind, value = next(iter(arg.items()))
+    if kind in (_NUMBER, "as_sym_ints"):
+        return sides.number(value) if kind == _NUMBER else tuple(map(sides.number, value))
     if kind == _TENSOR:
         return Name(value["name"])
     if kind in ("as_ints", "as_floats", "as_tensors"):
         return tuple(_tensors(arg) if kind == "as_tensors" else value)
-    return value if kind in ("as_int", "as_float", "as_bool", "as_string") else None
+    return value if kind in ("as_int", "as_float", "as_bool", "as_string", "as_scalar_type") else None
 
 
 def _pair(value, default):

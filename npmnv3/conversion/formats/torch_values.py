@@ -130,6 +130,7 @@ _OF_ANY = {
 }
 _OF_NUMBERS = {name: getattr(operator, name) for name in "add sub mul neg floordiv eq ne lt le gt ge".split()} | {
     "div": operator.truediv,
+    "truediv": operator.truediv,
     "floor_divide": operator.floordiv,
     "remainder": operator.mod,
     "__and__": operator.and_,

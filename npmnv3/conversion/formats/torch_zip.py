@@ -15,6 +15,7 @@ from .modules import CODE, is_module, module_state
 from .record import Checkpoint
 from .states import choose, stripped_names
 from .torch_code import program_of_code
+from .torch_frozen import SAVE, read_frozen
 from .torch_pickles import KNOWN, Storages, Tensor
 from .torch_program import MAX_BYTES, read_program
 from .zips import read_entry, unpacked_size
@@ -28,7 +29,6 @@ MAX_CODE = 1 << 20  # bytes of a class
 #: In the code of a class, where a batch norm is called: the last number, before cudnn's flag.
 _EPSILON = re.compile(rb"running_var,[^()\n]*, (\d[\d.e+-]*)(?:, True)?,? ?\)")
 _NOT_FOLLOWED = "its code is not followed{}: the order of its operations, its sums and products are not checked"
-_SAVE = "torch.save(model.state_dict(), 'weights.pth')"
 
 
 def read(reader, entries, key):
@@ -51,11 +51,10 @@ def read(reader, entries, key):
             found = "missing" if entry is None else f"{entry.file_size} bytes"
             raise WeightsError(f"storage {storage.key[:50]!r} is {found}, expected {storage.nbytes} bytes")
         storage.order, storage.read = order, functools.partial(read_entry, reader, entry, storage.nbytes)
-    if not storages.by_key and any(name.startswith(f"{folder}/constants/") for name in entries):
-        raise WeightsError(
-            "a frozen TorchScript module: its weights are constants without names, batch norm folded; give the state dict "
-            f"of the model that it was made of, {_SAVE}, or its ONNX export"
-        )
+    frozen = is_module(top) and not module_state(top)
+    if frozen and any(name.startswith(f"{folder}/constants/") for name in entries):
+        code, constants = _code(reader, entries, folder), _constants(reader, entries, folder)
+        return read_frozen(top, code, constants, size)
     checkpoint = _with_epsilons(choose("torch", top, key, size), reader, entries, folder)
     scripted = any(CODE in settings for settings in checkpoint.modules.values())
     return _with_operations(checkpoint, top, reader, entries, folder) if scripted else checkpoint
@@ -63,12 +62,7 @@ def read(reader, entries, key):
 
 def _with_operations(checkpoint, top, reader, entries, folder):
     """Scripted and traced modules' operations, which their code tells."""
-
-    def code(path):
-        entry = entries.get(f"{folder}/code/{path}")
-        return read_entry(reader, entry).decode() if entry and entry.file_size <= MAX_CODE else None
-
-    constants = _constants(reader, entries, folder)
+    code, constants = _code(reader, entries, folder), _constants(reader, entries, folder)
     names = stripped_names(module_state(top)) if is_module(top) else {}
     operations, reason = program_of_code(top, names, code, constants) if names else ((), "")
     note = "its code is compared" + ", as after eval()" * (names and top.state.get("training") is True)
@@ -76,8 +70,18 @@ def _with_operations(checkpoint, top, reader, entries, folder):
     return replace(checkpoint, program=operations, notes=(*checkpoint.notes, note))
 
 
+def _code(reader, entries, folder):
+    """A function of a file's name that gives its text, None where it is too long or missing."""
+
+    def code(path):
+        entry = entries.get(f"{folder}/code/{path}")
+        return read_entry(reader, entry).decode() if entry and entry.file_size <= MAX_CODE else None
+
+    return code
+
+
 def _constants(reader, entries, folder):
-    """The numbers that code calls CONSTANTS.c0 ..., None in place of what is none."""
+    """What code calls CONSTANTS.c0 ...: numbers, tensors, None in place of anything else."""
     name = f"{folder}/constants.pkl"
     if name not in entries or entries[name].file_size > MAX_CODE:
         return []
@@ -92,12 +96,12 @@ def _constants(reader, entries, folder):
         if entry is not None and entry.file_size >= storage.nbytes:
             storage.read = functools.partial(read_entry, reader, entry, storage.nbytes)
     items = found if isinstance(found, (tuple, list)) else ()
-    return [_number(item) for item in items]
+    return [_constant(item) for item in items]
 
 
-def _number(item):
-    known = isinstance(item, Tensor) and item.shape == () and item.storage.read is not None
-    return item.read().item() if known else None
+def _constant(item):
+    known = isinstance(item, Tensor) and item.storage.read is not None
+    return None if not known else item if item.shape else item.read().item()
 
 
 def _with_epsilons(checkpoint, reader, entries, folder):
@@ -149,7 +153,7 @@ def _program(reader, entry):
 def _exported(reader, entries, folder, name, about):
     meta, entry = about["tensor_meta"], entries.get(f"{folder}/{about['path_name']}")
     if about.get("use_pickle") or entry is None:
-        raise WeightsError(f"the weight {name[:100]} is not in the file as it is; give the state dict, {_SAVE}")
+        raise WeightsError(f"the weight {name[:100]} is not in the file as it is; give the state dict, {SAVE}")
     shape = check_shape([size["as_int"] for size in meta["sizes"]], name[:100])
     strides = check_shape([step["as_int"] for step in meta["strides"]], f"the strides of {name[:100]}")
     dtype = _DTYPES.get(meta["dtype"])

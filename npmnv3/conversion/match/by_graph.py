@@ -7,6 +7,7 @@ left out, a norm be written as sums and products.
 
 import collections
 import math
+import operator
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..formats.tflite import GATE
 from .fit import Fit, layers_of, listed, norms_of, width_differences
 from .graph_functions import function_faults
 from .graph_places import NOBODYS, classifier_gain, eps_of, find_places, plan_gain
+from .graph_windows import window_faults
 
 _OTHER_FORM = 1000  # of `Fit.style`: networks in their published form are likelier
 
@@ -30,17 +32,19 @@ def compare(checkpoint, variant):
     before, places = find_places(checkpoint.layers)
     num_classes = max(len(places[-1].weight), 1)
     variant = _in_form(variant, places)
-    plan = make_plan(variant, num_classes)
+    plan, sides = make_plan(variant, num_classes), checkpoint.sides
+    sides = sides if sides and all(map(operator.ge, sides, variant.min_side)) else None
     steps, norms = layers_of(plan), norms_of(plan)
     if len(steps) != len(places):
         return _other_length(variant, num_classes, steps, places)
-    pairs, apart = list(zip(steps, places)), 0
+    pairs, apart, windows = list(zip(steps, places)), 0, []
     wrong = sum(place.weight.shape != step.param("weight").canonical for step, place in pairs)
     if wrong:
         sentences = width_differences(plan, {step.name: place.weight.shape for step, place in pairs})
         sentences = sentences or [_first_difference(pairs)]
     else:
-        faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms))
+        windows = window_faults(make_plan(variant, num_classes, sides), places)
+        faults = (_strides(pairs), _padding(variant.source, pairs), _biases(pairs, norms), windows if sides else [])
         apart = sum(map(len, faults))
         sentences = [listed(names) for names in faults if names]
         sentences = sentences or function_faults(plan, checkpoint.layers, places, _folded_gates(plan, places))
@@ -54,6 +58,12 @@ def compare(checkpoint, variant):
         _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
         1 - wrong / len(steps),
         () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
+        ()
+        if sentences
+        else tuple(
+            f"{told}, as it is for pictures of {variant.side[0]}x{variant.side[1]}; the graph takes others too"
+            for told in windows
+        ),
     )
 
 

@@ -142,10 +142,9 @@ class _Place:
             sentences.append(f"misshapen: {listed(told)}")
         differences, more, warnings = ([], [], []) if sentences else self._computed(plan, renames, counters)
         sentences += differences
-        ends = _ends_before(plan, missing)
-        sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing) + [f"not of it: {listed(strange)}"] * bool(
-            strange
-        )
+        ends = "" if strange else _ends_before(plan, missing)
+        sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
+        sentences += [f"not of it: {listed(strange)}{_unmerged(strange)}"] * bool(strange)
         form_is = form_told(variant)
         return Fit(
             variant,
@@ -229,6 +228,12 @@ def _warnings(variant, form_is, beside):
     if used := [name for name in beside if may_be_used(name)]:
         told.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
     return tuple(told)
+
+
+def _unmerged(strange):
+    """What to do where a file has the factors of LoRA beside weights."""
+    told = ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
+    return told * any("lora_" in name for name in strange)
 
 
 def _ends_before(plan, missing):

@@ -1,5 +1,5 @@
-"""Paddle's inference files, whose names are paddle's own: matched by the order in which the program uses the arrays, and
-then by what the program computes of them."""
+"""Paddle's inference files and frozen TorchScript, whose names are the program's own: matched by the order in which the
+program uses the arrays, and then by what it computes of them."""
 
 import math
 
@@ -12,23 +12,26 @@ from .composed import as_stored, read_any
 from .fit import Fit, listed, stored_width_differences
 from .namings import namings_of
 
+_LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
+
 
 def plausible(checkpoint, variant):
-    return _naming(variant) is not None
+    return _naming(checkpoint, variant) is not None
 
 
-def _naming(variant):
-    """The naming of a variant whose arrays lie as paddle's do, None where there is none."""
-    return next((n for n in namings_of(variant) if n.variant.source.layout == "paddle"), None)
+def _naming(checkpoint, variant):
+    """The naming of a variant whose arrays lie as the framework's do, None where there is none."""
+    layout = _LAYOUTS[checkpoint.format]
+    return next((naming for naming in namings_of(variant) if naming.variant.source.layout == layout), None)
 
 
 def _in_form(variant, found):
     """The variant with the input channels and the hidden layer that these arrays have."""
-    if found and found[0].ndim == 4 and found[0].shape[1] in CHANNELS:
+    if found and len(found[0].shape) == 4 and found[0].shape[1] in CHANNELS:
         variant = variant._replace(in_channels=found[0].shape[1])
-    if not variant.source.head_stored_as or len(found) < 4 or found[-2].ndim != 2:
+    if not variant.source.head_stored_as or len(found) < 4 or len(found[-2].shape) != 2:
         return variant
-    takes = found[-2].shape[0]
+    takes = found[-2].shape[variant.source.layout == "torch"]  # where torch has what comes in
     alone = any(len(_params(make_plan(variant._replace(head=0), folded=folded))) == len(found) for folded in (0, 1))
     return variant._replace(head=0 if alone and takes == variant.last else takes)
 
@@ -38,7 +41,7 @@ def compare(checkpoint, variant):
     found = list(checkpoint.arrays.values())
     tail = found[-1].shape if found else ()
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes
-    naming = _naming(variant)
+    naming = _naming(checkpoint, variant)
     form = _in_form(naming.variant, found)
     variant = variant._replace(in_channels=form.in_channels, head=form.head)
     folded = _is_folded(checkpoint)
@@ -82,9 +85,9 @@ def compare(checkpoint, variant):
 
 def state(checkpoint, fit):
     """The arrays of a checkpoint that fits, under the source's names."""
-    form = _naming(fit.variant).variant._replace(in_channels=fit.variant.in_channels, head=fit.variant.head)
+    form = _naming(checkpoint, fit.variant).variant._replace(in_channels=fit.variant.in_channels, head=fit.variant.head)
     plans = [make_plan(variant, fit.num_classes, folded=fit.folded) for variant in (fit.variant, form)]
-    there, here = ([param for param in _params(plan) if param.role != "count"] for plan in plans)
+    there, here = map(_params, plans)
     arrays = {
         param.name: as_stored(array, ours, param)
         for ours, param, array in zip(here, there, checkpoint.arrays.values(), strict=True)
@@ -116,4 +119,4 @@ def _is_folded(checkpoint):
 
 
 def _params(plan):
-    return [param for step in plan for param in step.params]
+    return [param for step in plan for param in step.params if param.role != "count"]

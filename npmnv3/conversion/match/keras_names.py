@@ -3,6 +3,7 @@
 import re
 
 from ...network.plan import make_plan
+from ..formats.keras_config import plain_layer
 
 # Keras 3's .weights.h5 without the layers' own names: class and count, in the model's order.
 _NUMBERED = re.compile(r"(conv2d|depthwise_conv2d|batch_normalization)(?:_(\d+))?/(\w+)")
@@ -35,8 +36,7 @@ def by_source_name(kind, arrays, variant):
 def _plain(name):
     """Keras 2's `expanded_conv_1/expand/BatchNorm/gamma:0` as Keras 3 spells it: `expanded_conv_1_expand_bn/gamma`."""
     layer, _, weight = name.rpartition("/")
-    layer = layer.replace("BatchNorm", "bn").replace("/", "_").lower()
-    return f"{layer}/{weight.partition(':')[0].removeprefix('depthwise_')}"
+    return f"{plain_layer(layer)}/{weight.partition(':')[0].removeprefix('depthwise_')}"
 
 
 def _numbered(arrays, plan):

@@ -244,6 +244,8 @@ def test_a_class_made_in_a_pickle_is_refused():
         (b"BZh91AY&SY", "compressed by bzip2"),
         (b"best.pth".ljust(257, b"\0") + b"ustar".ljust(300, b"\0"), "a tar archive: unpack it"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"7767517\n75 83\n", "ncnn.s graph, which is not read: give the file that it was made of"),
+        (b'<?xml version="1.0"?><net>', "OpenVINO.s graph, which is not read"),
         (b"<!DOCTYPE html><html>", "a page of the web"),
     ],
 )
