@@ -46,6 +46,19 @@ class PlainStream:
         return getattr(self._stream, name)
 
 
+class Messages(PlainStream):
+    """Standard error, plain as well: what it cannot take, as on a full disk, is lost; the work goes on, its exit code stays."""
+
+    def write(self, text):
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def print_table(rows, header, align):
     """Print rows of texts in columns; `align` is a string of < and >, one a column."""
     rows = [[one_line(cell) for cell in row] for row in rows]

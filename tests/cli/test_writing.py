@@ -240,6 +240,15 @@ def test_standard_output_that_takes_nothing(where, name, material):
 
 
 @linux
+@pytest.mark.parametrize(("words", "code", "printed"), [("info nowhere", 2, 0), (f"predict {PICTURE} nowhere", 1, 3)])
+def test_a_full_standard_error_changes_neither_answers_nor_exit_code(words, code, printed):
+    with open("/dev/full", "w") as full:
+        run = [sys.executable, "-m", "npmnv3", *words.split()]
+        done = subprocess.run(run, stdout=subprocess.PIPE, stderr=full, text=True, cwd=goldens.ROOT)
+    assert (done.returncode, len(done.stdout.splitlines())) == (code, printed)
+
+
+@linux
 def test_without_any_standard_output_it_works():
     line = f"{sys.executable} -m npmnv3 list >&-"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=goldens.ROOT)
