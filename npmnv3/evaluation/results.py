@@ -102,7 +102,7 @@ def resume(path, pictures, jobs, on_row):
 
     Parameters
     ----------
-    path : of the CSV; it need not exist
+    path : of the CSV; it need not exist, or be a file
     pictures : sequence of Picture, all of the job
     jobs : {model's title: fingerprints}, in the order of the rows
     on_row : callable, gets each Row taken over
@@ -116,7 +116,7 @@ def resume(path, pictures, jobs, on_row):
     UsageError
         The file is no such CSV, is damaged, or is of another job.
     """
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         return 0
     done, kept = 0, 0
     try:

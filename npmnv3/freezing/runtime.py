@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import os
+import stat
 import sys
 import tokenize
 import warnings
@@ -140,6 +141,8 @@ def name_of(picture):
 def read_file(path):
     """The bytes of a file."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe may never end, nor a device
+            raise PictureError(f"{path}: is {'a folder' if os.path.isdir(path) else 'not a file'}")
         with open(path, "rb") as file:
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have, such as one with a NUL

@@ -11,6 +11,7 @@ import numpy as np
 from ..dumps.containers import open_container
 from ..dumps.dumps import FORMAT
 from ..dumps.npy import read_npy
+from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
 from .tensors import PortTensor
 
@@ -139,14 +140,20 @@ def _load_npy(path):
         raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def _from_raw(folder, path):
-    """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
+def read_json(path):
+    """What a file of JSON says, in which no name is twice; UsageError if it is none."""
     try:
-        listed = json.loads(path.read_text("utf-8"), object_pairs_hook=once_each)
+        with Reader(path) as file:
+            return json.loads(file.read().decode("utf-8"), object_pairs_hook=once_each)
     except WeightsError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+
+
+def _from_raw(folder, path):
+    """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
+    listed = read_json(path)
     listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed
     if isinstance(listed, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in listed):
         listed = {row["name"]: row for row in listed}

@@ -108,6 +108,15 @@ def test_a_map_as_deep_as_no_map_is(tmp_path):
         _read_map(tmp_path / "map.json")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "list.json")
+    (tmp_path / "a.bin").write_bytes(bytes(8))
+    for read in (lambda: _read_map(tmp_path / "list.json"), lambda: load_port(tmp_path, None)):
+        with pytest.raises(UsageError, match="list.json: not a regular file"):
+            read()
+
+
 SEARCHED = (np.inf, 3e38, 0.0)  # for which faults are looked for as well: that takes ten seconds each
 
 
