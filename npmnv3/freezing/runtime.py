@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..errors import PictureError, one_line
+from ..errors import PictureError, check_unmasked, one_line
 from ..ops.definitions import (
     add,
     conv2d,
@@ -125,6 +125,7 @@ def prepare(picture):
         picture = read_array(name) if name.endswith(".npy") else decode(name)
     if picture.dtype.kind != "f":
         return preprocess(from_array(picture, name), name)
+    check_unmasked(picture, name, PictureError)
     if picture.ndim == 4 and len(picture) == 1:
         picture = picture[0]
     expected = (len(RECIPE.channels), *RECIPE.side)

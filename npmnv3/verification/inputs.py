@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..dumps.npy import read_npy
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, check_unmasked
 from ..pictures import recipes
 
 
@@ -93,6 +93,7 @@ def channels_first(array, planes):
 
 def check_array(array, name, planes=3):
     """(N, planes, H, W) float32 of an array given as input."""
+    check_unmasked(array, name)
     if array.dtype.kind != "f":
         raise UsageError(
             f"{name} is {array.dtype}, expected floats, preprocessed; give a picture's file to have it prepared"
