@@ -19,7 +19,7 @@ DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "
 WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".pdparams", ".ckpt", ".pkl", ".tflite", ".keras", ".param", ".xml")
 MAX_BYTES = 4 << 30  # of a port's tensors together
 SAVE = "Run the port and save what it gives (.npz, .npy, HDF5 or .bin)"
-COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantized
+COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantised
 
 
 def load_port(port, x):
@@ -203,7 +203,7 @@ def _check_size(path, size):
 
 
 def _tensors(where, arrays):
-    """The arrays as PortTensors, integers dequantized where `NAME.scale` (and `NAME.zero_point`) are there too."""
+    """The arrays as PortTensors, integers dequantised where `NAME.scale` (and `NAME.zero_point`) are there too."""
     arrays = {str(name): _array(where, name, value) for name, value in arrays.items()}
     companions = {n + c for n in arrays for c in COMPANIONS if n + c in arrays}
     found = []

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-INFERRED = "inferred"  # attribute of a Relu that no node is: quantization clips at zero
+INFERRED = "inferred"  # attribute of a Relu that no node is: quantisation clips at zero
 
 
 @dataclass(frozen=True)
