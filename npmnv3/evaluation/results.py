@@ -70,7 +70,7 @@ class Writer:
     def _begin(self):
         """Write the header; where there is no room even for that, there is no file."""
         try:
-            self.write(HEADER)
+            self._append(HEADER)
         except BaseException:
             self._file.close()
             if os.path.isfile(self._path):
@@ -89,12 +89,15 @@ class Writer:
         if self._file is None:
             return
         try:
-            with writing(self._path):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[self._file.write(rest) :]
+            self._append(data)
         except WriteError as error:
             raise WriteError(f"{error}; --resume goes on from it") from error
+
+    def _append(self, data):
+        with writing(self._path):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
 
 def resume(path, pictures, jobs, on_row):
