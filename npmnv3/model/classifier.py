@@ -229,7 +229,8 @@ class Classifier(abc.ABC):
         if x.dtype.kind != "f":
             raise UsageError(f"x is {x.dtype}, expected floats; npmnv3.preprocess turns pictures into them")
         self._check_side(x.shape[2:])
-        return np.ascontiguousarray(x, self.dtype)
+        with np.errstate(over="ignore"):  # what the dtype does not hold is infinite
+            return np.ascontiguousarray(x, self.dtype)
 
 
 def _as_pictures(pictures: Any) -> Iterable[Picture]:
