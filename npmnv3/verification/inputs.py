@@ -35,6 +35,11 @@ class Input:
         for tensor in (*likely, *tensors):
             n = tensor.array.shape[0] if tensor.array.ndim == 4 else 1
             views = tensor.views((self.planes, *self.side), n) if tensor.array.dtype.kind == "f" else []
+            if views and not tensor.finite:
+                raise UsageError(
+                    f"the port's own tensor {tensor.name}, which would serve as input, has NaN or infinite values; give what "
+                    "it was given: --input PICTURE or --input FILE.npy"
+                )
             if views:
                 note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
                 return replace(self, x=views[0].data, note=note)
