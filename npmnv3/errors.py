@@ -117,6 +117,13 @@ _KINDS = {
 }
 
 
+def check_unmasked(array: Any, what: str, error: type[Npmnv3Error] = UsageError) -> None:
+    """An error for an array with masked numbers, of which NumPy would take what lies below the mask."""
+    if hasattr(array, "filled") and array.mask.any():
+        found = f"a masked array, {int(array.mask.sum()):,} of {array.size:,} numbers masked"
+        raise error(f"{what} is {found}, expected numbers everywhere: fill them in, array.filled(...)")
+
+
 #: Characters that break a line, steer a terminal or turn the order of its text, and the escapes that stand for them.
 _STEERING = (*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 ESCAPES = {code: chr(code).encode("unicode_escape").decode() for code in _STEERING}

@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 import npmnv3
+from npmnv3.dumps.labels import softmax
+from npmnv3.quantization.calibrate import Pictures
 from npmnv3.testing import random_params
+from npmnv3.verification.quantized.tensors import read_tensors
 
 NAME = "ppocr/text_direction"
 PICTURE = str(goldens.ROOT / "weights" / "examples" / "sign_upright.png")
@@ -82,3 +85,30 @@ def test_what_a_function_does_not_take(call, name, said, values, model, tmp_path
 def test_bools_of_numpy_are_as_good(model):
     assert model.plan_for(folded=np.True_) == model.plan_for(folded=True)
     assert npmnv3.load(NAME, engine="numpy", fetch=np.bool_(False)).name == NAME
+
+
+LINES = np.ma.masked_equal(np.ones((1, 3, 48, 192), np.float32), 0)
+PIXELS = np.ma.masked_equal(np.ones((48, 192, 3), np.uint8), 0)
+TAKERS = {
+    "a model": (lambda m, x: m(x), LINES),
+    "a trace": (lambda m, x: m.trace(x), LINES),
+    "predict": (lambda m, x: m.predict([x]), PIXELS),
+    "probabilities": (lambda m, x: softmax(x), LINES[0, 0, :, :2]),
+    "a port's tensors": (lambda m, x: npmnv3.verify(m, {"logits": x}, PICTURE, explain=False), LINES[0, 0, :1, :2]),
+    "a port's input": (lambda m, x: npmnv3.verify(m, m, [x], explain=False), LINES),
+    "a device's tensors": (lambda m, x: read_tensors({"input": x}), PIXELS),
+    "calibration": (lambda m, x: Pictures(x, m)[0], LINES),
+    "weights": (lambda m, x: npmnv3.load(NAME, {**m.params, "conv1_bn_scale": x}, engine="numpy"), LINES[0, 0, 0, :8]),
+}
+
+
+@pytest.mark.parametrize("name", TAKERS)
+def test_masked_arrays_are_filled_by_who_knows_with_what(name, model):
+    take, array = TAKERS[name]
+    take(model, array)  # it masks nothing
+    masked = array.copy()
+    masked[..., -1] = np.ma.masked
+    with pytest.raises(
+        npmnv3.Npmnv3Error, match=r" a masked array, [0-9,]+ of [0-9,]+ numbers masked, expected numbers"
+    ):
+        take(model, masked)

@@ -166,6 +166,7 @@ def test_not_a_number_passes_through(model):
     for network in (model, npmnv3.load(DEFAULT, engine="numpy")):
         logits = network(x)
         assert np.isfinite(logits[0]).all() and np.isnan(logits[1]).all()
+        assert np.isnan(network(np.full(x.shape, 1e300))).all()  # infinite in float32
 
 
 def test_a_dump_alone_is_enough(tmp_path):

@@ -14,7 +14,7 @@ import sys
 from .. import __version__
 from ..errors import MissingWeightsError, Npmnv3Error, WriteError, install_line, require
 from .arguments import may_fetch
-from .output import PlainStream, as_options, check_written
+from .output import Messages, PlainStream, as_options, check_written
 from .parser import CommandParser, Parser
 
 # fmt: off
@@ -67,15 +67,13 @@ def _answer(words, command):
 
 @contextlib.contextmanager
 def _plain_streams(words):
-    """Standard output and error as `PlainStream`; one that is closed drops what it gets, and no file takes its number."""
+    """Standard output and error, plain; one that is closed drops what it gets, and no file takes its number."""
     with contextlib.ExitStack() as stack:
         if sys.stdin is None:
             stack.enter_context(open(os.devnull))
-        for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
-            if stream is None:
-                stream = stack.enter_context(open(os.devnull, "w"))
-            stack.enter_context(redirect(PlainStream(stream, words)))
-        yield
+        out, err = (stack.enter_context(open(os.devnull, "w")) if s is None else s for s in (sys.stdout, sys.stderr))
+        with contextlib.redirect_stdout(PlainStream(out, words)), contextlib.redirect_stderr(Messages(err, words)):
+            yield
 
 
 def _run(words):
@@ -131,8 +129,7 @@ def _failed_output(command, error):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError) and error.filename is None:
         return CLOSED_PIPE
-    with contextlib.suppress(OSError):  # standard error may be as full
-        print(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+    print(f"{command}: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
     return 1
 
 

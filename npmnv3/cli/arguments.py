@@ -10,6 +10,7 @@ from ..ops.kernel_sets import KERNEL_SETS
 
 ENGINES = ("auto", "llvm", "numba", "numpy")
 WEIGHT_DTYPES = ("float32", "float16")
+MAX_SIDE = 8192  # pixels, of the largest square picture that is read: the llvm engine's schedule grows with the rows
 
 
 def add_model(parser):
@@ -172,6 +173,8 @@ def input_side(numbers, own):
         return own
     if len(numbers) > 2:
         raise UsageError(f"--side takes a side, or height and width, found {len(numbers)} numbers")
+    if max(numbers) > MAX_SIDE:
+        raise UsageError(f"--side {max(numbers)}, expected at most {MAX_SIDE} pixels, as pictures that are read have")
     return tuple((numbers * 2)[:2])
 
 

@@ -7,6 +7,7 @@ import math
 import os
 import re
 
+from ..dumps.writing import check_folder
 from ..errors import ESCAPES, UsageError, one_line
 
 #: Arguments of the Python functions, and what options are kept as, where the options have other names. `--out` is short for
@@ -46,6 +47,19 @@ class PlainStream:
         return getattr(self._stream, name)
 
 
+class Messages(PlainStream):
+    """Standard error, plain as well: what it cannot take, as on a full disk, is lost; the work goes on, its exit code stays."""
+
+    def write(self, text):
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self):
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def print_table(rows, header, align):
     """Print rows of texts in columns; `align` is a string of < and >, one a column."""
     rows = [[one_line(cell) for cell in row] for row in rows]
@@ -65,11 +79,15 @@ def as_options(message):
 
 
 def check_written(args):
-    """UsageError where a file would be written over one that the command reads, or that another option names."""
+    """An error where a file would be written over one that the command reads, or that another option names, or into no folder.
+
+    Else an hour's work would be done before it is told.
+    """
     options = {name: value for name, value in vars(args).items() if name in WRITTEN and isinstance(value, str)}
     given = [value for name, value in vars(args).items() if name not in WRITTEN]
     read = [value for entry in given for value in (entry if isinstance(entry, list) else [entry])]
     for name, path in options.items():
+        check_folder(path)
         for other in read:
             if isinstance(other, str) and (_same_file(path, other) or _is_picture_in(other, path)):
                 raise UsageError(f"{option_of(name)} {path}: would be written over {other}, which is read")

@@ -1,10 +1,9 @@
 """`npmnv3 verify`: a port's tensors against the reference."""
 
 import json
-import pathlib
 
 from ..dumps.writing import write_text
-from ..errors import UsageError, WeightsError, once_each
+from ..errors import UsageError
 from .arguments import add_json, add_model
 
 HELP = "say where a port parts from the original, by how much, and why"
@@ -105,14 +104,11 @@ def _refuse_of_floats(args):
 
 
 def _read_map(path):
+    from ..verification.port import read_json
+
     if path is None:
         return None
-    try:
-        mapping = json.loads(pathlib.Path(path).read_text("utf-8"), object_pairs_hook=once_each)
-    except WeightsError as error:
-        raise UsageError(f"{path}: {error}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+    mapping = read_json(path)
     if not isinstance(mapping, dict) or not all(isinstance(step, (str, type(None))) for step in mapping.values()):
         raise UsageError(f'{path}: expected a JSON object {{"port\'s tensor": "step" or null, ...}}')
     return mapping

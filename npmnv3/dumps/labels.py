@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import UsageError, check_unmasked
 
 LABEL_SETS = {"imagenet": 1000, "imagenet-background": 1001}  # name -> number of classes
 
@@ -171,6 +171,7 @@ def _as_names(labels):
 
 def _as_logits(logits):
     """A C-ordered float64 array: the order of the sums, so their last bit, must not depend on the caller's strides."""
+    check_unmasked(logits, "logits")
     try:
         array = np.asarray(logits)
     except ValueError as error:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..errors import WeightsError
+from ..errors import WeightsError, check_unmasked
 from .containers import Entry
 
 
@@ -20,6 +20,7 @@ def mapping_entries(mapping):
 
 def _as_array(name, value):
     """A value of a mapping as an array: a framework's tensor without its gradient, bfloat16 widened."""
+    check_unmasked(value, f"the mapping: {name}", WeightsError)
     try:
         if hasattr(value, "detach"):
             value = value.detach().cpu()

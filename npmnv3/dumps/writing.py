@@ -21,6 +21,12 @@ def writing(path):
         raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
+def check_folder(path):
+    """WriteError where the folder in which a file, or a folder, is to be written is not there."""
+    with writing(path):
+        os.stat(os.path.join(os.path.dirname(path.rstrip("/" + os.sep)) or os.curdir, ""))
+
+
 @contextlib.contextmanager
 def replacing(path):
     """A temporary file's path, which becomes `path` if all went well and vanishes if not.

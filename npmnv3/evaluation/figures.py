@@ -38,7 +38,7 @@ _STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margi
 h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
 .verdict { padding: .9rem 1.1rem; border-left: .4rem solid; background: #f8fafc; font-size: 1.1rem; overflow-wrap: anywhere; }
 .fine { border-color: #15803d; } .diverges, .dear { border-color: #b91c1c; }
-img { max-width: 100%; } table { border-collapse: collapse; font-size: .8rem; }
+img { max-width: 100%; } table + img { margin-top: 1rem; } table { border-collapse: collapse; font-size: .8rem; }
 td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 td.text, th.text { text-align: left; } th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; }"""

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
 from .files import parent
@@ -169,10 +170,10 @@ def read_label_file(path):
 def _text(path):
     """A file's text: UTF-8, or what its first bytes say, as Excel's "Unicode text" has it."""
     try:
-        with open(path, "rb") as file:
+        with Reader(path) as file:
             data = file.read()
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (WeightsError, OSError) as error:
+        raise UsageError(f"the labels file cannot be read: {error}") from error
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)

@@ -24,6 +24,15 @@ AHEAD = 3
 #: Seconds in which a cluster must answer and have a worker.
 PATIENCE = 30
 
+#: How a cluster of this machine is made. Its scheduler serves a page even without a dashboard; at the usual port, where another
+#: cluster may have its own, it would warn of that.
+LOCAL = {
+    "threads_per_worker": 1,
+    "dashboard_address": "127.0.0.1:0",
+    "scheduler_kwargs": {"dashboard": False},
+    "silence_logs": "ERROR",
+}
+
 #: What workers of a cluster are told of memory, as glibc's `mallopt` numbers it: bytes that may lie free before they are
 #: given back to the system (M_TRIM_THRESHOLD), and bytes of a piece that the system itself is asked for
 #: (M_MMAP_THRESHOLD). By dask's choice whatever is free beyond 64 KB goes back, to be asked for anew with every batch,
@@ -93,9 +102,8 @@ def _cluster(scheduler):
     with contextlib.ExitStack() as stack:
         try:
             if kind == "local":
-                settings = {"n_workers": int(number), "threads_per_worker": 1, "dashboard_address": None}
                 with _deaf_to_interrupts():
-                    scheduler = stack.enter_context(distributed.LocalCluster(**settings, silence_logs="ERROR"))
+                    scheduler = stack.enter_context(distributed.LocalCluster(n_workers=int(number), **LOCAL))
             client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             client.wait_for_workers(1, timeout=PATIENCE)
             client.run(keep_memory, on_error="ignore")  # one without npmnv3 is told of with the work

@@ -70,7 +70,7 @@ class Writer:
     def _begin(self):
         """Write the header; where there is no room even for that, there is no file."""
         try:
-            self.write(HEADER)
+            self._append(HEADER)
         except BaseException:
             self._file.close()
             if os.path.isfile(self._path):
@@ -89,12 +89,15 @@ class Writer:
         if self._file is None:
             return
         try:
-            with writing(self._path):
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[self._file.write(rest) :]
+            self._append(data)
         except WriteError as error:
             raise WriteError(f"{error}; --resume goes on from it") from error
+
+    def _append(self, data):
+        with writing(self._path):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
 
 
 def resume(path, pictures, jobs, on_row):
@@ -102,7 +105,7 @@ def resume(path, pictures, jobs, on_row):
 
     Parameters
     ----------
-    path : of the CSV; it need not exist
+    path : of the CSV; it need not exist, or be a file
     pictures : sequence of Picture, all of the job
     jobs : {model's title: fingerprints}, in the order of the rows
     on_row : callable, gets each Row taken over
@@ -116,7 +119,7 @@ def resume(path, pictures, jobs, on_row):
     UsageError
         The file is no such CSV, is damaged, or is of another job.
     """
-    if not os.path.exists(path):
+    if not os.path.isfile(path):
         return 0
     done, kept = 0, 0
     try:

@@ -9,6 +9,7 @@ import base64
 import io
 import json
 import os
+import stat
 import sys
 import tokenize
 import warnings
@@ -16,7 +17,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from ..errors import PictureError, one_line
+from ..errors import PictureError, check_unmasked, one_line
 from ..ops.definitions import (
     add,
     conv2d,
@@ -124,6 +125,7 @@ def prepare(picture):
         picture = read_array(name) if name.endswith(".npy") else decode(name)
     if picture.dtype.kind != "f":
         return preprocess(from_array(picture, name), name)
+    check_unmasked(picture, name, PictureError)
     if picture.ndim == 4 and len(picture) == 1:
         picture = picture[0]
     expected = (len(RECIPE.channels), *RECIPE.side)
@@ -140,6 +142,8 @@ def name_of(picture):
 def read_file(path):
     """The bytes of a file."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe may never end, nor a device
+            raise PictureError(f"{path}: is {'a folder' if os.path.isdir(path) else 'not a file'}")
         with open(path, "rb") as file:
             return file.read()
     except (OSError, ValueError) as error:  # ValueError: a path that no system can have, such as one with a NUL

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dumps import labels
-from ..errors import PictureError, UsageError
+from ..errors import PictureError, UsageError, check_unmasked
 from ..network.spec import Preprocess, Variant
 from ..pictures import recipes
 
@@ -221,6 +221,7 @@ class Classifier(abc.ABC):
             return error
 
     def _input(self, x: npt.ArrayLike) -> npt.NDArray[np.floating]:
+        check_unmasked(x, "x")
         x = np.asarray(x)
         planes = self.in_channels
         if x.ndim != 4 or x.shape[1] != planes:
@@ -228,7 +229,8 @@ class Classifier(abc.ABC):
         if x.dtype.kind != "f":
             raise UsageError(f"x is {x.dtype}, expected floats; npmnv3.preprocess turns pictures into them")
         self._check_side(x.shape[2:])
-        return np.ascontiguousarray(x, self.dtype)
+        with np.errstate(over="ignore"):  # what the dtype does not hold is infinite
+            return np.ascontiguousarray(x, self.dtype)
 
 
 def _as_pictures(pictures: Any) -> Iterable[Picture]:

@@ -55,7 +55,8 @@ class Grid:
 
         Infinities go to the ends. NaN, for which no integer stands, is a UsageError.
         """
-        steps = np.rint(np.asarray(x, np.float32) / np.float32(self.scale))
+        with np.errstate(over="ignore"):  # what no float32 holds is infinite
+            steps = np.rint(np.asarray(x, np.float32) / np.float32(self.scale))
         if np.isnan(steps).any():
             raise UsageError("a tensor with NaN in it cannot be quantised")
         return np.clip(steps + np.float32(self.zero_point), self.low, self.high).astype(self.dtype)

@@ -23,7 +23,7 @@ import zlib
 
 import numpy as np
 
-from ..errors import PictureError, UsageError, one_line
+from ..errors import PictureError, UsageError, check_unmasked, one_line
 from . import plain
 from .plain import MAX_PIXELS, check_size
 
@@ -167,6 +167,7 @@ def _is_pil_image(picture):
 
 def from_array(array, name):
     """(H, W, 3) uint8 of an array of RGB, gray or RGB and alpha; PictureError if it is none of them."""
+    check_unmasked(array, name, PictureError)
     if array.dtype != np.uint8:
         raise PictureError(f"{name}: expected uint8, values 0 to 255")
     if array.ndim not in (2, 3) or array.ndim == 3 and array.shape[2] not in (1, 3, 4):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import PictureError, UsageError
+from ..errors import PictureError, UsageError, check_unmasked
 from ..evaluation import open_dataset
 from ..evaluation.files import read_picture
 from ..pictures.decode import describe
@@ -54,6 +54,7 @@ class Pictures:
         """The (3, H, W) float32 of a picture; PictureError or UsageError where it cannot be had."""
         if index in self._kept:
             return self._kept[index]
+        check_unmasked(self.sources[index], f"picture {index}")
         x = self._prepared(self.sources[index])
         if x.shape != self.shape:
             raise UsageError(f"picture {index} has the shape {x.shape}, expected {self.shape}")

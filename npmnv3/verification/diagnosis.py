@@ -228,7 +228,9 @@ def _verified(current, explainer, is_fine, changes):
 def input_is_foreign(comparison):
     """Whether the port's input tensor, which its first layer gets, is another picture: no known slip makes it of ours."""
     view = comparison.views.get(INPUT)
-    if view is None or not comparison.port_run.forces_input or view.error(comparison.x) < 0.5:
+    if view is None or view.finite is not None:  # NaN is no picture: it overflowed there
+        return False
+    if not comparison.port_run.forces_input or view.error(comparison.x) < 0.5:
         return False
     changes = input_changes(comparison.x, comparison.model.preprocess, _pictures(comparison))
     nets = (change.apply(comparison.net, lambda name: True) for change in changes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..dumps.npy import read_npy
-from ..errors import UsageError, WeightsError
+from ..errors import UsageError, WeightsError, check_unmasked
 from ..pictures import recipes
 
 
@@ -35,6 +35,11 @@ class Input:
         for tensor in (*likely, *tensors):
             n = tensor.array.shape[0] if tensor.array.ndim == 4 else 1
             views = tensor.views((self.planes, *self.side), n) if tensor.array.dtype.kind == "f" else []
+            if views and not tensor.finite:
+                raise UsageError(
+                    f"the port's own tensor {tensor.name}, which would serve as input, has NaN or infinite values; give what "
+                    "it was given: --input PICTURE or --input FILE.npy"
+                )
             if views:
                 note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
                 return replace(self, x=views[0].data, note=note)
@@ -93,6 +98,7 @@ def channels_first(array, planes):
 
 def check_array(array, name, planes=3):
     """(N, planes, H, W) float32 of an array given as input."""
+    check_unmasked(array, name)
     if array.dtype.kind != "f":
         raise UsageError(
             f"{name} is {array.dtype}, expected floats, preprocessed; give a picture's file to have it prepared"

@@ -92,7 +92,7 @@ def _input_type(value, path):
     if kind not in INPUT_TYPES:
         raise UsageError(
             f"{path}: its input {value.name} is of ONNX's type {kind}, expected float32, float16 or float64 pictures; take "
-            "the graph before its input was quantized"
+            "the graph before its input was quantised"
         )
     return INPUT_TYPES[kind]
 
@@ -110,7 +110,7 @@ def _fixed_batch(value, path, x):
 
 
 def _dependent(nodes, name):
-    """Names of the tensors that depend on the input, in order: what does not, such as a dequantized weight, is no result."""
+    """Names of the tensors that depend on the input, in order: what does not, such as a dequantised weight, is no result."""
     known, found = {name}, []
     for node in nodes:
         if known & set(node.input):
@@ -127,7 +127,7 @@ def _joined(parts):
 
 
 def _scales(onnx, graph, nodes, found):
-    """{NAME.scale, NAME.zero_point: array} of the integers whose quantization is constant."""
+    """{NAME.scale, NAME.zero_point: array} of the integers whose quantisation is constant."""
     constants = {w.name: w for w in graph.initializer}
     scales, result = {}, {}
     for node in nodes:

@@ -11,14 +11,15 @@ import numpy as np
 from ..dumps.containers import open_container
 from ..dumps.dumps import FORMAT
 from ..dumps.npy import read_npy
-from ..errors import UsageError, WeightsError, once_each
+from ..dumps.reader import Reader
+from ..errors import UsageError, WeightsError, check_unmasked, once_each
 from .tensors import PortTensor
 
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
 WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".pdparams", ".ckpt", ".pkl", ".tflite", ".keras", ".param", ".xml")
 MAX_BYTES = 4 << 30  # of a port's tensors together
 SAVE = "Run the port and save what it gives (.npz, .npy, HDF5 or .bin)"
-COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantized
+COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantised
 
 
 def load_port(port, x):
@@ -139,14 +140,20 @@ def _load_npy(path):
         raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def _from_raw(folder, path):
-    """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
+def read_json(path):
+    """What a file of JSON says, in which no name is twice; UsageError if it is none."""
     try:
-        listed = json.loads(path.read_text("utf-8"), object_pairs_hook=once_each)
+        with Reader(path) as file:
+            return json.loads(file.read().decode("utf-8"), object_pairs_hook=once_each)
     except WeightsError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+
+
+def _from_raw(folder, path):
+    """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
+    listed = read_json(path)
     listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed
     if isinstance(listed, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in listed):
         listed = {row["name"]: row for row in listed}
@@ -196,7 +203,7 @@ def _check_size(path, size):
 
 
 def _tensors(where, arrays):
-    """The arrays as PortTensors, integers dequantized where `NAME.scale` (and `NAME.zero_point`) are there too."""
+    """The arrays as PortTensors, integers dequantised where `NAME.scale` (and `NAME.zero_point`) are there too."""
     arrays = {str(name): _array(where, name, value) for name, value in arrays.items()}
     companions = {n + c for n in arrays for c in COMPANIONS if n + c in arrays}
     found = []
@@ -217,6 +224,7 @@ def _tensors(where, arrays):
 
 
 def _array(where, name, value):
+    check_unmasked(value, f"{where}: {name}")
     if hasattr(value, "detach"):  # a torch tensor
         value = value.detach().cpu()
     array = np.asarray(value)

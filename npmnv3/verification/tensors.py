@@ -20,8 +20,8 @@ class PortTensor:
     Attributes
     ----------
     name : str, the port's own
-    array : array of any shape; integers are already dequantized if their scale is known
-    scale : float, what one step of the port's quantization is worth, 0 if it has none or it is not known
+    array : array of any shape; integers are already dequantised if their scale is known
+    scale : float, what one step of the port's quantisation is worth, 0 if it has none or it is not known
     """
 
     name: str
@@ -68,7 +68,7 @@ class View:
 
     @property
     def scale(self):
-        """What one step of the port's quantization is worth; 0 if it has none."""
+        """What one step of the port's quantisation is worth; 0 if it has none."""
         return self.step_size or self.tensor.scale
 
     @functools.cached_property

@@ -146,6 +146,14 @@ def test_profile(capsys):
     assert run(capsys, "profile", "--rounds", "0")[0] == run(capsys, "profile", "--side", "1", "2", "3")[0] == 2
 
 
+@pytest.mark.parametrize("words", ["info MODEL", "profile MODEL", "export MODEL -o x.onnx"])
+def test_an_input_beyond_all_pictures_is_refused(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = words.replace("MODEL", "ppocr/text_direction").split()
+    code, _, err = run(capsys, *words, "--side", "64", "1000000")
+    assert code == 2 and "--side 1000000, expected at most 8192 pixels" in err and not os.listdir(tmp_path)
+
+
 def test_predict(capsys):
     code, out, _ = run(capsys, "predict", EXAMPLES)
     assert code == 0

@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import goldens
 import numpy as np
@@ -120,6 +121,7 @@ def test_a_full_disk(name, material, tmp_path, tmp_path_factory, capsys):
         else:
             code, _, err = run(capsys, *arguments)
     assert_one_line(code, err, str(out), "File too large")
+    assert ("--resume goes on from it" in err) == (name == "evaluate's CSV")
     left = list(tmp_path.iterdir())
     assert left == ([out] if name == "evaluate's CSV" else []), left  # a CSV is gone on with
 
@@ -128,7 +130,7 @@ def test_a_full_disk(name, material, tmp_path, tmp_path_factory, capsys):
 def test_no_room_for_the_first_line_of_a_csv(material, tmp_path, capsys):
     with files_of_at_most(10):
         code, _, err = run(capsys, *words("evaluate's CSV", material, tmp_path / "out.csv"))
-    assert_one_line(code, err, "out.csv: cannot be written: File too large")
+    assert_one_line(code, err, "out.csv: cannot be written: File too large\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -159,6 +161,16 @@ def test_a_folder_that_cannot_be_written(name, material, capsys):
     out = pathlib.Path("/proc") / f"out{WRITERS[name][1]}"  # not even by root
     code, _, err = run(capsys, *words(name, material, out))
     assert_one_line(code, err, str(out), "cannot be written")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_is_not_there_is_told_before_the_work(name, material, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(import_module(f"npmnv3.cli.{WRITERS[name][0].split()[0]}_command"), "run", None)
+    (tmp_path / "file").write_bytes(b"")
+    for folder, reason in (("nowhere", "No such file or directory"), ("file", "Not a directory")):
+        out = tmp_path / folder / f"out{WRITERS[name][1]}"
+        code, _, err = run(capsys, *words(name, material, out))
+        assert_one_line(code, err, f"{out}: cannot be written: ", reason if os.name == "posix" else "")
 
 
 @linux
@@ -237,6 +249,15 @@ def test_standard_output_that_takes_nothing(where, name, material):
     code, _, err = command(*arguments, stdout=write)
     os.close(write)
     assert (code, err) == (141, "")
+
+
+@linux
+@pytest.mark.parametrize(("words", "code", "printed"), [("info nowhere", 2, 0), (f"predict {PICTURE} nowhere", 1, 3)])
+def test_a_full_standard_error_changes_neither_answers_nor_exit_code(words, code, printed):
+    with open("/dev/full", "w") as full:
+        run = [sys.executable, "-m", "npmnv3", *words.split()]
+        done = subprocess.run(run, stdout=subprocess.PIPE, stderr=full, text=True, cwd=goldens.ROOT)
+    assert (done.returncode, len(done.stdout.splitlines())) == (code, printed)
 
 
 @linux

@@ -140,7 +140,7 @@ def test_the_command_says_what_it_found(tmp_path, capsys):
 
 def test_a_float_dump_of_what_the_weights_stand_for(tmp_path):
     done = npmnv3.convert(INT8 / "timm--mobilenetv3_small_050.int8.tflite", tmp_path / "f.h5")
-    assert done.model == "timm/mobilenetv3_small_050" and any("quantized" in note for note in done.notes)
+    assert done.model == "timm/mobilenetv3_small_050" and any("quantised" in note for note in done.notes)
     assert npmnv3.load(tmp_path / "f.h5").dtype == np.float32
 
 
@@ -148,7 +148,7 @@ def test_a_float_dump_of_integer_operators(tmp_path):
     """QLinearConv and the others: the same numbers as the integers of the quantised dump stand for, and near the logits."""
     name = "timm--mobilenetv3_small_050.qoperator_u8u8_per_tensor"
     done = npmnv3.convert(INT8 / f"{name}.onnx", tmp_path / "f.h5")
-    assert done.model == "timm/mobilenetv3_small_050" and any("quantized, 265 scales" in note for note in done.notes)
+    assert done.model == "timm/mobilenetv3_small_050" and any("quantised, 265 scales" in note for note in done.notes)
     npmnv3.convert(INT8 / f"{name}.onnx", tmp_path / "q.npz")
     model, plan = npmnv3.load(tmp_path / "f.h5"), read_quantized(tmp_path / "q.npz").plan
     floats = model.arrays(folded=True)

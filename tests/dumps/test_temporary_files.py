@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from npmnv3.dumps.writing import replacing, replacing_folder
+from npmnv3.dumps.writing import check_folder, replacing, replacing_folder
 from npmnv3.errors import WriteError
 
 
@@ -31,3 +31,9 @@ def test_the_folder_it_is_run_in_is_gone(writer, tmp_path, monkeypatch):
     with pytest.raises(WriteError, match="^out: cannot be written: No such file"), writer("out"):
         pass
     os.chdir("/")
+
+
+def test_a_folder_that_is_to_be_made_may_end_in_a_slash(tmp_path):
+    check_folder(f"{tmp_path}/new/")
+    with pytest.raises(WriteError, match="/new/out/: cannot be written"):
+        check_folder(f"{tmp_path}/new/out/")

@@ -122,6 +122,20 @@ def test_kinds_of_files_are_prepared_as_the_package_does(frozen, name, tmp_path)
     assert np.array_equal(frozen["prepare"](tmp_path / name), expected)
 
 
+@pytest.mark.parametrize("shape, dtype", [((48, 192, 3), "u1"), ((3, 48, 192), "f4")])
+def test_masked_arrays_are_refused(frozen, shape, dtype):
+    with pytest.raises(frozen["PictureError"], match="the array is a masked array, 27,648 of 27,648 numbers masked"):
+        frozen["classify"](np.ma.masked_equal(np.zeros(shape, dtype), 0))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_not_read(frozen, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    for path, told in ((tmp_path / "pipe.png", "is not a file"), (tmp_path, "is a folder")):
+        with pytest.raises(frozen["PictureError"], match=told):
+            frozen["classify"](path)
+
+
 @pytest.mark.parametrize("name", ["a\0.png", "nothing.npy", ""])
 def test_impossible_paths(frozen, name):
     with pytest.raises(frozen["PictureError"], match="cannot be opened"):

@@ -108,6 +108,27 @@ def test_a_map_as_deep_as_no_map_is(tmp_path):
         _read_map(tmp_path / "map.json")
 
 
+@pytest.mark.parametrize("numbers", [1, None])
+def test_an_input_that_is_not_finite(numbers):
+    """It is no other picture that the port saw, and nothing can be computed from it."""
+    x = np.random.default_rng(0).standard_normal((1, 3, 48, 192)).astype(np.float32)
+    bad = x.copy()
+    bad.reshape(-1)[:numbers] = np.nan
+    port = {"input": bad, "logits": np.zeros((1, 2), np.float32)}
+    assert "overflow at input" in npmnv3.verify("ppocr/text_direction", port, x, explain=False).sentence
+    with pytest.raises(UsageError, match="own tensor input, which would serve as input, has NaN or infinite values"):
+        npmnv3.verify("ppocr/text_direction", port)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "list.json")
+    (tmp_path / "a.bin").write_bytes(bytes(8))
+    for read in (lambda: _read_map(tmp_path / "list.json"), lambda: load_port(tmp_path, None)):
+        with pytest.raises(UsageError, match="list.json: not a regular file"):
+            read()
+
+
 SEARCHED = (np.inf, 3e38, 0.0)  # for which faults are looked for as well: that takes ten seconds each
 
 

@@ -1,4 +1,4 @@
-"""What ONNX nodes make of constants: elements in another shape, repeated, or taken out of their quantized form."""
+"""What ONNX nodes make of constants: elements in another shape, repeated, or taken out of their quantised form."""
 
 import math
 
@@ -49,7 +49,7 @@ def _expanded(value, shape):
 def quantized(value, scale, zero_point=None, axis=1):
     """value / scale + zero point, to the nearest even, cut at the ends of the zero point's integers (uint8 without one)."""
     if value.dtype.kind != "f" or scale.dtype.kind != "f" or not (scale > 0).all():
-        raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not to be quantized")
+        raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not to be quantised")
     zero = np.zeros((), np.uint8) if zero_point is None else zero_point
     whole = np.rint(value / _along(scale, value.ndim, axis)) + _along(zero, value.ndim, axis)
     ends = np.iinfo(zero.dtype)
@@ -59,7 +59,7 @@ def quantized(value, scale, zero_point=None, axis=1):
 def dequantized(value, scale, zero_point=None, axis=1):
     """(value - zero point) * scale in float32; scale and zero point single numbers or one an index of `axis`."""
     if value.dtype.kind not in "iu" or scale.dtype.kind != "f":
-        raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not quantized")
+        raise ValueError(f"{value.dtype} with a scale of {scale.dtype} is not quantised")
     zero = 0 if zero_point is None else _along(zero_point.astype(np.int64), value.ndim, axis)
     return (value.astype(np.int64) - zero).astype(np.float32) * _along(scale.astype(np.float32), value.ndim, axis)
 

@@ -39,7 +39,7 @@ def read(reader):
     notes = ("the graph ends in softmax: its output are probabilities",) if graph.ends_in("Softmax") else ()
     if graph.scales:
         notes += (
-            f"quantized, {len(graph.scales)} scales: its weights are taken as what they stand for, in float32; {KEEP}",
+            f"quantised, {len(graph.scales)} scales: its weights are taken as what they stand for, in float32; {KEEP}",
         )
     about = {"producer": f"{protobuf.text(model, 2)} {protobuf.text(model, 3)}".strip()}
     if graph.scales:
@@ -95,7 +95,7 @@ class Constants:
 class _Graph(Constants):
     """The layers of a graph, and which value came from where.
 
-    scales : {name of a quantized tensor or of what it becomes: (scale, zero point or None, axis)}
+    scales : {name of a quantised tensor or of what it becomes: (scale, zero point or None, axis)}
     """
 
     def __init__(self, graph, external):
@@ -157,7 +157,7 @@ class _Graph(Constants):
         return node.op in _ABOUT_SHAPES and self.sizes.issuperset(node.outputs)
 
     def _quantized(self, node, inputs):
-        """Keep a quantization's numbers; its values are taken as what they stand for."""
+        """Keep a quantisation's numbers; its values are taken as what they stand for."""
         zero = inputs[2] if len(inputs) > 2 else None
         self.scales[node.outputs[0]] = inputs[1], zero, node.attributes.get("axis", 1)
         if inputs[0] is None and node.op == QUANTIZE and self._is_relu(node.inputs[0], zero):
@@ -178,7 +178,7 @@ class _Graph(Constants):
             self._append(Node("Relu", [out], [out], {INFERRED: 1}), {})
 
     def _is_relu(self, source, zero):
-        """Whether quantizing clips a layer's output at zero, which stands for a relu that was there."""
+        """Whether quantising clips a layer's output at zero, which stands for a relu that was there."""
         place = self.made_by.get(source)
         lowest = 0 if zero is None else np.iinfo(zero.dtype).min if zero.dtype.kind in "iu" else None
         return place is not None and self.layers[place].op in WEIGHTED and (zero is None or (zero == lowest).all())

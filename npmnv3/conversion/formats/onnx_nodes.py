@@ -32,7 +32,7 @@ class Node:
 
 
 def read_node(fields):
-    """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantized ones."""
+    """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantised ones."""
     domain, op = protobuf.text(fields, 7), protobuf.text(fields, 4)
     node = Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
     known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in _MICROSOFT)

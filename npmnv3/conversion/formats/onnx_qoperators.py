@@ -1,4 +1,4 @@
-"""ONNX's operators on integers (QOperator) as the operators on floats that they stand for, their weights dequantized.
+"""ONNX's operators on integers (QOperator) as the operators on floats that they stand for, their weights dequantised.
 
 Source: onnx/docs/Operators.md (QLinearConv, QLinearMatMul); onnxruntime/docs/ContribOperators.md (the others)
 """

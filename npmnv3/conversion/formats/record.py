@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _LARGEST = 1 << 14  # pixels
-INFERRED = "inferred"  # attribute of a Relu that no node is: quantization clips at zero
+INFERRED = "inferred"  # attribute of a Relu that no node is: quantisation clips at zero
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ _SIX = {"least": np.zeros(1), "most": np.full(1, 6.0)}
 _LIMITS = {55: ("Max", "least"), 57: ("Min", "most")}  # operators of two values
 _SAME = 0  # padding
 _DYNAMIC_RANGE = (
-    "quantized, but its weights alone: they are taken as what they stand for, in float32; where TensorFlow Lite quantises what "
+    "quantised, but its weights alone: they are taken as what they stand for, in float32; where TensorFlow Lite quantises what "
     "a layer reads when it runs, the dump does not, so its logits are other than those"
 )
 _HALVES = (
@@ -71,12 +71,12 @@ def _notes(graph, layers):
     if graph.scales and "f4" in graph.read_as:
         return *notes, _DYNAMIC_RANGE
     if graph.scales:
-        return *notes, f"quantized: its weights are taken as what they stand for, in float32; {KEEP}"
+        return *notes, f"quantised: its weights are taken as what they stand for, in float32; {KEEP}"
     return *notes, *((_HALVES,) if graph.halves else ())
 
 
 class _Graph(Tensors):
-    """The layers of a graph; scales is {name of a quantized tensor: (scale, zero point, axis)}."""
+    """The layers of a graph; scales is {name of a quantised tensor: (scale, zero point, axis)}."""
 
     def __init__(self, reader):
         super().__init__(reader)
@@ -92,7 +92,7 @@ class _Graph(Tensors):
                 self._add(code, inputs, outputs[0], options)
 
     def constant(self, index):
-        """The array of a constant, floats where it is quantized; None if it is computed."""
+        """The array of a constant, floats where it is quantised; None if it is computed."""
         if index not in self.made:
             array = self.array(index)
             if array is None:
@@ -110,7 +110,7 @@ class _Graph(Tensors):
         try:
             return dequantized(array, *scale)
         except (ValueError, IndexError) as error:
-            raise WeightsError(f"the tensor {name[:100]!r} is quantized by what does not fit it: {error}") from error
+            raise WeightsError(f"the tensor {name[:100]!r} is quantised by what does not fit it: {error}") from error
 
     def _add(self, code, inputs, output, options):
         if code in (_CONV, _DEPTHWISE, _DENSE):

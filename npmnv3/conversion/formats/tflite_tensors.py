@@ -103,7 +103,7 @@ class Tensors:
         return from_bytes(bytes(data), dtype, what).reshape(shape)
 
     def scale(self, index):
-        """(scale, zero point, axis) of a quantized tensor, None for others."""
+        """(scale, zero point, axis) of a quantised tensor, None for others."""
         told = self._tensor(index).table(4)
         scale = np.array(told.numbers(2, "f") if told else (), np.float32)
         if not scale.size:

@@ -52,7 +52,7 @@ class LlvmEngine:
         # More than the quota keeps busy, however many are asked for, would wait for each other while all stand still.
         self._sharing = min(self.threads, quota_threads())
         self._library = library(weight_dtype == "float16")
-        debug = os.environ.get("NPMNV3_DEBUG", "") not in ("", "0")
+        debug = os.environ.get("NPMNV3_DEBUG") == "1"
         plan = plan_for(None)
         layers = fuse(plan)
         self._weights = Weights(layers, fold(plan, params), self._library.machine)

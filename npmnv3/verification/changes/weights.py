@@ -1,4 +1,4 @@
-"""Changes of a layer's weights: in another layout, another block's, quantized, or without a bias."""
+"""Changes of a layer's weights: in another layout, another block's, quantised, or without a bias."""
 
 import itertools
 from dataclasses import replace

@@ -26,7 +26,7 @@ def test_a_network(weights, worst, keras, tmp_path):
     (tmp_path / "a.tflite").write_bytes(write(keras, weights))
     done = convert(tmp_path / "a.tflite", tmp_path / "a.npz")
     assert (done.model, done.num_classes, done.folded) == ("keras/MobileNetV3Small", 3, True)
-    assert any("quantized, but its weights alone" in note for note in done.notes) == (weights == "i1")
+    assert any("quantised, but its weights alone" in note for note in done.notes) == (weights == "i1")
     assert any("its constants are float16" in note for note in done.notes) == (weights == "f2")
     x = np.random.default_rng(0).standard_normal((1, 3, 224, 224))
     found, expected = npmnv3.load(done.path, engine="numpy", dtype="float64")(x), keras(x)
@@ -84,7 +84,7 @@ def test_layers_as_they_are():
         ({"options": {4: ("i", 2), 5: ("i", 2)}}, "dilation"),
         (
             {"weight": np.ones((4, 3, 3, 3), np.int8), "how": {"scale": [1.0, 2.0, 3.0]}},
-            "quantized by what does not fit",
+            "quantised by what does not fit",
         ),
     ],
 )

@@ -87,6 +87,15 @@ def test_random_networks(seed, debug):
     hold(variant, classes, picture(side, batch), what, seed=seed)
 
 
+@pytest.mark.parametrize(("told", "checked"), [("1", True), ("0", False), ("no", False), ("", False)])
+def test_commands_are_checked_where_the_environment_says_1(told, checked, monkeypatch):
+    monkeypatch.setenv("NPMNV3_DEBUG", told)
+    made, bound = [], engine_module.Bound
+    monkeypatch.setattr(engine_module, "Bound", lambda *given: made.append(given[-1]) or bound(*given))
+    engines(get_variant("ppocr/text_direction"))[0].run(picture((48, 64)))
+    assert set(made) == {checked}
+
+
 def test_features_are_what_the_classifier_gets():
     for name in ("ppcls/MobileNetV3_small_x0_35", "ppocr/text_direction"):
         variant = get_variant(name)
