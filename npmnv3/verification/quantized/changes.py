@@ -32,7 +32,7 @@ TABLE = (
     RuleChange("hard-swish in one",      ("mul",),                  roundings.fused_table),
     RuleChange("gate's slope or table",  ("hard_sigmoid",),         roundings.hard_sigmoids),
     RuleChange("saturation",             LAYERS,                    accumulators.saturation),
-    RuleChange("accumulators",           LAYERS,                    accumulators.widths),
+    RuleChange("accumulators",           _REQUANTISED,              accumulators.widths),
     RuleChange("per-tensor multiplier",  LAYERS,                    accumulators.multiplier_per_tensor),
     RuleChange("channel beside",         LAYERS,                    accumulators.neighbours,           True),
     RuleChange("multiplier",             _REQUANTISED,              roundings.multipliers),
@@ -43,6 +43,7 @@ TABLE = (
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
     RuleChange("weights' zero point",    LAYERS,                    grids.weight_zero_points),
     RuleChange("scale",                  _REAL,                     grids.scales),
+    RuleChange("grids of a sum",         ("add",),                  grids.sums),
     RuleChange("weight",                 LAYERS,                    accumulators.weights,              True),
 )
 # fmt: on
