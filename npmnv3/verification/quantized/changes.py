@@ -35,6 +35,7 @@ TABLE = (
     RuleChange("accumulators",           _REQUANTISED,              accumulators.widths),
     RuleChange("per-tensor multiplier",  LAYERS,                    accumulators.multiplier_per_tensor),
     RuleChange("channel beside",         LAYERS,                    accumulators.neighbours,           True),
+    RuleChange("entries of a table",     ("hard_swish", "hard_sigmoid"), roundings.table_entries,      True),
     RuleChange("multiplier",             _REQUANTISED,              roundings.multipliers),
     RuleChange("padding",                (*LAYERS, "pad2d"),        grids.paddings),
     RuleChange("clamp",                  _REQUANTISED,              accumulators.cuts),

@@ -202,6 +202,20 @@ def test_numbers_enough_are_said_without_a_doubt():
     assert report.causes[0].rules[0].numbers > 100 and "too few" not in report.text()
 
 
+def test_a_wrong_entry_of_a_table():
+    """Where the hard-swish reads its commonest number it gives one step more."""
+    step = next(step for step in plan_of(NAMES[0]).steps if step.op == "hard_swish")
+    given = {key: array for key, array in right(NAMES[0]).items() if key in ("input", step.inputs[0], step.name)}
+    q = int(np.median(given[step.inputs[0]]))
+    own = given[step.name]
+    there = given[step.inputs[0]] == q
+    given[step.name] = np.where(there, own + 1, own).astype(own.dtype)
+    report = npmnv3.verify(golden.model_of(NAMES[0]), golden.path(NAMES[0]), tensors=given)
+    assert (
+        f"a table that gives {own[there][0] + 1} for {q}, not {own[there][0]}, exactly; there alone" in report.sentence
+    )
+
+
 def test_one_number_throughout_has_no_cause():
     """A clamp of any kind may make it."""
     given = {key: array for key, array in right(NAMES[0]).items() if key == "input"}
