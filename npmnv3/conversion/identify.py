@@ -11,7 +11,7 @@ from .dumpfiles import is_dump, read_dump_shapes
 from .formats import read_checkpoint
 from .match import by_graph, by_name, by_order
 from .match.fit import Fit
-from .match.namings import not_ours
+from .match.namings import not_ours, quantized_by_torch
 
 _GRAPHS = ("onnx", "tflite")
 _MATCHERS = {  # the other formats have names
@@ -147,7 +147,7 @@ def _refused(checkpoint, fit, sentence):
 def _nearest(checkpoint, fits, claims):
     meant = [fit for fit in fits if claims and all(claim.allows(fit.variant) for claim in claims)]
     fit = min(meant or fits, key=lambda fit: fit.distance, default=None)
-    foreign = not_ours(checkpoint.arrays)
+    foreign = not_ours(checkpoint.arrays) or quantized_by_torch(checkpoint.arrays)
     if foreign:
         return Identification(None, 0, False, (), (), (foreign,), checkpoint.notes)
     if fit is None or fit.share < _NEAR:

@@ -4,13 +4,15 @@ tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is
          and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
 onnx     relu is fused; a hard-swish is a hard-sigmoid and a product, each of them stored
 relu     the same, but relu is stored apart from what is before it, as ActivationSymmetric leaves it
+parts    the same as onnx, but a hard-sigmoid is x + 3, cut by what its integers can hold, and a product with 1/6, as tf2onnx
+         writes Keras's
 plain    relu is fused, the rest is as the plan has it
 """
 
 from .integer_plan import IntegerStep
 from .steps import INPUT
 
-SCHEMES = ("tflite", "onnx", "relu", "plain")
+SCHEMES = ("tflite", "onnx", "relu", "parts", "plain")
 #: Whose operations a network is made of that was quantised by a scheme.
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
@@ -114,14 +116,22 @@ class _Lowering:
         if self.scheme == "tflite":
             self._add(step, "scale")
         else:
-            self._add(step, "hard_sigmoid", slope=step.slope, offset=0.5)
+            self._gate(step, step.name, step.slope)
 
     def hard_swish(self, step):
-        if self.scheme not in ("onnx", "relu"):
+        if self.scheme in ("tflite", "plain"):
             self._add(step, "hard_swish")
             return
-        gate = self._add(step, "hard_sigmoid", name=step.name + OWN_GATE, slope=1 / 6, offset=0.5)
+        gate = self._gate(step, step.name + OWN_GATE, 1 / 6)
         self._add(step, "mul", (*step.inputs, gate))
+
+    def _gate(self, step, name, slope):
+        """A hard-sigmoid, whole or in its parts; its name."""
+        if self.scheme != "parts":
+            return self._add(step, "hard_sigmoid", name=name, slope=slope, offset=0.5)
+        three = self._add(step, "fill", (), name=f"{name}.three")
+        relu6 = self._add(step, "add", (*step.inputs, three), name=f"{name}.relu6")
+        return self._add(step, "scale", (relu6,), name=name)
 
 
 def _is_same(step, shape):

@@ -116,6 +116,67 @@ def test_names_and_relus_that_are_known_by_another_name(tmp_path):
     assert plan.steps[1].inputs == ("y.q", "y.q")
 
 
+def laid_out(tmp_path, *, last, told=True):
+    """The plan of a layer and a relu with channels last, as ONNX Runtime saves what it optimised (ORT_ENABLE_ALL), or first."""
+    made = Nodes()
+    q = made.add("QuantizeLinear", ["input", *made.grid("x")], "x.q")
+    if last:
+        q = made.add("Transpose", [q], "x.last", perm=[0, 2, 3, 1])
+    weight, channels_last = made.weight() and "w.q", {"channels_last": 1} if last and told else {}
+    inputs = [q, "x.s", "x.z", weight, "w.s", "w.z", *made.grid("y"), made.bias(SUMS) and "b.q"]
+    q = made.add("QLinearConv", inputs, "y.q", domain="com.microsoft" if last else "", **channels_last)
+    real = made.add("Relu", [made.add("DequantizeLinear", [q, "y.s", "y.z"], "y.real")], "relu")
+    q = made.add("QuantizeLinear", [real, *made.grid("z")], "z.q")
+    if last:
+        q = made.add("Transpose", [q], "z.first", perm=[0, 3, 1, 2])
+    return made.plan(tmp_path / "a.onnx", made.add("DequantizeLinear", [q, "z.s", "z.z"], "z.real"))
+
+
+def test_channels_last_as_onnx_runtime_saves_them(tmp_path):
+    found, expected = (run(laid_out(tmp_path, last=last)) for last in (True, False))
+    assert np.array_equal(found["z.q"], expected["z.q"]) and expected["z.q"].any()
+    with pytest.raises(WeightsError, match=r"takes channels where they are not, .*ORT_ENABLE_EXTENDED"):
+        laid_out(tmp_path, last=True, told=False)
+
+
+def test_means_of_channels_last(tmp_path):
+    for axes, right in (([1, 2], True), ([2, 3], False)):
+        made = Nodes()
+        real = made.add("Transpose", [made.stored("input", "x")], "last", perm=[0, 2, 3, 1])
+        made.add("ReduceMean", [real], "mean", axes=axes, keepdims=0)
+        if right:
+            assert made.plan(tmp_path / "a.onnx", made.stored("mean", "y")).steps[0].op == "global_avg_pool"
+        else:
+            with pytest.raises(WeightsError, match="a mean over other axes"):
+                made.plan(tmp_path / "a.onnx", made.stored("mean", "y"))
+
+
+def test_an_input_with_channels_last(tmp_path):
+    made = Nodes()
+    made.stored(made.add("Transpose", ["input"], "first", perm=[0, 3, 1, 2]), "x")
+    made.add("HardSwish", ["x.real"], "act")
+    assert made.plan(tmp_path / "a.onnx", made.stored("act", "y")).input_shape == (10, 2, 6)  # of X as (H, W, C)
+    made.nodes[0].attribute[0].ints[:] = [0, 3, 2, 1]
+    with pytest.raises(WeightsError, match=r"permutes the input's axes by \(0, 3, 2, 1\)"):
+        made.plan(tmp_path / "a.onnx", "y.real")
+
+
+def test_a_hard_sigmoid_in_its_parts(tmp_path):
+    """tf2onnx writes Keras's as x + 3, cut to 0 to 6 by what its integers can hold, times 1/6."""
+    made = Nodes()
+    for name, number in (("three", 60), ("sixth", 10)):
+        scale = made.put(f"{name}.s", np.float32(0.05 if name == "three" else 1 / 60))
+        made.add(
+            "DequantizeLinear", [made.put(f"{name}.q", np.int8(number)), scale, made.put("zero", np.int8(0))], name
+        )
+    made.add("Add", [made.stored("input", "x"), "three"], "sum")
+    made.add("Mul", [made.stored("sum", "y"), "sixth"], "gate")
+    plan = made.plan(tmp_path / "a.onnx", made.stored("gate", "z"))
+    y = np.clip(np.rint((np.clip(np.rint(X / np.float32(0.1)), -128, 127) * 0.1 + 3) / 0.25), -128, 127)
+    assert np.abs(run(plan)["y.q"] - y).max() <= 1  # ties fall as ONNX Runtime's sums make them
+    assert np.array_equal(run(plan)["z.q"], np.rint(run(plan)["y.q"] * np.float32(0.25 / 6 / 0.125)))
+
+
 def test_grids_that_do_not_meet(tmp_path):
     made = Nodes()
     made.add("Conv", [made.stored("input", "x", read_by=0.2), made.weight()], "conv")
@@ -141,20 +202,32 @@ def test_floats_between_are_told(tmp_path):
         made.plan(tmp_path / "a.onnx", made.stored("product", "z"))
 
 
-def test_a_network_whose_relus_are_apart_is_known():
-    """As ActivationSymmetric leaves it: each relu between two tensors of its own."""
+def lowered_as(scheme, constants=()):
+    """A network as a scheme stores it, its weights ones, as an IntegerPlan."""
     variant, shape = get_variant("timm/mobilenetv3_small_050"), (3, 64, 64)
-    steps, layers = lower(make_plan(variant, 10, (64, 64), folded=True), "relu", shape)
-    grids = {name: Grid(0.05, 0) for name in ("input", *(step.name for step in steps))}
-    arrays = {}
+    steps, layers = lower(make_plan(variant, 10, (64, 64), folded=True), scheme, shape)
+    grids, arrays = {name: Grid(0.05, 0) for name in ("input", *(step.name for step in steps))}, {}
     for name, step in layers.items():
         shape_of = step.param("weight").canonical
-        arrays |= {
-            f"{name}.weight": np.ones(shape_of, np.int8),
-            f"{name}.bias": np.zeros(shape_of[0], np.int32),
-            f"{name}.weight_scale": np.ones(1, np.float32),
-            f"{name}.weight_zero_point": np.zeros(1, np.int32),
-        }
-    named = name_tensors(IntegerPlan(steps, grids, arrays, shape))
-    assert named.whole and named.variant is variant and sum(step.op == "relu" for step in named.plan.steps) > 9
-    assert [step.name for step in named.plan.steps] == [step.name for step in steps]
+        arrays |= {f"{name}.weight": np.ones(shape_of, np.int8), f"{name}.bias": np.zeros(shape_of[0], np.int32)}
+    for step in steps:
+        if step.op in dict(constants):
+            arrays[f"{step.name}.constant"] = np.int8(dict(constants)[step.op])
+        factor = np.float32([1 if step.name in layers else 1 / 600])
+        arrays |= {f"{step.name}.weight_scale": factor, f"{step.name}.weight_zero_point": np.zeros(1, np.int32)}
+    return IntegerPlan(steps, grids, arrays, shape)
+
+
+def test_a_network_whose_relus_are_apart_is_known():
+    """As ActivationSymmetric leaves it: each relu between two tensors of its own."""
+    plan = lowered_as("relu")
+    named = name_tensors(plan)
+    assert named.whole and named.variant.name == "mobilenetv3_small_050"
+    assert sum(step.op == "relu" for step in named.plan.steps) > 9
+    assert [step.name for step in named.plan.steps] == [step.name for step in plan.steps]
+
+
+def test_a_network_whose_hard_sigmoids_are_in_parts_is_known():
+    assert name_tensors(lowered_as("parts", {"fill": 60, "scale": 100})).variant.name == "mobilenetv3_small_050"
+    with pytest.raises(WeightsError, match="the quantised graph is not timm"):
+        name_tensors(lowered_as("parts", {"fill": 50, "scale": 100}), "timm/mobilenetv3_small_050")

@@ -60,7 +60,8 @@ class IntegerPort:
     """plan : IntegerPlan. layer_rule, mul_rule, mean_rule : callables; weights, biases : {layer: array} in place of the plan's;
     zero_points : {tensor: integer}, read and written so; pad_with : integer in place of the zero point; scale_of : callable
     on every activation's scale; no_act : layers whose activation is left out; saturates, per_tensor, mean_twice : flags;
-    table : callable (real numbers) -> real numbers in place of the hard-swish's table"""
+    table : callable (real numbers) -> real numbers in place of the hard-swish's table; sum_of : callable (port, step, x, y) -> what
+    a sum is made of in place of step, x and y"""
 
     plan: object
     layer_rule: object = twice_rounded
@@ -75,6 +76,7 @@ class IntegerPort:
     per_tensor: bool = False
     mean_twice: bool = False
     table: object = None
+    sum_of: object = None
 
     def zero(self, name):
         return self.zero_points.get(name, self.plan.grids[name].zero_point)
@@ -181,6 +183,8 @@ class IntegerPort:
         return self.mul_rule(acc, real) + self.zero(step.name)
 
     def add(self, step, x, y):
+        if self.sum_of:
+            step, x, y = self.sum_of(self, step, x, y)
         scales = [self.scale(name) for name in step.inputs]
         twice = 2 * max(scales)
         parts = [

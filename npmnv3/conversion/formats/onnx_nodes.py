@@ -8,16 +8,17 @@ import numpy as np
 from ...errors import WeightsError
 from . import protobuf
 from .onnx_folding import DEQUANTIZE, QUANTIZE
+from .onnx_qoperators import Q_OPERATORS
 from .onnx_tensors import read_tensor
 
 _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
 _ATTRIBUTES = {
     float: ("alpha", "beta", "epsilon", "max", "min"),
-    int: ("axis", "group", "keepdims", "to", "training_mode", "transA", "transB"),
+    int: ("axis", "channels_last", "group", "keepdims", "to", "training_mode", "transA", "transB"),
     tuple: ("axes", "dilations", "kernel_shape", "pads", "perm", "strides"),
     str: ("auto_pad", "mode"),
 }
-_MICROSOFT = (QUANTIZE, DEQUANTIZE, "QLinearAdd", "QLinearMul", "QLinearGlobalAveragePool", "QGemm")  # of its own
+_MICROSOFT = (QUANTIZE, DEQUANTIZE, *Q_OPERATORS)  # ONNX Runtime's own, of this domain
 
 
 @dataclass(frozen=True)

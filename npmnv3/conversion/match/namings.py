@@ -7,6 +7,7 @@ names show.
 """
 
 import functools
+import re
 from dataclasses import dataclass
 
 from ...network.plan import make_plan
@@ -141,3 +142,19 @@ def not_ours(names):
         if stem and all(prefix + mark in names for mark in marks):
             return f"this is {title}'s network by its names, which is none of npmnv3's: {difference}"
     return ""
+
+
+_OF_QUANTIZED = re.compile(r"(^|[._])zero_point(_\d+)?$|(^|[._])activation_post_process(_\d+)?\.")
+
+
+def quantized_by_torch(names):
+    """What to say of a file of whatever PyTorch's quantisation makes of a network, by its names; "" where it is none."""
+    marks = [name for name in names if _OF_QUANTIZED.search(name)]
+    if not marks:
+        return ""
+    more = f" and {len(marks) - 1} more such arrays" * (len(marks) > 1)
+    return (
+        f"PyTorch quantised it, or prepared it for that ({marks[0][:100]!r}{more}): its integers are not read; give the weights "
+        "from before that, or a file that is read with its integers: what torch.onnx.export(..., dynamo=True) makes of a model of "
+        "convert_pt2e, or a quantised .onnx or .tflite"
+    )

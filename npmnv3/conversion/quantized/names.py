@@ -9,9 +9,11 @@ from ...network.plan import check_side, make_plan
 from ...network.steps import INPUT
 from ...network.variants import get_variant, list_models
 from .builder import renamed
-from .preparation import preparation
+from .preparation import constant_of, preparation
 
 _PASSING = ("pad2d", "identity")  # operations that a graph may have or not
+_CONSTANTS = {"fill": 3.0, "scale": 1 / 6}  # of a hard-sigmoid in its parts
+_NEAR = 0.01  # relative: a constant's own rounding to integers
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,9 @@ def _difference(plan, step, want, layers):
         return f"is {step.shape}, not {want.shape}"
     if step.op == "hard_sigmoid" and abs(step.slope - want.slope) > 1e-6:
         return f"has the slope {step.slope:.4g}, not {want.slope:.4g}"
+    constant = _CONSTANTS.get(step.op)
+    if constant and abs(constant_of(plan, step) - constant) > _NEAR * constant:
+        return f"computes with {constant_of(plan, step):.4g}, not {constant:.4g}"
     return ""
 
 

@@ -18,13 +18,12 @@ from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
 from ..formats.onnx_tensors import External
 from .builder import FEW, Builder, make_grid
 from .onnx_layers import Weight, add_layer
-from .onnx_space import input_shape
+from .onnx_operations import MEANS, OPERATIONS, SHAPES
+from .onnx_space import TRANSPOSE, Layouts, channels_first, input_shape
 
 SCHEME = "onnx"
-_SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-_SAME = ("Identity", "Dropout")
+_SAME = ("Identity", "Dropout", TRANSPOSE)
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
-_MEANS = ("GlobalAveragePool", "ReduceMean")
 _IN_FLOATS = (
     "ONNX Runtime computes its {} in float32 (int8 QDQ on x86 at least): beside ties a step's integers may part from these by one, "
     "and those behind it by more"
@@ -66,7 +65,7 @@ class _Graph(Constants):
     def __init__(self, fields, external):
         super().__init__(fields, external)
         self.builder, self.real, self.weights, self.pending, self.stored = Builder(), {}, {}, {}, {}
-        self.in_floats = set()
+        self.in_floats, self.layouts = set(), Layouts()
         inputs = [protobuf.collect(value) for value in fields.get(11, ())]
         inputs = [value for value in inputs if protobuf.text(value, 1) not in self.tensors]
         if len(inputs) != 1:
@@ -76,10 +75,24 @@ class _Graph(Constants):
     def add(self, node):
         if node.op == "Constant":
             self.constants[node.outputs[0]] = read_constant(node, self.external)
-        elif node.op != DEQUANTIZE and node.inputs and self._folded(node):
+        elif node.op == DEQUANTIZE or not node.inputs or not self._folded(node):
+            self.layouts.follow(node, [name for name in node.inputs if self._has_pixels(name)])
+            self._computed(node)
+
+    def _has_pixels(self, name):
+        """Whether a name stands for more than one number a channel, of the picture's: then it matters where the channels are."""
+        tensor = self.builder.known(name) or self.real.get(name)
+        if tensor is not None:
+            return math.prod(self.builder.shapes[tensor][1:]) > 1
+        node = self.pending[name][0] if name in self.pending else None
+        return node is not None and node.op not in MEANS and any(map(self._has_pixels, node.inputs))
+
+    def _computed(self, node):
+        """What reads more than constants."""
+        if node.op in _SAME and self._named_anew(*node.inputs[:1], node.outputs[0]):
             return
-        elif node.op in _SAME and self._named_anew(*node.inputs[:1], node.outputs[0]):
-            return
+        if node.op == TRANSPOSE and node.inputs == [self.input]:
+            self.input, self.input_shape = node.outputs[0], channels_first(node, self.input_shape)
         elif node.op == QUANTIZE:
             self._quantize(node)
         elif node.op == DEQUANTIZE:
@@ -88,7 +101,7 @@ class _Graph(Constants):
             self._q_operator(node)
         elif self.builder.known(node.inputs[0] if node.inputs else ""):
             self._on_integers(node)
-        elif node.op in _SHAPES and self.pending.get(node.inputs[0], (node,))[0].op in _MEANS:
+        elif node.op in SHAPES and self.pending.get(node.inputs[0], (node,))[0].op in MEANS:
             self.pending[node.outputs[0]] = self.pending[node.inputs[0]]  # (C,) as it is
         elif node.op in ("Relu", "Clip") and node.inputs[0] in self.pending:
             inner, act = self.pending[node.inputs[0]]
@@ -227,73 +240,14 @@ class _Graph(Constants):
         floats = next((name for name in node.inputs if not source and self._is_floats(name)), None)
         if floats is not None:
             raise WeightsError(f"{node} reads {floats[:FEW]!r} in floats: {_WHOLE}")
-        shape, builder = self.builder.shapes[sources[0]], self.builder
         if node.op in ("Conv", "Gemm", "MatMul"):
             self.builder.notes += add_layer(self, node, act, out, grid, sources[0])
         elif act:
             raise WeightsError(f"{node} is cut by an activation behind it, which no network here has")
-        elif node.op in ("Add", "Mul"):
-            self._arithmetic(node, out, grid, sources)
-        elif node.op in ("HardSwish", "Relu"):
-            builder.add(out, "relu" if node.op == "Relu" else "hard_swish", sources, shape, grid)
-        elif node.op == "HardSigmoid":
-            slope, offset = node.attributes.get("alpha", 0.2), node.attributes.get("beta", 0.5)
-            builder.add(out, "hard_sigmoid", sources, shape, grid, slope=slope, offset=offset)
-        elif node.op in _MEANS:
-            self._mean(node, out, grid, sources)
-        elif node.op == "MaxPool":
-            self._max_pool(node, out, grid, sources)
-        elif node.op in _SHAPES:
-            builder.add(out, "identity", sources, shape if len(shape) == 1 else (math.prod(shape),), grid)
+        elif node.op in OPERATIONS:
+            OPERATIONS[node.op](self, node, out, grid, sources)
         else:
             raise WeightsError(f"{node}: an operation that MobileNetV3 does not have")
 
     def _is_floats(self, name):
         return name and name not in self.real and name not in self.weights and self.constant(name) is None
-
-    def _arithmetic(self, node, out, grid, sources):
-        if len(sources) != 2:
-            self._constant_product(node, out, grid, sources)
-            return
-        sources = sorted(sources, key=lambda name: -len(self.builder.shapes[name]))
-        self.builder.add(out, node.op.lower(), sources, self.builder.shapes[sources[0]], grid)
-
-    def _constant_product(self, node, out, grid, sources):
-        """A product with one number, such as PaddleClas's 0.8 before its classifier."""
-        told = [self.weights[name] for name in node.inputs if name in self.weights]
-        if node.op != "Mul" or len(told) != 1 or any(np.size(part) != 1 for part in told[0][:3]):
-            raise WeightsError(
-                f"{node} adds a constant, or multiplies one that is no single number, as no network here does"
-            )
-        constant, scale, zero = told[0][:3]
-        arrays = {
-            "constant": np.reshape(constant, ()),
-            "weight_scale": np.reshape(scale, 1),
-            "weight_zero_point": np.reshape(zero, 1).astype(np.int32),
-        }
-        self.builder.add(out, "scale", sources, self.builder.shapes[sources[0]], grid, arrays)
-
-    def _mean(self, node, out, grid, sources):
-        axes = node.attributes.get("axes", (2, 3))
-        if len(node.inputs) > 1:
-            constant = self.constant(node.inputs[1])
-            axes = () if constant is None else tuple(int(n) for n in constant.ravel()[:8])
-        shape = self.builder.shapes[sources[0]]
-        if len(shape) != 3 or sorted(n % 4 for n in axes) != [2, 3] or node.attributes.get("channels_last"):
-            raise WeightsError(f"{node}: a mean over other axes than height and width")
-        self.builder.add(out, "global_avg_pool", sources, shape[:1], grid)
-
-    def _max_pool(self, node, out, grid, sources):
-        told, shape = node.attributes, self.builder.shapes[sources[0]]
-        sides = {*told.get("kernel_shape", ()), *told.get("strides", (1,))}
-        odd = (
-            any(told.get("pads", ()))
-            or told.get("ceil_mode")
-            or told.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID", "")
-        )
-        if len(sides) != 1 or odd or len(shape) != 3 or min(sides) < 1:
-            raise WeightsError(f"{node}: a pool whose windows are no squares side by side")
-        kernel = sides.pop()
-        self.builder.add(
-            out, "max_pool2d", sources, (shape[0], shape[1] // kernel, shape[2] // kernel), grid, kernel=kernel
-        )

@@ -1,7 +1,25 @@
-"""What ONNX's nodes say of space: strides, padding, sides."""
+"""What ONNX's nodes say of space: strides, padding, sides, where the channels are."""
 
 from ...errors import WeightsError
 from ..formats import protobuf
+from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
+
+TRANSPOSE = "Transpose"
+_PERMUTATIONS = {True: (0, 2, 3, 1), False: (0, 3, 1, 2)}  # to channels last, to channels first
+#: Operations on one number after another, wherever the channels are.
+_EACH_NUMBER = (
+    QUANTIZE,
+    DEQUANTIZE,
+    "Add",
+    "Mul",
+    "QLinearAdd",
+    "QLinearMul",
+    "HardSigmoid",
+    "HardSwish",
+    "Relu",
+    "Clip",
+    "Identity",
+)
 
 
 def space_of(node, kernel, shape):
@@ -36,3 +54,52 @@ def input_shape(value):
         protobuf.integer(protobuf.collect(dim), 1) for dim in protobuf.collect(protobuf.message(tensor, 2)).get(1, ())
     ]
     return tuple(dims[1:])
+
+
+def channels_first(node, shape):
+    """(C, H, W) of an input (H, W, C) that a graph lays out anew before all else."""
+    if node.attributes.get("perm") != _PERMUTATIONS[False] or len(shape) != 3:
+        raise WeightsError(
+            f"{node} permutes the input's axes by {node.attributes.get('perm')}, as no network here does"
+        )
+    return shape[2], *shape[:2]
+
+
+class Layouts:
+    """Which tensors have their channels last, as ONNX Runtime's optimiser lays them out (ORT_ENABLE_ALL).
+
+    last : their names
+    """
+
+    def __init__(self):
+        self.last = set()
+
+    def axes(self, name):
+        """Where a tensor's height and width are."""
+        return [1, 2] if name in self.last else [2, 3]
+
+    def follow(self, node, reads):
+        """Note how a node lays out what it gives.
+
+        reads : the names of those of its inputs for which it matters
+
+        Raises
+        ------
+        WeightsError
+            It takes its channels elsewhere than they are, or turns height and width.
+        """
+        found = {name in self.last for name in reads}
+        if not found or node.op == "ReduceMean":
+            return
+        last = found == {True}
+        if node.op == TRANSPOSE:
+            last = not last
+            if node.attributes.get("perm") != _PERMUTATIONS[last]:
+                raise WeightsError(f"{node} permutes axes by {node.attributes.get('perm')}, as no network here does")
+        elif len(found) > 1 or (last and node.op not in _EACH_NUMBER) != bool(node.attributes.get("channels_last")):
+            raise WeightsError(
+                f"{node} takes channels where they are not, or reads some first and some last: save the model without ONNX "
+                "Runtime's changes of layout (ORT_ENABLE_EXTENDED)"
+            )
+        if last:
+            self.last.update(node.outputs)

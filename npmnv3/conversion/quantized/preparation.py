@@ -63,12 +63,20 @@ def preparation(plan):
     return Preparation(names, last, *values[last], plan.grids[INPUT])
 
 
+def constant_of(plan, step):
+    """The real number that a `fill` gives, or that a `scale` multiplies by."""
+    constant, *grid = plan.params(step)
+    if step.op == "fill":
+        return float(plan.grids[step.name].dequantize(constant))
+    scale, zero = grid
+    return float(scale[0]) * (int(constant) - int(zero[0]))
+
+
 def _affine(plan, step, inputs):
     """(scale, offset) of a step's real values against the input's."""
     if step.op == "fill":
-        return 0.0, float(plan.grids[step.name].dequantize(plan.params(step)[0]))
+        return 0.0, constant_of(plan, step)
     if step.op == "add":
         return tuple(np.sum(inputs, 0).tolist())
-    constant, scale, zero = plan.params(step)
-    factor = float(scale[0]) * (int(constant) - int(zero[0]))
+    factor = constant_of(plan, step)
     return inputs[0][0] * factor, inputs[0][1] * factor

@@ -27,16 +27,16 @@ def saturation(case):
 
 
 def widths(case):
-    """Accumulators of 16 bits."""
-    limits = np.iinfo(np.int16)
+    """Accumulators, or products, of 16 bits."""
+    limits, what = np.iinfo(np.int16), "accumulators" if case.is_layer else "products"
     yield Claim(
         "16 saturating",
-        "accumulators of 16 bits, saturating",
+        f"{what} of 16 bits, saturating",
         lambda: finish(case, np.clip(case.accumulated, limits.min, limits.max)),
     )
     yield Claim(
         "16 wrapping",
-        "accumulators of 16 bits, wrapping round",
+        f"{what} of 16 bits, wrapping round",
         lambda: finish(case, case.accumulated.astype(np.int16).astype(I64)),
     )
 

@@ -32,9 +32,10 @@ TABLE = (
     RuleChange("hard-swish in one",      ("mul",),                  roundings.fused_table),
     RuleChange("gate's slope or table",  ("hard_sigmoid",),         roundings.hard_sigmoids),
     RuleChange("saturation",             LAYERS,                    accumulators.saturation),
-    RuleChange("accumulators",           LAYERS,                    accumulators.widths),
+    RuleChange("accumulators",           _REQUANTISED,              accumulators.widths),
     RuleChange("per-tensor multiplier",  LAYERS,                    accumulators.multiplier_per_tensor),
     RuleChange("channel beside",         LAYERS,                    accumulators.neighbours,           True),
+    RuleChange("entries of a table",     ("hard_swish", "hard_sigmoid"), roundings.table_entries,      True),
     RuleChange("multiplier",             _REQUANTISED,              roundings.multipliers),
     RuleChange("padding",                (*LAYERS, "pad2d"),        grids.paddings),
     RuleChange("clamp",                  _REQUANTISED,              accumulators.cuts),
@@ -43,6 +44,7 @@ TABLE = (
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
     RuleChange("weights' zero point",    LAYERS,                    grids.weight_zero_points),
     RuleChange("scale",                  _REAL,                     grids.scales),
+    RuleChange("grids of a sum",         ("add",),                  grids.sums),
     RuleChange("weight",                 LAYERS,                    accumulators.weights,              True),
 )
 # fmt: on

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .changes import changes_of
 from .forced import KINDS
 
@@ -99,7 +101,9 @@ def explain(forced, fit, tell=lambda done, text: None, excused=()):
 
 
 def _rules(forced, fit, case, left):
-    """The changes that explain a case, best first."""
+    """The changes that explain a case, best first; none of one that is the same number throughout, as any clamp may make it."""
+    if not np.ptp(case.found):
+        return ()
     found = [(change, claim) for change in changes_of(case) for claim in change.claims(case) if claim.explains(case)]
     rules = [_counted(forced, fit, change, claim, case, left) for change, claim in found]
     best = {}

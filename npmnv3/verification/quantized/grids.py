@@ -163,6 +163,30 @@ def _border(case):
             yield Claim(f"padding {value}", _padded(value, zero), lambda: case.run(grids=grids))
 
 
+def sums(case):
+    """Grids of a sum's inputs mixed up or passed over, or one of them left out: a skip path that is missing."""
+    (first, second), (one, other), out = case.step.inputs, case.grids, case.out
+    bare = {first: replace(one, zero_point=0), second: replace(other, zero_point=0)}
+    ways = {
+        f"the scale of {first} taken for both of its inputs": {second: replace(other, scale=one.scale)},
+        f"the scale of {second} taken for both of its inputs": {first: replace(one, scale=other.scale)},
+        "the grids of its inputs exchanged": {first: other, second: one},
+        "its inputs' integers added as they are": {name: out for name in case.step.inputs},
+        "the zero points of its inputs left out": bare,
+        "all zero points left out": {**bare, case.step.name: replace(out, zero_point=0)},
+    }
+    for number, (text, grids) in enumerate(ways.items()):
+        yield Claim(f"sum {number}", text, lambda grids=grids: case.run(grids=grids))
+    for place, (name, grid) in enumerate(zip(case.step.inputs, case.grids)):
+        inputs = list(case.inputs)
+        inputs[place] = np.full_like(inputs[place], grid.zero_point)
+        yield Claim(f"without {place}", f"{name} left out of the sum", lambda inputs=inputs: case.run(inputs=inputs))
+        rest = case.inputs[1 - place]
+        yield Claim(
+            f"not {place}", f"{name} left out, the other's integers passed on as they are", lambda rest=rest: rest
+        )
+
+
 def _bfloat16(scale):
     return rounded(scale, "bfloat16").item()
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...network.steps import INPUT
+from .probabilities import leave_out_probabilities
 
 SKETCH = 4096  # numbers of a tensor that likeness looks at
 LIKE = 0.3  # likeness below which a tensor is not taken for a step's where there is a choice
@@ -84,6 +85,8 @@ def match(plan, aliases, given, reference):
     for steps in groups.values():
         free = _match_group(plan, shapes, found, steps, free, expected)
     found.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in free]
+    if expected:
+        leave_out_probabilities(plan, found, expected)
     if not found.values.keys() - {INPUT}:
         some = ", ".join(f"{t.name} {t.array.dtype} {t.array.shape}" for t in given[:5])
         if any(_views(t, shapes[step], found.count, plan.grids[step]) for t in given for step in shapes):

@@ -123,6 +123,9 @@ _REALS = {
     "hard_sigmoid": _hard_sigmoid,
 }
 
+ENTRIES = 4  # of a table, that may be wrong
+ENOUGH = 4  # times as many numbers that were looked up there, or they are chance
+
 
 def _cut(case, steps):
     out = case.out
@@ -186,6 +189,20 @@ def hard_sigmoids(case):
         if abs(slope - case.step.slope) > 1e-6:
             step = replace(case.step, slope=slope)
             yield Claim(text, f"a gate with the slope {text}", lambda step=step: case.run(step=step))
+
+
+def table_entries(case):
+    """A table of which a few entries are wrong: wherever the input is one of these, the output is the same other number."""
+    x, own, found = case.inputs[0], case.run(), case.found
+    wrong = {int(q): np.unique(found[x == q]) for q in np.unique(x[own != found])[: ENTRIES + 1]}
+    met = np.count_nonzero(np.isin(x, list(wrong)))
+    if not ENOUGH * len(wrong) <= met or len(wrong) > ENTRIES or any(len(numbers) > 1 for numbers in wrong.values()):
+        return
+    told = ", ".join(f"{numbers[0]} for {q}, not {own[x == q][0]}" for q, numbers in wrong.items())
+    changed = own.copy()
+    for q, numbers in wrong.items():
+        changed[x == q] = numbers[0]
+    yield Claim(f"entries {told}", f"a table that gives {told}", lambda: changed, len(wrong))
 
 
 def fused_table(case):

@@ -1,4 +1,4 @@
-"""Layers that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
+"""Layers and means that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
 
 Of a graph with such nodes it makes integer layers only where it has a kernel for them; elsewhere (many
 of int8 inputs and weights, where it was tried) the layer is computed in float32. Then a sum is off by float32's rounding, and where it lies between
@@ -18,11 +18,13 @@ SUMMED = 4.0  # times the typical error of a sum of so many terms
 
 
 def numbers_on_ties(forced, fit):
-    """{name of a layer's tensor: how many of its numbers are the other integer beside a tie} of what is else a kernel set's."""
+    """{name of a layer's or a mean's tensor: how many of its numbers are the other integer beside a tie} of what is else a kernel set's."""
     if fit.kernels.layers != "float":
         return {}
-    cases = (forced.case(name, fit) for name, exact in fit.exact.items() if not exact)
-    return {case.step.name: count for case in cases if case.is_layer and (count := _on_ties(case))}
+    cases = [forced.case(name, fit) for name in fit.exact]
+    off = [case for case in cases if case.is_layer and not fit.exact[case.step.name]]
+    found = {case.step.name: count for case in off if (count := _on_ties(case))}
+    return found | _means_on_ties([case for case in cases if case.step.op == "global_avg_pool"])
 
 
 def ties_text(rows):
@@ -54,3 +56,31 @@ def _on_ties(case):
     terms = case.sums_of(np.abs(case.inputs[0].astype(I64) - case.grids[0].zero_point), weight, 0) + np.abs(case.bias)
     error = SUMMED * math.sqrt(weight[0].size) * 2.0**-24 * terms[places, channels] * factor
     return places.size if (away <= error).all() else 0
+
+
+def _means_on_ties(cases):
+    """{name: how many of its numbers are the other integer beside a tie} of the port's means; {} where all ties are rounded in one
+    way, which is a rule and no chance.
+
+    A mean may have its input's scale: then all of its numbers are halves, quarters, ..., and many lie on ties.
+    """
+    found, ups, signs = {}, [], []
+    for case in cases:
+        real, error = _mean(case)
+        tie = np.abs(real - np.floor(real) - 0.5) <= error
+        ups.append((case.found > real)[tie])
+        signs.append((real > case.out.zero_point)[tie])
+        off = case.run() != case.found
+        if off.any() and (np.abs(case.found - real) <= 0.5 + error)[off].all():
+            found[case.step.name] = int(off.sum())
+    up, positive = (np.concatenate(parts) if parts else np.zeros(0, bool) for parts in (ups, signs))
+    one_way = [up, ~up, up == positive, up != positive]
+    return {} if any(way.all() for way in one_way) else found
+
+
+def _mean(case):
+    """(a mean's real numbers in steps of its grid, what float32 may make them differ by)."""
+    x, pixels = case.inputs[0].astype(I64) - case.grids[0].zero_point, math.prod(case.inputs[0].shape[2:])
+    factor = float(case.grids[0].scale) / float(case.out.scale) / pixels
+    error = SUMMED * math.sqrt(pixels) * 2.0**-24 * np.abs(x).sum((2, 3)) * factor
+    return x.sum((2, 3)) * factor + case.out.zero_point, error

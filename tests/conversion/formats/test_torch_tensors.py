@@ -70,3 +70,12 @@ def test_a_zip_that_is_cut_off():
             WeightsError, match=f"cut off: its directory, .* not within its {size} bytes; copy or download"
         ):
             read_checkpoint(whole[:size])
+
+
+@pytest.mark.parametrize("mark", ["classifier.3.zero_point", "_zero_point_12", "activation_post_process_0.min_val"])
+def test_what_pytorch_quantised_is_said_to_be_that(mark, tmp_path):
+    """Not a backbone without its end, which its classifier's packed weights leave of it."""
+    state = {name: array for name, array in random_state(MODEL, 3).items() if not name.startswith("classifier.3.")}
+    np.savez(tmp_path / "a.npz", **state, **{mark: np.zeros(1, np.float32)})
+    with pytest.raises(WeightsError, match=rf"no network:\n  PyTorch quantised it, .*'{mark}'\): .*torch.onnx.export"):
+        convert(tmp_path / "a.npz", tmp_path / "b.npz")

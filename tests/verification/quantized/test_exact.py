@@ -13,6 +13,8 @@ from command_line import run
 
 import npmnv3
 from npmnv3.conversion import convert
+from npmnv3.conversion.quantized import read_quantized_model
+from npmnv3.dumps.labels import softmax
 from npmnv3.errors import UsageError, WeightsError
 from npmnv3.verification.quantized.run import verify_quantized
 
@@ -239,6 +241,20 @@ def test_bad_tensors_are_named(tmp_path):
         npmnv3.verify(network, damaged, tensors=given)
 
 
+def test_probabilities_are_not_taken_for_the_logits():
+    """What an interpreter gives last of Keras's network with its softmax, in steps of 1/256."""
+    name = f"{golden.SMALL}.int8"
+    file, given = golden.path(name), golden.tensors(name)
+    plan, last = read_quantized_model(file)[0], list(given)[-1]
+    share = softmax(plan.grids[plan.steps[-1].name].dequantize(given[last].reshape(1, -1)))
+    probabilities = (np.rint(share * 256) - 128).clip(-128, 127).astype(np.int8)
+    with pytest.raises(UsageError, match="the tensor 'output' is the probabilities that a softmax made of the logits"):
+        verify_quantized(file, {"input": given["input"], "output": probabilities})
+    others = {key: value for key, value in given.items() if key != last}
+    report = verify_quantized(file, {**others, "output": probabilities})
+    assert report.fine and report.unmatched[0]["port"] == "output", report.text()
+
+
 def test_the_input_is_compared_with_what_was_given():
     name = f"{golden.KERAS}.int8"
     given = golden.tensors(name)
@@ -257,7 +273,6 @@ def _run(name, q):
     """The tensors of a run of a golden .tflite on other integers, by the tests' own code."""
     from integer_ports import IntegerPort
 
-    from npmnv3.conversion.quantized import read_quantized_model
     from npmnv3.conversion.quantized.names import name_tensors
 
     plan = name_tensors(read_quantized_model(golden.path(name))[0], golden.model_of(name)).plan

@@ -1,11 +1,12 @@
 """Integer ports with a rule changed, by code of the tests' own: the first tensor is named, and the rule."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import quantized_goldens as golden
-from integer_ports import IntegerPort, cut, half_up_in_floats, in_floats, once, twice_up
+from integer_ports import IntegerPort, cut, half_up_in_floats, in_floats, once, twice_rounded, twice_up
 
 import npmnv3
 from npmnv3.conversion.quantized import read_quantized_model
@@ -61,6 +62,18 @@ EVERYWHERE = {
     "truncated": ({"layer_rule": cut}, "truncated rounding"),
     "half up in floats": ({"layer_rule": half_up_in_floats}, "fp32 half up"),
     "fp32": ({"layer_rule": in_floats}, "fp32 requantisation"),
+    "products of 16 bits": (
+        {"mul_rule": lambda acc, real: twice_rounded(acc.astype(np.int16).astype(np.int64), real)},
+        "products of 16 bits, wrapping round",
+    ),
+    "grids of sums": (
+        {"sum_of": lambda port, step, x, y: (replace(step, inputs=step.inputs[::-1]), x, y)},
+        "the grids of its inputs exchanged",
+    ),
+    "sums without a skip path": (
+        {"sum_of": lambda port, step, x, y: (step, x, np.full_like(y, port.zero(step.inputs[1])))},
+        "left out of the sum",
+    ),
     "old MEAN": ({"mean_twice": True}, "old MEAN"),
     "saturation": ({"saturates": True}, "AVX2 saturation"),
     "padding": ({"pad_with": 0}, "padding with 0 instead of the zero point"),
@@ -187,6 +200,29 @@ def test_a_cause_that_a_number_or_two_rest_on_is_no_certain_one():
 def test_numbers_enough_are_said_without_a_doubt():
     report, _ = port(NAMES[0], layer_rule=once)
     assert report.causes[0].rules[0].numbers > 100 and "too few" not in report.text()
+
+
+def test_a_wrong_entry_of_a_table():
+    """Where the hard-swish reads its commonest number it gives one step more."""
+    step = next(step for step in plan_of(NAMES[0]).steps if step.op == "hard_swish")
+    given = {key: array for key, array in right(NAMES[0]).items() if key in ("input", step.inputs[0], step.name)}
+    q = int(np.median(given[step.inputs[0]]))
+    own = given[step.name]
+    there = given[step.inputs[0]] == q
+    given[step.name] = np.where(there, own + 1, own).astype(own.dtype)
+    report = npmnv3.verify(golden.model_of(NAMES[0]), golden.path(NAMES[0]), tensors=given)
+    assert (
+        f"a table that gives {own[there][0] + 1} for {q}, not {own[there][0]}, exactly; there alone" in report.sentence
+    )
+
+
+def test_one_number_throughout_has_no_cause():
+    """A clamp of any kind may make it."""
+    given = {key: array for key, array in right(NAMES[0]).items() if key == "input"}
+    zero = plan_of(NAMES[0]).grids["logits"].zero_point
+    given["logits"] = np.full_like(right(NAMES[0])["logits"], zero)
+    report = npmnv3.verify(golden.model_of(NAMES[0]), golden.path(NAMES[0]), tensors=given)
+    assert not report.fine and report.causes[0].rules == (), report.text()
 
 
 def test_two_faults_are_two_causes():

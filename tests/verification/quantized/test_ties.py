@@ -1,5 +1,7 @@
 """Layers that ONNX Runtime left in floats: a number on a tie is no fault, and nothing else is taken for one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import quantized_goldens as golden
@@ -89,3 +91,27 @@ def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
     assert report.first_divergence is None and not report.causes and [row.step for row in report.tensors if row.tied]
     wrong = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.3), kernels="onnxruntime")
     assert not wrong.fine and wrong.first_divergence == run[1]
+
+
+def test_means_with_their_inputs_scale_lie_on_ties(port):
+    """Rounded here up, there down, they are as if computed in floats; all of them up are another rule."""
+    plan, kernels = port.plan, get_kernel_set("onnxruntime")
+    step = [step for step in plan.steps if step.op == "global_avg_pool"][-2]
+    plan = replace(plan, grids={**plan.grids, step.name: plan.grids[step.inputs[0]]})
+    x = np.random.default_rng(5).normal(size=(8, *plan.input_shape)).astype(np.float32)
+    values = IntegerEngine(plan, kernels).trace(x, integers=True)
+    real = values[step.inputs[0]].mean((2, 3), dtype=np.float64)
+    ties = np.flatnonzero(real - np.floor(real) == 0.5)
+    assert len(ties) >= 8
+    values = {key: values[key] for key in list(values)[: list(values).index(step.name) + 1]}
+    means = values.pop(step.name)
+
+    def found(places, by=None):
+        other = means.copy()
+        other.flat[places] = (2 * real - means).flat[places] if by is None else means.flat[places] + by
+        forced = Forced(plan, {**values, step.name: other})
+        return numbers_on_ties(forced, forced.fit(kernels))
+
+    assert found(ties[::3]) == {step.name: len(ties[::3])}
+    assert found([place for place in ties if means.flat[place] < real.flat[place]]) == {}
+    assert found(np.flatnonzero(real - np.floor(real) != 0.5)[:1], by=1) == {}
