@@ -58,13 +58,14 @@ def compare(checkpoint, variant):
         _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
         1 - wrong / len(steps),
         () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
-        ()
-        if sentences
-        else tuple(
-            f"{told}, as it is for pictures of {variant.side[0]}x{variant.side[1]}; the graph takes others too"
-            for told in windows
-        ),
+        () if sentences else _of_other_sizes(variant, windows),
     )
+
+
+def _of_other_sizes(variant, windows):
+    """Warnings of pools that are the network's for another size of pictures only, where the graph takes any."""
+    usual = "x".join(map(str, variant.side))
+    return tuple(f"{told}, as it is for pictures of {usual}; the graph takes others too" for told in windows)
 
 
 def _in_form(variant, places):

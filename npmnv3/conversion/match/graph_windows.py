@@ -11,24 +11,26 @@ def window_faults(plan, places):
     plan : tuple of Step, with as many layers with weights as the graph
     places : their Places
     """
-    pools, wrong = _pools(plan), []
-    for step, place in zip(layers_of(plan), places):
-        for layer in place.after:
-            pool, sides = pools.get((step.name, layer.op), (None, ()))
-            window = layer.attributes.get("kernel_shape")
-            if pool is None or not window:
-                continue
-            strides, whole = layer.attributes.get("strides", (1, 1)), layer.op == "AveragePool"
-            expected = sides if whole else (pool.kernel, pool.kernel)
-            pads = any(layer.attributes.get("pads", ())) or _is_padded(layer, sides, window, strides)
-            if window != expected or pads or not whole and strides != pool.stride:
-                told = (
-                    f"{_by(window)} pixels of {_by(sides)}"
-                    + f" by steps of {_by(strides)}" * (not whole)
-                    + ", padded" * pads
-                )
-                wrong.append(f"{layer.op} {layer.name[:80]!r} takes {told}, expected {_by(expected)}")
-    return wrong
+    pools = _pools(plan)
+    pairs = (
+        (pools.get((s.name, layer.op)), layer) for s, place in zip(layers_of(plan), places) for layer in place.after
+    )
+    return [told for pool, layer in pairs if pool and (told := _fault(*pool, layer))]
+
+
+def _fault(step, sides, layer):
+    """A sentence on a pool beside the network's, which takes a map of these sides, or ""."""
+    window, strides = layer.attributes.get("kernel_shape"), layer.attributes.get("strides", (1, 1))
+    if not window:
+        return ""
+    whole = step.op == "global_avg_pool"
+    expected = sides if whole else (step.kernel, step.kernel)
+    padded = any(layer.attributes.get("pads", ())) or _is_padded(layer, sides, window, strides)
+    if window == expected and not padded and (whole or strides == step.stride):
+        return ""
+    steps = "" if whole else f" by steps of {_by(strides)}"
+    told = f"{_by(window)} pixels of {_by(sides)}{steps}{', padded' * padded}"
+    return f"{layer.op} {layer.name[:80]!r} takes {told}, expected {_by(expected)}"
 
 
 def _pools(plan):
