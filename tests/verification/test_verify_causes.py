@@ -179,6 +179,15 @@ def test_a_picture_on_its_side_is_not_told_from_kernels_on_theirs(model, maker):
     assert {first["fault"], first["certainty"].split()[4]} == {"input_axes", "weight_layout"}, report.text()
 
 
+def test_faults_that_undo_one_another_are_none(model, maker):
+    """Maps stored with their columns first look like those of a picture on its side and of kernels on theirs."""
+    tensors = faulty_ports.run(maker.plan, maker.arrays, maker.x, np.float32)
+    kept = [n for n in tensors if n.split(".")[0] in ("input", "stem", "logits") or n.startswith("blocks.0")]
+    port = {f"t{i}": tensors[n].swapaxes(2, 3) if tensors[n].ndim == 4 else tensors[n] for i, n in enumerate(kept)}
+    report = verify(model, port, maker.x)
+    assert report.fine and not report.explained_by and "undo one another" in report.sentence, report.text()
+
+
 def test_few_numbers_agree_by_chance():
     def trial(before, after, unknowns=0.0):
         change = Change("fault", "a fault", None, unknowns=unknowns)
