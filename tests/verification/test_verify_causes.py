@@ -10,7 +10,7 @@ import npmnv3
 from npmnv3.errors import UsageError
 from npmnv3.verification import noise
 from npmnv3.verification.certainty import MARGIN, spare_bits
-from npmnv3.verification.changes import solved
+from npmnv3.verification.changes import dropout, solved
 from npmnv3.verification.changes.edits import Change
 from npmnv3.verification.comparison import Comparison
 from npmnv3.verification.diagnosis import diagnose
@@ -45,6 +45,17 @@ def test_a_fault_of_a_layer_is_named(maker, model, fault):
     report = verify(model, port, maker.x)
     assert not report.fine and report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
     assert report.explained_by[0]["certainty"] == ("likely" if fault == "other_classifier" else "certain")
+
+
+def test_a_dropout_is_seen_in_its_own_tensor_where_there_are_no_logits(maker, model):
+    features = maker.clean(np.float32)["head.gain"]
+    kept = np.random.default_rng(2).random(features.shape) > 0.2
+    report = verify(model, {"head.gain": features * kept / np.float32(0.8)}, maker.x)
+    assert not report.fine and [row["fault"] for row in report.explained_by] == ["dropout_on"], report.text()
+    assert report.explained_by[0]["certainty"] == "certain"
+    last = np.arange(features.size) < 1180  # never written, or a factor: no dropout
+    for other in (features * last, features * np.float32(1.25), features * kept):
+        assert dropout._mask_seen(features[0], other[0]) is None
 
 
 @pytest.mark.parametrize("wrong", (lambda tensor: tensor * np.float32(1.1), np.negative))
