@@ -350,6 +350,18 @@ def test_hints_remove_most_of_the_error():
     assert "shift by" in symptom(np.roll(x, 1, axis=3), x)
 
 
+def test_a_tile_a_row_or_a_column_that_alone_is_wrong_is_said():
+    x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
+    for rows, columns, words in (
+        (slice(2, 6), slice(3, 4), "only in 4 x 1 of 12 x 12 pixels, from row 2, column 3"),
+        (slice(11, 12), slice(None), "only in 1 x 12 of 12 x 12 pixels, from row 11, column 0"),
+    ):
+        found = x + 1e-7
+        found[:, :, rows, columns] *= -0.5
+        assert words in symptom(found, x)
+    assert "only in" not in symptom(x * np.where(x > 2, 2, 1), x)
+
+
 def test_files_and_batches_that_do_not_fit_are_told_so(maker, model, tmp_path):
     (tmp_path / "w.safetensors").write_bytes(b"")
     with pytest.raises(UsageError, match="a file of weights, not of a run's tensors"):
