@@ -148,7 +148,9 @@ th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; 
 <td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
 <h2 class="depth">Error along the depth</h2><img alt="error along the depth" src="data:image/png;base64,{{ figures.depth }}">
 <h2>Worst channels{% if report.tensors|length > rows %}, of the {{ rows }} worst tensors{% endif %}</h2><img alt="worst channels" src="data:image/png;base64,{{ figures.channels }}">
-<h2>Tensors</h2><div class="scroll"><table>
+<h2>Tensors</h2><p>Local is what a step itself added: the reference is run with the port's own tensors as inputs. Accumulated is against the
+reference's whole run. x {{ report.precision }} is the local error over that of honest {{ report.precision }} arithmetic; up to {{ "%g"|format(report.factor) }} passes.</p>
+<div class="scroll"><table>
 <tr><th>step</th><th>port's tensor</th><th>layout</th><th>local dB</th><th>x {{ report.precision }}</th><th>max error</th><th>at</th><th>ULP, 99.9%</th>
 <th>accumulated dB</th><th>cosine</th><th>bits</th><th>worst channel</th></tr>
 {% for t in report.tensors %}<tr class="{{ '' if t.passes else 'bad' }}"><td>{{ t.step }}</td><td>{{ t.port }}</td><td>{{ t.layout }}</td>

@@ -175,6 +175,9 @@ class PortRun:
         if shape not in self._of_shape:
             tensors = (*self.free, *(view.tensor for view in self.views.values()))
             self._of_shape[shape] = [
-                (t.name, self.step_of.get(t.name), view) for t in tensors for view in t.views(*shape)
+                (t.name, self.step_of.get(t.name), view)
+                for t in tensors
+                if t.name in self.base  # an input that the first layer does not get is no step's
+                for view in t.views(*shape)
             ]
         return self._of_shape[shape]

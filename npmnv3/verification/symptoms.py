@@ -5,6 +5,7 @@ import numpy as np
 from .tensors import correlation
 
 HINT = 0.1  # share of an error's power that a hint may leave
+BARE = 1e-6  # share of the worst pixel's error below which a pixel has none
 
 
 def symptom(found, expected):
@@ -21,6 +22,8 @@ def symptom(found, expected):
     few = int(np.searchsorted(np.cumsum(channels[worst]) / total, 0.9)) + 1
     if few <= max(1, len(channels) // 8):
         words.append(f"channels {_ranges(sorted(worst[:few].tolist()))}")
+    if found.ndim == 4 and (place := _rectangle(error)):
+        words.append(place)
     looks = _affine(found, expected) or (_border(error) or _shift(found, expected) if found.ndim == 4 else "")
     return ": ".join(filter(None, [", ".join(words), looks]))
 
@@ -38,6 +41,17 @@ def _affine(found, expected):
 def _removes(error, rest):
     """Whether what is left of an error is a small part of it: a hint that leaves most of it would mislead."""
     return float(np.square(rest).sum()) < HINT * float(np.square(error).sum())
+
+
+def _rectangle(error):
+    """The part of the map outside of which there is no error, if that is most of it: a tile, a row, a column."""
+    pixels = np.square(error).sum(axis=(0, 1))
+    rows, columns = (np.flatnonzero((pixels > BARE * pixels.max()).any(axis=axis)) for axis in (1, 0))
+    (top, bottom), (left, right) = ((int(n[0]), int(n[-1])) for n in (rows, columns))
+    if 2 * (bottom - top + 1) * (right - left + 1) > pixels.size:
+        return ""
+    tile = f"{bottom - top + 1} x {right - left + 1} of {pixels.shape[0]} x {pixels.shape[1]} pixels"
+    return f"only in {tile}, from row {top}, column {left}"
 
 
 def _border(error):

@@ -1,13 +1,19 @@
 """verify: faults that it does not know are located, and those of ports that round more coarsely are told from rounding."""
 
+from dataclasses import replace
+
 import faulty_ports
 import numpy as np
 import pytest
 
+from npmnv3.network.steps import Step
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
 from npmnv3.verification import noise
+from npmnv3.verification.comparison import Comparison
+from npmnv3.verification.inputs import Input
 from npmnv3.verification.run import verify
+from npmnv3.verification.tensors import PortTensor
 
 BLOCKS = [f"blocks.{i}" for i in range(11)]
 
@@ -136,3 +142,25 @@ def test_an_error_of_bfloat16s_size_is_said_to_be_one(maker, model):
     arrays = noise.rounded_arrays(maker.arrays, "bfloat16")
     report = verify(model, {"y": run(maker, arrays=arrays)["logits"]}, maker.x)
     assert not report.fine and "--precision bfloat16" in report.sentence, report.text()
+
+
+def test_rounding_is_not_inferred_from_the_few_tensors_that_still_fit_a_step(maker, model):
+    tensors = run(maker, rounding=faulty_ports.half)
+    few = nameless(tensors, ["pool", "head", "logits"])
+    assert verify(model, few, maker.x, explain=False).fine
+    lost = {f"u{name}": tensors[name][:, :, ::-1] ** 2 for name in BLOCKS}
+    report = verify(model, lost | few, maker.x, explain=False)
+    assert not report.fine, report.text()
+
+
+def test_an_input_that_the_first_layer_does_not_get_stands_for_no_step(maker, model):
+    """A port may dump its picture before it was normalized; a fault may put a step of the picture's shape before the stem."""
+    tensors = {"picture": maker.x * np.float32(0.3) + np.float32(0.4), "stem": run(maker)["stem"]}
+    ported = [PortTensor(name, array) for name, array in tensors.items()]
+    comparison = Comparison(model, Input(maker.x), ported, None, "float32", 10.0)
+    assert set(comparison.views) == {"input", "stem"} and not comparison.port_run.forces_input
+    stem = comparison.net.steps["stem.conv"]
+    early = Step("early", "relu", ("input",), ())
+    faulty = comparison.net.edit({"stem.conv": [early, replace(stem, inputs=("early",))]})
+    errors, _ = comparison.port_run.errors(faulty)
+    assert errors["stem"] > comparison.port_run.base["stem"]

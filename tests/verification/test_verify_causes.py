@@ -10,7 +10,7 @@ import npmnv3
 from npmnv3.errors import UsageError
 from npmnv3.verification import noise
 from npmnv3.verification.certainty import MARGIN, spare_bits
-from npmnv3.verification.changes import solved
+from npmnv3.verification.changes import dropout, solved
 from npmnv3.verification.changes.edits import Change
 from npmnv3.verification.comparison import Comparison
 from npmnv3.verification.diagnosis import diagnose
@@ -45,6 +45,17 @@ def test_a_fault_of_a_layer_is_named(maker, model, fault):
     report = verify(model, port, maker.x)
     assert not report.fine and report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
     assert report.explained_by[0]["certainty"] == ("likely" if fault == "other_classifier" else "certain")
+
+
+def test_a_dropout_is_seen_in_its_own_tensor_where_there_are_no_logits(maker, model):
+    features = maker.clean(np.float32)["head.gain"]
+    kept = np.random.default_rng(2).random(features.shape) > 0.2
+    report = verify(model, {"head.gain": features * kept / np.float32(0.8)}, maker.x)
+    assert not report.fine and [row["fault"] for row in report.explained_by] == ["dropout_on"], report.text()
+    assert report.explained_by[0]["certainty"] == "certain"
+    last = np.arange(features.size) < 1180  # never written, or a factor: no dropout
+    for other in (features * last, features * np.float32(1.25), features * kept):
+        assert dropout._mask_seen(features[0], other[0]) is None
 
 
 @pytest.mark.parametrize("wrong", (lambda tensor: tensor * np.float32(1.1), np.negative))
@@ -177,6 +188,15 @@ def test_a_picture_on_its_side_is_not_told_from_kernels_on_theirs(model, maker):
     report = verify(model, {"y": logits}, maker.x)
     first = report.explained_by[0]
     assert {first["fault"], first["certainty"].split()[4]} == {"input_axes", "weight_layout"}, report.text()
+
+
+def test_faults_that_undo_one_another_are_none(model, maker):
+    """Maps stored with their columns first look like those of a picture on its side and of kernels on theirs."""
+    tensors = faulty_ports.run(maker.plan, maker.arrays, maker.x, np.float32)
+    kept = [n for n in tensors if n.split(".")[0] in ("input", "stem", "logits") or n.startswith("blocks.0")]
+    port = {f"t{i}": tensors[n].swapaxes(2, 3) if tensors[n].ndim == 4 else tensors[n] for i, n in enumerate(kept)}
+    report = verify(model, port, maker.x)
+    assert report.fine and not report.explained_by and "undo one another" in report.sentence, report.text()
 
 
 def test_few_numbers_agree_by_chance():
@@ -328,6 +348,18 @@ def test_hints_remove_most_of_the_error():
     assert symptom(x + 1e-3 * rng.standard_normal(x.shape), x) == ""
     assert "scale: 0.8 x" in symptom(0.8 * x, x)
     assert "shift by" in symptom(np.roll(x, 1, axis=3), x)
+
+
+def test_a_tile_a_row_or_a_column_that_alone_is_wrong_is_said():
+    x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
+    for rows, columns, words in (
+        (slice(2, 6), slice(3, 4), "only in 4 x 1 of 12 x 12 pixels, from row 2, column 3"),
+        (slice(11, 12), slice(None), "only in 1 x 12 of 12 x 12 pixels, from row 11, column 0"),
+    ):
+        found = x + 1e-7
+        found[:, :, rows, columns] *= -0.5
+        assert words in symptom(found, x)
+    assert "only in" not in symptom(x * np.where(x > 2, 2, 1), x)
 
 
 def test_files_and_batches_that_do_not_fit_are_told_so(maker, model, tmp_path):

@@ -1,4 +1,4 @@
-"""Faults with an unknown that is solved for, not tried: channels in another order, a dropout's mask.
+"""Faults with an unknown that is solved for, not tried: channels in another order here, a dropout's mask in `dropout`.
 
 What is found here is a change like all others, and believed only if the network with it gives what the port gave.
 """
@@ -9,8 +9,9 @@ import numpy as np
 
 from ...network.steps import INPUT
 from ..net import run_step
+from .dropout import dropouts
 from .edits import ACTIVATIONS, Change
-from .weights import masked, reordered_weight
+from .weights import reordered_weight
 
 FOLLOWERS = (*ACTIVATIONS, "batch_norm", "identity", "hard_sigmoid")
 PIXELS = 24  # of a map that channels are told apart by
@@ -18,9 +19,6 @@ FITS = 1e-3  # squared relative error of a channel that is another one's
 NEAREST = 0.3  # the same where the channels themselves had to be solved for
 LEAST = 0.8  # share of the channels that must be found again
 LARGEST = 60_000_000  # numbers to work on for one layer
-PASSES, FLIPS = 5, 100
-SLACK = 0.1  # between the share of zeros and what a dropout's factor says it is
-GAINS = tuple(1 / (1 - p) for p in (0.2, 0.5, 0.1, 0.3, 0.25, 0.4, 0.05, 0.15))
 
 
 def solved_changes(comparison):
@@ -40,12 +38,9 @@ def solved_changes(comparison):
     found = []
     for name in off[:2]:  # a fault's own row, and maybe one that it moved
         found += _orders(comparison, name)
-    if off and off[-1] == "logits":
-        found += _dropouts(comparison)
+    if off and off[-1] in ("logits", *comparison.net.steps["logits"].inputs):
+        found += dropouts(comparison)
     return found
-
-
-# --- channels in another order
 
 
 def _orders(comparison, name):
@@ -230,68 +225,3 @@ def _distances(a, b):
     dead = power < 1e-9 * power.max(initial=0)
     squares = power[:, None] + np.square(b).sum(axis=1)[None] - 2 * a @ b.T
     return np.where(dead[:, None], 0, np.maximum(squares, 0) / np.maximum(power, 1e-30)[:, None])
-
-
-# --- dropout
-
-
-def _dropouts(comparison):
-    """A mask of what the classifier gets, solved for from the logits."""
-    step, view = comparison.net.steps["logits"], comparison.views["logits"]
-    if step.op != "linear" or view.finite is not None:
-        return []
-    arrays = comparison.net.with_arrays(comparison.arrays)
-    weight, bias = arrays[step.param("weight").name].astype(np.float64), step.param("bias")
-    features = comparison.port_run.value(step.inputs[0])[0].astype(np.float64)
-    rest = view.data[0] - (arrays[bias.name].astype(np.float64) if bias else 0)
-    if len(weight) < 0.5 * len(features):
-        return []
-    mask, gain = _mask_of(weight * features, rest)
-    if mask is None:
-        return []
-    text = f"dropout left on before the classifier ({1 - mask.mean():.0%} of {len(mask)} features are zero)"
-    return [Change("dropout_on", text, masked("logits", mask, gain), whole=True, unknowns=float(len(mask)))]
-
-
-def _flipped(mask, part, rest):
-    """The mask with single features put right, the one that helps most first."""
-    size = np.square(part).sum(axis=0)
-    for _ in range(FLIPS):
-        error = rest - part @ mask
-        sign = 1 - 2 * mask
-        gains = 2 * sign * (part.T @ error) - size
-        best = int(np.argmax(gains))
-        if gains[best] <= 0:
-            break
-        mask[best] = 1 - mask[best]
-    return mask
-
-
-def _mask_of(part, rest):
-    """(mask, gain) such that part @ (mask * gain) is nearest to rest; (None, 0) if that says nothing.
-
-    There are fewer logits than features, so those that are surely on or off are settled first, and the others again.
-    """
-    size = np.linalg.norm(part, axis=0)
-    share, gain, open_ = np.ones(len(size)), None, np.arange(len(size))
-    for _ in range(PASSES):
-        some = part[:, open_]
-        left = rest - part @ np.where(np.isin(np.arange(len(size)), open_), 0, share) - some.sum(axis=1)
-        gram = some.T @ some
-        gram[np.diag_indices_from(gram)] += 1e-9 * np.square(size).mean()
-        share[open_] = 1 + np.linalg.solve(gram, some.T @ left)
-        if gain is None:
-            large = share[np.argsort(-size)[: max(16, len(size) // 10)]]
-            gain = min(GAINS, key=lambda g: np.minimum(np.abs(large), np.abs(large - g)).mean())
-        sure = np.minimum(np.abs(share[open_]), np.abs(share[open_] - gain)) < 0.15 * gain
-        share[open_[sure]] = np.where(share[open_[sure]] > gain / 2, gain, 0)
-        if sure.all() or not sure.any():
-            break
-        open_ = open_[~sure]
-    mask = _flipped((share > gain / 2).astype(np.float64), part * gain, rest)
-    if abs(mask.mean() - 1 / gain) > SLACK or mask.mean() > 1 - SLACK / 3:
-        return None, 0.0  # a factor alone is no dropout
-    error = np.square(part @ mask * gain - rest).sum()
-    if error > 0.01 * np.square(part.sum(axis=1) - rest).sum():
-        return None, 0.0
-    return mask, gain
