@@ -202,9 +202,9 @@ def test_floats_between_are_told(tmp_path):
         made.plan(tmp_path / "a.onnx", made.stored("product", "z"))
 
 
-def lowered_as(scheme, constants=()):
+def lowered_as(scheme, constants=(), model="timm/mobilenetv3_small_050"):
     """A network as a scheme stores it, its weights ones, as an IntegerPlan."""
-    variant, shape = get_variant("timm/mobilenetv3_small_050"), (3, 64, 64)
+    variant, shape = get_variant(model), (3, 64, 64)
     steps, layers = lower(make_plan(variant, 10, (64, 64), folded=True), scheme, shape)
     grids, arrays = {name: Grid(0.05, 0) for name in ("input", *(step.name for step in steps))}, {}
     for name, step in layers.items():
@@ -212,7 +212,7 @@ def lowered_as(scheme, constants=()):
         arrays |= {f"{name}.weight": np.ones(shape_of, np.int8), f"{name}.bias": np.zeros(shape_of[0], np.int32)}
     for step in steps:
         if step.op in dict(constants):
-            arrays[f"{step.name}.constant"] = np.int8(dict(constants)[step.op])
+            arrays[f"{step.name}.constant"] = np.int16(dict(constants)[step.op])
         factor = np.float32([1 if step.name in layers else 1 / 600])
         arrays |= {f"{step.name}.weight_scale": factor, f"{step.name}.weight_zero_point": np.zeros(1, np.int32)}
     return IntegerPlan(steps, grids, arrays, shape)
@@ -231,3 +231,11 @@ def test_a_network_whose_hard_sigmoids_are_in_parts_is_known():
     assert name_tensors(lowered_as("parts", {"fill": 60, "scale": 100})).variant.name == "mobilenetv3_small_050"
     with pytest.raises(WeightsError, match="the quantised graph is not timm"):
         name_tensors(lowered_as("parts", {"fill": 50, "scale": 100}), "timm/mobilenetv3_small_050")
+
+
+def test_a_network_with_a_factor_of_its_own_is_known():
+    """PaddleClas's 0.8 before its classifier, here 480 / 600."""
+    model = "ppcls/MobileNetV3_small_x0_35"
+    assert name_tensors(lowered_as("onnx", {"scale": 480}, model)).variant.full_name == model
+    with pytest.raises(WeightsError, match=r"head.gain.*computes with 0.9, not 0.8"):
+        name_tensors(lowered_as("onnx", {"scale": 540}, model), model)

@@ -12,7 +12,7 @@ from .builder import renamed
 from .preparation import constant_of, preparation
 
 _PASSING = ("pad2d", "identity")  # operations that a graph may have or not
-_CONSTANTS = {"fill": 3.0, "scale": 1 / 6}  # of a hard-sigmoid in its parts
+_CONSTANTS = {"fill": 3.0, "scale": 1 / 6}  # of a hard-sigmoid in its parts; a network may have a factor of its own too
 _NEAR = 0.01  # relative: a constant's own rounding to integers
 
 
@@ -83,9 +83,11 @@ def _compare(plan, variant, num_classes):
         return None, f"its first layer has {first} channels, not {variant.stem}"
     head = _head(plan, variant)
     variant = variant._replace(in_channels=plan.input_shape[0], head=head)
+    network = make_plan(variant, num_classes, side, folded=True)
+    factors = {step.name: step.factor for step in network if step.op == "scale"}
     for scheme in SCHEMES:
-        expected, layers = lower(make_plan(variant, num_classes, side, folded=True), scheme, plan.input_shape)
-        names, reason, count = _match(plan, expected, layers)
+        expected, layers = lower(network, scheme, plan.input_shape)
+        names, reason, count = _match(plan, expected, layers, factors)
         if names is not None:
             return (renamed(plan, names), count == len(_told(expected))), ""
         best = max(best, (reason, count), key=lambda pair: pair[1])
@@ -108,7 +110,7 @@ def _told(steps):
     return [step for step in steps if step.op not in _PASSING]
 
 
-def _match(plan, expected, layers):
+def _match(plan, expected, layers, factors):
     """({the graph's name: the network's}, "", steps that fit), or (None, where they part, steps that fit)."""
     prepared = preparation(plan)
     ours, theirs = _Graph(plan.steps, {prepared.last: INPUT}), _Graph(expected)
@@ -119,7 +121,7 @@ def _match(plan, expected, layers):
         want = next(wanted, None)
         if want is None:
             return None, f"{step.name} comes after its last operation", count
-        wrong = _difference(plan, step, want, layers) or _other_place(ours, theirs, step, want, names)
+        wrong = _difference(plan, step, want, layers, factors) or _other_place(ours, theirs, step, want, names)
         if wrong:
             return None, f"{step.name}, where {want.name} should be, {wrong}", count
         names[step.name] = want.name
@@ -135,7 +137,7 @@ def _match(plan, expected, layers):
     return names, "", count
 
 
-def _difference(plan, step, want, layers):
+def _difference(plan, step, want, layers, factors):
     """What sets a step apart from what the network has there, "" if nothing does."""
     if step.op != want.op:
         return f"is {step.op}, not {want.op}"
@@ -148,7 +150,7 @@ def _difference(plan, step, want, layers):
         return f"is {step.shape}, not {want.shape}"
     if step.op == "hard_sigmoid" and abs(step.slope - want.slope) > 1e-6:
         return f"has the slope {step.slope:.4g}, not {want.slope:.4g}"
-    constant = _CONSTANTS.get(step.op)
+    constant = factors.get(want.name, _CONSTANTS.get(step.op))
     if constant and abs(constant_of(plan, step) - constant) > _NEAR * constant:
         return f"computes with {constant_of(plan, step):.4g}, not {constant:.4g}"
     return ""
