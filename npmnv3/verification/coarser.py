@@ -15,7 +15,7 @@ SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is ro
 OF_A_KIND = 0.9  # share of what one kind of layer made that is off if that kind is rounded
 FEW = 64  # numbers that may all round to nothing
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
-FOUND = 0.5  # least share of the port's tensors that are a step's, if all that is wrong is rounding
+FOUND = 0.5  # least share of the port's tensors, or of the steps if it has more than these, that are found, if all is rounding
 
 
 def may_be_coarser(comparison, by_block=False):
@@ -24,11 +24,12 @@ def may_be_coarser(comparison, by_block=False):
     Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. An engine may round in one kind of layer
     alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
     that rounding is spread over. What was only rounded is still found: of a fault that moves most tensors away from all steps
-    the few that are left may be within a rounding so coarse.
+    the few that are left may be within a rounding so coarse. An engine's inner tensors, of which there may be more than steps, are
+    no such sign.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False
-    if len(comparison.rows) < FOUND * len(comparison.tensors):
+    if len(comparison.rows) < FOUND * min(len(comparison.tensors), len(comparison.net.steps)):
         return False
     rows = [row for row in comparison.rows if row.step != INPUT]
     off = [row for row in rows if not row.passes]

@@ -7,7 +7,13 @@ from random_networks import network
 
 import npmnv3
 from npmnv3.conversion import load_checkpoint
+from npmnv3.conversion.formats.record import Layer
+from npmnv3.conversion.match.fit import layers_of
+from npmnv3.conversion.match.graph_places import Place
+from npmnv3.conversion.match.graph_windows import window_faults
 from npmnv3.errors import WeightsError
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 
 onnx = pytest.importorskip("onnx")
 NAME = "torchvision/mobilenet_v3_small"
@@ -276,6 +282,15 @@ def test_what_stands_before_and_behind_the_network_is_said(graph, change, said, 
     changed = Graph(graph)
     change(changed)
     assert any(said in note for note in npmnv3.convert(changed.save(tmp_path), tmp_path / "dump.npz").notes)
+
+
+@pytest.mark.parametrize("side, told", [((80, 192), True), ((48, 192), False)])
+def test_a_maximum_of_windows_that_are_cut_off(side, told):
+    """Windows of 2 x 2 of 3 rows are two where those that are cut off count, of 2 rows they are one anyhow."""
+    plan = make_plan(get_variant("ppocr/text_direction"), 2, side)
+    pool = Layer("MaxPool", "m", {}, {"kernel_shape": (2, 2), "strides": (2, 2), "ceil_mode": 1})
+    places = [Place(None, after=[pool] * (step.name == "last.conv")) for step in layers_of(plan)]
+    assert bool(window_faults(plan, places)) is told
 
 
 def test_a_mean_over_a_window_where_pictures_are_of_any_size(graph, tmp_path):

@@ -153,6 +153,15 @@ def test_rounding_is_not_inferred_from_the_few_tensors_that_still_fit_a_step(mak
     assert not report.fine, report.text()
 
 
+def test_rounding_is_inferred_beside_an_engines_many_inner_tensors(maker, model):
+    """Of a hard-swish in its parts: x + 3, cut at 0 and 6, and their product."""
+    tensors = run(maker, rounding=faulty_ports.half)
+    inner = {name: np.clip(array + 3, 0, 6) for name, array in tensors.items()}
+    inner = {f"{name}.relu6": x for name, x in inner.items()} | {f"{n}.mul": x * tensors[n] for n, x in inner.items()}
+    report = verify(model, tensors | inner, maker.x, explain=False)
+    assert report.fine and report.precision == "float16", report.text()
+
+
 def test_an_input_that_the_first_layer_does_not_get_stands_for_no_step(maker, model):
     """A port may dump its picture before it was normalized; a fault may put a step of the picture's shape before the stem."""
     tensors = {"picture": maker.x * np.float32(0.3) + np.float32(0.4), "stem": run(maker)["stem"]}

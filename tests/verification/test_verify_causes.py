@@ -346,6 +346,7 @@ def test_hints_remove_most_of_the_error():
     rng = np.random.default_rng(3)
     x = rng.standard_normal((1, 8, 12, 12))
     assert symptom(x + 1e-3 * rng.standard_normal(x.shape), x) == ""
+    assert symptom(x, x) == symptom(x, np.where(x > 1, np.inf, x)) == ""
     assert "scale: 0.8 x" in symptom(0.8 * x, x)
     assert "shift by" in symptom(np.roll(x, 1, axis=3), x)
 

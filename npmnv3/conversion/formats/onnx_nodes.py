@@ -14,7 +14,7 @@ from .onnx_tensors import read_tensor
 _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
 _ATTRIBUTES = {
     float: ("alpha", "beta", "epsilon", "max", "min"),
-    int: ("axis", "channels_last", "group", "keepdims", "to", "training_mode", "transA", "transB"),
+    int: ("axis", "ceil_mode", "channels_last", "group", "keepdims", "to", "training_mode", "transA", "transB"),
     tuple: ("axes", "dilations", "kernel_shape", "pads", "perm", "strides"),
     str: ("auto_pad", "mode"),
 }

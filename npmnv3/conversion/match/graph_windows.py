@@ -48,9 +48,12 @@ _OPERATIONS = {"global_avg_pool": "AveragePool", "max_pool2d": "MaxPool"}
 
 
 def _is_padded(layer, sides, window, strides):
-    """Whether "same" adds pixels."""
+    """Whether "same", or counting windows that are cut off, adds pixels."""
+    ways = list(zip(sides, window, strides))
+    if layer.attributes.get("ceil_mode"):
+        return any((n - size) % step for n, size, step in ways)
     same = layer.attributes.get("auto_pad", "").startswith("SAME")
-    return same and any(n % step or step != size for n, size, step in zip(sides, window, strides))
+    return same and any(n % step or step != size for n, size, step in ways)
 
 
 def _by(sides):
