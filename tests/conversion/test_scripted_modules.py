@@ -92,6 +92,9 @@ def test_frozen_modules(tmp_path):
     onednn = _before("ops.prim.mkldnn_convolution(x)")
     with pytest.raises(WeightsError, match="after torch.jit.optimize_for_inference.*as torch neither saves nor loads"):
         convert(frozen(tmp_path / "d.pt", onednn), tmp_path / "d.npz")
+    shared = _line("batch_norm(", lambda line: [line.replace("CONSTANTS.c3", "CONSTANTS.c2")])
+    with pytest.raises(WeightsError, match=r"\d+ weights for \d+ places: equal ones are stored once"):
+        convert(frozen(tmp_path / "e.pt", shared), tmp_path / "e.npz")
 
 
 def test_whole_numbers_on_the_way(tmp_path):

@@ -51,9 +51,9 @@ class Checkpoint:
         "keras-weights", "onnx" or "tflite"
     arrays : {name: array} in the file's order, read-only, maybe views of shared memory, of the file's dtypes except
         that bfloat16 became float32 (exactly). paddle-inference: paddle's internal names, in the program's order of
-        use; torch-frozen: CONSTANTS.c0, ..., likewise. keras-weights: LAYER/kernel, LAYER/gamma, ... as Keras 3's legacy writer spells them, class by class.
-        onnx: the weights as the graph stores them, in its order of use. While a file is open, `containers.Entry` in
-        place of arrays: shape and dtype, nothing read yet.
+        use; torch-frozen: CONSTANTS.c0, ..., in the code's. keras-weights: LAYER/kernel, LAYER/gamma, ... as Keras 3's
+        legacy writer spells them, class by class. onnx: the weights as the graph stores them, in its order of use. While a
+        file is open, `containers.Entry` in place of arrays: shape and dtype, nothing read yet.
     taken : where in the file the arrays lay ("model", "state_dict", ...), "" if they were all there is
     others : further state dicts of the file; `key` takes one of them instead
     notes : what a user should know: prefixes taken off, entries left out, ...

@@ -24,7 +24,12 @@ def read_frozen(top, code, constants, file_size):
     if not operations:
         raise WeightsError(f"a frozen TorchScript module whose code is not followed{reason}; {_INSTEAD}")
     layers = [operation for operation in operations if operation.kind in _LAYERS]
-    used = dict.fromkeys(name for layer in layers for name in layer.inputs if name in stored)
+    used = [name for layer in layers for name in layer.inputs if name in stored]
+    if len(set(used)) < len(used):
+        raise WeightsError(
+            f"a frozen TorchScript module with {len(set(used))} weights for {len(used)} places: equal ones are stored once, of a "
+            f"network that was not trained at least; {_INSTEAD}"
+        )
     arrays = as_entries({name: stored[name] for name in used}, file_size)
     others = [Operation("full", (), (name,), {}) for name in stored if name not in used]
     note = "a frozen TorchScript module: its weights are taken in the order of its code, which is compared"

@@ -28,8 +28,8 @@ def leave_out_probabilities(plan, found, expected):
         found.unmatched.append({"port": tensor, "shape": list(data.shape)})
     if wrong and not found.values.keys() - {INPUT}:
         raise UsageError(
-            f"the tensor {tensor!r} is the probabilities that a softmax made of the logits (its integers sum up to {STEPS}), and they "
-            "are not judged: give the tensor before the softmax, or all (in TensorFlow Lite experimental_preserve_all_tensors=True)"
+            f"the tensor {tensor!r} is the probabilities that a softmax made of the logits, and they are not judged: give the tensor "
+            "before the softmax, or all (in TensorFlow Lite experimental_preserve_all_tensors=True)"
         )
 
 
