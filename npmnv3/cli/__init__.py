@@ -72,7 +72,9 @@ def _plain_streams(words):
         if sys.stdin is None:
             stack.enter_context(open(os.devnull))
         out, err = (stack.enter_context(open(os.devnull, "w")) if s is None else s for s in (sys.stdout, sys.stderr))
-        with contextlib.redirect_stdout(PlainStream(out, words)), contextlib.redirect_stderr(Messages(err, words)):
+        messages = stack.enter_context(contextlib.redirect_stderr(Messages(err, words)))
+        stack.callback(messages.flush)
+        with contextlib.redirect_stdout(PlainStream(out, words)):
             yield
 
 

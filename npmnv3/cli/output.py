@@ -48,16 +48,26 @@ class PlainStream:
 
 
 class Messages(PlainStream):
-    """Standard error, plain as well: what it cannot take, as on a full disk, is lost; the work goes on, its exit code stays."""
+    """Standard error, plain as well. Once it cannot take something, as on a full disk, all else is lost too; the work goes on, its
+    exit code stays."""
 
     def write(self, text):
-        with contextlib.suppress(OSError):
+        try:
             super().write(text)
+        except OSError:
+            self._give_up()
         return len(text)
 
     def flush(self):
-        with contextlib.suppress(OSError):
+        try:
             self._stream.flush()
+        except OSError:
+            self._give_up()
+
+    def _give_up(self):
+        """Write to nowhere from here on: else Python, which keeps what is not written, tries again at its end, and exits with 120."""
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
 def print_table(rows, header, align):

@@ -253,10 +253,12 @@ def test_standard_output_that_takes_nothing(where, name, material):
 
 @linux
 @pytest.mark.parametrize(("words", "code", "printed"), [("info nowhere", 2, 0), (f"predict {PICTURE} nowhere", 1, 3)])
-def test_a_full_standard_error_changes_neither_answers_nor_exit_code(words, code, printed):
+@pytest.mark.parametrize("buffering", ["", "1"], ids=["buffered", "unbuffered"])
+def test_a_full_standard_error_changes_neither_answers_nor_exit_code(words, code, printed, buffering):
+    surroundings = os.environ | {"PYTHONUNBUFFERED": buffering}
     with open("/dev/full", "w") as full:
         run = [sys.executable, "-m", "npmnv3", *words.split()]
-        done = subprocess.run(run, stdout=subprocess.PIPE, stderr=full, text=True, cwd=goldens.ROOT)
+        done = subprocess.run(run, stdout=subprocess.PIPE, stderr=full, text=True, cwd=goldens.ROOT, env=surroundings)
     assert (done.returncode, len(done.stdout.splitlines())) == (code, printed)
 
 
