@@ -10,6 +10,7 @@ plain    relu is fused, the rest is as the plan has it
 """
 
 from .integer_plan import IntegerStep
+from .padding import same_padding
 from .steps import INPUT
 
 SCHEMES = ("tflite", "onnx", "relu", "parts", "plain")
@@ -136,5 +137,4 @@ class _Lowering:
 
 def _is_same(step, shape):
     """Whether a layer's padding is what TensorFlow's "same" gives for this input."""
-    totals = [max((-(-n // s) - 1) * s + step.kernel - n, 0) for n, s in zip(shape[1:], step.stride)]
-    return step.pad == tuple(part for total in totals for part in (total // 2, total - total // 2))
+    return step.pad == sum(same_padding(shape[1:], (step.kernel,) * 2, step.stride), ())

@@ -9,6 +9,7 @@ import functools
 import struct
 
 from ..errors import UsageError
+from .padding import same_padding
 from .spec import Unit, round8
 from .steps import INPUT, Param, Step
 
@@ -295,5 +296,4 @@ def _pad(n, kernel, stride, rule):
     """Zeros (before, after) along one axis of n pixels."""
     if rule == "symmetric":
         return kernel // 2, kernel // 2
-    total = max((-(-n // stride) - 1) * stride + kernel - n, 0)  # TensorFlow's "same": ceil(n / stride) outputs
-    return total // 2, total - total // 2
+    return same_padding((n,), (kernel,), (stride,))[0]

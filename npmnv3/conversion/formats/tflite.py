@@ -9,6 +9,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
 import numpy as np
 
 from ...errors import WeightsError
+from ...network.padding import same_padding
 from ..graph_order import in_canonical_order
 from .ends import told_end
 from .onnx_folding import KEEP, dequantized
@@ -222,5 +223,5 @@ def _same(sides, kernels, strides):
     """The padding that makes ceil(side / stride) of each side: in pixels where the input's sides are known."""
     if len(sides) != 2 or min(sides) < 1 or min(strides) < 1:
         return {"auto_pad": "SAME_UPPER"}
-    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernels, strides)]
-    return {"pads": (*(total // 2 for total in totals), *(total - total // 2 for total in totals))}
+    before, after = zip(*same_padding(sides, kernels, strides))
+    return {"pads": (*before, *after)}

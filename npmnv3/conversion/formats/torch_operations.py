@@ -1,5 +1,6 @@
 """An exported program's graph as operations by paddle's names, so that one comparison serves both (`match.by_wiring`)."""
 
+from ...network.padding import same_padding
 from .record import Operation
 from .torch_sizes import Sides
 
@@ -124,10 +125,9 @@ class Graph:
         """By how much TensorFlow's rule pads: (left, right, top, bottom), None where the sizes are not told."""
         try:
             sides, kernel = (self.sizes[name][2:] for name in (source, weight))
-            whole = [max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in zip(sides, kernel, stride, strict=True)]
+            (top, bottom), (left, right) = same_padding(sides, kernel, stride)
         except (LookupError, TypeError):
             return None
-        (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in whole)
         return left, right, top, bottom
 
 

@@ -1,6 +1,7 @@
 """What ONNX's nodes say of space: strides, padding, sides, where the channels are."""
 
 from ...errors import WeightsError
+from ...network.padding import same_padding
 from ..formats import protobuf
 from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
 
@@ -36,9 +37,8 @@ def space_of(node, kernel, shape):
         return {"stride": tuple(strides), "pad": (pads[0], pads[2], pads[1], pads[3])}
     if auto not in ("SAME_UPPER", "VALID") or len(shape) != 3:
         raise WeightsError(f"{node} is padded by {auto[:50]!r}, as no network here is")
-    totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(shape[1:], strides, kernel)]
-    pad = tuple(part for total in totals for part in (total // 2, total - total // 2))
-    return {"stride": tuple(strides), "pad": pad if auto == "SAME_UPPER" else (0, 0, 0, 0)}
+    pad = sum(same_padding(shape[1:], kernel, strides), ()) if auto == "SAME_UPPER" else (0, 0, 0, 0)
+    return {"stride": tuple(strides), "pad": pad}
 
 
 def slid(side, kernel, stride, pad):

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ...errors import WeightsError
+from ...network.padding import same_padding
 from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
 from ..formats.ends import each_class
@@ -261,6 +262,5 @@ class _Graph:
         if min(stride) < 1:
             raise WeightsError(f"a convolution with the stride {stride}: damaged")
         if options.number(0, "b") == _SAME and len(shape) == 3:
-            totals = [max((-(-n // s) - 1) * s + k - n, 0) for n, s, k in zip(shape[1:], stride, weight.shape[2:])]
-            pad = tuple(part for total in totals for part in (total // 2, total - total // 2))
+            pad = sum(same_padding(shape[1:], weight.shape[2:], stride), ())
         return weight, {"stride": stride, "pad": pad}, act

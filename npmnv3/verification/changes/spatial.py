@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ...network.padding import same_padding
 from ...network.steps import INPUT, Step
 from ..net import block_of
 from .edits import edited
@@ -13,11 +14,8 @@ def strided(step):
 
 def same_pad(step, shape, flip=False):
     """TensorFlow's "same", or its mirror image."""
-    pads = []
-    for n, s in zip(shape[1:], step.stride):
-        total = max((-(-n // s) - 1) * s + step.kernel - n, 0)
-        pads += [total - total // 2, total // 2] if flip else [total // 2, total - total // 2]
-    return tuple(pads)
+    pads = same_padding(shape[1:], (step.kernel,) * 2, step.stride)
+    return sum((pair[::-1] if flip else pair for pair in pads), ())
 
 
 def padded(rule, part=lambda name: True, only=strided):
