@@ -5,8 +5,8 @@ import os
 import struct
 import zipfile
 
+from ..dumps.attributes import FORMAT
 from ..dumps.containers import open_container
-from ..dumps.dumps import FORMAT
 from ..errors import UsageError
 from ..network.variants import list_models
 from .formats.record import Checkpoint

@@ -16,25 +16,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UsageError, WeightsError, check_arguments
-from ..network.forms import form_in, form_of
-from ..network.plan import check_side, make_plan
+from ..network.plan import make_plan
 from ..network.spec import Preprocess, Variant
 from ..network.variants import get_variant
 from ..ops import pages
-from ..pictures.recipes import RECIPES, find_recipe
+from .attributes import (
+    FORMAT,
+    QUANTIZED,
+    VERSION,
+    form_attributes,
+    in_said_form,
+    read_labels,
+    read_preprocess,
+    said_num_classes,
+    said_variant,
+)
 from .containers import NPZ_MAGIC, open_container, write_container
-from .labels import LABEL_SETS
 from .mappings import mapping_entries
 from .problems import is_folded, message, shape_problems, value_problem
 from .reader import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-FORMAT, VERSION = "npmnv3-dump", 1
-QUANTIZED = "npmnv3-quantized"  # the format of `dumps.quantized`
-TRACE = "npmnv3-trace"  # that of `verification.trace`
-FORM = ("in_channels", "head")  # attributes that tell a network's form
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ def write_dump(
         else preprocess or variant.preprocess,
         "origin": origin,
         "licence": licence,
-        **_form(variant),
+        **form_attributes(variant),
     }
     if labels:
         attributes["labels"] = labels if isinstance(labels, str) else [str(label) for label in labels]
@@ -165,12 +168,6 @@ def write_dump(
     read_preprocess("preprocess", attributes, variant)
     stored = ((name, _stored(name, entry.read(), dtype)) for name, entry in checked.arrays.items())
     write_container(path, stored, attributes)
-
-
-def _form(variant):
-    """The attributes that set a network's form apart from the published one's."""
-    own = get_variant(variant.full_name)
-    return {name: getattr(variant, name) for name in FORM if getattr(variant, name) != getattr(own, name)}
 
 
 def _stored(name, array, dtype):
@@ -188,8 +185,8 @@ def _stored(name, array, dtype):
 
 
 def _check(where, attributes, entries, variant, num_classes, keep):
-    variant = _in_form(where, attributes, entries, _variant(where, attributes, variant, num_classes))
-    num_classes = _num_classes(where, attributes, entries, variant, num_classes)
+    variant = in_said_form(where, attributes, entries, said_variant(where, attributes, variant, num_classes))
+    num_classes = said_num_classes(where, attributes, entries, variant, num_classes)
     plan, folded = make_plan(variant, num_classes), False
     if is_folded(plan, entries):
         plan, folded = make_plan(variant, num_classes, folded=True), True
@@ -214,110 +211,3 @@ def _check(where, attributes, entries, variant, num_classes, keep):
         read_preprocess(where, attributes, variant),
         attributes,
     )
-
-
-def _variant(where, attributes, variant, num_classes):
-    """The variant asked for or, failing that, the dump's own; an error where the two are different networks."""
-    said, version = attributes.get("format", FORMAT), attributes.get("version", VERSION)
-    if said == TRACE:
-        raise WeightsError(
-            f"{where}: is a trace, the tensors of a run as `npmnv3 trace` writes them, expected a weight dump; "
-            "`npmnv3 verify MODEL FILE` takes it as a port's"
-        )
-    if said != FORMAT:
-        raise WeightsError(f"{where}: its attribute format is {said!r}, expected {FORMAT!r}, or none")
-    if version != VERSION:
-        raise WeightsError(
-            f"{where}: is {said} version {version}, expected version {VERSION}; a newer npmnv3 may read it"
-        )
-    if "source" not in attributes or "variant" not in attributes:
-        if variant is None:
-            raise WeightsError(
-                f"{where}: does not say which network it is (no attributes source and variant); name it: "
-                "a MODEL with `weights=FILE`"
-            )
-        return variant
-    name = f"{attributes['source']}/{attributes['variant']}"
-    try:
-        said = get_variant(name)
-    except UsageError as error:
-        raise WeightsError(f"{where}: its attributes source and variant are not known: {error}") from error
-    if variant is not None and make_plan(said, num_classes) != make_plan(variant, num_classes):
-        raise WeightsError(
-            f"{where}: says it is {name}, but {variant.full_name} was asked for, which is another network"
-        )
-    return variant or said
-
-
-def _in_form(where, attributes, entries, variant):
-    """The variant in the form that the dump says, or that its arrays' shapes tell."""
-    said = {name: attributes[name] for name in FORM if name in attributes}
-    try:
-        variant = form_of(variant, **said)
-    except ValueError as error:
-        raise WeightsError(f"{where}: {error}") from error
-    told = form_in(variant, {name: entry.shape for name, entry in entries.items()})
-    return told._replace(**{name: getattr(variant, name) for name in said})
-
-
-def _num_classes(where, attributes, entries, variant, num_classes):
-    """As asked for, or as the dump says, or as its classifier's shape tells."""
-    if num_classes is not None:
-        return num_classes
-    said = attributes.get("num_classes")
-    if said is not None:
-        if not isinstance(said, int) or not 1 <= said <= 10_000_000:
-            raise WeightsError(f"{where}: num_classes is {said!r}, expected a whole number from 1")
-        return said
-    bias = entries.get(make_plan(variant, 1)[-1].param("bias").name)
-    return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else variant.num_classes
-
-
-def read_labels(where, attributes, variant, num_classes):
-    """The dump's labels; without them, those that the variant's classes have if their number fits one of the sets."""
-    labels = attributes.get("labels")
-    if labels is None:
-        return None if variant.labels else ""
-    if isinstance(labels, str):
-        if labels and LABEL_SETS.get(labels) != num_classes:
-            sets = ", ".join(f"{name} ({size} classes)" for name, size in LABEL_SETS.items())
-            raise WeightsError(
-                f"{where}: labels is {labels!r} with {num_classes} classes, expected a list or one of {sets}"
-            )
-        return labels
-    if (
-        not isinstance(labels, list)
-        or not all(isinstance(label, str) for label in labels)
-        or len(labels) != num_classes
-    ):
-        found = f"{len(labels)} entries" if isinstance(labels, list) else f"a {type(labels).__name__}"
-        raise WeightsError(f"{where}: labels has {found}, expected {num_classes} texts, one a class")
-    return tuple(labels)
-
-
-def read_preprocess(where, attributes, variant=None):
-    """The dump's own preprocessing, for that network if it is known: a recipe's name, or its fields as JSON, as text or as they are."""
-    said = attributes.get("preprocess")
-    if said is None:
-        return None
-    try:
-        if isinstance(said, str) and said in RECIPES:
-            return RECIPES[said]
-        values = {name: tuple(v) if isinstance(v, list) else v for name, v in _fields(said).items()}
-        recipe = find_recipe(Preprocess(**values))
-        if variant is not None:
-            check_side(variant, recipe.side)
-        return recipe
-    except (TypeError, ValueError, AttributeError) as error:
-        raise WeightsError(
-            f"{where}: preprocess is {said!r}, expected one of {', '.join(RECIPES)} or a recipe's fields as JSON ({error})"
-        ) from error
-
-
-def _fields(said):
-    """A recipe's fields as a dict, of JSON text, or of the object that an .npz's attributes, which are JSON, can hold."""
-    if isinstance(said, dict):
-        return said
-    import json  # which most dumps do without
-
-    return json.loads(said)

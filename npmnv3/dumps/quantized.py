@@ -19,8 +19,8 @@ from ..network.steps import INPUT
 from ..network.variants import get_variant
 from ..ops.grids import Grid
 from ..ops.kernel_sets import get_kernel_set
+from .attributes import QUANTIZED, read_labels, read_preprocess
 from .containers import open_container, write_container
-from .dumps import QUANTIZED, read_labels, read_preprocess
 
 VERSION = 1
 MAX_STEPS = 2000

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..dumps.attributes import FORMAT
 from ..dumps.containers import open_container
-from ..dumps.dumps import FORMAT
 from ..dumps.npy import read_npy
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, check_unmasked, once_each

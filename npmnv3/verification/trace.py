@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..dumps.dumps import TRACE
+from ..dumps.attributes import TRACE
 from ..errors import UsageError
 from ..export.vectors.kit import select
 from ..model import Model, load
