@@ -118,9 +118,10 @@ def _list_folder(folder, truth, labelled):
     if not labelled:
         return "folder", [Picture(file, "") for file in found], notes
     if found and not any("/" in file for file in found):
+        given = f"{truth.path} names classes, not pictures: " if truth else ""
         raise UsageError(
-            f"{folder}: pictures without class folders; say their classes with a labels file (--labels), such as a CSV "
-            f"with the columns file and label"
+            f"{folder}: pictures without class folders; {given}say their classes with a labels file (--labels), such as a "
+            f"CSV with the columns file and label"
         )
     return "class folders", _by_folder(found, truth or ClassList("", {})), notes
 

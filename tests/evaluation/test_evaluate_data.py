@@ -136,6 +136,9 @@ def test_data_that_cannot_be_used_are_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(picture(1))
     with pytest.raises(UsageError, match="say their classes with a labels file"):
         open_dataset(tmp_path)
+    (tmp_path / "names.json").write_text('{"cat": 0}')
+    with pytest.raises(UsageError, match="names.json names classes, not pictures: say their classes"):
+        open_dataset(tmp_path, tmp_path / "names.json")
     assert open_dataset(tmp_path, labelled=False).summary() == "1 picture, folder"
     with pytest.raises(UsageError, match="limit=0"):
         open_dataset(tmp_path, limit=0)
