@@ -8,14 +8,15 @@ import logging
 import os
 from dataclasses import dataclass, replace
 
-from ..dumps.dumps import Weights, load_weights, write_dump
+from ..dumps.dumps import Weights, checked_weights, load_weights, write_dump
+from ..dumps.mappings import mapping_entries
 from ..dumps.quantized import Quantized, write_quantized
 from ..errors import UsageError, WeightsError, check_arguments
 from ..network.spec import Variant
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
 from .claims import read_claims
-from .dumpfiles import is_dump, read_dump_shapes
+from .dumpfiles import is_dump, open_dump, says_what_it_is
 from .formats import open_checkpoint
 from .identify import has_background, identify, matcher
 from .quantized import is_quantized_model, read_quantized_model
@@ -219,25 +220,27 @@ def _named(name):
 
 
 def _convert_dump(path, out, variant, key, dtype):
-    """Write a dump in the other format, or in another dtype, with what it says of itself."""
-    checkpoint, told = read_dump_shapes(path, key), {}
-    if variant is None and not {"source", "variant"} <= checkpoint.metadata.keys():
-        with _named(os.fspath(path)):
-            fit, told = _find(checkpoint, path, None)
-        variant = fit.variant
-    weights = load_weights(path, variant)
-    about = weights.attributes
-    return _write(
-        out,
-        weights.arrays,
-        weights,
-        dtype,
-        told,
-        origin=about.get("origin") or _origin(path),
-        labels=weights.labels,
-        licence=about.get("licence") or weights.variant.source.licence,
-        preprocess=about.get("preprocess"),
-    )
+    """Write a dump in the other format, or in another dtype, with what it says of itself; or the state dict of a file that
+    does not say which network it is of."""
+    with open_dump(path, key) as checkpoint:
+        arrays, told = checkpoint.arrays, {}
+        if not says_what_it_is(checkpoint):
+            with _named(os.fspath(path)):
+                fit, told = _find(checkpoint, path, variant)
+                variant, arrays = fit.variant, matcher(checkpoint).state(checkpoint, fit)
+        weights = checked_weights(os.fspath(path), checkpoint.metadata, mapping_entries(arrays), variant)
+        about = weights.attributes
+        return _write(
+            out,
+            weights.arrays,
+            weights,
+            dtype,
+            told,
+            origin=about.get("origin") or _origin(path),
+            labels=weights.labels,
+            licence=about.get("licence") or weights.variant.source.licence,
+            preprocess=about.get("preprocess"),
+        )
 
 
 def _convert_quantized(path, out, model, key, dtype, kernels):

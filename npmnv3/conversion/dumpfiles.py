@@ -1,5 +1,6 @@
-"""Telling npmnv3's own dumps from checkpoints: both come as HDF5, and .npz is a zip as torch's files are."""
+"""npmnv3's own dumps among checkpoints: both come as HDF5, and .npz is a zip as torch's files are."""
 
+import contextlib
 import mmap
 import os
 import struct
@@ -9,7 +10,9 @@ from ..dumps.attributes import FORMAT
 from ..dumps.containers import open_container
 from ..errors import UsageError
 from ..network.variants import list_models
+from .formats import only
 from .formats.record import Checkpoint
+from .formats.wrappers import without_wrappers
 
 _KERAS_MARKS = (b"layer_names", b"vars\0")  # an attribute's and a group's name: one of them is in each of Keras's files
 
@@ -39,11 +42,28 @@ def _is_hdf5_dump(file):
         return data.find(FORMAT.encode()) >= 0 or all(data.find(mark) < 0 for mark in _KERAS_MARKS)
 
 
-def read_dump_shapes(path, key=None):
-    """A dump as a Checkpoint whose arrays are `containers.Entry`: shapes and dtypes, nothing read yet."""
-    if key is not None:
-        raise UsageError(f"`key={key!r}` is for training checkpoints that hold several state dicts; {path} is a dump")
+@contextlib.contextmanager
+def open_dump(path, key=None):
+    """`open_checkpoint` for an HDF5 or .npz dump, or a state dict in such a file that does not say which network it is of.
+
+    Yields
+    ------
+    Checkpoint, its arrays `containers.Entry`: nothing read yet
+    """
     with open_container(path) as (attributes, entries):
         said = f"{attributes.get('source')}/{attributes.get('variant')}"
         notes = (f"the dump says it is {said}",) if said in list_models() else ()
-        return Checkpoint("dump", dict(entries), notes=notes, metadata=attributes)
+        checkpoint = Checkpoint("dump", dict(entries), notes=notes, metadata=attributes)
+        if says_what_it_is(checkpoint) and key is not None:
+            raise UsageError(
+                f"`key={key!r}` is for training checkpoints that hold several state dicts; {path} is a dump"
+            )
+        if says_what_it_is(checkpoint):
+            yield checkpoint
+        else:
+            yield without_wrappers(checkpoint if key is None else only(checkpoint, key))
+
+
+def says_what_it_is(checkpoint):
+    """Whether a file says of which network it is, under whose names it then has its arrays, or that it is no dump."""
+    return {"source", "variant"} <= checkpoint.metadata.keys() or checkpoint.metadata.get("format", FORMAT) != FORMAT

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
 from .claims import read_claims
-from .dumpfiles import is_dump, read_dump_shapes
+from .dumpfiles import is_dump, open_dump
 from .formats import read_checkpoint
 from .match import by_graph, by_name, by_order
 from .match.fit import Fit
@@ -74,7 +74,10 @@ def identify_file(path, key=None):
     WeightsError, UsageError, MissingExtraError
         As `read_checkpoint`.
     """
-    checkpoint = read_dump_shapes(path, key) if is_dump(path) else read_checkpoint(path, key)
+    if is_dump(path):
+        with open_dump(path, key) as checkpoint:
+            return checkpoint, identify(checkpoint, path)
+    checkpoint = read_checkpoint(path, key)
     return checkpoint, identify(checkpoint, path)
 
 

@@ -38,7 +38,7 @@ def said_variant(where, attributes, variant, num_classes):
         if variant is None:
             raise WeightsError(
                 f"{where}: does not say which network it is (no attributes source and variant); name it: "
-                "a MODEL with `weights=FILE`"
+                "a MODEL with `weights=FILE`; or let `npmnv3 convert FILE` find it out"
             )
         return variant
     name = f"{attributes['source']}/{attributes['variant']}"

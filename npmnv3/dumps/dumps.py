@@ -85,11 +85,11 @@ def load_weights(
         dump is of instead.
     """
     if isinstance(weights, Mapping):
-        return _check("the mapping", {}, mapping_entries(weights), variant, num_classes, keep)
+        return checked_weights("the mapping", {}, mapping_entries(weights), variant, num_classes, keep)
     if not isinstance(weights, (str, os.PathLike)):
         raise UsageError(f"weights is a {type(weights).__name__}, expected a dump's path or a mapping {{name: array}}")
     with open_container(weights) as (attributes, entries):
-        return _check(os.fspath(weights), attributes, entries, variant, num_classes, keep)
+        return checked_weights(os.fspath(weights), attributes, entries, variant, num_classes, keep)
 
 
 def is_quantized(path):
@@ -184,7 +184,8 @@ def _stored(name, array, dtype):
     return stored
 
 
-def _check(where, attributes, entries, variant, num_classes, keep):
+def checked_weights(where, attributes, entries, variant, num_classes=None, keep=True):
+    """`load_weights` of attributes and {name: Entry}, which errors call `where`."""
     variant = in_said_form(where, attributes, entries, said_variant(where, attributes, variant, num_classes))
     num_classes = said_num_classes(where, attributes, entries, variant, num_classes)
     plan, folded = make_plan(variant, num_classes), False

@@ -57,6 +57,8 @@ def message(where, variant, num_classes, problems, entries):
         return _instead(where, variant, entries, names)
     head = f"{where} does not fit {variant.full_name} with {num_classes} classes ({len(problems)} problems):"
     hint = f"npmnv3.param_shapes({variant.full_name!r}, {num_classes}) gives the names and shapes it must have"
+    if problems.keys() >= entries.keys():
+        hint = f"none of these names is the network's, but `npmnv3 convert FILE` knows other spellings; {hint}"
     return "\n  ".join([head, *problems.values(), hint])
 
 

@@ -18,8 +18,9 @@ from command_line import run
 from states import random_state, small_input
 
 import npmnv3
-from npmnv3.conversion import convert, convert_state, load_checkpoint
+from npmnv3.conversion import convert, convert_state, identify_file, load_checkpoint
 from npmnv3.conversion.formats import Checkpoint, read_checkpoint
+from npmnv3.dumps.containers import write_container
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.errors import WriteError
 from npmnv3.network.variants import get_variant
@@ -244,6 +245,24 @@ def test_arrays_that_do_not_say_whose_they_are(suffix, tmp_path):
         npmnv3.WeightsError, match=f"less.npz: fits no network; the nearest is {RW}:\n  missing: bn1.weight"
     ):
         convert(tmp_path / "less.npz", tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_state_dict_under_other_names_in_a_container(tmp_path, suffix):
+    """It says nothing of its network, so its names may be spelled as in any checkpoint."""
+    state, path = random_state(RW, 5), tmp_path / f"x{suffix}"
+    wrapped = {f"module.net.{name}": array for name, array in state.items()} | {"criterion.weight": np.ones(5, "f")}
+    write_container(path, wrapped, {"labels": list("abcde")})
+    for given in ({}, {"model": RW}, {"key": "module.net"}):
+        done = convert(path, tmp_path / "dump.npz", **given)
+        weights = load_weights(done.path)
+        assert (done.model, weights.labels) == (RW, tuple("abcde"))
+        files.assert_same(weights.arrays, state)
+    assert identify_file(path)[1].model == RW
+    with pytest.raises(npmnv3.WeightsError, match="none of these names is the network's, but `npmnv3 convert FILE`"):
+        load_weights(path, get_variant(RW))
+    with pytest.raises(npmnv3.UsageError, match="nothing to take under 'net'; the names begin with criterion, module"):
+        convert(path, tmp_path / "dump.npz", key="net")
 
 
 def test_npz_needs_numpy_alone(tmp_path):

@@ -35,7 +35,7 @@ from .states import choose
 from .torch_pickles import KNOWN
 from .wrappers import without_wrappers
 
-__all__ = ["Checkpoint", "Layer", "open_checkpoint", "read_checkpoint"]
+__all__ = ["Checkpoint", "Layer", "only", "open_checkpoint", "read_checkpoint"]
 
 _KNOWN_FORMATS = (
     "torch's .pth (zip or legacy), .safetensors, paddle's .pdparams or .pdiparams (with its .pdmodel or .json beside "
@@ -141,7 +141,7 @@ def _read(reader, key):
     if magic.startswith(zips.MAGIC):
         return _read_zip(reader, key)
     if key is not None and magic[4:9] == b"\0\0\0\0{":
-        return _only(safetensors.read(reader), key)
+        return only(safetensors.read(reader), key)
     if magic[:1] == b"{" and reader.path is not None:
         return shards.read(reader, lambda part: _read(part, None))
     single = next((read for known, read in _SINGLE if known(magic)), None)
@@ -154,7 +154,7 @@ def _read(reader, key):
     return single(reader)
 
 
-def _only(checkpoint, prefix):
+def only(checkpoint, prefix):
     """The entries under a prefix alone."""
     start = prefix.rstrip(".") + "."
     inside = {name.removeprefix(start): array for name, array in checkpoint.arrays.items() if name.startswith(start)}
