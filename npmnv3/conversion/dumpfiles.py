@@ -5,6 +5,7 @@ import mmap
 import os
 import struct
 import zipfile
+from dataclasses import replace
 
 from ..dumps.attributes import FORMAT
 from ..dumps.containers import open_container
@@ -54,14 +55,24 @@ def open_dump(path, key=None):
         said = f"{attributes.get('source')}/{attributes.get('variant')}"
         notes = (f"the dump says it is {said}",) if said in list_models() else ()
         checkpoint = Checkpoint("dump", dict(entries), notes=notes, metadata=attributes)
-        if says_what_it_is(checkpoint) and key is not None:
+        if not says_what_it_is(checkpoint):
+            checkpoint = without_wrappers(_dotted(checkpoint))
+            yield checkpoint if key is None else only(checkpoint, key)
+            return
+        if key is not None:
             raise UsageError(
                 f"`key={key!r}` is for training checkpoints that hold several state dicts; {path} is a dump"
             )
-        if says_what_it_is(checkpoint):
-            yield checkpoint
-        else:
-            yield without_wrappers(checkpoint if key is None else only(checkpoint, key))
+        yield checkpoint
+
+
+def _dotted(checkpoint):
+    """With dots in names where each part of one is a group of the file; Keras's weights, whose names have slashes, are no `weight`."""
+    names = list(checkpoint.arrays)
+    if any("." in name for name in names) or not any(name.endswith("/weight") for name in names):
+        return checkpoint
+    arrays = {name.replace("/", "."): array for name, array in checkpoint.arrays.items()}
+    return replace(checkpoint, arrays=arrays, notes=(*checkpoint.notes, "took the groups' names for parts of names"))
 
 
 def says_what_it_is(checkpoint):

@@ -34,6 +34,12 @@ def read_header(stream, name):
     WeightsError
         Not a .npy file, or one of something else than plain numbers, texts or booleans.
     """
+    text, size = header_text(stream, name)
+    return *_parse(text, name), size
+
+
+def header_text(stream, name):
+    """(the dict that a .npy file begins with, as its text, bytes of the head); the stream is left behind it."""
     start = stream.read(8)
     if len(start) < 8 or not start.startswith(MAGIC):
         raise WeightsError(f"{name}: damaged or no .npy file: it begins with {start!r}")
@@ -46,7 +52,7 @@ def read_header(stream, name):
     text = stream.read(size)
     if len(text) != size:
         raise WeightsError(f"{name}: damaged: cut off within its .npy header")
-    return *_parse(text.decode("utf-8", "replace"), name), 8 + width + size
+    return text.decode("utf-8", "replace"), 8 + width + size
 
 
 def _parse(text, name):

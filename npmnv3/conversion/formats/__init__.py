@@ -1,7 +1,7 @@
 """Checkpoints of the sources, read without their frameworks.
 
 `read_checkpoint` takes torch's .pth (zip and legacy), .safetensors, paddle's .pdparams and .pdiparams, Keras's HDF5
-files and ONNX, told by content. Files may come from anybody: nothing in them is run, and nothing is allocated that they
+files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, told by content. Files may come from anybody: nothing in them is run, and nothing is allocated that they
 do not hold.
 """
 
@@ -13,10 +13,12 @@ import numpy as np
 
 from ...dumps.containers import Entry
 from ...dumps.hdf5 import MAGIC as HDF5_MAGIC
+from ...dumps.npy import MAGIC as NPY_MAGIC
 from ...dumps.reader import Reader
 from ...errors import UsageError, WeightsError
 from . import (
     keras,
+    numpy_pickles,
     onnx_graph,
     onnx_kinds,
     paddle_inference,
@@ -144,6 +146,8 @@ def _read(reader, key):
         return only(safetensors.read(reader), key)
     if magic[:1] == b"{" and reader.path is not None:
         return shards.read(reader, lambda part: _read(part, None))
+    if magic.startswith(NPY_MAGIC):
+        return choose("numpy", numpy_pickles.load_npy(reader, KNOWN), key, reader.size)
     single = next((read for known, read in _SINGLE if known(magic)), None)
     if single is None and magic[:1] in _PICKLE_STARTS:
         return _read_pickle(reader, key)

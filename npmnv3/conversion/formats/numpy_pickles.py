@@ -1,8 +1,9 @@
 """NumPy arrays as they lie in pickles, rebuilt without NumPy's own unpickling functions."""
 
+from ...dumps.npy import header_text
 from ...errors import WeightsError
 from .arrays import BFLOAT16, check_shape, numpy_dtype, shaped
-from .pickles import BASIC, opaque, table
+from .pickles import BASIC, load, opaque, table
 from .stand_ins import Opaque, Stored
 
 _KINDS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
@@ -32,7 +33,7 @@ class Latin1(Opaque):
 class Array(Stored):
     """Stands for numpy.ndarray; `build` checks that it is whole."""
 
-    nbytes, bfloat16 = 0, False
+    nbytes, bfloat16, objects = 0, False, ()
 
     def __init__(self, *_):
         self.data, self.is_numbers = None, True
@@ -43,7 +44,8 @@ class Array(Stored):
         _, shape, self.stored_as, self.fortran, data = state
         kind = self.stored_as.kind
         self.is_numbers = type(kind) is str and kind in _KINDS
-        if not self.is_numbers:  # texts, dates, objects: nobody's weights
+        if not self.is_numbers:  # texts, dates, objects: nobody's weights, but what np.save makes of a dict
+            self.objects = data if type(data) is list else []
             return
         self.dtype = numpy_dtype(kind)
         self.shape = check_shape(shape, "an array of the pickle")
@@ -89,6 +91,15 @@ def _from_buffer(data, dtype, shape, order):
         raise WeightsError("the pickle describes a NumPy array that is none")
     array.build((1, shape, dtype, order == "F", bytes(data) if type(data) in (bytes, bytearray) else None))
     return array
+
+
+def load_npy(reader, known):
+    """What np.save was given that is no array: it lies in the file as an array of one object."""
+    text, _ = header_text(reader, "it")
+    array = load(reader, known) if "'|O'" in text else None
+    if not isinstance(array, Array) or len(array.objects) != 1:
+        raise WeightsError("one array, not a state dict: save that, as .npz or with torch.save")
+    return array.objects[0]
 
 
 KNOWN = BASIC | table(("numpy.dtype", Dtype, 1, 3), ("_codecs.encode", Latin1, 2, 2)) | {"numpy.ndarray": Opaque()}

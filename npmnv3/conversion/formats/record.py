@@ -48,7 +48,7 @@ class Checkpoint:
     """A checkpoint file's arrays.
 
     format : "torch", "torch-legacy", "torch-frozen", "safetensors", "paddle", "paddle-inference", "keras-legacy",
-        "keras-weights", "onnx" or "tflite"
+        "keras-weights", "onnx", "tflite", "numpy" (np.save's) or "dump" (HDF5 or .npz)
     arrays : {name: array} in the file's order, read-only, maybe views of shared memory, of the file's dtypes except
         that bfloat16 became float32 (exactly). paddle-inference: paddle's internal names, in the program's order of
         use; torch-frozen: CONSTANTS.c0, ..., in the code's. keras-weights: LAYER/kernel, LAYER/gamma, ... as Keras 3's
