@@ -16,16 +16,16 @@ from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
 from .files import parent
 
-#: Columns of a table that can say which picture.
+#: Columns of a table that can say which picture, as `_plain` writes them.
 # fmt: off
 FILE_COLUMNS = (
-    "file", "file_name", "filename", "file_path", "filepath", "path", "image", "image_path", "image_name", "image_file",
-    "image_id", "img", "img_path", "img_name", "picture", "id", "name",
+    "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile", "imageid", "img", "imgpath",
+    "imgname", "picture", "id", "name",
 )
 #: Columns that can say the class, the exact ones first: names of classes may have two meanings.
 LABEL_COLUMNS = (
-    "synset", "wnid", "class_index", "label", "labels", "label_id", "class_id", "cls", "target", "category_id", "class",
-    "class_name", "classname", "label_name", "category", "y",
+    "synset", "wnid", "classindex", "label", "labels", "labelid", "classid", "cls", "target", "categoryid", "class",
+    "classname", "labelname", "category", "groundtruth", "truth", "species", "breed", "predictionstring", "y",
 )
 # fmt: on
 SEPARATORS = "\t;,"
@@ -153,10 +153,9 @@ def read_label_file(path):
     if text.lstrip()[:1] in ("{", "["):
         return _json(path, text, lines)
     separator = _separator(lines[0])
-    header = (
-        [name.strip().strip('"').lower() for name in lines[0].split(separator)] if separator else [lines[0].lower()]
-    )
-    named = any(name in FILE_COLUMNS for name in header) and any(name in LABEL_COLUMNS for name in header)
+    header = [name.strip().strip('"') for name in lines[0].split(separator or None)]
+    columns = {_plain(name) for name in header} if separator else set()
+    named = not columns.isdisjoint(FILE_COLUMNS) and not columns.isdisjoint(LABEL_COLUMNS)
     if named or (path.lower().endswith((".csv", ".tsv")) and not is_picture(header[0])):
         return Table(path, _read_table(path, text, separator or ","))
     pairs = [_pair(line, separator) for line in lines]
@@ -182,6 +181,11 @@ def _text(path):
     except UnicodeDecodeError as error:
         name = encoding.removesuffix("-sig").upper()
         raise UsageError(f"{path}: not a text in {name} ({error}); save it as UTF-8") from error
+
+
+def _plain(column):
+    """A column's name without capitals and what stands between its words."""
+    return re.sub("[^a-z0-9]", "", column.lower())
 
 
 def _separator(line):
@@ -248,7 +252,8 @@ def _json_content(path, text, lines):
 
 def _json_rows(path, rows):
     for number, row in enumerate(rows, 1):
-        file = next((row[name] for name in FILE_COLUMNS if isinstance(row.get(name), str)), None)
+        columns = {_plain(name): value for name, value in row.items()}
+        file = next((columns[name] for name in FILE_COLUMNS if isinstance(columns.get(name), str)), None)
         label = label_in(row)
         if file is None or label is None:
             raise UsageError(f"{path}: row {number} has {', '.join(map(str, row))[:100]}; expected file and label")
@@ -257,7 +262,8 @@ def _json_rows(path, rows):
 
 def label_in(row):
     """The class that a JSON object states, or None."""
-    found = (row.get(name) for name in ("label", *LABEL_COLUMNS))
+    columns = {_plain(name): value for name, value in row.items()}
+    found = (columns.get(name) for name in ("label", *LABEL_COLUMNS))
     label = next((value for value in found if isinstance(value, (int, str)) and not isinstance(value, bool)), None)
     return None if label is None else str(label)
 
@@ -273,7 +279,7 @@ def _read_table(path, text, separator):
     """{file: label} of a table with a header."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True)
     try:
-        header = {name.strip().lower(): name for name in reader.fieldnames or () if name}
+        header = {_plain(name): name for name in reader.fieldnames or () if name}
         files = [header[name] for name in FILE_COLUMNS if name in header]
         columns = [header[name] for name in LABEL_COLUMNS if name in header and header[name] not in files[:1]]
         if not files or not columns:
@@ -288,7 +294,14 @@ def _table_rows(path, reader, file, columns):
         if not row[file] or None in row:
             raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
         label = next((row[name] for name in columns if row[name]), "")
-        yield reader.line_num, (row[file].strip(), label.strip())
+        yield reader.line_num, (row[file].strip(), _without_boxes(label.strip()))
+
+
+def _without_boxes(label):
+    """The synset of "n01440764 10 20 30 40 n01440764 ...": ILSVRC2012's solution file has every object's box."""
+    first, *rest = label.split() or [""]
+    boxed = _SYNSET.fullmatch(first) and len(rest) % 5 == 4 and all(word == first or word.isdigit() for word in rest)
+    return first if boxed else label
 
 
 def _table(path, entries):

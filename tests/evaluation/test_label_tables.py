@@ -18,13 +18,19 @@ from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
         ("file,label\na.jpg,3\nb c.jpg,tench\n", ["3", "tench"]),
         ("\ufefffile,class_index,synset,label\na.jpg,0,n01440764,tench\nb c.jpg,1,,goldfish\n", ["n01440764", "1"]),
         ('label,file\nx,"a.jpg"\r\n"y, z",./b c.jpg\r\n', ["x", "y, z"]),
+        ("Image File;Breed\na.jpg;tench\nb c;goldfish\n", ["tench", "goldfish"]),
+        ("File Path,Class-ID,Breed\na.jpg,4,tench\nb c.jpg,5,goldfish\n", ["4", "5"]),
+        (
+            "ImageId,PredictionString\na,n01440764 1 2 3 4 n01440764 5 6 7 8 \nb c,n01443537 1 2 3 4\n",
+            ["n01440764", "n01443537"],
+        ),
         ("a.jpg 65\nb c.jpg 970\n", ["65", "970"]),
     ],
 )
 def test_flat_folder_with_a_table(tmp_path, text, label):
     for name in ("a.jpg", "b c.jpg", "unnamed.jpg"):
         (tmp_path / name).write_bytes(picture(1))
-    table = tmp_path / ("labels.csv" if "file" in text else "list.txt")
+    table = tmp_path / ("list.txt" if text.startswith("a.jpg") else "labels.csv")
     table.write_text(text, encoding="utf-8", newline="")
     dataset = open_dataset(tmp_path, table)
     assert pairs(dataset) == list(zip(("a.jpg", "b c.jpg"), label))
