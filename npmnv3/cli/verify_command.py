@@ -14,7 +14,7 @@ def add_arguments(parser):
     parser.add_argument(
         "port",
         metavar="PORT",
-        help="the port's tensors: .npz, HDF5, a folder of .npy or .bin; or an .onnx file, which is run; or a quantised .tflite, "
+        help="the port's tensors: .npz, HDF5, .pt, .safetensors, a folder of .npy or .bin; or an .onnx file, which is run; or a quantised .tflite, "
         ".onnx or dump",
     )
     parser.add_argument(

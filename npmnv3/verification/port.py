@@ -13,10 +13,11 @@ from ..dumps.containers import open_container
 from ..dumps.npy import read_npy
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, check_unmasked, once_each
+from .saved_dict import is_saved_dict, read_saved_dict
 from .tensors import PortTensor
 
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
-WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".pdparams", ".ckpt", ".pkl", ".tflite", ".keras", ".param", ".xml")
+WEIGHT_FILES = (".pdparams", ".ckpt", ".tflite", ".keras", ".param", ".xml")
 MAX_BYTES = 4 << 30  # of a port's tensors together
 SAVE = "Run the port and save what it gives (.npz, .npy, HDF5 or .bin)"
 COMPANIONS = (".scale", ".zero_point")  # entries that say how another entry is quantised
@@ -27,9 +28,8 @@ def load_port(port, x):
 
     Parameters
     ----------
-    port : path of an .npz, an HDF5 file, a folder of .npy, a folder of raw .bin with a JSON file, or an .onnx file,
-        which is
-        run; mapping {name: array}; or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
+    port : path of an .npz, an HDF5 file, a folder of .npy, a folder of raw .bin with a JSON file, a dict that torch.save,
+        safetensors, pickle or np.save wrote, or an .onnx file, which is run; mapping {name: array}; or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
     x : (N, 3, H, W) float32, what an ONNX file or a callable is given; None if it is not known
 
     Returns
@@ -85,13 +85,16 @@ def read_arrays(path):
         return _from_folder(path)
     if not path.exists():
         raise UsageError(
-            f"{path}: no such file or folder; a port is an .npz, HDF5 or .onnx file, or a folder of .npy or .bin files"
+            f"{path}: no such file or folder; a port is an .npz, HDF5, .pt or .onnx file, or a folder of .npy or .bin files"
         )
     if path.suffix.lower() in WEIGHT_FILES:
         raise UsageError(
             f"{path}: a file of weights, not of a run's tensors; {SAVE[0].lower()}{SAVE[1:]}, "
             "give an .onnx file, which is run here, or ask `npmnv3 identify` whose weights they are"
         )
+    if is_saved_dict(path):
+        _check_size(path, path.stat().st_size)
+        return read_saved_dict(path)
     if path.suffix.lower() == ".npy":
         return {"logits": _load_npy(path)}
     try:

@@ -364,9 +364,9 @@ def test_a_tile_a_row_or_a_column_that_alone_is_wrong_is_said():
 
 
 def test_files_and_batches_that_do_not_fit_are_told_so(maker, model, tmp_path):
-    (tmp_path / "w.safetensors").write_bytes(b"")
+    (tmp_path / "w.pdparams").write_bytes(b"")
     with pytest.raises(UsageError, match="a file of weights, not of a run's tensors"):
-        verify(model, tmp_path / "w.safetensors", maker.x)
+        verify(model, tmp_path / "w.pdparams", maker.x)
     with pytest.raises(UsageError, match="of 8 pictures, but one input was given"):
         verify(model, {"logits": np.zeros((8, 1000), np.float32)}, maker.x)
 
