@@ -4,6 +4,7 @@ import json
 import math
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +30,7 @@ def load_port(port, x):
     Parameters
     ----------
     port : path of an .npz, an HDF5 file, a folder of .npy, a folder of raw .bin with a JSON file, a dict that torch.save,
-        safetensors, pickle or np.save wrote, or an .onnx file, which is run; mapping {name: array}; or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
+        safetensors, pickle or np.save wrote, the logits as text, or an .onnx file, which is run; mapping {name: array}; or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
     x : (N, 3, H, W) float32, what an ONNX file or a callable is given; None if it is not known
 
     Returns
@@ -97,6 +98,8 @@ def read_arrays(path):
         return read_saved_dict(path)
     if path.suffix.lower() == ".npy":
         return {"logits": _load_npy(path)}
+    if path.suffix.lower() in (".txt", ".csv"):
+        return {"logits": _load_text(path)}
     try:
         with open_container(path) as (attributes, entries):
             if attributes.get("format") == FORMAT:
@@ -141,6 +144,20 @@ def _load_npy(path):
         return read_npy(path)
     except WeightsError as error:
         raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
+
+
+def _load_text(path):
+    """Numbers as a program prints them, with commas or brackets or without: a picture's logits on a line, or all in a row."""
+    _check_size(path, path.stat().st_size)
+    try:
+        with Reader(path) as file:
+            text = file.read().decode("utf-8-sig")
+        rows = [words for line in text.splitlines() if (words := re.sub(r"[][(){},;]", " ", line).split())]
+        numbers = np.array([word for words in rows for word in words], np.float64)
+    except (WeightsError, ValueError) as error:
+        raise UsageError(f"{path}: expected the logits as numbers, and nothing else ({error})") from error
+    is_table = len({len(words) for words in rows}) == 1 and len(rows[0]) > 1
+    return numbers.reshape(len(rows), -1) if is_table else numbers
 
 
 def read_json(path):

@@ -1,4 +1,4 @@
-"""Ports whose tensors are a dict that torch, safetensors, pickle or NumPy saved."""
+"""Ports whose tensors are a dict that torch, safetensors, pickle or NumPy saved, and logits that a program printed."""
 
 import pickle
 
@@ -40,3 +40,21 @@ def test_what_holds_no_dict_of_tensors_or_several_is_refused(tmp_path):
         (tmp_path / "p.pt").write_bytes(data)
         with pytest.raises(UsageError, match=f"p.pt: .*{told}"):
             load_port(tmp_path / "p.pt", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "logits"),
+    [
+        ("0.5\n-1.25e-1\n", [0.5, -0.125]),
+        ("0.5, 1\n2, 3\n", [[0.5, 1], [2, 3]]),
+        ("[[0.5 1.\n  2.]]", [0.5, 1, 2]),
+        ("\ufeff{0.5};", [0.5]),
+    ],
+)
+def test_logits_as_text(text, logits, tmp_path):
+    (tmp_path / "p.txt").write_text(text, encoding="utf-8")
+    (found,) = load_port(tmp_path / "p.txt", None)
+    assert found.name == "logits" and found.array.tolist() == logits and found.array.dtype == np.float32
+    (tmp_path / "p.csv").write_text(f"logits {text}", encoding="utf-8")
+    with pytest.raises(UsageError, match="p.csv: expected the logits as numbers, and nothing else .*logits"):
+        load_port(tmp_path / "p.csv", None)
