@@ -61,8 +61,8 @@ class Checkpoint:
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
-    sides : of graphs, (height, width) of the pictures that they take, None where any
-    program : of paddle-inference, TorchScript and exported programs, the operations in order
+    sides : of graphs and Keras's configurations, (height, width) of the pictures that they take, None where any
+    program : of paddle-inference, TorchScript, exported programs and Keras's configurations, the operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of

@@ -16,8 +16,8 @@ from ...network.variants.timm import widths_with
 from .by_wiring import Wiring
 from .classifiers import find_classifier
 from .composed import as_stored, compose, read_any
-from .fit import Fit, listed, stored_width_differences
-from .keras_names import by_source_name
+from .fit import Fit, listed, sides_for, stored_width_differences
+from .keras_names import by_source_name, names_in_program
 from .leftovers import is_beside, is_secondary, may_be_used
 from .module_activations import unknown_code
 from .namings import namings_of
@@ -131,7 +131,7 @@ class _Place:
         return self._judge(form, variant, num_classes, folded, found, strange, beside, renames, notes)
 
     def _judge(self, form, variant, num_classes, folded, found, strange, beside, renames, notes):
-        plan = make_plan(form, num_classes, folded=folded)
+        plan = make_plan(form, num_classes, sides_for(self.checkpoint, form), folded=folded)
         shapes = plan_param_shapes(plan)
         counters = {param.name for step in plan for param in step.params if param.role == "count"}
         missing = [name for name in shapes if name not in found and name not in counters]
@@ -140,7 +140,8 @@ class _Place:
         if misshapen and not sentences:
             told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(told)}")
-        differences, more, warnings = ([], [], []) if sentences else self._computed(plan, renames, counters)
+        other = sentences or missing or strange
+        differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
         sentences += differences
         ends = "" if strange else _ends_before(plan, missing)
         sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
@@ -169,7 +170,9 @@ class _Place:
             sentences, notes = setting_differences(plan, names, self.prefix, modules)
         if sentences or not self.checkpoint.program:
             return sentences, notes + unknown_code(names, modules, self.prefix), []
-        wiring = Wiring(plan, {n: full for n, full in names.items() if n not in counters}, self.checkpoint)
+        used = {n: full for n, full in names.items() if n not in counters}
+        used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
+        wiring = Wiring(plan, used, self.checkpoint.program, names_in_program(self.checkpoint, self.arrays))
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
             sentences.append(

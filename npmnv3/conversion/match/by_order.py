@@ -102,7 +102,7 @@ def state(checkpoint, fit):
 
 def _wiring(checkpoint, plan):
     names = dict(zip((param.name for param in _params(plan)), checkpoint.arrays))
-    return Wiring(plan, names, checkpoint)
+    return Wiring(plan, names, checkpoint.program, checkpoint.arrays)
 
 
 def _gain_told(wiring):
