@@ -1,6 +1,6 @@
 """What a checkpoint file was found to hold."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -83,6 +83,17 @@ class Checkpoint:
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+
+    def renamed(self, rename):
+        """The checkpoint with its dotted names as a function gives them, which gets those of modules with a point behind."""
+        names = {name: rename(name) for name in self.arrays}
+        inputs = (tuple(names.get(name, name) for name in made.inputs) for made in self.program)
+        return replace(
+            self,
+            arrays={names[name]: array for name, array in self.arrays.items()},
+            modules={rename(f"{name}.")[:-1]: told for name, told in self.modules.items()},
+            program=tuple(replace(made, inputs=its) for made, its in zip(self.program, inputs)),
+        )
 
 
 def known_sides(sides):

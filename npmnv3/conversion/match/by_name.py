@@ -5,6 +5,7 @@ names for the same parameters. What is looked for is the one place where all of 
 """
 
 import math
+from dataclasses import replace
 
 from ...dumps.containers import Entry
 from ...dumps.problems import is_folded
@@ -14,6 +15,7 @@ from ...network.plan import classifier_part, make_plan
 from ...network.variants import get_variant
 from ...network.variants.timm import widths_with
 from .by_wiring import Wiring
+from .children import with_own_names
 from .classifiers import find_classifier
 from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, sides_for, stored_width_differences
@@ -31,11 +33,19 @@ def plausible(checkpoint, variant):
     names = _names(checkpoint, variant)
     if any(_prefixes(names, naming) for naming in namings_of(variant)):
         return True
-    return variant.source.param_name("classifier", None, "weight") in names
+    return variant.source.param_name("classifier", None, "weight") in names or bool(with_own_names(checkpoint, variant))
 
 
 def compare(checkpoint, variant):
     """The Fit of names and shapes to a network, with the arrays under the source's names."""
+    renamed = with_own_names(checkpoint, variant)
+    if renamed:
+        fit = _compare(renamed, variant)
+        return replace(fit, notes=(*renamed.notes, *fit.notes) if not fit.differences else ())
+    return _compare(checkpoint, variant)
+
+
+def _compare(checkpoint, variant):
     arrays, notes = compose(checkpoint.arrays)
     arrays = by_source_name(checkpoint.format, arrays, variant)
     fits = []
