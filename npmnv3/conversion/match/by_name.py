@@ -175,10 +175,9 @@ class _Place:
     def _computed(self, plan, renames, counters):
         """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-        modules, sentences, notes = self.checkpoint.modules, [], []
-        if modules:
-            sentences, notes = setting_differences(plan, names, self.prefix, modules)
-        if sentences or not self.checkpoint.program:
+        modules = self.checkpoint.modules
+        if not self.checkpoint.program:  # which tells all: a module that it does not use does not count
+            sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
             return sentences, notes + unknown_code(names, modules, self.prefix), []
         used = {n: full for n, full in names.items() if n not in counters}
         used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
