@@ -10,7 +10,7 @@ from .keras_program import MODELS, activation_name, is_idle, program_of
 
 MAX_BYTES = 4 << 20
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
-_OF_OTHER_FORM = (KeyError, TypeError, AttributeError, ValueError, IndexError, RecursionError)  # than Keras's
+_OF_OTHER_FORM = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)  # than Keras's
 _NOT_FOLLOWED = "its configuration is of another form than Keras writes: what its layers compute is not compared"
 _SHAPES = ("Flatten", "Reshape")
 _LINEAR = ("linear", None)

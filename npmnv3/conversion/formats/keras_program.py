@@ -204,7 +204,7 @@ def _names(told):
 
 
 def _numbers(told):
-    return [item for item in _arguments(told) if isinstance(item, (int, float))]
+    return [float(item) for item in _arguments(told) if isinstance(item, (int, float))]
 
 
 def _arguments(told):
