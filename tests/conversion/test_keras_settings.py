@@ -62,18 +62,21 @@ def _tensor(name):
     return {"class_name": "__keras_tensor__", "config": {"keras_history": [name, 0, 0]}}
 
 
-def config_of(layers, keras=3):
-    """Keras's configuration of these layers."""
+def config_of(layers, tensorflow=None):
+    """Keras 3's configuration of these layers, or that of a TensorFlow with Keras 2."""
 
     told = []
     for kind, settings, inputs, number in layers:
         calls = [
             {"args": [_tensor(name) for name in inputs] + [number] * (number is not None), "kwargs": {"mask": None}}
         ]
-        if keras == 2:
+        if tensorflow:
             calls = [[[name, 0, 0, {}] for name in inputs]]
             settings = {"batch_input_shape" if key == "batch_shape" else key: value for key, value in settings.items()}
-        if keras == 2 and number is not None:
+        if number is not None and tensorflow == "2.3":
+            settings |= {"node_def": {"op": {"Add": "AddV2", "Multiply": "Mul"}[kind]}, "constants": {"1": number}}
+            kind = "TensorFlowOpLayer"
+        elif number is not None and tensorflow:
             calls = [[name, 0, 0, {"y": number, "name": None}] for name in inputs]
             settings["function"] = {"Add": "__operators__.add", "Multiply": "math.multiply"}[kind]
             kind = "TFOpLambda"
@@ -109,9 +112,9 @@ def without(layers, name):
     ]
 
 
-@pytest.mark.parametrize("keras", [2, 3])
-def test_a_configuration_of_the_network_itself_fits(keras, tmp_path):
-    done = convert(written(tmp_path / "a.h5", config_of(layers_of(MODEL), keras)), tmp_path / "a.npz")
+@pytest.mark.parametrize("tensorflow", [None, "2.3", "2.15"])
+def test_a_configuration_of_the_network_itself_fits(tensorflow, tmp_path):
+    done = convert(written(tmp_path / "a.h5", config_of(layers_of(MODEL), tensorflow)), tmp_path / "a.npz")
     assert (done.model, done.notes, done.warnings) == (MODEL, (), ())
 
 
@@ -167,6 +170,16 @@ def test_a_layer_of_another_class_is_refused(kind, other, told, tmp_path):
     layers[place] = (other, settings, *layers[place][2:])
     with pytest.raises(WeightsError, match=told):
         convert(written(tmp_path / "b.h5", config_of(layers)), tmp_path / "b.npz")
+
+
+def test_the_hard_sigmoid_of_keras_2_is_another(tmp_path):
+    layers = layers_of(MODEL)
+    (place,) = (i for i, (_, settings, *_) in enumerate(layers) if settings["name"] == "blocks.0.gate")
+    excite = layers[place - 2][2]
+    layers[place] = ("Activation", {"name": "blocks.0.gate", "activation": "hard_sigmoid"}, excite, None)
+    assert convert(written(tmp_path / "a.h5", config_of(layers)), tmp_path / "a.npz").model == MODEL
+    with pytest.raises(WeightsError, match="slope is 0.2 and their offset 0.5, expected 0.1667"):
+        convert(written(tmp_path / "b.h5", config_of(layers, "2.15")), tmp_path / "b.npz")
 
 
 def test_a_configuration_that_is_not_followed_is_warned_of(tmp_path):
