@@ -90,6 +90,7 @@ _IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of
     ("model.safetensors", "give the file model.safetensors in it"),
     ("pytorch_model.bin", "give the file pytorch_model.bin in it"),
     ("inference.pdiparams", "give the file inference.pdiparams in it"),
+    ("Manifest.json", "a Core ML package, which is not read; give the file that it was made of, torch's or ONNX"),
     ("data.pkl", "an unpacked torch file; give the .pth itself"),
 )
 

@@ -105,13 +105,18 @@ def test_activations_that_cannot_be_told_are_taken_with_a_note(change, note, tmp
     "kind, beside, note",
     [
         ("mine.Wrapper", {}, "Wrapper may compute beside their modules is not told"),
-        ("torch.nn.modules.container.Sequential", {"tail": "Tanh"}, "beside the network the modules have Tanh"),
-        ("torch.nn.modules.container.Sequential", {"drop": "Dropout"}, ""),
+        (
+            "torch.nn.modules.container.Sequential",
+            {"tail": "torch.nn.Tanh"},
+            "beside the network the modules have Tanh",
+        ),
+        ("torch.nn.modules.container.Sequential", {"drop": "torch.nn.Dropout"}, ""),
+        ("torch.nn.modules.container.Sequential", {"quant": "torch.ao.quantization.stubs.QuantStub"}, ""),
         ("torch.nn.parallel.data_parallel.DataParallel", {}, ""),
     ],
 )
 def test_what_is_around_a_network_and_beside_it_is_said(name, kind, beside, note, tmp_path):
-    others = {other: files.module({}, name=f"torch.nn.{kind}") for other, kind in beside.items()}
+    others = {other: files.module({}, name=kind) for other, kind in beside.items()}
     told = torchvisions(lambda told: None)
     path = whole_module(
         tmp_path / "a.pth",

@@ -1,14 +1,20 @@
 """TorchScript (torch.jit.save): the code of traced and scripted modules is followed, and held against the network."""
 
+import checkpoint_files as files
 import numpy as np
 import pytest
-from module_files import TORCHVISION, by_kind, whole_module
+from module_files import TORCHVISION, by_kind, settings_of, whole_module
 from program_files import frozen, traced
 from scripted_files import scripted
+from states import random_state
 
 import npmnv3
 from npmnv3.conversion import convert
+from npmnv3.conversion.formats import Checkpoint
+from npmnv3.conversion.match import by_order
+from npmnv3.conversion.match.composed import read_any
 from npmnv3.errors import WeightsError
+from npmnv3.network.variants import get_variant
 
 SCRIPTS = {
     "traced": "    x = torch.batch_norm(argument_1, weight, bias, running_mean, running_var, False, 0.01, %r, True)\n",
@@ -95,6 +101,21 @@ def test_frozen_modules(tmp_path):
     shared = _line("batch_norm(", lambda line: [line.replace("CONSTANTS.c3", "CONSTANTS.c2")])
     with pytest.raises(WeightsError, match=r"\d+ weights for \d+ places: equal ones are stored once"):
         convert(frozen(tmp_path / "e.pt", shared), tmp_path / "e.npz")
+
+
+def test_a_module_that_the_code_does_not_use_does_not_count(tmp_path):
+    told = settings_of(TORCHVISION, lambda name, about: None) | {"spare": ["SiLU", {}]}
+    assert convert(traced(tmp_path / "a.pt", told=told), tmp_path / "a.npz").model == TORCHVISION
+
+
+def test_a_frozen_module_of_another_repository_is_matched_by_its_own_layers():
+    model = "timm/mobilenetv3_small_050"
+    state = {name: array for name, array in random_state(model, 3).items() if "num_batches" not in name}
+    arrays = state | {"conv_head.weight": state["conv_head.weight"][:, :, 0, 0]}  # mmpretrain's are linear
+    found = Checkpoint("torch-frozen", {f"CONSTANTS.c{i}": array for i, array in enumerate(arrays.values())})
+    fit = by_order.compare(found, get_variant(model))
+    assert fit.differences == () and fit.notes == ("named as mmpretrain names them",)
+    files.assert_same({name: np.asarray(read_any(array)) for name, array in by_order.state(found, fit).items()}, state)
 
 
 def test_whole_numbers_on_the_way(tmp_path):
@@ -229,7 +250,7 @@ CHANGES = {  # (module, old text, new text) and what is said
         "torch.conv2d(__torch__.torch.nn.functional.pad(input, [torch.size(input, 3), 0, 0, 0]), weight, bias, [2, 2], [0, 0]",
         r"pads \(0, 0, 130, 0\)",
     ),
-    "epsilon": ("features.0.1", "0.001", "1e-05", "epsilon differs: features.0.1 has 1e-05, expected 0.001"),
+    "epsilon": ("features.0.1", "0.001", "1e-05", "epsilon is 1e-05, expected 0.001, at stem.norm"),
     "dropout": (
         "classifier.2",
         "_0(input, 0.20000000000000001, training,",

@@ -128,9 +128,10 @@ def _member(name):
     return f"{text}.{last}"
 
 
-def traced(path, change=lambda lines: None):
-    """Write torchvision's small network as a traced module, its code one forward, after `change(lines)`."""
-    return whole_module(path, TORCHVISION, scripts=by_kind, extra=[_code(_member, change)])
+def traced(path, change=lambda lines: None, told=None):
+    """Write torchvision's small network as a traced module, its code one forward, after `change(lines)`; `told` as
+    `whole_module` has it."""
+    return whole_module(path, TORCHVISION, told=told, scripts=by_kind, extra=[_code(_member, change)])
 
 
 def frozen(path, change=lambda lines: None):

@@ -7,6 +7,7 @@ do not hold.
 
 import contextlib
 import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -54,7 +55,10 @@ _PACKED = {
     b"Rar!": "a RAR archive",
 }
 _DEPLOYED = {b"7767517\n": "ncnn's graph", b"<?xml": "XML, such as OpenVINO's graph"}
-_PAGES = (b"<!doctype html", b"<html")
+_PAGES = re.compile(
+    rb"(\xef\xbb\xbf)?(<\?xml[^>]*>|<!--((?!-->).)*-->|\s)*<(!doctype html|html|error>)", re.IGNORECASE | re.DOTALL
+)
+_BEGINNING = 1000  # bytes in which a page tells that it is one
 _SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and the reader
     (lambda magic: magic.startswith(HDF5_MAGIC), keras.read),
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
@@ -197,12 +201,14 @@ def _packed(reader, magic):
         kind = "a tar archive"
     if kind:
         return f"{kind}: unpack it and give the checkpoint in it"
+    if _PAGES.match(reader.take(0, min(reader.size, _BEGINNING), "the beginning")):
+        return "a page of the web, not a checkpoint: the download went wrong"
     kind = next((kind for start, kind in _DEPLOYED.items() if magic.startswith(start)), "")
     if kind:
         return f"{kind}, which is not read: give the file that it was made of, {_KNOWN_FORMATS}"
     if magic.startswith(b"version https:/"):
         return "a Git LFS pointer, not the file itself: get that with `git lfs pull`"
-    return "a page of the web, not a checkpoint: the download went wrong" if magic.lower().startswith(_PAGES) else ""
+    return ""
 
 
 def _refuse_key(key):

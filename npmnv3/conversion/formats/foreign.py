@@ -42,7 +42,7 @@ _NEVER = {
     *"requests aiohttp httplib urllib3 IPython jupyter_client matplotlib sklearn nltk pexpect sh plumbum fabric paramiko".split(),
 }
 # Of torch, which has functions that run code, only modules made of layers and their settings, and names of types.
-_TORCH = ("torch.nn.", "torch.ao.nn.", "torch.optim.")
+_TORCH = ("torch.nn.", "torch.ao.nn.", "torch.optim.", "torch.ao.quantization.stubs.", "torch.quantization.stubs.")
 _TORCH_NAMES = {
     f"torch.{name}"
     for name in """Tensor float16 float32 float64 bfloat16 half float double int8 int16 int32 int64 uint8 uint16 uint32 uint64

@@ -29,7 +29,7 @@ def read_archive(reader, entries):
         checkpoint = read(inner)
     if CONFIG not in entries:
         return checkpoint
-    told = read_config(read_entry(reader, entries[CONFIG], MAX_BYTES), CONFIG)
+    told = read_config(read_entry(reader, entries[CONFIG], MAX_BYTES), CONFIG, counted=bool(checkpoint.notes))
     return replace(checkpoint, **told | {"notes": (*checkpoint.notes, *told.get("notes", ()))})
 
 

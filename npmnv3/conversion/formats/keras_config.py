@@ -4,62 +4,42 @@ import json
 
 import numpy as np
 
-from ...errors import WeightsError
 from ...network.spec import Preprocess
 from .ends import told_end
+from .keras_program import MODELS, activation_name, is_idle, program_of
 
 MAX_BYTES = 4 << 20
-_MODELS = ("Functional", "Model", "Sequential")
-_OTHER_LAYERS = ("GlobalMaxPooling2D", "MaxPooling2D", "AveragePooling2D", "LayerNormalization", "UnitNormalization")
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
-# Layers that do nothing when a network predicts, as augmentations (Random...) do, but for RandomCrop, which crops then too.
-_IDLE = tuple(
-    "InputLayer Dropout SpatialDropout2D GaussianNoise GaussianDropout Identity ActivityRegularization".split()
-)
+_OF_OTHER_FORM = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)  # than Keras's
+_NOT_FOLLOWED = "its configuration is of another form than Keras writes: what its layers compute is not compared"
 _SHAPES = ("Flatten", "Reshape")
-_WINDOWS = ("Conv2D", "DepthwiseConv2D")  # padded as TensorFlow pads, or by a layer before that does the same
-_SAME_AS = {"hard_silu": "hard_swish"}
 _LINEAR = ("linear", None)
 _USUAL = 1 / 127.5, -1.0  # scale and offset of bytes, as Keras's networks have them: the recipe "keras"
 _ASSUMED = "predict prepares pictures as Keras's networks do that have their own (bytes / 127.5 - 1)"
 _LIMIT = 1e6  # of a recipe's mean and deviation
 
 
-def read_config(text, where):
-    """What a configuration, found there, says, as fields of a `Checkpoint`: says, card, notes, warnings.
-
-    Raises
-    ------
-    WeightsError
-        It has layers that compute otherwise than the networks here, and whose weights do not show it.
-    """
+def read_config(text, where, *, counted=False):
+    """What a configuration, found there, says, as fields of a `Checkpoint`: says, card, notes, warnings, program, sides."""
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):
         return {}  # the weights are what counts
-    _check_layers(config)
+    if not isinstance(config, dict):
+        return {}
     try:
         layers = list(_layers(config))
         card, prepared, doubts = _preparation(layers)
         ends, probabilities = _end(layers)
-        modules = _modules(layers)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        return {"says": _model_name(config, where)}  # of another form than Keras's
-    told = {"notes": (*prepared, *ends), "warnings": (*doubts, *probabilities), "modules": modules}
-    return {"says": _model_name(config, where), "card": card, **told}
-
-
-def _check_layers(config):
-    """WeightsError where a configuration has layers that compute otherwise and whose weights do not show it."""
-    queue, odd = [config], []
-    while queue:
-        item = queue.pop()
-        if isinstance(item, dict):
-            odd += [name for name in _OTHER_LAYERS if item.get("class_name") == name]
-            item = list(item.values())
-        queue += item if isinstance(item, list) else []
-    if odd:
-        raise WeightsError(f"its configuration has a {odd[0]}, which no network here has: other logits than its own")
+        told = {"card": card, "notes": (*prepared, *ends), "warnings": (*doubts, *probabilities)}
+    except _OF_OTHER_FORM:
+        told = {}
+    try:
+        program, sides = program_of(config, counted)
+        told |= {"program": program, "sides": sides}
+    except _OF_OTHER_FORM:
+        told["warnings"] = (*told.get("warnings", ()), _NOT_FOLLOWED)
+    return {"says": _model_name(config, where), **told}
 
 
 def _model_name(config, where):
@@ -79,7 +59,7 @@ def _layers(config):
         layer = queue.pop()
         settings = layer["config"]
         inner = settings if isinstance(settings, list) else settings.get("layers")  # a list: Keras before 2.2.3
-        if layer["class_name"] in _MODELS and inner is not None:
+        if layer["class_name"] in MODELS and inner is not None:
             queue += reversed(inner)
         else:
             yield layer["class_name"], settings
@@ -90,9 +70,7 @@ def _preparation(layers):
     first = next((i for i, (kind, _) in enumerate(layers) if kind in _WEIGHTED), None)
     if first is None:
         return {}, (), ()
-    if any(kind == "Rescaling" for kind, _ in layers[first:]):
-        raise WeightsError("its configuration has a Rescaling behind layers with weights: other logits than its own")
-    before = [(kind, settings) for kind, settings in layers[:first] if not _is_idle(kind)]
+    before = [(kind, settings) for kind, settings in layers[:first] if not is_idle(kind)]
     odd = [kind for kind, _ in before if kind != "Rescaling"]
     if odd:
         return (
@@ -115,10 +93,6 @@ def _preparation(layers):
         return {}, (), (f"its configuration has {shown}, which no recipe can express: {_ASSUMED}",)
     told = f"pictures are prepared by its configuration's {shown}, not as Keras's own: the dump says so"
     return {"preprocess": recipe}, (told,), ()
-
-
-def _is_idle(kind):
-    return kind in _IDLE or (kind.startswith("Random") and kind != "RandomCrop")
 
 
 def _composed(settings):
@@ -158,50 +132,12 @@ def _end(layers):
     for kind, settings in reversed(layers):
         if kind in ("Softmax", "ReLU"):
             return told_end("its configuration", kind.lower(), _classes(layers))
-        activation = _named(settings.get("activation"))
+        activation = activation_name(settings.get("activation"))
         if activation not in _LINEAR:
             return told_end("its configuration", activation, _classes(layers))
-        if kind not in (*_IDLE, *_SHAPES, "Activation"):
+        if not is_idle(kind) and kind not in (*_SHAPES, "Activation"):
             break
     return (), ()
-
-
-def _named(activation):
-    """An activation's name: a text, or Keras 3's serialised function or layer."""
-    while isinstance(activation, dict):
-        config = activation.get("config")
-        activation = config if isinstance(config, str) else activation.get("class_name")
-    return activation if activation is None else str(activation).lower()[:50]
-
-
-def plain_layer(name):
-    """Keras 2's `expanded_conv_1/expand/BatchNorm` as Keras 3 spells it: `expanded_conv_1_expand_bn`."""
-    return name.replace("BatchNorm", "bn").replace("/", "_").lower()
-
-
-def _modules(layers):
-    """What the layers up to the classifier are set to, as `Checkpoint.modules` has it."""
-    found, last = {}, max((i for i, (kind, _) in enumerate(layers) if kind in _WEIGHTED), default=0)
-    for i, (kind, settings) in enumerate(layers[: last + 1]):
-        name, activation = plain_layer(str(settings.get("name", i))), _named(settings.get("activation"))
-        if kind in _WINDOWS:
-            stride, dilation = (tuple(settings.get(what, (1, 1))) for what in ("strides", "dilation_rate"))
-            found[name] = {"class": "Conv2DSame", "stride": stride, "dilation": dilation}
-        elif kind == "BatchNormalization":
-            found[name] = {"class": kind, "eps": float(settings.get("epsilon", 1e-3))}
-        elif kind == "ReLU":
-            activation = _relu(settings)
-        if activation not in _LINEAR and i < last:
-            found[f"{name} activation"] = {"class": _SAME_AS.get(activation, activation)}
-    return found
-
-
-def _relu(settings):
-    """What a layer ReLU computes, None where it may be a part of a gate."""
-    most, slope, start = (settings.get(what) for what in ("max_value", "negative_slope", "threshold"))
-    if slope or start:
-        return "leaky_relu"
-    return "relu" if most is None else None if most == 6 else "hardtanh"
 
 
 def _classes(layers):

@@ -4,6 +4,7 @@ from ...errors import WeightsError
 from . import onnx_graph, protobuf
 
 _GRAPH = 7  # field of a ModelProto
+_COREML = 200  # the first of the fields of Apple's Model that hold a network
 _DYNAMIC = tuple(
     "DynamicQuantizeLinear DynamicQuantizeMatMul DynamicQuantizeLSTM ConvInteger MatMulInteger MatMulIntegerToFloat".split()
 )
@@ -31,6 +32,8 @@ def _refuse_others(reader):
         reader.seek(0)
     if _GRAPH not in model and is_tensorflows(reader):
         raise WeightsError(TENSORFLOW)
+    if _GRAPH not in model and max(model, default=0) >= _COREML:
+        raise WeightsError("a Core ML model, which is not read: give the file that it was made of, torch's or ONNX")
     if found:
         raise WeightsError(
             f"ONNX, quantised dynamically (quantize_dynamic; it has {', '.join(found)}): such weights are not read, "

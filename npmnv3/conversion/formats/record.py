@@ -1,6 +1,6 @@
 """What a checkpoint file was found to hold."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -61,8 +61,8 @@ class Checkpoint:
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
-    sides : of graphs, (height, width) of the pictures that they take, None where any
-    program : of paddle-inference, TorchScript and exported programs, the operations in order
+    sides : of graphs and Keras's configurations, (height, width) of the pictures that they take, None where any
+    program : of paddle-inference, TorchScript, exported programs and Keras's configurations, the operations in order
     says : (where, name) of each place where the file says which network it is
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of
@@ -83,6 +83,17 @@ class Checkpoint:
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+
+    def renamed(self, rename):
+        """The checkpoint with its dotted names as a function gives them, which gets those of modules with a point behind."""
+        names = {name: rename(name) for name in self.arrays}
+        inputs = (tuple(names.get(name, name) for name in made.inputs) for made in self.program)
+        return replace(
+            self,
+            arrays={names[name]: array for name, array in self.arrays.items()},
+            modules={rename(f"{name}.")[:-1]: told for name, told in self.modules.items()},
+            program=tuple(replace(made, inputs=its) for made, its in zip(self.program, inputs)),
+        )
 
 
 def known_sides(sides):

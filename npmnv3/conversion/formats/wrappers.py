@@ -20,15 +20,8 @@ def without_wrappers(checkpoint):
     if len(set(names.values())) < len(names) or all(name == plain for name, plain in names.items()):
         return checkpoint
     found = sorted({part for parts in split for part in parts[shared:] if part in _WRAPPERS})
-    return replace(
-        checkpoint,
-        arrays={names[name]: array for name, array in checkpoint.arrays.items()},
-        modules={_unwrapped(f"{name}.", shared)[:-1]: told for name, told in checkpoint.modules.items()},
-        program=tuple(
-            replace(made, inputs=tuple(names.get(name, name) for name in made.inputs)) for made in checkpoint.program
-        ),
-        notes=(*checkpoint.notes, f"took {', '.join(map(repr, found))} out of the names"),
-    )
+    note = f"took {', '.join(map(repr, found))} out of the names"
+    return replace(checkpoint.renamed(lambda name: _unwrapped(name, shared)), notes=(*checkpoint.notes, note))
 
 
 def _unwrapped(name, shared):

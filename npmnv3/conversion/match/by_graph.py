@@ -7,14 +7,13 @@ left out, a norm be written as sums and products.
 
 import collections
 import math
-import operator
 
 import numpy as np
 
 from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from ..formats.tflite import GATE
-from .fit import Fit, layers_of, listed, norms_of, width_differences
+from .fit import Fit, layers_of, listed, norms_of, sides_for, width_differences
 from .graph_functions import function_faults
 from .graph_places import NOBODYS, classifier_gain, eps_of, find_places, plan_gain
 from .graph_windows import window_faults
@@ -32,8 +31,7 @@ def compare(checkpoint, variant):
     before, places = find_places(checkpoint.layers)
     num_classes = max(len(places[-1].weight), 1)
     variant = _in_form(variant, places)
-    plan, sides = make_plan(variant, num_classes), checkpoint.sides
-    sides = sides if sides and all(map(operator.ge, sides, variant.min_side)) else None
+    plan, sides = make_plan(variant, num_classes), sides_for(checkpoint, variant)
     steps, norms = layers_of(plan), norms_of(plan)
     if len(steps) != len(places):
         return _other_length(variant, num_classes, steps, places)

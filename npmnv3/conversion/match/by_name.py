@@ -5,6 +5,7 @@ names for the same parameters. What is looked for is the one place where all of 
 """
 
 import math
+from dataclasses import replace
 
 from ...dumps.containers import Entry
 from ...dumps.problems import is_folded
@@ -14,10 +15,11 @@ from ...network.plan import classifier_part, make_plan
 from ...network.variants import get_variant
 from ...network.variants.timm import widths_with
 from .by_wiring import Wiring
+from .children import with_own_names
 from .classifiers import find_classifier
 from .composed import as_stored, compose, read_any
-from .fit import Fit, listed, stored_width_differences
-from .keras_names import by_source_name
+from .fit import Fit, listed, sides_for, stored_width_differences
+from .keras_names import by_source_name, names_in_program
 from .leftovers import is_beside, is_secondary, may_be_used
 from .module_activations import unknown_code
 from .namings import namings_of
@@ -31,11 +33,19 @@ def plausible(checkpoint, variant):
     names = _names(checkpoint, variant)
     if any(_prefixes(names, naming) for naming in namings_of(variant)):
         return True
-    return variant.source.param_name("classifier", None, "weight") in names
+    return variant.source.param_name("classifier", None, "weight") in names or bool(with_own_names(checkpoint, variant))
 
 
 def compare(checkpoint, variant):
     """The Fit of names and shapes to a network, with the arrays under the source's names."""
+    renamed = with_own_names(checkpoint, variant)
+    if renamed:
+        fit = _compare(renamed, variant)
+        return replace(fit, notes=(*renamed.notes, *fit.notes) if not fit.differences else ())
+    return _compare(checkpoint, variant)
+
+
+def _compare(checkpoint, variant):
     arrays, notes = compose(checkpoint.arrays)
     arrays = by_source_name(checkpoint.format, arrays, variant)
     fits = []
@@ -131,7 +141,7 @@ class _Place:
         return self._judge(form, variant, num_classes, folded, found, strange, beside, renames, notes)
 
     def _judge(self, form, variant, num_classes, folded, found, strange, beside, renames, notes):
-        plan = make_plan(form, num_classes, folded=folded)
+        plan = make_plan(form, num_classes, sides_for(self.checkpoint, form), folded=folded)
         shapes = plan_param_shapes(plan)
         counters = {param.name for step in plan for param in step.params if param.role == "count"}
         missing = [name for name in shapes if name not in found and name not in counters]
@@ -140,7 +150,8 @@ class _Place:
         if misshapen and not sentences:
             told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(told)}")
-        differences, more, warnings = ([], [], []) if sentences else self._computed(plan, renames, counters)
+        other = sentences or missing or strange
+        differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
         sentences += differences
         ends = "" if strange else _ends_before(plan, missing)
         sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
@@ -164,12 +175,13 @@ class _Place:
     def _computed(self, plan, renames, counters):
         """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-        modules, sentences, notes = self.checkpoint.modules, [], []
-        if modules:
-            sentences, notes = setting_differences(plan, names, self.prefix, modules)
-        if sentences or not self.checkpoint.program:
+        modules = self.checkpoint.modules
+        if not self.checkpoint.program:  # which tells all: a module that it does not use does not count
+            sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
             return sentences, notes + unknown_code(names, modules, self.prefix), []
-        wiring = Wiring(plan, {n: full for n, full in names.items() if n not in counters}, self.checkpoint)
+        used = {n: full for n, full in names.items() if n not in counters}
+        used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
+        wiring = Wiring(plan, used, self.checkpoint.program, names_in_program(self.checkpoint, self.arrays))
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
             sentences.append(

@@ -20,9 +20,16 @@ def plausible(checkpoint, variant):
 
 
 def _naming(checkpoint, variant):
-    """The naming of a variant whose arrays lie as the framework's do, None where there is none."""
-    layout = _LAYOUTS[checkpoint.format]
-    return next((naming for naming in namings_of(variant) if naming.variant.source.layout == layout), None)
+    """The naming of a variant whose arrays lie as the framework's do and have the likest shapes, None where there is none: a
+    repository may make the same head of other layers."""
+    layout, found = _LAYOUTS[checkpoint.format], list(checkpoint.arrays.values())
+
+    def unlike(naming):
+        params = _params(make_plan(_in_form(naming.variant, found), folded=_is_folded(checkpoint)))
+        return sum(param.shape != array.shape for param, array in zip(params, found))
+
+    alike = [naming for naming in namings_of(variant) if naming.variant.source.layout == layout]
+    return min(alike, key=unlike, default=None)
 
 
 def _in_form(variant, found):
@@ -102,7 +109,7 @@ def state(checkpoint, fit):
 
 def _wiring(checkpoint, plan):
     names = dict(zip((param.name for param in _params(plan)), checkpoint.arrays))
-    return Wiring(plan, names, checkpoint)
+    return Wiring(plan, names, checkpoint.program, checkpoint.arrays)
 
 
 def _gain_told(wiring):

@@ -18,17 +18,19 @@ class Wiring:
     """What a program has where a plan has its steps.
 
     names : {parameter's name in the plan: its name in the program}
+    program : operations, as `Checkpoint` has them
+    parameters : names of the program's parameters
     differences : sentences, none where the program computes what the plan does
     notes, warnings : sentences
     gain : what the program multiplies the classifier's input by, as a multiple of what the plan does
     """
 
-    def __init__(self, plan, names, checkpoint):
+    def __init__(self, plan, names, program, parameters):
         self.steps, self.names = {step.name: step for step in plan}, names
         self.wrong, self.notes, self.warnings = {}, [], []
         self.gain, self.expected_gain = 1.0, math.prod(step.factor for step in plan if step.op == "scale")
         self.seen, self.count = {}, 0
-        values = fetched(checkpoint.program, checkpoint.arrays)
+        values = fetched(program, parameters)
         ends = [(value, *_without_tail(value)) for value in values]
         ends = [end for end in ends if _is_layer(end[1])] or ends
         if not ends:

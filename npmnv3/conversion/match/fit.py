@@ -1,5 +1,6 @@
 """How well a checkpoint fits a network, and, where it does not, what contradicts it in plain sentences."""
 
+import operator
 from dataclasses import dataclass, field
 
 LISTED = 6  # names in one sentence
@@ -44,6 +45,12 @@ class Fit:
     prefix: str = ""
     secondary: bool = False
     arrays: dict = field(default_factory=dict, repr=False, compare=False)
+
+
+def sides_for(checkpoint, variant):
+    """The (height, width) of the pictures that a checkpoint's graph takes, None where it does not tell, or too few for the network."""
+    fits = checkpoint.sides and all(map(operator.ge, checkpoint.sides, variant.min_side))
+    return checkpoint.sides if fits else None
 
 
 def layers_of(plan):

@@ -3,7 +3,7 @@
 import re
 
 from ...network.plan import make_plan
-from ..formats.keras_config import plain_layer
+from ..formats.keras_program import plain_layer
 
 # Keras 3's .weights.h5 without the layers' own names: class and count, in the model's order.
 _NUMBERED = re.compile(r"(conv2d|depthwise_conv2d|batch_normalization)(?:_(\d+))?/(\w+)")
@@ -25,15 +25,28 @@ def by_source_name(kind, arrays, variant):
     plan = make_plan(variant)
     if arrays and all(_NUMBERED.fullmatch(name) or _DENSE.fullmatch(name) for name in arrays):
         return _numbered(arrays, plan)
-    names = {_plain(param.name): param.name for step in plan for param in step.params}
+    names = {plain_parameter(param.name): param.name for step in plan for param in step.params}
     renamed = {}
     for name, array in arrays.items():
-        known = names.get(_plain(name), name)
+        known = names.get(plain_parameter(name), name)
         renamed[name if known in renamed else known] = array
     return renamed
 
 
-def _plain(name):
+def names_in_program(checkpoint, names):
+    """What a checkpoint's program calls parameters of these names in the file. Keras's configurations have the layers' own,
+    which a file may have behind those of the models that they are in."""
+    if not checkpoint.format.startswith("keras"):
+        return list(names)
+    used = {name for made in checkpoint.program for name in made.inputs}
+    plain = map(plain_parameter, names)
+    return [
+        name if name in used else max((own for own in used if name.endswith(f"_{own}")), key=len, default=name)
+        for name in plain
+    ]
+
+
+def plain_parameter(name):
     """Keras 2's `expanded_conv_1/expand/BatchNorm/gamma:0` as Keras 3 spells it: `expanded_conv_1_expand_bn/gamma`."""
     layer, _, weight = name.rpartition("/")
     return f"{plain_layer(layer)}/{weight.partition(':')[0].removeprefix('depthwise_')}"

@@ -111,7 +111,7 @@ def _place_told(place, expected, found, modules):
         if not strange and not gone:  # in another order, which the class's code decides
             return None
     where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in found if kind in strange)
-    have = where or f"{place} has {_row(kinds)}"
+    have = where or f"{place or 'the outermost module'} has {_row(kinds)}"
     return f"{have}, expected {_row(expected)}"
 
 

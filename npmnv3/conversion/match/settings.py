@@ -3,7 +3,6 @@
 import collections
 import math
 
-from ..formats.keras_config import plain_layer
 from ..formats.modules import AROUND, BESIDE
 from .fit import listed
 from .module_activations import KINDS, TAIL, activations_in, place_differences
@@ -20,7 +19,7 @@ def setting_differences(plan, names, prefix, modules):
     """
     wrong = {"epsilon": [], "stride": [], "padding": [], "dilation": []}
     for step in plan:
-        name = _owner(names.get(step.params[0].name, "")) if step.params else ""
+        name = names.get(step.params[0].name, "").rpartition(".")[0] if step.params else ""
         told = modules.get(name, {})
         if step.op == "batch_norm" and not math.isclose(told.get("eps", step.eps), step.eps, rel_tol=1e-5):
             wrong["epsilon"].append(f"{name} has {told['eps']:g}, expected {step.eps:g}")
@@ -33,12 +32,6 @@ def setting_differences(plan, names, prefix, modules):
     counted, notes = _activations(plan, inside)
     placed, open_ones = ([], []) if counted else place_differences(plan, names, inside, last)
     return sentences + counted + placed + _skips(plan, names, inside) + _pools(inside), notes + open_ones
-
-
-def _owner(name):
-    """The module of a parameter: torch's have points in their names, Keras's a slash."""
-    layer, slash, _ = name.rpartition("/")
-    return plain_layer(layer) if slash else name.rpartition(".")[0]
 
 
 def _window_differences(step, told):

@@ -61,7 +61,7 @@ def _convolution(step, value, told):
     if _pair(told.get("dilations", (1, 1))) != (1, 1):
         yield f"the program has dilations {told['dilations']}, expected none"
     groups = step.shape[0] if step.op == "depthwise_conv2d" else 1
-    if told.get("groups", 1) != groups:
+    if told.get("groups", groups if value.kind == "depthwise_conv2d" else 1) != groups:
         yield (
             f"the program has {told.get('groups')} groups, not one for each channel"
             if groups > 1

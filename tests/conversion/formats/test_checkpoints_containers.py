@@ -224,6 +224,7 @@ def test_folders_get_advice(tmp_path):
     for name, advice in (
         ("saved_model.pb", "SavedModel"),
         ("model.safetensors", "give the file model.safetensors in it"),
+        ("Manifest.json", "a Core ML package"),
     ):
         folder = tmp_path / name.partition(".")[0]
         folder.mkdir()
@@ -247,6 +248,9 @@ def test_a_class_made_in_a_pickle_is_refused():
         (b"7767517\n75 83\n", "ncnn.s graph, which is not read: give the file that it was made of"),
         (b'<?xml version="1.0"?><net>', "OpenVINO.s graph, which is not read"),
         (b"<!DOCTYPE html><html>", "a page of the web"),
+        (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">', "a page of the web"),
+        (b"\xef\xbb\xbf\n<!-- x -->" + b"<!---->" * 99 + b"\n<HTML>", "a page of the web"),
+        (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code>', "a page of the web"),
     ],
 )
 def test_a_file_that_stands_for_another_says_what_to_do(data, told):

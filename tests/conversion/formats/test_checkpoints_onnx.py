@@ -355,6 +355,11 @@ def test_integers_that_are_made_when_the_model_runs(integers):
         read_checkpoint(model([CONV_NODE, *nodes], {"w": CONV}))
 
 
+def test_core_mls_models():
+    with pytest.raises(WeightsError, match="a Core ML model, which is not read: give the file that it was made of"):
+        read_checkpoint(b"\x08\x04\x12\x03abc\xb2\x1f\x04\x0a\x02ab")  # with the field neuralNetwork, 502
+
+
 def test_tensorflows_graphs(tmp_path):
     for data in (b"\x08\x01\x12\x03abc", b"\x0a\x03abc"):  # a SavedModel, a frozen graph
         (tmp_path / "saved_model.pb").write_bytes(data)
