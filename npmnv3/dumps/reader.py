@@ -83,6 +83,10 @@ def _check_whole(found, count, what):
 
 _IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of it
     (
+        "checkpoint",
+        "TensorFlow's checkpoints, which are not read; save the weights, model.save_weights('m.weights.h5')",
+    ),
+    (
         "saved_model.pb",
         "TensorFlow's SavedModel, whose graph is not read; save the weights, model.save_weights('m.weights.h5')",
     ),

@@ -1,5 +1,7 @@
 """What begins as an ONNX model does, but is none that is read: told before its graph is looked into."""
 
+import re
+
 from ...errors import WeightsError
 from . import onnx_graph, protobuf
 
@@ -9,9 +11,10 @@ _DYNAMIC = tuple(
     "DynamicQuantizeLinear DynamicQuantizeMatMul DynamicQuantizeLSTM ConvInteger MatMulInteger MatMulIntegerToFloat".split()
 )
 TENSORFLOW = (
-    "TensorFlow's graph (a SavedModel's or a frozen one), which is not read; save the weights, "
+    "TensorFlow's graph (a SavedModel's or a frozen one) or checkpoint, which is not read; save the weights, "
     "model.save_weights('m.weights.h5')"
 )
+_OF_TENSORFLOW = re.compile(r"\.(pb|index|data-\d+-of-\d+)$")
 
 
 def read(reader):
@@ -42,5 +45,5 @@ def _refuse_others(reader):
 
 
 def is_tensorflows(reader):
-    """Whether the name is one of TensorFlow's graphs; ONNX's may have it too, but they have a graph."""
-    return str(reader.path or "").endswith(".pb")
+    """Whether the name is one of TensorFlow's graphs or checkpoints; ONNX's may be .pb too, but they have a graph."""
+    return bool(_OF_TENSORFLOW.search(str(reader.path or "")))

@@ -365,6 +365,10 @@ def test_tensorflows_graphs(tmp_path):
         (tmp_path / "saved_model.pb").write_bytes(data)
         with pytest.raises(WeightsError, match="saved_model.pb: TensorFlow's graph .* save the weights"):
             read_checkpoint(tmp_path / "saved_model.pb")
+    for name in ("model-1.index", "model-1.data-00000-of-00001"):
+        (tmp_path / name).write_bytes(b"\0\0\6\x08")
+        with pytest.raises(WeightsError, match=f"{name}: TensorFlow's graph .* or checkpoint, which is not read"):
+            read_checkpoint(tmp_path / name)
     (tmp_path / "model.pb").write_bytes(model([CONV_NODE], {"w": CONV}))
     assert read_checkpoint(tmp_path / "model.pb").format == "onnx"
 
