@@ -354,6 +354,17 @@ def test_float16_that_is_only_inferred_is_said_to_be(maker, model):
     assert not verify(model, {"y": logits}, maker.x, precision="float32", explain=False).fine
 
 
+def test_rounding_is_inferred_of_few_steps_with_many_inner_tensors_each(maker, model):
+    """The parts of one hard-swish; that the logits are nearly right says that no fault moved them away from all steps."""
+    arrays = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}
+    tensors = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)
+    x = tensors["stem.norm"]
+    inner = (x + 3, np.clip(x + 3, 0, 6), np.clip(x + 3, 0, 6) / 6, x * np.clip(x + 3, 0, 6))
+    port = {f"t{i}": tensor for i, tensor in enumerate((*inner, tensors["stem"]))} | {"y": tensors["logits"]}
+    report = verify(model, port, maker.x, explain=False)
+    assert report.fine and report.precision == "float16", report.text()
+
+
 def test_hints_remove_most_of_the_error():
     rng = np.random.default_rng(3)
     x = rng.standard_normal((1, 8, 12, 12))
