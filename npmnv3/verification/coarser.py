@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ..network.steps import INPUT
+from .agreement import logits_row
 from .net import block_of
 
 #: what a port of float32 numbers may compute in: times that rounding that it may be off, and that what is off in float32
@@ -16,6 +17,7 @@ OF_A_KIND = 0.9  # share of what one kind of layer made that is off if that kind
 FEW = 64  # numbers that may all round to nothing
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 FOUND = 0.5  # least share of the port's tensors, or of the steps if it has more than these, that are found, if all is rounding
+NEARLY = 20.0  # dB at the logits from which what is matched may be few
 
 
 def may_be_coarser(comparison, by_block=False):
@@ -25,11 +27,13 @@ def may_be_coarser(comparison, by_block=False):
     alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
     that rounding is spread over. What was only rounded is still found: of a fault that moves most tensors away from all steps
     the few that are left may be within a rounding so coarse. An engine's inner tensors, of which there may be more than steps, are
-    no such sign.
+    no such sign; nor are they where the logits are nearly right, as they are behind no such fault.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False
-    if len(comparison.rows) < FOUND * min(len(comparison.tensors), len(comparison.net.steps)):
+    last = logits_row(comparison.rows)
+    few = len(comparison.rows) < FOUND * min(len(comparison.tensors), len(comparison.net.steps))
+    if few and not (last is not None and last.accumulated.snr_db >= NEARLY):
         return False
     rows = [row for row in comparison.rows if row.step != INPUT]
     off = [row for row in rows if not row.passes]

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from .readings import place_by_order
 from .report import TensorReport
 from .stages import compare_stages, split_stages
 from .tensor_names import named_steps
-from .tensors import PortTensor, relative_error
+from .tensors import relative_error
 
 REFUSALS = 3  # times that tensors are mapped again because what all else agrees on refutes the mapping
 
@@ -79,9 +80,7 @@ class Comparison:
         n = len(self.given.x)
         self.index, self.x = index, np.ascontiguousarray(self.given.x[index : index + 1], np.float32)
         self.tensors = [
-            PortTensor(t.name, t.array[index : index + 1], t.scale, t.index)
-            if n > 1 and t.array.ndim and len(t.array) == n
-            else t
+            replace(t, array=t.array[index : index + 1]) if n > 1 and t.array.ndim and len(t.array) == n else t
             for t in self.all_tensors
         ]
         self._whole.clear()
@@ -161,6 +160,13 @@ class Comparison:
         other = Comparison(self.model, given, tensors, self.mapping, self.precision, self.factor)
         other.marked = self.marked
         return other
+
+    def with_columns_first(self):
+        """The same port, taken for one that stores its maps' columns first."""
+        tensors = [replace(t, columns_first=True) for t in self.all_tensors]
+        given = self.given.noted("the port stores its maps with their columns first")
+        precision = "auto" if self.marked else self.precision
+        return Comparison(self.model, given, [*tensors, *self.stages.values()], self.mapping, precision, self.factor)
 
     def adopt(self, other):
         """Take over what another comparison matched: against the right fault a faulty step's tensor is known, too."""

@@ -30,19 +30,18 @@ class Input:
         return replace(self, note="; ".join(filter(None, (self.note, note))))
 
     def from_port(self, tensors):
-        """The input that a port's own tensors have."""
-        likely = [t for t in tensors if t.name.lower().rsplit("/", 1)[-1] in ("input", "x", "data", "image", "images")]
-        for tensor in (*likely, *tensors):
-            n = tensor.array.shape[0] if tensor.array.ndim == 4 else 1
-            views = tensor.views((self.planes, *self.side), n) if tensor.array.dtype.kind == "f" else []
-            if views and not tensor.finite:
-                raise UsageError(
-                    f"the port's own tensor {tensor.name}, which would serve as input, has NaN or infinite values; give what "
-                    "it was given: --input PICTURE or --input FILE.npy"
-                )
-            if views:
-                note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
-                return replace(self, x=views[0].data, note=note)
+        """The input that a port's own tensors have: by its name, else the first of the picture's shape and finite numbers."""
+        named = [t for t in tensors if t.name.lower().rsplit("/", 1)[-1] in ("input", "x", "data", "image", "images")]
+        fits = [t for t in (*named, *tensors) if self._views(t)]
+        tensor = next((t for t in fits if t in named or t.finite), next(iter(fits), None))
+        if tensor is not None and not tensor.finite:
+            raise UsageError(
+                f"the port's own tensor {tensor.name}, which would serve as input, has NaN or infinite values; give what "
+                "it was given: --input PICTURE or --input FILE.npy"
+            )
+        if tensor is not None:
+            note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
+            return replace(self, x=self._views(tensor)[0].data, note=note)
         if all(t.array.ndim <= 2 for t in tensors):
             raise UsageError(
                 "the port has logits alone, and what it was given is not known; give it: --input PICTURE or --input FILE.npy"
@@ -51,6 +50,11 @@ class Input:
             f"the port has no input tensor of the shape (N, {self.planes}, {self.side[0]}, {self.side[1]}), so what it was given "
             "is not known; give it: --input PICTURE or --input FILE.npy"
         )
+
+    def _views(self, tensor):
+        """The ways to read a tensor as pictures; none of integers."""
+        n = tensor.array.shape[0] if tensor.array.ndim == 4 else 1
+        return tensor.views((self.planes, *self.side), n) if tensor.array.dtype.kind == "f" else []
 
 
 def pick_input(model, given, port):

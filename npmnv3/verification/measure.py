@@ -174,7 +174,8 @@ def decisions(found, expected, top=5):
     if flipped:
         text = f"decides otherwise on {len(flipped)} of {pictures}: {', '.join(map(str, flipped[:10]))}"
     elif close:
-        text = f"decides the same on all of {pictures}; {len(close)} with a margin below twice the error"
+        many = f" on all of {pictures}; {len(close)}" if n > 1 else ","
+        text = f"decides the same{many} with a margin below twice the error"
     else:
         text = f"cannot flip any of {pictures}: the error is {errors.max():.3g}, the least margin {margins.min():.3g}"
     return {

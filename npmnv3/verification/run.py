@@ -15,6 +15,7 @@ from ..model import Model, load
 from ..model.quantized import QuantizedModel
 from ..progress import progress_bar
 from . import noise
+from .columns_first import read_columns_first
 from .comparison import Comparison
 from .constants import refuse_weights_alone, without_weights
 from .explain import WORK
@@ -120,7 +121,7 @@ def verify(
             given = given.noted(
                 f"left out: tensors that are weights of the network ({len(constants)}, such as {constants[0]})"
             )
-        comparison = Comparison(network, given, tensors, map, precision, float(factor))
+        comparison = read_columns_first(Comparison(network, given, tensors, map, precision, float(factor)))
         return decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))
 
 

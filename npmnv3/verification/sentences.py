@@ -82,15 +82,6 @@ def fine(rows, precision, inferred):
     )
 
 
-def undone(last, chain):
-    """Of a port whose logits are right, and whose other tensors are those of faults that undo one another."""
-    texts = " and ".join(trial.change.text for trial in chain)
-    return (
-        f"its logits are right ({last.accumulated.snr_db:.0f} dB); other tensors look like {texts}, which undo one another: "
-        "it stores them so, or computes so"
-    )
-
-
 def misnamed(names):
     """Of a port that is right as a whole, and hands over something else under a step's name."""
     few = ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")

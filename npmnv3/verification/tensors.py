@@ -11,6 +11,7 @@ WORST = 1e12  # a relative error beyond which nothing matters
 BLOCKS = (2, 4, 8, 16, 32, 64)  # channels of one block in channel-blocked layouts
 #: the same, of those that a graph may declare as (N, C, H, W) with C filled up by zeros: a vector register's floats
 BARE_BLOCKS = (8, 16)
+_TURNED = str.maketrans("hw", "wh")
 
 
 @dataclass(eq=False)
@@ -28,6 +29,7 @@ class PortTensor:
     array: np.ndarray
     scale: float = 0.0
     index: int = 0  # place in the port's own order
+    columns_first: bool = False  # whether its maps are stored so: see `columns_first`
 
     @functools.cached_property
     def finite(self):
@@ -50,9 +52,12 @@ class PortTensor:
 
     def _read(self, shape, n):
         found = {}
-        for layout, array in _layouts(self.array, shape, n):
-            if array.shape == (n, *shape) and layout not in found:
-                found[layout] = View(self, layout, np.ascontiguousarray(array, np.float32))
+        turned = self.columns_first and len(shape) == 3
+        stored = (shape[0], shape[2], shape[1]) if turned else shape
+        for layout, array in _layouts(self.array, stored, n):
+            if array.shape == (n, *stored) and layout not in found:
+                array, name = (array.swapaxes(2, 3), layout.translate(_TURNED)) if turned else (array, layout)
+                found[layout] = View(self, name, np.ascontiguousarray(array, np.float32))
         return list(found.values())
 
 

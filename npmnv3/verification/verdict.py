@@ -18,7 +18,6 @@ from .report import Report
 
 OTHERS = 5  # runners-up to report
 INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
-SIGNAL = 20.0  # dB at the logits from which their being right says that the port is
 
 
 def decide(comparison, port, explain=True, tell=lambda done, text: None):
@@ -51,8 +50,6 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     found = _explain(comparison, report, row, failing, tell) if searched else Diagnosis()
     if row is not None:
         _overflown(comparison, report, row)
-    elif _undone(comparison, found):
-        report.sentence, report.explained_by = sentences.undone(logits_row(report.tensors), found.chain), []
     elif found.chain:
         comparison = found.coarse or comparison
         failing = _explained(comparison, report, found)
@@ -197,16 +194,6 @@ def _stands_alone(found):
     hard-sigmoid and a product looks like a hard-sigmoid in its place, wherever what is behind it was not given.
     """
     return found.cleared is not None and all(len(trial.touched) > 1 for trial in found.chain)
-
-
-def _undone(comparison, found):
-    """Whether the logits are right though faults explain other tensors: together they leave all as it is.
-
-    A picture on its side and kernels on theirs are such, which is also how a port looks that stores its columns first.
-    """
-    last = logits_row(comparison.rows)
-    right = last is not None and last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= SIGNAL
-    return right and found.cleared is not None and len(found.chain) > 1
 
 
 def _entry(comparison, trial, certainty):

@@ -121,6 +121,13 @@ def test_an_input_that_is_not_finite(numbers):
         npmnv3.verify("ppocr/text_direction", port)
 
 
+def test_a_tensor_of_the_picture_s_shape_that_is_not_finite_is_not_the_input_where_another_is():
+    x = np.random.default_rng(0).standard_normal((1, 3, 48, 192)).astype(np.float32)
+    logits = npmnv3.load("ppocr/text_direction", engine="numpy")(x)
+    report = npmnv3.verify("ppocr/text_direction", {"never_written": x * np.nan, "net_in": x, "logits": logits})
+    assert "own tensor net_in serves as input" in report.text(), report.text()
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_pipes_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "list.json")

@@ -8,6 +8,7 @@ import pytest
 
 import npmnv3
 from npmnv3.testing import assert_matches
+from npmnv3.verification.measure import decisions
 from npmnv3.verification.run import verify
 
 MODEL = "ppcls/MobileNetV3_small_x0_35"  # the smallest
@@ -147,6 +148,14 @@ def test_a_callable_is_run_and_decisions_are_told(model):
     assert report.fine and report.decisions["pictures"] == 4 and report.decisions["flipped"] == []
     bad = verify(model, lambda x: -model(x), x, explain=False)
     assert not bad.fine and bad.decisions["flipped"] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "pictures, words", [(1, "decides the same, with a margin"), (2, "on all of 2 pictures; 2 with a")]
+)
+def test_a_margin_that_an_error_could_use_up_is_told_of_one_picture_and_of_many(pictures, words):
+    expected = np.tile([[0.0, 1.0, 2.0]], (pictures, 1))
+    assert words in decisions(expected + [[0.9, 0, 0]], expected)["text"]
 
 
 def test_assert_matches(small, model):

@@ -101,8 +101,8 @@ def explain(forced, fit, tell=lambda done, text: None, excused=()):
 
 
 def _rules(forced, fit, case, left):
-    """The changes that explain a case, best first; none of one that is the same number throughout, as any clamp may make it."""
-    if not np.ptp(case.found):
+    """The changes that explain a case, best first; none of one that is the same number all over, as any clamp may make it."""
+    if case.found.size > 1 and not np.ptp(case.found):
         return ()
     found = [(change, claim) for change in changes_of(case) for claim in change.claims(case) if claim.explains(case)]
     rules = [_counted(forced, fit, change, claim, case, left) for change, claim in found]

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import npmnv3
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.conversion.quantized.names import name_tensors
 from npmnv3.network.integer_plan import LAYERS
+from npmnv3.verification.quantized import explain
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -223,6 +225,14 @@ def test_one_number_throughout_has_no_cause():
     given["logits"] = np.full_like(right(NAMES[0])["logits"], zero)
     report = npmnv3.verify(golden.model_of(NAMES[0]), golden.path(NAMES[0]), tensors=given)
     assert not report.fine and report.causes[0].rules == (), report.text()
+
+
+def test_of_a_single_number_causes_are_looked_for(monkeypatch):
+    """That it is the same all over says nothing: such are the logits of a network of one class."""
+    asked = []
+    monkeypatch.setattr(explain, "changes_of", lambda case: asked.append(case) or ())
+    cases = [SimpleNamespace(found=np.full(size, 3)) for size in (1, 2)]
+    assert [explain._rules(None, None, case, []) for case in cases] == [(), ()] and asked == cases[:1]
 
 
 def test_two_faults_are_two_causes():

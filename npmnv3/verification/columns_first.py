@@ -1,0 +1,41 @@
+"""Ports that store their maps' columns first, as MATLAB and Julia do: of square maps no shape tells it."""
+
+from ..network.steps import INPUT
+from .matching import GOOD
+from .tensors import sketch
+
+
+def read_columns_first(comparison):
+    """The Comparison of a port's maps read with their columns first, where more of them are right so; else the given one.
+
+    From the picture on they must be: one that is on its side at first, or kernels that are, is a fault.
+    """
+    if not comparison.failing() or not _looks_turned(comparison):
+        return comparison
+    turned = comparison.with_columns_first()
+    first = next((row for row in turned.rows if len(row.shape) > 2), None)
+    if first is None or not (first.passes and first.accumulated.ratio <= comparison.factor):
+        return comparison
+    return turned if _right(turned) > _right(comparison) else comparison
+
+
+def _right(comparison):
+    return sum(row.passes for row in comparison.rows)
+
+
+def _looks_turned(comparison):
+    """Whether some map that is not right is a step's, turned."""
+    right = {row.port for row in comparison.rows if row.passes}
+    shapes = {INPUT: comparison.net.input_shape} | {step.name: step.shape for step in comparison.net.plan}
+    turned = {
+        name: sketch(comparison.oracle[name].swapaxes(2, 3))
+        for name, shape in shapes.items()
+        if len(shape) == 3 and shape[1] == shape[2] > 1
+    }
+    wrong = [tensor for tensor in comparison.tensors if tensor.name not in right]
+    return any(
+        view.quick_error(expected) < GOOD
+        for name, expected in turned.items()
+        for tensor in wrong
+        for view in tensor.views(shapes[name], 1)
+    )
