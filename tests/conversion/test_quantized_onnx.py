@@ -91,6 +91,8 @@ def test_a_layer_with_its_bias(bias, folded, tmp_path):
     plan = made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
     assert np.array_equal(run(plan)["y.q"], np.clip(sums(), -128, 127)) and plan.arrays["y.q.bias"].any()
     assert any("biases are floats in it" in note for note in plan.notes) == (bias == "floats")
+    rests = {"y.q": BIAS / SUMS.astype(np.float64) - np.rint(BIAS / SUMS)} if bias == "floats" else {}
+    assert {name: rest.tolist() for name, rest in plan.bias_rests.items()} == {k: v.tolist() for k, v in rests.items()}
     assert any("computes its int8 tensors in float32" in note for note in plan.notes)
 
 

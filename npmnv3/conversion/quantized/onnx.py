@@ -241,7 +241,7 @@ class _Graph(Constants):
         if floats is not None:
             raise WeightsError(f"{node} reads {floats[:FEW]!r} in floats: {_WHOLE}")
         if node.op in ("Conv", "Gemm", "MatMul"):
-            self.builder.notes += add_layer(self, node, act, out, grid, sources[0])
+            add_layer(self, node, act, out, grid, sources[0])
         elif act:
             raise WeightsError(f"{node} is cut by an activation behind it, which no network here has")
         elif node.op in OPERATIONS:

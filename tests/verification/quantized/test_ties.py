@@ -13,7 +13,7 @@ from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.ops.requantize import integer_factor
 from npmnv3.verification.quantized.forced import Forced
 from npmnv3.verification.quantized.port import read_port
-from npmnv3.verification.quantized.ties import numbers_on_ties
+from npmnv3.verification.quantized.ties import RARE, numbers_on_ties
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -91,6 +91,21 @@ def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
     assert report.first_divergence is None and not report.causes and [row.step for row in report.tensors if row.tied]
     wrong = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.3), kernels="onnxruntime")
     assert not wrong.fine and wrong.first_divergence == run[1]
+
+
+def test_a_bias_in_floats(port, run):
+    """What float32 makes of the file's own bias is no fault, in however many numbers; what another bias gives is one."""
+    values, name, *_ = run
+    case = (forced := Forced(port.plan, values)).case(name, forced.fit(get_kernel_set("onnxruntime")))
+    rest = np.linspace(-0.5, 0.5, len(case.bias))
+    real = (case.accumulated + rest) * integer_factor(*case.factors, case.out.scale) + case.out.zero_point
+    steps = np.clip(np.rint(real), case.out.low, case.out.high) - case.rows
+    many = np.count_nonzero(steps)
+    assert many > RARE * steps.size
+    told, other = (replace(port, plan=replace(port.plan, bias_rests={name: kept})) for kept in (rest, -rest))
+    assert found(told, with_steps(run, steps)) == {name: many}
+    assert found(other, with_steps(run, steps)) == found(port, with_steps(run, steps)) == {}
+    assert found(told, with_steps(run, steps + (np.arange(steps.size).reshape(steps.shape) == 9))) == {}
 
 
 def test_means_with_their_inputs_scale_lie_on_ties(port):
