@@ -85,6 +85,20 @@ def _output_zero_points(case):
                 )
 
 
+def left_out(case):
+    """No zero points: the inputs', or the output's, taken for 0, as where a port has them in none of its steps."""
+    bare = {name: replace(grid, zero_point=0) for name, grid in zip(case.step.inputs, case.grids) if grid.zero_point}
+    if bare and case.is_layer:
+        value = [(0, case.grids[0].zero_point)]
+        for key, by, note in _READ_BARE:
+            yield from _scan(case, "", key, value, by(case), lambda _, note=note: f"{_BARE_INPUT}{note}")
+    elif bare:
+        yield Claim("inputs", "the zero points of its inputs left out", lambda: case.run(grids=bare))
+    if case.out.zero_point:
+        out = {case.step.name: replace(case.out, zero_point=0)}
+        yield Claim("output", "the zero point of its output left out", lambda: case.run(grids=out))
+
+
 def weight_zero_points(case):
     """Another zero point of the weights."""
     ones = np.ones_like(case.weight)
@@ -109,6 +123,10 @@ def _all_weights(case):
 def _real_weights(case):
     """(places, channels): the sum of the weights that meet the picture, not its padding."""
     return case.sums_of(_ones(case, 0), case.weight, 0, case.weight_zero_point)
+
+
+_BARE_INPUT = "the zero point of its input left out"
+_READ_BARE = (("inputs", _real_weights, ""), ("inputs but padding", _all_weights, ", the padding still the file's"))
 
 
 def _ones(case, border):

@@ -77,6 +77,8 @@ EVERYWHERE = {
     "old MEAN": ({"mean_twice": True}, "old MEAN"),
     "saturation": ({"saturates": True}, "AVX2 saturation"),
     "padding": ({"pad_with": 0}, "padding with 0 instead of the zero point"),
+    "no zero points read": ({"bare": "input"}, "the zero point of its input left out"),
+    "no zero points written": ({"bare": "output"}, "the zero point of its output left out"),
     "float16 scales": ({"scale_of": np.float16}, "the scales of activations rounded to float16"),
     "powers of two": (
         {"scale_of": lambda scale: 2.0 ** round(np.log2(scale))},
