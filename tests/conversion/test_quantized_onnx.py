@@ -105,6 +105,22 @@ def test_a_relu_apart(tmp_path):
     assert np.array_equal(run(plan)["z.q"], np.clip(np.maximum(before, 0) * 2, -128, 127))
 
 
+def test_a_shape_between_an_operation_and_where_it_is_stored(tmp_path):
+    """Flatten behind the hard-swish of a head, as exporters write it; of a map with pixels it is refused."""
+    for squeezed in (True, False):
+        made = Nodes()
+        real = made.stored("input", "x")
+        if squeezed:
+            real = made.stored(made.add("GlobalAveragePool", [real], "mean"), "y")
+        made.add("Flatten", [made.add("HardSwish", [real], "act")], "flat")
+        if squeezed:
+            steps = made.plan(tmp_path / "a.onnx", made.stored("flat", "z")).steps
+            assert [(step.op, step.shape) for step in steps] == [("global_avg_pool", (2,)), ("hard_swish", (2,))]
+        else:
+            with pytest.raises(WeightsError, match="Flatten 'flat' reads floats"):
+                made.plan(tmp_path / "a.onnx", made.stored("flat", "z"))
+
+
 def test_names_and_relus_that_are_known_by_another_name(tmp_path):
     """Identity nodes, and QuantizeLinear once for each reader, add nothing."""
     made = Nodes()
@@ -220,9 +236,10 @@ def lowered_as(scheme, constants=(), model="timm/mobilenetv3_small_050"):
     return IntegerPlan(steps, grids, arrays, shape)
 
 
-def test_a_network_whose_relus_are_apart_is_known():
+@pytest.mark.parametrize("scheme", ["relu", "apart"], ids=["gates stored", "hard-swishes whole"])
+def test_a_network_whose_relus_are_apart_is_known(scheme):
     """As ActivationSymmetric leaves it: each relu between two tensors of its own."""
-    plan = lowered_as("relu")
+    plan = lowered_as(scheme)
     named = name_tensors(plan)
     assert named.whole and named.variant.name == "mobilenetv3_small_050"
     assert sum(step.op == "relu" for step in named.plan.steps) > 9
