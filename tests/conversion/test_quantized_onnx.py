@@ -195,6 +195,14 @@ def test_a_hard_sigmoid_in_its_parts(tmp_path):
     assert np.array_equal(run(plan)["z.q"], np.rint(run(plan)["y.q"] * np.float32(0.25 / 6 / 0.125)))
 
 
+def test_an_input_with_two_grids(tmp_path):
+    made = Nodes()
+    act = made.stored(made.add("HardSwish", [made.stored("input", "x")], "act"), "y")
+    made.add("Add", [act, made.stored("input", "z")], "sum")
+    with pytest.raises(WeightsError, match=r"the input 'input' is quantised twice, with the scales 0\.1 and 0\.125"):
+        made.plan(tmp_path / "a.onnx", made.stored("sum", "y"))
+
+
 def test_grids_that_do_not_meet(tmp_path):
     made = Nodes()
     made.add("Conv", [made.stored("input", "x", read_by=0.2), made.weight()], "conv")

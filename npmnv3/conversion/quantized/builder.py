@@ -32,6 +32,11 @@ class Builder:
             raise WeightsError(
                 f"the input {name[:FEW]!r} is {shape}, expected channels, height and width that are told"
             )
+        if self.grids.get(INPUT, grid) != grid:
+            raise WeightsError(
+                f"the input {name[:FEW]!r} is quantised twice, with the scales {self.grids[INPUT].scale:.6g} and {grid.scale:.6g} or "
+                "with two zero points: expected one of each"
+            )
         self.same[name], self.shapes[INPUT], self.grids[INPUT] = INPUT, tuple(shape), grid
 
     def add(self, name, op, inputs, shape, grid=None, arrays=(), **fields):
