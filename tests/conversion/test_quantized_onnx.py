@@ -197,10 +197,10 @@ def test_a_hard_sigmoid_in_its_parts(tmp_path):
 
 def test_an_input_with_two_grids(tmp_path):
     made = Nodes()
-    act = made.stored(made.add("HardSwish", [made.stored("input", "x")], "act"), "y")
-    made.add("Add", [act, made.stored("input", "z")], "sum")
+    made.stored(made.add("HardSwish", [made.stored("input", "x")], "act"), "y")
+    again = made.stored("input", "z")
     with pytest.raises(WeightsError, match=r"the input 'input' is quantised twice, with the scales 0\.1 and 0\.125"):
-        made.plan(tmp_path / "a.onnx", made.stored("sum", "y"))
+        made.plan(tmp_path / "a.onnx", again)
 
 
 def test_grids_that_do_not_meet(tmp_path):
