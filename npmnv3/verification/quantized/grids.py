@@ -11,6 +11,7 @@ from ...ops.requantize import F32, I64, integer_factor
 from ..noise import rounded
 from .claims import Claim, finish, rounding
 
+NEAR = 128  # steps of a 16-bit grid within which all zero points are tried
 PLACES = 256  # of a tensor on which all zero points are tried
 _NARROW = ("identity", "max_pool2d", "pad2d")  # operations that keep their integers
 
@@ -45,7 +46,7 @@ def zero_points(case):
         def text(value, name=name, grid=grid):
             return f"another zero point of {name}: {value}, not {grid.zero_point}"
 
-        others = [value for value in range(grid.low, grid.high + 1) if value != grid.zero_point]
+        others = [value for value in _integers(grid) if value != grid.zero_point]
         if case.is_layer:
             values = [(value, grid.zero_point - value) for value in others]
             yield from _scan(case, name, "", values, _real_weights(case), text)
@@ -58,6 +59,14 @@ def zero_points(case):
             claims = {name: replace(grid, zero_point=value)}
             yield Claim(f"{name} {value}", text(value), lambda claims=claims: _run(case, claims))
     yield from _output_zero_points(case)
+
+
+def _integers(grid):
+    """Those that are tried in place of a zero point: all of 8 bits; of 16 those about it, and what others have."""
+    if np.dtype(grid.dtype).itemsize == 1:
+        return range(grid.low, grid.high + 1)
+    near = range(max(grid.low, grid.zero_point - NEAR), min(grid.high, grid.zero_point + NEAR) + 1)
+    return sorted({grid.low, 0, (grid.low + grid.high + 1) // 2, *near})
 
 
 def _run(case, grids):
@@ -150,7 +159,7 @@ def paddings(case):
     if any(case.step.pad) or border:
         padding = _all_weights(case) - case.sums_of(_ones(case, border), case.weight, 0, case.weight_zero_point)
         grid = case.grids[0]
-        values = [(value, value - zero) for value in range(grid.low, grid.high + 1) if value != zero]
+        values = [(value, value - zero) for value in _integers(grid) if value != zero]
         yield from _scan(case, "padding", "", values, padding, lambda value: _padded(value, zero))
     top, bottom, left, right = case.step.pad
     for rows in range(top + bottom + 1):
