@@ -38,7 +38,9 @@ def _tried(report):
     figure, axes = new_figure(10, 0.42 * len(outcomes) + 1.3)
     places = np.arange(len(outcomes))
     beside = 0.0 if report.exact.top1 is None else 0.2  # alone a bar stands at its label's height
-    axes.barh(places + beside, [one.agreement for _, one in outcomes], 0.36, color=PLAIN, label="answers as in floats, %")
+    axes.barh(
+        places + beside, [one.agreement for _, one in outcomes], 0.36, color=PLAIN, label="answers as in floats, %"
+    )
     if report.exact.top1 is not None:
         axes.barh(places - beside, [one.top1 for _, one in outcomes], 0.36, color=GOOD, label="top-1, %")
         axes.axvline(report.exact.top1, color=BAD, linewidth=1, label=f"top-1 in floats, {report.exact.top1:.1f}%")

@@ -25,7 +25,9 @@ def numbers_on_ties(forced, fit):
         return {}
     cases = [forced.case(name, fit) for name in fit.exact]
     off = [case for case in cases if not fit.exact[case.step.name]]
-    counted = [(case, _on_ties if case.is_layer else _of_two) for case in off if case.is_layer or case.step.op in _PAIRS]
+    counted = [
+        (case, _on_ties if case.is_layer else _of_two) for case in off if case.is_layer or case.step.op in _PAIRS
+    ]
     found = {case.step.name: count for case, function in counted if (count := function(case))}
     return found | _means_on_ties([case for case in cases if case.step.op == "global_avg_pool"])
 

@@ -68,7 +68,9 @@ def test_what_is_no_rule_throughout_is_not_named():
     biases = {name: plan().arrays[f"{name}.bias"] + 500 for name in ("blocks.3.project", "blocks.5.project")}
     report, whole = verified(picture(), biases=biases), verified(picture(), keep=None, biases=biases)
     assert not report.fine and not report.causes[0].rules, report.text()
-    unseen = "a fault of one layer, of a multiplier's or an accumulator's width is found only where inner tensors are given"
+    unseen = (
+        "a fault of one layer, of a multiplier's or an accumulator's width is found only where inner tensors are given"
+    )
     assert unseen in report.sentence and unseen not in whole.sentence and whole.causes[0].tensor in biases
 
 

@@ -85,9 +85,7 @@ def test_too_many_are_no_chance(port, run):
 def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
     model = golden.model_of(NAME)
     report = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.0), kernels="onnxruntime")
-    assert (
-        report.fine and "1 step is as if it were computed in floats, where 1 number lies on a tie" in report.sentence
-    )
+    assert report.fine and "1 step is as if it were computed in floats, where 1 number lies on a tie" in report.sentence
     assert report.first_divergence is None and not report.causes and [row.step for row in report.tensors if row.tied]
     wrong = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.3), kernels="onnxruntime")
     assert not wrong.fine and wrong.first_divergence == run[1]
@@ -118,7 +116,10 @@ def test_many_numbers_of_16_bits_lie_on_ties(port, run):
     step, kernels = next(step for step in plan.steps if step.name == name), get_kernel_set("onnxruntime")
     x, (weight, bias, scale, zero) = plan.grids[step.inputs[0]], plan.params(step)
     real = np.einsum(
-        "nchw,oc->nohw", x.dequantize(upto[step.inputs[0]]), (weight - zero.astype(np.float32)) * scale[0], dtype=np.float32
+        "nchw,oc->nohw",
+        x.dequantize(upto[step.inputs[0]]),
+        (weight - zero.astype(np.float32)) * scale[0],
+        dtype=np.float32,
     )
     given = fine.quantize(real + (bias * (np.float32(x.scale) * scale)).reshape(-1, 1, 1))
     forced = Forced(plan, {**upto, name: given})
