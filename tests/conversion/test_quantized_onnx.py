@@ -157,6 +157,21 @@ def test_channels_last_as_onnx_runtime_saves_them(tmp_path):
         laid_out(tmp_path, last=True, told=False)
 
 
+def test_a_pool_of_channels_last(tmp_path):
+    """ONNX Runtime's own, which has no attribute for it; one of channels first is refused."""
+    sides = {"kernel_shape": [2, 2], "strides": [2, 2], "domain": "com.microsoft"}
+    made = Nodes()
+    q = made.add("QuantizeLinear", ["input", *made.grid("x")], "x.q")
+    q = made.add("Transpose", [q], "x.last", perm=[0, 2, 3, 1])
+    q = made.add("Transpose", [made.add("NhwcMaxPool", [q], "pooled", **sides)], "first", perm=[0, 3, 1, 2])
+    found = run(made.plan(tmp_path / "a.onnx", made.add("DequantizeLinear", [q, "x.s", "x.z"], "x.real")))["pooled"]
+    expected = np.clip(np.rint(X / np.float32(0.1)), -128, 127).reshape(1, 2, 3, 2, 5, 2).max((3, 5))
+    assert np.array_equal(found, expected)
+    made.nodes[2].input[0] = "x.q"
+    with pytest.raises(WeightsError, match="NhwcMaxPool 'pooled' takes channels where they are not"):
+        made.plan(tmp_path / "a.onnx", "x.real")
+
+
 def test_means_of_channels_last(tmp_path):
     for axes, right in (([1, 2], True), ([2, 3], False)):
         made = Nodes()
