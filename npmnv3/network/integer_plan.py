@@ -69,6 +69,7 @@ class IntegerPlan:
         f"{step}.constant": () integer}
     input_shape : (C, H, W)
     notes, warnings : sentences of what read a file
+    bias_rests : {a layer's step: (O,) float64, what its bias has lost that was floats in the file, in steps of the sum}
 
     Raises
     ------
@@ -82,6 +83,7 @@ class IntegerPlan:
     input_shape: tuple[int, int, int]
     notes: tuple[str, ...] = field(default=())
     warnings: tuple[str, ...] = field(default=())
+    bias_rests: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self):
         _check(self)

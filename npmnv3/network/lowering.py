@@ -7,16 +7,18 @@ relu     the same, but relu is stored apart from what is before it, as Activatio
 parts    the same as onnx, but a hard-sigmoid is x + 3, cut by what its integers can hold, and a product with 1/6, as tf2onnx
          writes Keras's
 plain    relu is fused, the rest is as the plan has it
+apart    the same, but relu is stored apart
 """
 
 from .integer_plan import IntegerStep
 from .padding import same_padding
 from .steps import INPUT
 
-SCHEMES = ("tflite", "onnx", "relu", "parts", "plain")
+SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
 #: Whose operations a network is made of that was quantised by a scheme.
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
+_RELU_APART = ("relu", "apart")
 _FUSES_RELU = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", "mul", "add")
 
 
@@ -57,7 +59,7 @@ class _Lowering:
     def _add(self, step, op, inputs=None, name=None, **fields):
         """Append a step for one of the plan's; under the name of the relu that is fused into it, if one is."""
         inputs = step.inputs if inputs is None else inputs
-        fuses = op in _FUSES_RELU and name is None and self.scheme != "relu"
+        fuses = op in _FUSES_RELU and name is None and self.scheme not in _RELU_APART
         relu = self._only_reader(step, "relu") if fuses else None
         act = {"act": "relu"} if relu else {}
         name = relu.name if relu else name or step.name
@@ -71,8 +73,8 @@ class _Lowering:
         self._add(step, step.op)
 
     def relu(self, step):
-        """Fused into the step before it, but by "relu"."""
-        if self.scheme == "relu":
+        """Fused into the step before it, but where it stands apart."""
+        if self.scheme in _RELU_APART:
             self._add(step, "relu")
 
     def identity(self, step):
@@ -120,7 +122,7 @@ class _Lowering:
             self._gate(step, step.name, step.slope)
 
     def hard_swish(self, step):
-        if self.scheme in ("tflite", "plain"):
+        if self.scheme in ("tflite", "plain", "apart"):
             self._add(step, "hard_swish")
             return
         gate = self._gate(step, step.name + OWN_GATE, 1 / 6)

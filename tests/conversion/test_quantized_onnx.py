@@ -91,6 +91,8 @@ def test_a_layer_with_its_bias(bias, folded, tmp_path):
     plan = made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
     assert np.array_equal(run(plan)["y.q"], np.clip(sums(), -128, 127)) and plan.arrays["y.q.bias"].any()
     assert any("biases are floats in it" in note for note in plan.notes) == (bias == "floats")
+    rests = {"y.q": BIAS / SUMS.astype(np.float64) - np.rint(BIAS / SUMS)} if bias == "floats" else {}
+    assert {name: rest.tolist() for name, rest in plan.bias_rests.items()} == {k: v.tolist() for k, v in rests.items()}
     assert any("computes its int8 tensors in float32" in note for note in plan.notes)
 
 
@@ -101,6 +103,22 @@ def test_a_relu_apart(tmp_path):
     plan = made.plan(tmp_path / "a.onnx", made.stored("relu", "z"))
     before = np.clip(sums(), -128, 127)
     assert np.array_equal(run(plan)["z.q"], np.clip(np.maximum(before, 0) * 2, -128, 127))
+
+
+def test_a_shape_between_an_operation_and_where_it_is_stored(tmp_path):
+    """Flatten behind the hard-swish of a head, as exporters write it; of a map with pixels it is refused."""
+    for squeezed in (True, False):
+        made = Nodes()
+        real = made.stored("input", "x")
+        if squeezed:
+            real = made.stored(made.add("GlobalAveragePool", [real], "mean"), "y")
+        made.add("Flatten", [made.add("HardSwish", [real], "act")], "flat")
+        if squeezed:
+            steps = made.plan(tmp_path / "a.onnx", made.stored("flat", "z")).steps
+            assert [(step.op, step.shape) for step in steps] == [("global_avg_pool", (2,)), ("hard_swish", (2,))]
+        else:
+            with pytest.raises(WeightsError, match="Flatten 'flat' reads floats"):
+                made.plan(tmp_path / "a.onnx", made.stored("flat", "z"))
 
 
 def test_names_and_relus_that_are_known_by_another_name(tmp_path):
@@ -139,6 +157,21 @@ def test_channels_last_as_onnx_runtime_saves_them(tmp_path):
         laid_out(tmp_path, last=True, told=False)
 
 
+def test_a_pool_of_channels_last(tmp_path):
+    """ONNX Runtime's own, which has no attribute for it; one of channels first is refused."""
+    sides = {"kernel_shape": [2, 2], "strides": [2, 2], "domain": "com.microsoft"}
+    made = Nodes()
+    q = made.add("QuantizeLinear", ["input", *made.grid("x")], "x.q")
+    q = made.add("Transpose", [q], "x.last", perm=[0, 2, 3, 1])
+    q = made.add("Transpose", [made.add("NhwcMaxPool", [q], "pooled", **sides)], "first", perm=[0, 3, 1, 2])
+    found = run(made.plan(tmp_path / "a.onnx", made.add("DequantizeLinear", [q, "x.s", "x.z"], "x.real")))["pooled"]
+    expected = np.clip(np.rint(X / np.float32(0.1)), -128, 127).reshape(1, 2, 3, 2, 5, 2).max((3, 5))
+    assert np.array_equal(found, expected)
+    made.nodes[2].input[0] = "x.q"
+    with pytest.raises(WeightsError, match="NhwcMaxPool 'pooled' takes channels where they are not"):
+        made.plan(tmp_path / "a.onnx", "x.real")
+
+
 def test_means_of_channels_last(tmp_path):
     for axes, right in (([1, 2], True), ([2, 3], False)):
         made = Nodes()
@@ -175,6 +208,14 @@ def test_a_hard_sigmoid_in_its_parts(tmp_path):
     y = np.clip(np.rint((np.clip(np.rint(X / np.float32(0.1)), -128, 127) * 0.1 + 3) / 0.25), -128, 127)
     assert np.abs(run(plan)["y.q"] - y).max() <= 1  # ties fall as ONNX Runtime's sums make them
     assert np.array_equal(run(plan)["z.q"], np.rint(run(plan)["y.q"] * np.float32(0.25 / 6 / 0.125)))
+
+
+def test_an_input_with_two_grids(tmp_path):
+    made = Nodes()
+    made.stored(made.add("HardSwish", [made.stored("input", "x")], "act"), "y")
+    again = made.stored("input", "z")
+    with pytest.raises(WeightsError, match=r"the input 'input' is quantised twice, with the scales 0\.1 and 0\.125"):
+        made.plan(tmp_path / "a.onnx", again)
 
 
 def test_grids_that_do_not_meet(tmp_path):
@@ -218,9 +259,10 @@ def lowered_as(scheme, constants=(), model="timm/mobilenetv3_small_050"):
     return IntegerPlan(steps, grids, arrays, shape)
 
 
-def test_a_network_whose_relus_are_apart_is_known():
+@pytest.mark.parametrize("scheme", ["relu", "apart"], ids=["gates stored", "hard-swishes whole"])
+def test_a_network_whose_relus_are_apart_is_known(scheme):
     """As ActivationSymmetric leaves it: each relu between two tensors of its own."""
-    plan = lowered_as("relu")
+    plan = lowered_as(scheme)
     named = name_tensors(plan)
     assert named.whole and named.variant.name == "mobilenetv3_small_050"
     assert sum(step.op == "relu" for step in named.plan.steps) > 9

@@ -59,7 +59,7 @@ _METHODS["scale"] = "times_constant"
 class IntegerPort:
     """plan : IntegerPlan. layer_rule, mul_rule, mean_rule : callables; weights, biases : {layer: array} in place of the plan's;
     zero_points : {tensor: integer}, read and written so; pad_with : integer in place of the zero point; scale_of : callable
-    on every activation's scale; no_act : layers whose activation is left out; saturates, per_tensor, mean_twice : flags;
+    on every activation's scale; bare : "input" or "output", whose zero point its layers leave out; no_act : layers whose activation is left out; saturates, per_tensor, mean_twice : flags;
     table : callable (real numbers) -> real numbers in place of the hard-swish's table; sum_of : callable (port, step, x, y) -> what
     a sum is made of in place of step, x and y"""
 
@@ -71,6 +71,7 @@ class IntegerPort:
     zero_points: dict = field(default_factory=dict)
     pad_with: int | None = None
     scale_of: object = float
+    bare: str = ""
     no_act: tuple = ()
     saturates: bool = False
     per_tensor: bool = False
@@ -101,12 +102,14 @@ class IntegerPort:
         bias = self.biases.get(step.name, array["bias"]).astype(np.int64)
         scales = np.broadcast_to(array["weight_scale"], len(bias))
         scales = np.full(len(bias), scales.max()) if self.per_tensor else scales
-        z = self.zero(step.inputs[0])
+        z = 0 if self.bare == "input" else self.zero(step.inputs[0])
         real = self._real(step, x, z, weight)
         acc = np.moveaxis(self._sums(step, real, weight), -1, 1)
         acc = acc + bias.reshape(-1, *(1,) * (acc.ndim - 2))
         s_in, s_out = self.scale(step.inputs[0]), self.scale(step.name)
         rows = [self.layer_rule(acc[:, c], s_in * float(np.float32(scales[c])) / s_out) for c in range(len(bias))]
+        if self.bare == "output":
+            return np.maximum(np.stack(rows, 1), 0) if step.act else np.stack(rows, 1)
         return self._act(step, np.stack(rows, 1) + self.zero(step.name))
 
     def _real(self, step, x, z, weight):

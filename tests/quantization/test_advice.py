@@ -82,7 +82,7 @@ def test_copies_are_found_by_what_they_hold(tmp_path):
 def test_all_of_it_stands_beside_the_figures(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr("npmnv3.quantization.alone.PICTURES", 1)
-    from npmnv3.quantization.page import page
+    from npmnv3.quantization.page import _tried, page
 
     picture = goldens.ROOT / "weights/examples/sign_upright.png"
     report = npmnv3.quantize("ppocr/text_direction", picture, ranges="percentile=99.99", recipes=False, shown=False)
@@ -94,3 +94,7 @@ def test_all_of_it_stands_beside_the_figures(tmp_path, monkeypatch):
     for words in ("TensorFlow&#39;s converter", "from 6 points below"):
         assert words in html
     assert "it has no percentile" in report._repr_html_()
+    monkeypatch.setattr("npmnv3.quantization.page.encoded", lambda figure: figure)
+    axes = _tried(report).axes[0]
+    assert report.exact.top1 is None and len(axes.patches) == len(report.tried)
+    assert [bar.get_y() + bar.get_height() / 2 for bar in axes.patches] == pytest.approx(list(axes.get_yticks()))

@@ -8,7 +8,7 @@ import numpy as np
 from ...errors import WeightsError
 from . import protobuf
 from .onnx_folding import DEQUANTIZE, QUANTIZE
-from .onnx_qoperators import Q_OPERATORS
+from .onnx_qoperators import NHWC_POOL, Q_OPERATORS
 from .onnx_tensors import read_tensor
 
 _DEFAULTS = {1: 0.0, 2: 0, 3: "", 6: (), 7: ()}  # by AttributeProto.AttributeType
@@ -18,7 +18,7 @@ _ATTRIBUTES = {
     tuple: ("axes", "dilations", "kernel_shape", "pads", "perm", "strides"),
     str: ("auto_pad", "mode"),
 }
-_MICROSOFT = (QUANTIZE, DEQUANTIZE, *Q_OPERATORS)  # ONNX Runtime's own, of this domain
+_MICROSOFT = (QUANTIZE, DEQUANTIZE, NHWC_POOL, *Q_OPERATORS)  # ONNX Runtime's own, of this domain
 
 
 @dataclass(frozen=True)

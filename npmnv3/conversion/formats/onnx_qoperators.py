@@ -19,6 +19,7 @@ Q_OPERATORS = {
     "QLinearMul": ("Mul", (0, 3), 6),
     "QLinearGlobalAveragePool": ("GlobalAveragePool", (0,), 3),
 }
+NHWC_POOL = "NhwcMaxPool"  # MaxPool of integers whose channels are last
 BIASES = {"QLinearConv": 8, "QGemm": 6}  # where the bias is: int32, of the scale input's times weight's
 
 

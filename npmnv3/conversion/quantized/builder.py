@@ -19,7 +19,7 @@ class Builder:
     def __init__(self):
         self.steps, self.grids, self.arrays, self.shapes = [], {}, {}, {}
         self.same = {}  # tensor: another name for it
-        self.notes, self.warnings = [], []
+        self.notes, self.warnings, self.bias_rests = [], [], {}
 
     def known(self, name):
         """The tensor that a name of the file stands for, None if nothing made it."""
@@ -31,6 +31,11 @@ class Builder:
         if len(shape) != 3 or min(shape) < 1 or max(shape) > 1 << 14:
             raise WeightsError(
                 f"the input {name[:FEW]!r} is {shape}, expected channels, height and width that are told"
+            )
+        if self.grids.get(INPUT, grid) != grid:
+            raise WeightsError(
+                f"the input {name[:FEW]!r} is quantised twice, with the scales {self.grids[INPUT].scale:.6g} and {grid.scale:.6g} or "
+                "with two zero points: expected one of each"
             )
         self.same[name], self.shapes[INPUT], self.grids[INPUT] = INPUT, tuple(shape), grid
 
@@ -66,7 +71,7 @@ class Builder:
             raise WeightsError("no operation on integers in it")
         steps = steps_in_canonical_order(self.steps, LAYERS)
         told = tuple(dict.fromkeys(self.notes)), tuple(self.warnings)
-        return IntegerPlan(steps, self.grids, self.arrays, input_shape, *told)
+        return IntegerPlan(steps, self.grids, self.arrays, input_shape, *told, self.bias_rests)
 
 
 def make_grid(name, scale, zero_point, dtype):
@@ -100,4 +105,5 @@ def renamed(plan, names):
     for name, value in plan.arrays.items():
         step, _, role = name.rpartition(".")
         arrays[f"{of(step)}.{role}"] = value
-    return replace(plan, steps=steps, grids={of(n): g for n, g in plan.grids.items()}, arrays=arrays)
+    grids, rests = ({of(name): value for name, value in told.items()} for told in (plan.grids, plan.bias_rests))
+    return replace(plan, steps=steps, grids=grids, arrays=arrays, bias_rests=rests)

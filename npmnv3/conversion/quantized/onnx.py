@@ -101,7 +101,7 @@ class _Graph(Constants):
             self._q_operator(node)
         elif self.builder.known(node.inputs[0] if node.inputs else ""):
             self._on_integers(node)
-        elif node.op in SHAPES and self.pending.get(node.inputs[0], (node,))[0].op in MEANS:
+        elif node.op in SHAPES and self._is_flat(node.inputs[0]):
             self.pending[node.outputs[0]] = self.pending[node.inputs[0]]  # (C,) as it is
         elif node.op in ("Relu", "Clip") and node.inputs[0] in self.pending:
             inner, act = self.pending[node.inputs[0]]
@@ -112,6 +112,14 @@ class _Graph(Constants):
             return
         else:
             raise WeightsError(f"{node} reads floats: {_WHOLE}")
+
+    def _is_flat(self, name):
+        """Whether a name stands for floats that are not stored, one number a channel."""
+        if name not in self.pending:
+            return False
+        node, _ = self.pending[name]
+        read = [self.builder.shapes[self.real[source]] for source in node.inputs if source in self.real]
+        return node.op in MEANS or all(len(shape) == 1 for shape in read)
 
     def _folded(self, node):
         """Whether a node computes with constants alone: weights that are quantised in the file, or laid out anew."""
@@ -241,7 +249,7 @@ class _Graph(Constants):
         if floats is not None:
             raise WeightsError(f"{node} reads {floats[:FEW]!r} in floats: {_WHOLE}")
         if node.op in ("Conv", "Gemm", "MatMul"):
-            self.builder.notes += add_layer(self, node, act, out, grid, sources[0])
+            add_layer(self, node, act, out, grid, sources[0])
         elif act:
             raise WeightsError(f"{node} is cut by an activation behind it, which no network here has")
         elif node.op in OPERATIONS:

@@ -21,7 +21,7 @@ class Weight(NamedTuple):
 
 
 def add_layer(graph, node, act, out, grid, source):
-    """Add a layer's step to a graph's builder; returns notes, a list of sentences."""
+    """Add a layer's step to a graph's builder."""
     told, builder = node.attributes, graph.builder
     weight, scale, zero, axis = graph.weights.get((*node.inputs, "")[1], (None,) * 4)
     if (
@@ -51,7 +51,7 @@ def add_layer(graph, node, act, out, grid, source):
         raise WeightsError(f"{node} has {group} groups, which no network here has")
     op, weight = builder.layer_op(source, weight, depthwise=group > 1, strides=fields["stride"], pads=fields["pad"])
     scale = scale.reshape(-1)
-    bias, notes = _bias(graph, node, np.float32(builder.grids[source].scale) * scale, len(weight))
+    bias = _bias(graph, node, out, np.float32(builder.grids[source].scale) * scale, len(weight))
     arrays = {
         "weight": weight,
         "bias": bias,
@@ -63,26 +63,27 @@ def add_layer(graph, node, act, out, grid, source):
     else:
         shape = (len(weight), *slid(builder.shapes[source][1:], weight.shape[-2:], **fields))
     builder.add(out, op, (source,), shape, grid, arrays, act=act, **fields)
-    return notes
 
 
-def _bias(graph, node, scale, count):
-    """(a layer's int32 bias, notes); `scale` is that of its sums."""
+def _bias(graph, node, out, scale, count):
+    """A layer's int32 bias; what it loses as such is noted under the step's name. `scale` is that of its sums."""
     name = node.inputs[2] if len(node.inputs) > 2 else ""
     stored = graph.weights.get(name)
     if not name:
-        return bias_array(name, None, count), []
+        return bias_array(name, None, count)
     if stored is None:
         real = graph.constant(name)
         if real.dtype.kind != "f" or real.size != count or not (np.abs(real) < scale * 2.0**31).all():
             raise WeightsError(
                 f"{node} has the bias {name[:FEW]!r}, {real.dtype} {real.shape}, expected {count} int32 or floats"
             )
-        told = "biases are floats in it: rounded to int32 as ONNX Runtime does when it loads it"
-        return np.rint(real.astype(np.float32).reshape(count) / scale).astype(np.int32), [told]
+        graph.builder.notes.append("biases are floats in it: rounded to int32 as ONNX Runtime does when it loads it")
+        bias = np.rint(real.astype(np.float32).reshape(count) / scale).astype(np.int32)
+        graph.builder.bias_rests[out] = real.reshape(count) / scale.astype(np.float64) - bias
+        return bias
     if stored.zero.any() or stored.scale is not None and not np.allclose(stored.scale.ravel(), scale, _NEAR, 0):
         raise WeightsError(
             f"{node} has a bias of the scale {stored.scale.flat[0]:.6g} and the zero point {stored.zero.flat[0]}, expected "
             f"{scale[0]:.6g}, its input's times its weights', and 0"
         )
-    return bias_array(name, stored.integers, count), []
+    return bias_array(name, stored.integers, count)

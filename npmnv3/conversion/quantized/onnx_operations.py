@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from ...errors import WeightsError
+from ..formats.onnx_qoperators import NHWC_POOL
 from .builder import make_grid
 
 SHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -86,6 +87,7 @@ OPERATIONS = {
     "Relu": _table("relu"),
     "HardSigmoid": _hard_sigmoid,
     "MaxPool": _max_pool,
+    NHWC_POOL: _max_pool,
     **dict.fromkeys(MEANS, _mean),
     **dict.fromkeys(SHAPES, _reshaped),
 }

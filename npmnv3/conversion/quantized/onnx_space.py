@@ -4,6 +4,7 @@ from ...errors import WeightsError
 from ...network.padding import same_padding
 from ..formats import protobuf
 from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE
+from ..formats.onnx_qoperators import NHWC_POOL
 
 TRANSPOSE = "Transpose"
 _PERMUTATIONS = {True: (0, 2, 3, 1), False: (0, 3, 1, 2)}  # to channels last, to channels first
@@ -65,6 +66,10 @@ def channels_first(node, shape):
     return shape[2], *shape[:2]
 
 
+def _takes_last(node):
+    return node.op == NHWC_POOL or bool(node.attributes.get("channels_last"))
+
+
 class Layouts:
     """Which tensors have their channels last, as ONNX Runtime's optimiser lays them out (ORT_ENABLE_ALL).
 
@@ -96,7 +101,7 @@ class Layouts:
             last = not last
             if node.attributes.get("perm") != _PERMUTATIONS[last]:
                 raise WeightsError(f"{node} permutes axes by {node.attributes.get('perm')}, as no network here does")
-        elif len(found) > 1 or (last and node.op not in _EACH_NUMBER) != bool(node.attributes.get("channels_last")):
+        elif len(found) > 1 or (last and node.op not in _EACH_NUMBER) != _takes_last(node):
             raise WeightsError(
                 f"{node} takes channels where they are not, or reads some first and some last: save the model without ONNX "
                 "Runtime's changes of layout (ORT_ENABLE_EXTENDED)"

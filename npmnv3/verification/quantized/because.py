@@ -3,6 +3,11 @@
 from typing import Any
 
 FEW = 4  # of a list in a sentence
+UNEXPLAINED = "no rule change that was tried explains it exactly"
+UNSEEN = (
+    "; what it reads was computed, and for that one kernel set's rule throughout or another picture are all that is tried: a fault "
+    "of one layer, of a multiplier's or an accumulator's width is found only where inner tensors are given"
+)
 SURE_NUMBERS = 4  # that a rule must explain before it is said without a doubt
 
 
@@ -17,7 +22,7 @@ def cause_text(cause: Any) -> str:
 def because_text(cause: Any, most: int | None = None) -> str:
     """The rules that explain a tensor exactly, all or at most so many, and what they were checked on."""
     if not cause.rules:
-        return "no rule change that was tried explains it exactly"
+        return UNEXPLAINED + (UNSEEN if cause.computed else "")
     best = cause.rules[0]
     equals = list(dict.fromkeys(rule.text for rule in cause.rules if _rank(rule) == _rank(best)))
     text = f"{equals[0]}, exactly{_few_numbers(best)}; {_checked(best)}"

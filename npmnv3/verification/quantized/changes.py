@@ -7,7 +7,8 @@ from ...network.integer_plan import LAYERS
 from . import accumulators, grids, roundings
 
 _REQUANTISED = (*LAYERS, "mul", "scale")
-_REAL = (*_REQUANTISED, "add", "global_avg_pool", "hard_swish", "hard_sigmoid")
+_NOT_SUMS = (*_REQUANTISED, "global_avg_pool", "hard_swish", "hard_sigmoid")
+_REAL = ("add", *_NOT_SUMS)
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ TABLE = (
     RuleChange("clamp",                  _REQUANTISED,              accumulators.cuts),
     RuleChange("kernel order",           LAYERS,                    accumulators.kernels),
     RuleChange("bias",                   LAYERS,                    accumulators.biases,               True),
+    RuleChange("no zero point",          _NOT_SUMS,                 grids.left_out),
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
     RuleChange("weights' zero point",    LAYERS,                    grids.weight_zero_points),
     RuleChange("scale",                  _REAL,                     grids.scales),

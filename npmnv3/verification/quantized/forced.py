@@ -100,6 +100,11 @@ class Case:
     def bias(self):
         return self.plan.arrays[f"{self.step.name}.bias"].astype(I64)
 
+    @property
+    def bias_rest(self):
+        """What the bias has lost that was floats in the file, (channels,) in steps of the sum; 0 where it was integers."""
+        return self.plan.bias_rests.get(self.step.name, 0.0)
+
     @functools.cached_property
     def weight_scale(self):
         return self.plan.arrays[f"{self.step.name}.weight_scale"]

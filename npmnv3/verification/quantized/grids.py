@@ -11,6 +11,7 @@ from ...ops.requantize import F32, I64, integer_factor
 from ..noise import rounded
 from .claims import Claim, finish, rounding
 
+NEAR = 128  # steps of a 16-bit grid within which all zero points are tried
 PLACES = 256  # of a tensor on which all zero points are tried
 _NARROW = ("identity", "max_pool2d", "pad2d")  # operations that keep their integers
 
@@ -45,7 +46,7 @@ def zero_points(case):
         def text(value, name=name, grid=grid):
             return f"another zero point of {name}: {value}, not {grid.zero_point}"
 
-        others = [value for value in range(grid.low, grid.high + 1) if value != grid.zero_point]
+        others = [value for value in _integers(grid) if value != grid.zero_point]
         if case.is_layer:
             values = [(value, grid.zero_point - value) for value in others]
             yield from _scan(case, name, "", values, _real_weights(case), text)
@@ -58,6 +59,14 @@ def zero_points(case):
             claims = {name: replace(grid, zero_point=value)}
             yield Claim(f"{name} {value}", text(value), lambda claims=claims: _run(case, claims))
     yield from _output_zero_points(case)
+
+
+def _integers(grid):
+    """Those that are tried in place of a zero point: all of 8 bits; of 16 those about it, and what others have."""
+    if np.dtype(grid.dtype).itemsize == 1:
+        return range(grid.low, grid.high + 1)
+    near = range(max(grid.low, grid.zero_point - NEAR), min(grid.high, grid.zero_point + NEAR) + 1)
+    return sorted({grid.low, 0, (grid.low + grid.high + 1) // 2, *near})
 
 
 def _run(case, grids):
@@ -83,6 +92,20 @@ def _output_zero_points(case):
                     f"{text} (its activation still cuts at the file's)",
                     lambda ends=ends, grid=grid: finish(case, case.accumulated, out=grid, ends=ends),
                 )
+
+
+def left_out(case):
+    """No zero points: the inputs', or the output's, taken for 0, as where a port has them in none of its steps."""
+    bare = {name: replace(grid, zero_point=0) for name, grid in zip(case.step.inputs, case.grids) if grid.zero_point}
+    if bare and case.is_layer:
+        value = [(0, case.grids[0].zero_point)]
+        for key, by, note in _READ_BARE:
+            yield from _scan(case, "", key, value, by(case), lambda _, note=note: f"{_BARE_INPUT}{note}")
+    elif bare:
+        yield Claim("inputs", "the zero points of its inputs left out", lambda: case.run(grids=bare))
+    if case.out.zero_point:
+        out = {case.step.name: replace(case.out, zero_point=0)}
+        yield Claim("output", "the zero point of its output left out", lambda: case.run(grids=out))
 
 
 def weight_zero_points(case):
@@ -111,6 +134,10 @@ def _real_weights(case):
     return case.sums_of(_ones(case, 0), case.weight, 0, case.weight_zero_point)
 
 
+_BARE_INPUT = "the zero point of its input left out"
+_READ_BARE = (("inputs", _real_weights, ""), ("inputs but padding", _all_weights, ", the padding still the file's"))
+
+
 def _ones(case, border):
     """1 where the input is a picture, 0 in the `border`, (top, bottom, left, right), that an operation before added."""
     ones = np.ones(case.inputs[0].shape, np.int8)
@@ -132,7 +159,7 @@ def paddings(case):
     if any(case.step.pad) or border:
         padding = _all_weights(case) - case.sums_of(_ones(case, border), case.weight, 0, case.weight_zero_point)
         grid = case.grids[0]
-        values = [(value, value - zero) for value in range(grid.low, grid.high + 1) if value != zero]
+        values = [(value, value - zero) for value in _integers(grid) if value != zero]
         yield from _scan(case, "padding", "", values, padding, lambda value: _padded(value, zero))
     top, bottom, left, right = case.step.pad
     for rows in range(top + bottom + 1):

@@ -25,7 +25,7 @@ from .matching import match
 from .port import OtherNetwork, is_quantized_port, read_port
 from .report import QuantizedReport, TensorRow
 from .tensors import read_tensors
-from .ties import ON_A_TIE, numbers_on_ties, ties_text
+from .ties import BIAS_IN_FLOATS, ON_A_TIE, numbers_on_ties, ties_text
 from .weights import check_weights
 
 
@@ -284,6 +284,7 @@ def _row(name, forced, fit, matching, causes, ties):
     case = forced.case(name, fit)
     gap = np.abs(case.run().astype(np.int64) - found)
     rules = (cause.rules[0].text for cause in causes if cause.rules and name in cause.tensors)
-    because = ON_A_TIE if name in ties else next(rules, "")
+    excuse = BIAS_IN_FLOATS if np.any(case.bias_rest) else ON_A_TIE
+    because = excuse if name in ties else next(rules, "")
     off, largest = int(np.count_nonzero(gap)), int(gap.max())
     return TensorRow(name, port, how, layout, False, off, found.size, largest, because, tied=name in ties)

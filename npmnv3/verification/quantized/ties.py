@@ -1,19 +1,21 @@
-"""Layers and means that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
+"""Layers, sums, products and means that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
 
 Of a graph with such nodes it makes integer layers only where it has a kernel for them; elsewhere (many
 of int8 inputs and weights, where it was tried) the layer is computed in float32. Then a sum is off by float32's rounding, and where it lies between
-two integers, on a tie, it may come out as the other one.
+two integers, on a tie, it may come out as the other one. There a bias that is floats in the file stays so, where integer layers round it.
 """
 
 import math
 
 import numpy as np
 
+from ...ops.integers import act_range
 from ...ops.requantize import I64, integer_factor
 from .claims import finish
 
 RARE = 1e-3  # of a tensor's numbers: more do not lie on ties by chance
 ON_A_TIE = "on a tie, if computed in floats"
+BIAS_IN_FLOATS = "its bias in floats, as the file has it"
 SUMMED = 4.0  # times the typical error of a sum of so many terms
 
 
@@ -22,20 +24,26 @@ def numbers_on_ties(forced, fit):
     if fit.kernels.layers != "float":
         return {}
     cases = [forced.case(name, fit) for name in fit.exact]
-    off = [case for case in cases if case.is_layer and not fit.exact[case.step.name]]
-    found = {case.step.name: count for case in off if (count := _on_ties(case))}
+    off = [case for case in cases if not fit.exact[case.step.name]]
+    counted = [
+        (case, _on_ties if case.is_layer else _of_two) for case in off if case.is_layer or case.step.op in _PAIRS
+    ]
+    found = {case.step.name: count for case, function in counted if (count := function(case))}
     return found | _means_on_ties([case for case in cases if case.step.op == "global_avg_pool"])
 
 
 def ties_text(rows):
     """TensorRows of layers with numbers on ties, in words."""
     many, numbers = len(rows), sum(row.off for row in rows)
-    layers = f"{many} layers are as if they were" if many > 1 else "1 layer is as if it were"
-    return f"{layers} computed in floats, where {numbers} number{'s lie' if numbers > 1 else ' lies'} on a tie"
+    steps = f"{many} steps are as if they were" if many > 1 else "1 step is as if it were"
+    if any(row.because == BIAS_IN_FLOATS for row in rows):
+        differ = f"{numbers} number{'s differ' if numbers > 1 else ' differs'}"
+        return f"{steps} computed in floats, by the file's biases, which no integers hold exactly: {differ}"
+    return f"{steps} computed in floats, where {numbers} number{'s lie' if numbers > 1 else ' lies'} on a tie"
 
 
 def _on_ties(case):
-    """How many numbers of a layer's tensor are the other integer beside a tie.
+    """How many numbers of a layer's tensor are others, each the other integer beside a tie or what the file's own bias gives.
 
     Parameters
     ----------
@@ -45,17 +53,30 @@ def _on_ties(case):
     -------
     int; 0 if some number is off by more than one, does not lie on a tie, or too many differ
     """
-    own, found = finish(case, case.accumulated).astype(I64), case.rows.astype(I64)
-    places, channels = np.nonzero(own != found)
-    if not 0 < places.size <= max(1, RARE * own.size) or (np.abs(own - found)[places, channels] != 1).any():
-        return 0
-    factor = np.broadcast_to(integer_factor(*case.factors, case.out.scale), own.shape[1])[channels]
-    real = case.accumulated[places, channels] * factor + case.out.zero_point
-    away = np.abs(real - (np.minimum(own, found)[places, channels] + 0.5))
+    found = case.rows.astype(I64)
+    others = finish(case, case.accumulated) != found
+    factor = np.broadcast_to(integer_factor(*case.factors, case.out.scale), found.shape[1])
+    real = (case.accumulated + case.bias_rest) * factor + case.out.zero_point
+    nearest = np.clip(np.rint(real), *act_range(case.step.act, case.out)).astype(I64)
+    places, channels = np.nonzero(others & (nearest != found))
+    away = np.abs(real - (np.minimum(nearest, found) + 0.5))
     weight = np.abs(case.weight.astype(I64) - np.reshape(case.weight_zero_point, (-1, *(1,) * (case.weight.ndim - 1))))
     terms = case.sums_of(np.abs(case.inputs[0].astype(I64) - case.grids[0].zero_point), weight, 0) + np.abs(case.bias)
-    error = SUMMED * math.sqrt(weight[0].size) * 2.0**-24 * terms[places, channels] * factor
-    return places.size if (away <= error).all() else 0
+    error = SUMMED * math.sqrt(weight[0].size) * 2.0**-24 * terms * factor
+    many = max(1, RARE * found.size, (2 * error).sum())  # as many as lie so near to ties by chance
+    right = places.size <= many and (away <= error)[places, channels].all()
+    return np.count_nonzero(others) if right else 0
+
+
+_PAIRS = {"add": np.add, "mul": np.multiply}
+
+
+def _of_two(case):
+    """How many numbers of a sum's or a product's tensor are others, where all are what float32 gives between its grids; else 0."""
+    x, y = (grid.dequantize(q) for q, grid in zip(case.inputs, case.grids))
+    real = _PAIRS[case.step.op](x, y.reshape(*y.shape, *(1,) * (x.ndim - y.ndim)))
+    right = not case.step.act and np.array_equal(case.out.quantize(real), case.found)
+    return np.count_nonzero(case.run() != case.found) if right else 0
 
 
 def _means_on_ties(cases):

@@ -66,8 +66,12 @@ def test_one_rule_throughout(rule, said):
 
 def test_what_is_no_rule_throughout_is_not_named():
     biases = {name: plan().arrays[f"{name}.bias"] + 500 for name in ("blocks.3.project", "blocks.5.project")}
-    report = verified(picture(), biases=biases)
+    report, whole = verified(picture(), biases=biases), verified(picture(), keep=None, biases=biases)
     assert not report.fine and not report.causes[0].rules, report.text()
+    unseen = (
+        "a fault of one layer, of a multiplier's or an accumulator's width is found only where inner tensors are given"
+    )
+    assert unseen in report.sentence and unseen not in whole.sentence and whole.causes[0].tensor in biases
 
 
 @pytest.mark.parametrize("role, said", [("weight_scale", "scale"), ("bias", "bias")])

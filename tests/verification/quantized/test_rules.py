@@ -13,7 +13,9 @@ import npmnv3
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.conversion.quantized.names import name_tensors
 from npmnv3.network.integer_plan import LAYERS
+from npmnv3.ops.grids import Grid
 from npmnv3.verification.quantized import explain
+from npmnv3.verification.quantized.grids import _integers
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -79,6 +81,8 @@ EVERYWHERE = {
     "old MEAN": ({"mean_twice": True}, "old MEAN"),
     "saturation": ({"saturates": True}, "AVX2 saturation"),
     "padding": ({"pad_with": 0}, "padding with 0 instead of the zero point"),
+    "no zero points read": ({"bare": "input"}, "the zero point of its input left out"),
+    "no zero points written": ({"bare": "output"}, "the zero point of its output left out"),
     "float16 scales": ({"scale_of": np.float16}, "the scales of activations rounded to float16"),
     "powers of two": (
         {"scale_of": lambda scale: 2.0 ** round(np.log2(scale))},
@@ -180,6 +184,12 @@ def test_another_zero_point(name):
     assert report.first_divergence == first == step
     assert said(report)[0] == f"another zero point of {step}: {own + 3}, not {own}", report.text()
     assert not [cause for cause in report.causes if not cause.rules], report.text()
+
+
+def test_zero_points_that_are_tried():
+    """All of 8 bits; of 16, of which each would take as long, those near the file's and the usual ones."""
+    assert list(_integers(Grid(1.0, 5, "uint8"))) == list(range(256))
+    assert {-32768, 0, 1000, 1128} < (tried := set(_integers(Grid(1.0, 1000, "int16")))) and len(tried) < 300
 
 
 def test_a_cause_that_a_number_or_two_rest_on_is_no_certain_one():

@@ -13,7 +13,7 @@ from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.ops.requantize import integer_factor
 from npmnv3.verification.quantized.forced import Forced
 from npmnv3.verification.quantized.port import read_port
-from npmnv3.verification.quantized.ties import numbers_on_ties
+from npmnv3.verification.quantized.ties import RARE, numbers_on_ties
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -85,12 +85,65 @@ def test_too_many_are_no_chance(port, run):
 def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
     model = golden.model_of(NAME)
     report = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.0), kernels="onnxruntime")
-    assert (
-        report.fine and "1 layer is as if it were computed in floats, where 1 number lies on a tie" in report.sentence
-    )
+    assert report.fine and "1 step is as if it were computed in floats, where 1 number lies on a tie" in report.sentence
     assert report.first_divergence is None and not report.causes and [row.step for row in report.tensors if row.tied]
     wrong = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.3), kernels="onnxruntime")
     assert not wrong.fine and wrong.first_divergence == run[1]
+
+
+def test_a_bias_in_floats(port, run):
+    """What float32 makes of the file's own bias is no fault, in however many numbers; what another bias gives is one."""
+    values, name, *_ = run
+    case = (forced := Forced(port.plan, values)).case(name, forced.fit(get_kernel_set("onnxruntime")))
+    rest = np.linspace(-0.5, 0.5, len(case.bias))
+    real = (case.accumulated + rest) * integer_factor(*case.factors, case.out.scale) + case.out.zero_point
+    steps = np.clip(np.rint(real), case.out.low, case.out.high) - case.rows
+    many = np.count_nonzero(steps)
+    assert many > RARE * steps.size
+    told, other = (replace(port, plan=replace(port.plan, bias_rests={name: kept})) for kept in (rest, -rest))
+    assert found(told, with_steps(run, steps)) == {name: many}
+    assert found(other, with_steps(run, steps)) == found(port, with_steps(run, steps)) == {}
+    assert found(told, with_steps(run, steps + (np.arange(steps.size).reshape(steps.shape) == 9))) == {}
+
+
+def test_many_numbers_of_16_bits_lie_on_ties(port, run):
+    """On a fine grid float32's error is no small part of a step; what is off by more than that is a fault there too."""
+    values, name, *_ = run
+    grid = port.plan.grids[name]
+    fine = replace(grid, scale=grid.scale / 256, zero_point=grid.zero_point * 256, dtype="uint16")
+    plan = replace(port.plan, grids={**port.plan.grids, name: fine})
+    upto = {key: values[key][:4] for key in list(values)[: list(values).index(name)]}
+    step, kernels = next(step for step in plan.steps if step.name == name), get_kernel_set("onnxruntime")
+    x, (weight, bias, scale, zero) = plan.grids[step.inputs[0]], plan.params(step)
+    real = np.einsum(
+        "nchw,oc->nohw",
+        x.dequantize(upto[step.inputs[0]]),
+        (weight - zero.astype(np.float32)) * scale[0],
+        dtype=np.float32,
+    )
+    given = fine.quantize(real + (bias * (np.float32(x.scale) * scale)).reshape(-1, 1, 1))
+    forced = Forced(plan, {**upto, name: given})
+    many = forced.different(name, forced.fit(kernels))
+    assert many > RARE * given.size and found(replace(port, plan=plan), {**upto, name: given}) == {name: many}
+    given.flat[np.argmax(given < fine.high)] += 1
+    assert found(replace(port, plan=plan), {**upto, name: given}) == {}
+
+
+def test_a_sum_in_floats(port):
+    """Halves are rounded to even before the zero point is added, or behind it: the one is float32's, the other the kernel's."""
+    step = next(step for step in port.plan.steps if step.op == "add")
+    scales = {**dict.fromkeys(step.inputs, 1 / 16), step.name: 1 / 8}
+    grids = {name: replace(port.plan.grids[name], scale=scale, zero_point=127) for name, scale in scales.items()}
+    plan = replace(port.plan, grids={**port.plan.grids, **grids})
+    x = np.random.default_rng(5).normal(size=(1, *plan.input_shape)).astype(np.float32)
+    values = IntegerEngine(plan, get_kernel_set("onnxruntime")).trace(x, integers=True)
+    values = {name: values[name] for name in (*step.inputs, step.name)}
+    own = values[step.name]
+    values[step.name] = grids[step.name].quantize(sum(grids[name].dequantize(values[name]) for name in step.inputs))
+    many = np.count_nonzero(values[step.name] != own)
+    assert many and found(replace(port, plan=plan), values) == {step.name: many}
+    values[step.name].flat[0] += 1
+    assert found(replace(port, plan=plan), values) == {}
 
 
 def test_means_with_their_inputs_scale_lie_on_ties(port):
