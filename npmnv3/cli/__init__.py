@@ -6,6 +6,7 @@ done as it was given; 130 interrupted; 141 who read its output has gone, as `hea
 
 import argparse
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -70,8 +71,9 @@ def _plain_streams(words):
     """Standard output and error, plain; one that is closed drops what it gets, and no file takes its number."""
     with contextlib.ExitStack() as stack:
         if sys.stdin is None:
-            stack.enter_context(open(os.devnull))
-        out, err = (stack.enter_context(open(os.devnull, "w")) if s is None else s for s in (sys.stdout, sys.stderr))
+            stack.enter_context(open(os.devnull, encoding="utf-8"))
+        lost = functools.partial(open, os.devnull, "w", encoding="utf-8")
+        out, err = (stack.enter_context(lost()) if s is None else s for s in (sys.stdout, sys.stderr))
         messages = stack.enter_context(contextlib.redirect_stderr(Messages(err, words)))
         stack.callback(messages.flush)
         with contextlib.redirect_stdout(PlainStream(out, words)):

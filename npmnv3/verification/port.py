@@ -140,20 +140,28 @@ def _load_npy(path):
         raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
 
 
-def read_json(path):
-    """What a file of JSON says, in which no name is twice; UsageError if it is none."""
+def read_json(path, data):
+    """What a file of JSON with these bytes says, in which no name is twice; UsageError if it is none."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=once_each)
+    except WeightsError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+
+
+def _read_list(path):
+    """The bytes of a file that a folder holds: nobody named it, so a pipe is not waited for."""
     try:
         with Reader(path) as file:
-            return json.loads(file.read().decode("utf-8"), object_pairs_hook=once_each)
-    except WeightsError as error:
+            return file.read()
+    except (WeightsError, OSError) as error:
         raise UsageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
 
 
 def _from_raw(folder, path):
     """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
-    listed = read_json(path)
+    listed = read_json(path, _read_list(path))
     listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed
     if isinstance(listed, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in listed):
         listed = {row["name"]: row for row in listed}
