@@ -10,9 +10,10 @@ import numpy as np
 
 from ..dumps.containers import open_container
 from ..dumps.dumps import FORMAT
+from ..dumps.mappings import as_array
 from ..dumps.npy import read_npy
 from ..dumps.reader import Reader
-from ..errors import UsageError, WeightsError, check_unmasked, once_each
+from ..errors import UsageError, WeightsError, once_each
 from .tensors import PortTensor
 
 DTYPES = ("float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32")
@@ -232,10 +233,7 @@ def _tensors(where, arrays):
 
 
 def _array(where, name, value):
-    check_unmasked(value, f"{where}: {name}")
-    if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu()
-    array = np.asarray(value)
+    array = as_array(value, f"{where}: {name}")
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
