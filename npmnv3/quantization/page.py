@@ -37,8 +37,10 @@ def _tried(report):
     outcomes = report.tried
     figure, axes = new_figure(10, 0.42 * len(outcomes) + 1.3)
     places = np.arange(len(outcomes))
-    axes.barh(places + 0.2, [one.agreement for _, one in outcomes], 0.36, color=PLAIN, label="answers as in floats, %")
-    if report.exact.top1 is not None:
+    pairs = report.exact.top1 is not None
+    at = places + 0.2 if pairs else places
+    axes.barh(at, [one.agreement for _, one in outcomes], 0.36, color=PLAIN, label="answers as in floats, %")
+    if pairs:
         axes.barh(places - 0.2, [one.top1 for _, one in outcomes], 0.36, color=GOOD, label="top-1, %")
         axes.axvline(report.exact.top1, color=BAD, linewidth=1, label=f"top-1 in floats, {report.exact.top1:.1f}%")
     axes.set_yticks(places, [title for title, _ in outcomes], fontsize=8)
