@@ -112,3 +112,41 @@ def test_masked_arrays_are_filled_by_who_knows_with_what(name, model):
         npmnv3.Npmnv3Error, match=r" a masked array, [0-9,]+ of [0-9,]+ numbers masked, expected numbers"
     ):
         take(model, masked)
+
+
+class Refusing:
+    """Something that NumPy would take for an array, such as a tensor in a device's memory."""
+
+    def __array__(self, dtype=None, copy=None):
+        raise RuntimeError("it lies elsewhere")
+
+
+@pytest.mark.parametrize("name", TAKERS)
+def test_what_is_no_array_is_an_error_of_ours(name, model):
+    for value in ([[1.0, 2.0], [3.0]], Refusing(), [Refusing()]):
+        with pytest.raises(npmnv3.Npmnv3Error, match=rf"{type(value).__name__} that is no array|of type|expected"):
+            TAKERS[name][0](model, value)
+
+
+class Tensor:
+    """As torch's is that has a gradient."""
+
+    def __init__(self, array):
+        self.array, self.dtype = array, "torch.float32"
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self.array
+
+
+def test_a_model_takes_a_frameworks_tensor(model):
+    x = np.ones((1, 3, 48, 192), np.float32)
+    assert np.array_equal(model(Tensor(x)), model(x))
+
+
+def test_whole_numbers_of_numpy_and_views_of_bytes_are_as_good(model):
+    with open(PICTURE, "rb") as file:
+        data = memoryview(file.read())
+    assert model.predict(data, top=np.int64(1)) == model.predict(PICTURE, top=1)

@@ -80,6 +80,17 @@ def test_no_room_reads_what_is_private_to_another(name):
     assert not private, f"{name} reads {private}, which it does not make itself"
 
 
+def test_every_file_of_text_is_opened_in_an_encoding_that_is_named():
+    """Else it is the system's, another on the next machine."""
+    for path in FILES:
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            name, told = ast.unparse(call.func), "encoding" in {word.arg for word in call.keywords}
+            binary = any(mode in ast.unparse(call) for mode in ("'rb'", "'wb'", "'ab'", "'r+b'"))
+            least = {"read_text": 1, "write_text": 2}.get(name.rpartition(".")[2], 0) if "." in name else 0
+            assert told or binary or name != "open", f"{path}:{call.lineno}: open"
+            assert told or len(call.args) >= least, f"{path}:{call.lineno}: {name}"
+
+
 def test_the_readmes_main_path_is_the_codes():
     """Each file that the README's picture of the main path names is there, and imports the next one."""
     text = (goldens.ROOT / "README.md").read_text("utf-8")

@@ -146,6 +146,12 @@ def test_bad_arguments(arguments, message):
         npmnv3.load(DEFAULT).predict([], top=0)
 
 
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "MobileNet_V3_Small"])
+def test_a_name_that_lacks_its_source_only_is_the_nearest(name):
+    with pytest.raises(npmnv3.UnknownModelError, match="nearest: torchvision/mobilenet_v3_small, "):
+        npmnv3.load(name)
+
+
 def test_a_model_without_its_weights_says_how_to_get_them():
     with pytest.raises(
         npmnv3.MissingWeightsError,

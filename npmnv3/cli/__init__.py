@@ -6,6 +6,7 @@ done as it was given; 130 interrupted; 141 who read its output has gone, as `hea
 
 import argparse
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -28,7 +29,9 @@ COMMANDS = (
 
 CLOSED_PIPE = 128 + 13  # SIGPIPE, which Windows has no name for
 
-COMPLETION = f"""tab completion, once its package is there ({install_line("complete")}); the line to type, or to put into:
+EPILOG = f"""exit codes: 0 all is well; 1 some input failed, a file cannot be written, or a port diverges; 2 wrong use
+
+tab completion, once its package is there ({install_line("complete")}); the line to type, or to put into:
   ~/.bashrc                    eval "$(register-python-argcomplete npmnv3)"
   ~/.zshrc                     autoload -Uz compinit && compinit && eval "$(register-python-argcomplete npmnv3)"
   ~/.config/fish/config.fish   register-python-argcomplete --shell fish npmnv3 | source"""
@@ -70,8 +73,9 @@ def _plain_streams(words):
     """Standard output and error, plain; one that is closed drops what it gets, and no file takes its number."""
     with contextlib.ExitStack() as stack:
         if sys.stdin is None:
-            stack.enter_context(open(os.devnull))
-        out, err = (stack.enter_context(open(os.devnull, "w")) if s is None else s for s in (sys.stdout, sys.stderr))
+            stack.enter_context(open(os.devnull, encoding="utf-8"))
+        lost = functools.partial(open, os.devnull, "w", encoding="utf-8")
+        out, err = (stack.enter_context(lost()) if s is None else s for s in (sys.stdout, sys.stderr))
         messages = stack.enter_context(contextlib.redirect_stderr(Messages(err, words)))
         stack.callback(messages.flush)
         with contextlib.redirect_stdout(PlainStream(out, words)):
@@ -102,8 +106,9 @@ def _parser():
     """(parser of all commands, {name: module})."""
     parser = Parser(
         prog="npmnv3",
-        description="MobileNetV3 of five sources, and Keras's, in plain NumPy.",
-        epilog=COMPLETION,
+        description="MobileNetV3 of five sources, and Keras's, in plain NumPy.\n`npmnv3 list` names the networks, "
+        "`npmnv3 predict` classifies pictures,\n`npmnv3 COMMAND --help` has a command's options.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"npmnv3 {__version__}")

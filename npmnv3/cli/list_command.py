@@ -3,6 +3,7 @@
 import difflib
 import json
 
+from ..errors import UsageError
 from ..network.counts import matching_rule, plan_counts
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
@@ -19,13 +20,12 @@ def add_arguments(parser):
 
 def run(args):
     rows = [describe(get_variant(name)) for name in list_models(args.pattern)]
+    if not rows:
+        raise UsageError(f"no model matches {args.pattern!r}; {_nearest(args.pattern)}")
     if args.json:
         print(json.dumps(rows, indent=1))
-        return 0 if rows else 1
-    if not rows:
-        print(f"no model matches {args.pattern!r}; {_nearest(args.pattern)}")
-        return 1
-    _print(rows)
+    else:
+        _print(rows)
     return 0
 
 

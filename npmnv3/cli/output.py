@@ -66,7 +66,7 @@ class Messages(PlainStream):
 
     def _give_up(self):
         """Write to nowhere from here on: else Python, which keeps what is not written, tries again at its end, and exits with 120."""
-        with open(os.devnull, "w") as nowhere:
+        with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
 
@@ -89,7 +89,7 @@ def as_options(message):
 
 
 def check_written(args):
-    """An error where a file would be written over one that the command reads, or that another option names, or into no folder.
+    """An error where a file would be written over one that the command reads, or that another option names, or where none can be.
 
     Else an hour's work would be done before it is told.
     """
@@ -97,7 +97,8 @@ def check_written(args):
     given = [value for name, value in vars(args).items() if name not in WRITTEN]
     read = [value for entry in given for value in (entry if isinstance(entry, list) else [entry])]
     for name, path in options.items():
-        check_folder(path)
+        if name != "csv" or not os.path.isfile(path):  # of which each row is written where it is
+            check_folder(path)
         for other in read:
             if isinstance(other, str) and (_same_file(path, other) or _is_picture_in(other, path)):
                 raise UsageError(f"{option_of(name)} {path}: would be written over {other}, which is read")

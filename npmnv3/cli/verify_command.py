@@ -2,9 +2,12 @@
 
 import json
 
+from ..dumps.reader import read_whole
 from ..dumps.writing import write_text
 from ..errors import UsageError
 from .arguments import add_json, add_model
+
+MAX_BYTES = 1 << 24  # of a map: a hundred bytes for each of a hundred thousand tensors
 
 HELP = "say where a port parts from the original, by how much, and why"
 
@@ -108,7 +111,7 @@ def _read_map(path):
 
     if path is None:
         return None
-    mapping = read_json(path)
+    mapping = read_json(path, read_whole(path, MAX_BYTES, "a map of tensors"))
     if not isinstance(mapping, dict) or not all(isinstance(step, (str, type(None))) for step in mapping.values()):
         raise UsageError(f'{path}: expected a JSON object {{"port\'s tensor": "step" or null, ...}}')
     return mapping

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import UsageError, check_unmasked
+from ..errors import UsageError
+from .mappings import as_array
 
 LABEL_SETS = {"imagenet": 1000, "imagenet-background": 1001}  # name -> number of classes
 
@@ -171,11 +172,7 @@ def _as_names(labels):
 
 def _as_logits(logits):
     """A C-ordered float64 array: the order of the sums, so their last bit, must not depend on the caller's strides."""
-    check_unmasked(logits, "logits")
-    try:
-        array = np.asarray(logits)
-    except ValueError as error:
-        raise UsageError(f"logits: not an array ({error})") from error
+    array = as_array(logits, "logits")
     if array.dtype.kind not in "fiu":
         raise UsageError(f"logits: expected an array of real numbers, found dtype {array.dtype}")
     return np.array(array, dtype=np.float64, order="C")

@@ -1,9 +1,16 @@
-"""State dicts given as mappings, of arrays or of frameworks' tensors."""
+"""Arrays, or frameworks' tensors, as somebody hands them over, alone or as a mapping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import WeightsError, check_unmasked
+from ..errors import Npmnv3Error, UsageError, WeightsError, check_unmasked
 from .containers import Entry
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 
 def mapping_entries(mapping):
@@ -13,14 +20,26 @@ def mapping_entries(mapping):
         if isinstance(value, Entry):
             entries[name] = value
             continue
-        array = _as_array(name, value)
+        array = as_array(value, f"the mapping: {name}", WeightsError)
         entries[name] = Entry(array.shape, array.dtype, lambda array=array: array)
     return entries
 
 
-def _as_array(name, value):
-    """A value of a mapping as an array: a framework's tensor without its gradient, bfloat16 widened."""
-    check_unmasked(value, f"the mapping: {name}", WeightsError)
+def as_array(value: object, what: str, error: type[Npmnv3Error] = UsageError) -> npt.NDArray[Any]:
+    """What stands for an array as one: a framework's tensor too, without its gradient, bfloat16 widened.
+
+    Parameters
+    ----------
+    value : object
+    what : str, the value's name in messages
+    error : type of error
+
+    Raises
+    ------
+    error
+        It is none, such as lists of unequal lengths, or has masked numbers.
+    """
+    check_unmasked(value, what, error)
     try:
         if hasattr(value, "detach"):
             value = value.detach().cpu()
@@ -28,6 +47,8 @@ def _as_array(name, value):
             value = value.astype("float32") if "bfloat16" in str(value.dtype) else value
         array = np.asarray(value)
         return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
-    except (TypeError, ValueError, RuntimeError, AttributeError, NotImplementedError) as error:
-        told = str(error).partition("\n")[0]
-        raise WeightsError(f"the mapping: {name} is a {type(value).__name__} that is no array: {told}") from error
+    except MemoryError:
+        raise
+    except Exception as refused:  # an object's own `__array__` may raise anything
+        told = str(refused).partition("\n")[0]
+        raise error(f"{what} is a {type(value).__name__} that is no array: {told}") from refused

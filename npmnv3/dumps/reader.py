@@ -81,6 +81,29 @@ def _check_whole(found, count, what):
         raise WeightsError(f"{what} is cut off: the file changed while it was read")
 
 
+def read_whole(path, most, expected):
+    """The bytes of a small file that somebody names: a pipe's too, such as a shell's `<(...)`, whose size shows at its end.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+    most : int, bytes; a device may have no end
+    expected : str, what it should be, for the message
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(most + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        raise UsageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > most:
+        raise UsageError(f"{path}: more than {most >> 20} MB, expected {expected}")
+    return data
+
+
 _IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of it
     (
         "checkpoint",

@@ -22,9 +22,18 @@ def writing(path):
 
 
 def check_folder(path):
-    """WriteError where the folder in which a file, or a folder, is to be written is not there."""
-    with writing(path):
-        os.stat(os.path.join(os.path.dirname(path.rstrip("/" + os.sep)) or os.curdir, ""))
+    """WriteError where a folder is not there, or takes no new file, in which a file or a folder is to be written.
+
+    Whether it does is tried out: permissions alone do not tell.
+    """
+    place = path.rstrip("/" + os.sep)
+    with writing(path), contextlib.ExitStack() as stack:
+        os.stat(os.path.join(os.path.dirname(place) or os.curdir, ""))
+        if not os.path.isdir(place) and _is_special(place):
+            return
+        trial = _new_name(os.path.dirname(os.path.realpath(place)))
+        stack.callback(_remove, trial)
+        _make_private(trial)
 
 
 @contextlib.contextmanager
@@ -48,7 +57,7 @@ def replacing(path):
         special = _is_special(path)
         temporary = _new_name(tempfile.gettempdir() if special else os.path.dirname(target))
         stack.callback(_remove, temporary)
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        _make_private(temporary)
         yield temporary
         if special:
             with open(temporary, "rb") as source, open(path, "wb", buffering=0) as out:
@@ -63,6 +72,11 @@ def replacing(path):
 def _new_name(folder):
     """A name, known before there is such a file: an interrupt at any moment finds what to remove."""
     return os.path.join(folder, PREFIX + os.urandom(8).hex())
+
+
+def _make_private(path):
+    """A new file that is empty."""
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _is_special(path):

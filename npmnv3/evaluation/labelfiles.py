@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from ..dumps.reader import read_whole
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
 from .files import parent
@@ -29,7 +30,7 @@ LABEL_COLUMNS = (
 )
 # fmt: on
 SEPARATORS = "\t;,"
-MAX_BYTES = 1 << 28  # three times a table of all of ImageNet; a device may have no end
+MAX_BYTES = 1 << 28  # three times a table of all of ImageNet
 
 _SYNSET = re.compile(r"n\d{8}")
 _VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.JPEG
@@ -168,13 +169,7 @@ def read_label_file(path):
 
 def _text(path):
     """A file's text: UTF-8, or what its first bytes say, as Excel's "Unicode text" has it."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{path}: more than {MAX_BYTES >> 20} MB, expected a table of labels")
+    data = read_whole(path, MAX_BYTES, "a table of labels")
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     try:
         return data.decode(encoding)

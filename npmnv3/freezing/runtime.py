@@ -224,7 +224,7 @@ def main(argv=None):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):  # whoever read it has gone
             failed = True
-            print(f"standard output: {error.strerror}", file=sys.stderr)
+            complain(f"standard output: {error.strerror}")
     return int(failed)
 
 
@@ -238,8 +238,8 @@ def answer_for(file, top):
 
 def show(file, answer, as_json):
     """Print what there is to say of one picture; an error goes to the standard error too."""
-    if "error" in answer and sys.stderr:  # None if it is closed, and `print` would take the standard output
-        print(one_line(answer["error"]), file=sys.stderr)
+    if "error" in answer:
+        complain(one_line(answer["error"]))
     if as_json:
         print(json.dumps({"file": file, **answer}), flush=True)
     elif "predictions" in answer:
@@ -248,3 +248,13 @@ def show(file, answer, as_json):
             for best in answer["predictions"]
         ]
         print(one_line(file), *rows, sep="\n", flush=True)
+
+
+def complain(text):
+    """Print on standard error; what that cannot take, be it full or closed, is lost, and the work goes on."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # else Python would try again as it ends

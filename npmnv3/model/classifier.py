@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import itertools
+import numbers
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..dumps import labels
-from ..errors import PictureError, UsageError, check_unmasked
+from ..dumps.mappings import as_array
+from ..errors import PictureError, UsageError
 from ..network.spec import Preprocess, Variant
 from ..pictures import recipes
 
@@ -151,7 +153,7 @@ class Classifier(abc.ABC):
         x = self._input(x)
         if len(x) != 1:
             raise UsageError(f"x has {len(x)} pictures, expected 1")
-        if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        if isinstance(rounds, bool) or not isinstance(rounds, numbers.Integral) or rounds < 1:
             raise UsageError(f"`rounds={rounds!r}`, expected a whole number from 1")
         return self._engine.profile(x, rounds)
 
@@ -198,7 +200,7 @@ class Classifier(abc.ABC):
         [(0, '0', 0.99...)]
         nowhere.png: ...
         """
-        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        if isinstance(top, bool) or not isinstance(top, numbers.Integral) or top < 1:
             raise UsageError(f"`top={top!r}`, expected a whole number from 1")
         stream = iter(_as_pictures(pictures))
         while batch := [self._read(picture) for picture in itertools.islice(stream, BATCH)]:
@@ -221,21 +223,19 @@ class Classifier(abc.ABC):
             return error
 
     def _input(self, x: npt.ArrayLike) -> npt.NDArray[np.floating]:
-        check_unmasked(x, "x")
-        x = np.asarray(x)
-        planes = self.in_channels
-        if x.ndim != 4 or x.shape[1] != planes:
-            raise UsageError(f"x has the shape {x.shape}, expected (N, {planes}, H, W)")
-        if x.dtype.kind != "f":
-            raise UsageError(f"x is {x.dtype}, expected floats; npmnv3.preprocess turns pictures into them")
-        self._check_side(x.shape[2:])
+        array, planes = as_array(x, "x"), self.in_channels
+        if array.ndim != 4 or array.shape[1] != planes:
+            raise UsageError(f"x has the shape {array.shape}, expected (N, {planes}, H, W)")
+        if array.dtype.kind != "f":
+            raise UsageError(f"x is {array.dtype}, expected floats; npmnv3.preprocess turns pictures into them")
+        self._check_side(array.shape[2:])
         with np.errstate(over="ignore"):  # what the dtype does not hold is infinite
-            return np.ascontiguousarray(x, self.dtype)
+            return np.ascontiguousarray(array, self.dtype)
 
 
 def _as_pictures(pictures: Any) -> Iterable[Picture]:
     """`pictures` as an iterable, also where it is a single one."""
-    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray)) or hasattr(pictures, "convert")
+    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(pictures, "convert")
     if single or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
         return [pictures]
     if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):

@@ -40,7 +40,7 @@ def record(names, folders):
         for path in _records(name):
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps({str(file.absolute()): _stamp(file) for file in files}))
+                path.write_text(json.dumps({str(file.absolute()): _stamp(file) for file in files}), "ascii")
                 break
             except OSError:  # the other folder, or none: then later processes compile, or load what they find
                 continue
@@ -48,7 +48,7 @@ def record(names, folders):
 
 def _holds(path):
     try:
-        files = json.loads(path.read_text())
+        files = json.loads(path.read_text("ascii"))
         return all(_stamp(file) == stamp and os.access(os.path.dirname(file), os.W_OK) for file, stamp in files.items())
     except (OSError, ValueError):
         return False

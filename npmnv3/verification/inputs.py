@@ -37,18 +37,18 @@ class Input:
         if tensor is not None and not tensor.finite:
             raise UsageError(
                 f"the port's own tensor {tensor.name}, which would serve as input, has NaN or infinite values; give what "
-                "it was given: --input PICTURE or --input FILE.npy"
+                "it was given: `input=PICTURE` or `input=FILE.npy`"
             )
         if tensor is not None:
             note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
             return replace(self, x=self._views(tensor)[0].data, note=note)
         if all(t.array.ndim <= 2 for t in tensors):
             raise UsageError(
-                "the port has logits alone, and what it was given is not known; give it: --input PICTURE or --input FILE.npy"
+                "the port has logits alone, and what it was given is not known; give it: `input=PICTURE` or `input=FILE.npy`"
             )
         raise UsageError(
             f"the port has no input tensor of the shape (N, {self.planes}, {self.side[0]}, {self.side[1]}), so what it was given "
-            "is not known; give it: --input PICTURE or --input FILE.npy"
+            "is not known; give it: `input=PICTURE` or `input=FILE.npy`"
         )
 
     def _views(self, tensor):
@@ -134,8 +134,8 @@ def check_batch(n, tensors, classes):
     many = {t.array.shape[0] for t in tensors if t.array.ndim == 2 and t.array.shape[1] == classes} - {1, n}
     if n == 1 and many and len(firsts) == 1:
         raise UsageError(
-            f"the port's tensors are of {min(many)} pictures, but one input was given; give all of them, in the port's order "
-            "(--input A.jpg B.jpg ..., or one .npy of (N, 3, H, W))"
+            f"the port's tensors are of {min(many)} pictures, but one input was given; give all of them as `input=`, in the "
+            "port's order, or one .npy of (N, 3, H, W)"
         )
 
 

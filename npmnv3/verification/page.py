@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ..errors import require
-from ..evaluation.figures import encoded, new_figure
+from ..evaluation.figures import check_html, encoded, new_figure, rendered
 
 CHANNEL_BINS, CHANNEL_ROWS = 64, 32  # of the heat map, at most
 # Colours that stay apart for colour-blind readers and on paper.
@@ -25,10 +24,9 @@ def page(report):
     ------
     MissingExtraError
     """
-    jinja2 = require("jinja2", "report", "the HTML report")
+    check_html()
     figures = {"depth": _depth(report), "channels": _channels(report), "picture": _picture(report.picture)}
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(TEMPLATE)
-    return template.render(report=report, figures=figures, rows=CHANNEL_ROWS, db=_decibels)
+    return rendered(TEMPLATE, report=report, figures=figures, rows=CHANNEL_ROWS, db=_decibels)
 
 
 def _decibels(value):
@@ -109,7 +107,7 @@ def _picture(picture):
     if picture is None:
         return ""
     low, high = float(np.nanmin(picture)), float(np.nanmax(picture))
-    figure, axes = new_figure(2.6, 2.6)
+    figure, axes = new_figure(2.6, 2.6 * min(max(picture.shape[1] / picture.shape[2], 0.1), 1))
     axes.imshow(np.clip((picture.transpose(1, 2, 0) - low) / max(high - low, 1e-30), 0, 1))
     axes.set_axis_off()
     return encoded(figure)
@@ -118,17 +116,11 @@ def _picture(picture):
 TEMPLATE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ report.model }}: {{ report.verdict }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1e293b; }
-h1 { font-size: 1.2rem; font-weight: 600; } h2 { font-size: 1rem; margin-top: 2rem; }
-.verdict { padding: .9rem 1.1rem; border-left: .4rem solid; background: #f8fafc; font-size: 1.1rem; }
-.fine { border-color: #15803d; } .diverges { border-color: #b91c1c; }
+{{ style }}
 .verdict b { text-transform: uppercase; letter-spacing: .03em; }
-img { max-width: 100%; } .side { float: right; margin: 0 0 1rem 1rem; width: 14rem; text-align: center; font-size: .8rem; color: #64748b; }
-table { border-collapse: collapse; font-size: .8rem; }
-.depth { clear: both; }
-td, th { padding: .15rem .5rem; text-align: right; border-bottom: 1px solid #e2e8f0; white-space: nowrap; font-variant-numeric: tabular-nums; }
-td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; } tr.bad td { background: #fef2f2; }
-th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; } ul { padding-left: 1.2rem; }
+.side { float: right; margin: 0 0 1rem 1rem; width: 14rem; text-align: center; font-size: .8rem; color: #64748b; }
+.depth { clear: both; } .faults td { white-space: normal; }
+td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; } tr.bad td { background: #fef2f2; } ul { padding-left: 1.2rem; }
 </style></head><body>
 <h1>{{ report.model }} against {{ report.port }}</h1>
 <p class="verdict {{ report.verdict }}"><b>{{ report.word }}</b>: {{ report.sentence }}</p>
@@ -140,10 +132,10 @@ th { position: sticky; top: 0; background: white; } .scroll { overflow-x: auto; 
 <li>{{ report.tensors|length }} tensors matched, {{ report.unmatched|length }} not; {{ report.faults_tried }} faults tried.</li>
 {% for note in report.notes %}<li>{{ note }}</li>{% endfor %}
 </ul>
-{% if report.explained_by %}<h2>Explained by</h2><table><tr><th>fault</th><th>what</th><th>how sure</th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
+{% if report.explained_by %}<h2>Explained by</h2><table class="faults"><tr><th>fault</th><th>what</th><th>how sure</th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
 {% for row in report.explained_by %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td>{{ row.certainty }}</td><td>{{ row.steps|length }}</td>
 <td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
-{% if report.alternatives %}<h2>Next best</h2><table><tr><th>fault</th><th>what</th><th></th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
+{% if report.alternatives %}<h2>Next best</h2><table class="faults"><tr><th>fault</th><th>what</th><th></th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
 {% for row in report.alternatives %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td></td><td>{{ row.steps|length }}</td>
 <td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
 <h2 class="depth">Error along the depth</h2><img alt="error along the depth" src="data:image/png;base64,{{ figures.depth }}">

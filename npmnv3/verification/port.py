@@ -11,9 +11,10 @@ import numpy as np
 
 from ..dumps.attributes import FORMAT
 from ..dumps.containers import open_container
+from ..dumps.mappings import as_array
 from ..dumps.npy import read_npy
 from ..dumps.reader import Reader
-from ..errors import UsageError, WeightsError, check_unmasked, once_each
+from ..errors import UsageError, WeightsError, once_each
 from .saved_dict import is_saved_dict, read_saved_dict
 from .tensors import PortTensor
 
@@ -160,20 +161,28 @@ def _load_text(path):
     return numbers.reshape(len(rows), -1) if is_table else numbers
 
 
-def read_json(path):
-    """What a file of JSON says, in which no name is twice; UsageError if it is none."""
+def read_json(path, data):
+    """What a file of JSON with these bytes says, in which no name is twice; UsageError if it is none."""
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=once_each)
+    except WeightsError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
+
+
+def _read_list(path):
+    """The bytes of a file that a folder holds: nobody named it, so a pipe is not waited for."""
     try:
         with Reader(path) as file:
-            return json.loads(file.read().decode("utf-8"), object_pairs_hook=once_each)
-    except WeightsError as error:
+            return file.read()
+    except (WeightsError, OSError) as error:
         raise UsageError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not a readable JSON file: {error}") from error
 
 
 def _from_raw(folder, path):
     """Raw little-endian files, as a JSON object {name: {shape, dtype, and maybe file, scale, zero_point}} lists them."""
-    listed = read_json(path)
+    listed = read_json(path, _read_list(path))
     listed = listed.get("tensors", listed) if isinstance(listed, dict) else listed
     if isinstance(listed, list) and all(isinstance(row, dict) and isinstance(row.get("name"), str) for row in listed):
         listed = {row["name"]: row for row in listed}
@@ -244,10 +253,7 @@ def _tensors(where, arrays):
 
 
 def _array(where, name, value):
-    check_unmasked(value, f"{where}: {name}")
-    if hasattr(value, "detach"):  # a torch tensor
-        value = value.detach().cpu()
-    array = np.asarray(value)
+    array = as_array(value, f"{where}: {name}")
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:

@@ -85,9 +85,20 @@ def test_list(capsys):
     assert [row["model"] for row in rows] == ["torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large"]
     assert rows[0]["macs"] == 56_510_400 and rows[0]["params"] == 2_542_856 and rows[0]["top1"] == 67.668
     assert rows[0]["note"] and rows[0]["checkpoint_sha256_prefix"] == "047dcff4"
-    assert run(capsys, "list", "nothing*")[0] == 1
-    assert "'torchvision*' matches 2" in run(capsys, "list", "torchvision")[1]
-    assert "nearest: torchvision/mobilenet_v3_small" in run(capsys, "list", "torchvison/mobilenet_v3_smal")[1]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        ("nothing*", "`npmnv3 list` prints them all"),
+        ("torchvision", "'torchvision*' matches 2"),
+        ("torchvison/mobilenet_v3_smal", "nearest: torchvision/mobilenet_v3_small"),
+    ],
+)
+def test_a_pattern_that_nothing_matches(pattern, hint, capsys):
+    for words in ([pattern], [pattern, "--json"]):
+        code, out, err = run(capsys, "list", *words)
+        assert (code, out) == (2, "") and err.startswith(f"npmnv3 list: no model matches {pattern!r}; ") and hint in err
 
 
 def test_a_url_that_is_not_fetched(capsys):

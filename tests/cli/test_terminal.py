@@ -262,6 +262,7 @@ def test_tab_completion():
 def test_help_has_the_line_to_type(capsys):
     out = run(capsys, "--help")[1]
     assert 'eval "$(register-python-argcomplete npmnv3)"' in out and "--shell fish npmnv3 | source" in out
+    assert "exit codes: 0" in out and "`npmnv3 list` names the networks" in out
     assert EXTRAS["complete"] in out
 
 

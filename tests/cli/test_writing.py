@@ -156,11 +156,19 @@ def test_a_disk_that_is_really_full(name, material, small_disk, capsys):
 
 
 @linux
-@pytest.mark.parametrize("name", [name for name in WRITERS if not name.startswith("vectors")])
-def test_a_folder_that_cannot_be_written(name, material, capsys):
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(name, material, monkeypatch, capsys):
+    monkeypatch.setattr(import_module(f"npmnv3.cli.{WRITERS[name][0].split()[0]}_command"), "run", None)
     out = pathlib.Path("/proc") / f"out{WRITERS[name][1]}"  # not even by root
     code, _, err = run(capsys, *words(name, material, out))
-    assert_one_line(code, err, str(out), "cannot be written")
+    assert_one_line(code, err, f"{out}: cannot be written: ")
+
+
+def test_a_csv_is_gone_on_with_in_a_folder_that_takes_no_new_file(material, tmp_path, monkeypatch, capsys):
+    arguments = words("evaluate's CSV", material, tmp_path / "out.csv")
+    assert run(capsys, *arguments)[0] == 0
+    monkeypatch.setattr("npmnv3.cli.output.check_folder", None)
+    assert run(capsys, *arguments, "--resume")[0] == 0
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -186,6 +186,14 @@ def test_a_full_output_is_one_line(archive):
     assert (done.returncode, done.stderr) == (1, b"standard output: No space left on device\n")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's device that is full")
+def test_a_full_standard_error_stops_nothing(archive):
+    with open("/dev/full", "wb") as full:
+        run = [sys.executable, archive, "--top", "1", "nothing.png", EXAMPLE]
+        done = subprocess.run(run, stdout=subprocess.PIPE, stderr=full)
+    assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
 def test_without_standard_error_answers_are_alone_in_the_output(archive):
     line = '"$0" "$1" --json nothing.png "$2" 2>&-'

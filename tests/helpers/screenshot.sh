@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A page as a small picture, by Chromium: bash tests/helpers/screenshot.sh PAGE.html WIDTH,HEIGHT OUT.png
-# That of npmnv3/verification, of the page that the README's example with --html writes, is 1000,1285 large.
+# That of npmnv3/verification, of the page that the README's example with --html writes, is 1000,1375 large.
 set -euo pipefail
 [ $# = 3 ] || { echo "usage: $0 PAGE.html WIDTH,HEIGHT OUT.png" >&2; exit 2; }
 

@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import threading
 
 import numpy as np
 import pytest
@@ -129,12 +130,28 @@ def test_a_tensor_of_the_picture_s_shape_that_is_not_finite_is_not_the_input_whe
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_pipes_are_not_waited_for(tmp_path):
+def test_pipes_that_nobody_named_are_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "list.json")
     (tmp_path / "a.bin").write_bytes(bytes(8))
-    for read in (lambda: _read_map(tmp_path / "list.json"), lambda: load_port(tmp_path, None)):
-        with pytest.raises(UsageError, match="list.json: not a regular file"):
-            read()
+    with pytest.raises(UsageError, match="list.json: not a regular file"):
+        load_port(tmp_path, None)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_map_out_of_a_pipe(tmp_path):
+    """As a shell's `--map <(...)` gives it, with the mark that some programs put before UTF-8."""
+    pipe = tmp_path / "map"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=('{"a": null}', "utf-8-sig"))
+    writer.start()
+    assert _read_map(pipe) == {"a": None}
+    writer.join()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/zero"), reason="needs a device without end")
+def test_a_map_without_an_end_is_refused():
+    with pytest.raises(UsageError, match="/dev/zero: more than 16 MB, expected a map of tensors"):
+        _read_map("/dev/zero")
 
 
 SEARCHED = (np.inf, 3e38, 0.0)  # for which faults are looked for as well: that takes ten seconds each

@@ -1,6 +1,8 @@
 """verify: every form a port comes in, the command line, and everything that can be wrong with them."""
 
 import argparse
+import base64
+import io
 import json
 import shutil
 import subprocess
@@ -253,14 +255,17 @@ def test_nan_infinity_zeros_and_constants_are_no_trap(model, x, tensors):
 
 @pytest.fixture(scope="module")
 def page_of_a_fault(model, x, tensors):
-    """The page of a port with a name that is no name."""
+    """The page of a port with a name that is no name, and a fault with a long one."""
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     from npmnv3.verification.page import page
 
     some = {name: tensor for name, tensor in tensors.items() if name != "blocks.3"}
     port = some | {"<script>alert(1)</script>": tensors["blocks.3"], "logits": 0.8 * tensors["logits"]}
-    return page(verify(model, port, x))
+    report = verify(model, port, x)
+    told = {"text": "what it is " * 30, "steps": (), "snr_db": 1.0, "snr_before_db": 0.0}
+    report.alternatives.append({"fault": "long", **told})
+    return page(report)
 
 
 def test_the_page_is_one_file(page_of_a_fault):
@@ -306,6 +311,17 @@ def test_a_browser_shows_the_page(page_of_a_fault, tmp_path):
     ):
         seen = (np.abs(shown - colour).max(axis=2) < 8).sum()
         assert seen > 100, f"{what} is not on the page"
+    assert (shown[:, -10:] == 255).all(), "something runs out of the page"
+
+
+def test_the_picture_on_the_page_has_its_own_shape(model):
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    from npmnv3.verification.page import _picture
+
+    with Image.open(io.BytesIO(base64.b64decode(_picture(np.zeros((3, *model.side)))))) as image:
+        assert image.width > 3 * image.height
 
 
 def test_onnx_files_of_other_makers_are_fine(tmp_path):

@@ -54,6 +54,8 @@ def get_variant(name: object) -> Variant:
         return variant
     import difflib
 
-    near = difflib.get_close_matches(str(name), _BY_NAME, n=4, cutoff=0.4)
-    hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 list` prints them all"
+    asked = str(name).lower()
+    same = [known for known in _BY_NAME if asked in (known.lower(), known.lower().partition("/")[2])]
+    near = dict.fromkeys([*same, *difflib.get_close_matches(str(name), _BY_NAME, n=4, cutoff=0.4)])
+    hint = f"nearest: {', '.join([*near][:4])}" if near else "`npmnv3 list` prints them all"
     raise UnknownModelError(f"no model is called {name!r}; {hint}")

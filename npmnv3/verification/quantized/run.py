@@ -179,7 +179,7 @@ class _Verification:
         if not fits[0].exact:
             raise UsageError(
                 "none of the tensors can be judged: what goes into them is not there. Give the input's integers, under the name "
-                "input, or --input"
+                "input, or `input=`"
             )
         report.kernel_sets = [
             {"name": fit.kernels.name, "exact": fit.count, "of": len(fit.exact), "first": fit.first} for fit in fits

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import UsageError, check_unmasked
+from ...dumps.mappings import as_array
+from ...errors import UsageError
 from ..port import COMPANIONS, check_listed, read_arrays
 
 
@@ -43,9 +44,8 @@ def read_tensors(tensors):
         Nothing there, unreadable, or no integers in it; the message names the tensor.
     """
     if isinstance(tensors, Mapping):
-        for name, value in tensors.items():
-            check_unmasked(value, f"the mapping: {name}")
-        where, arrays = "the mapping", {str(name): np.asarray(value) for name, value in tensors.items()}
+        where = "the mapping"
+        arrays = {str(name): as_array(value, f"{where}: {name}") for name, value in tensors.items()}
     elif isinstance(tensors, (str, os.PathLike)):
         where, path = os.fspath(tensors), pathlib.Path(tensors)
         if path.is_dir() and not any(path.rglob("*.npy")) and not any(path.glob("*.json")):
