@@ -9,6 +9,18 @@ from ..dumps.npy import read_npy
 from ..errors import UsageError, WeightsError, check_unmasked
 from ..pictures import recipes
 
+_OF_FLOATS = (
+    ".bin",
+    ".raw",
+    ".dat",
+    ".npz",
+    ".h5",
+    ".pt",
+    ".pth",
+    ".txt",
+    ".csv",
+)  # files that hold them, and no pictures
+
 
 @dataclass(frozen=True)
 class Input:
@@ -79,6 +91,12 @@ def pick_input(model, given, port):
     for one in many:
         if isinstance(one, (str, os.PathLike)) and str(one).lower().endswith(".npy"):
             arrays.append(check_array(_load(one), os.fspath(one), planes))
+        elif isinstance(one, (str, os.PathLike)) and str(one).lower().endswith(_OF_FLOATS):
+            shape = ", ".join(map(str, (planes, *side)))
+            raise UsageError(
+                f"{one}: expected a picture or an .npy of floats: np.save('x.npy', x), of bare ones x = np.fromfile({str(one)!r}, "
+                f"'<f4').reshape(-1, {shape})"
+            )
         elif isinstance(one, np.ndarray) and one.dtype.kind == "f":
             arrays.append(check_array(one, "input", planes))
         elif model.preprocess is None:

@@ -217,6 +217,7 @@ def test_bad_inputs_are_refused(model, x, tensors, tmp_path):
         ([], "empty"),
         (str(tmp_path / "bytes.npy"), "uint8, expected floats"),
         (str(tmp_path / "cut.npy"), "not a readable .npy"),
+        ("x.bin", r"x.bin: expected a picture .* np.fromfile\('x.bin', '<f4'\).reshape\(-1, 3, 48, 192\)"),
         (np.concatenate([x, x]), "2 inputs were given"),
         (x[:, :, :8], "too small"),
     ):
