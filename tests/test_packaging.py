@@ -14,7 +14,7 @@ TRY = """
 import npmnv3, sys
 from npmnv3.cli import main
 from npmnv3.dumps.labels import label_set
-from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
+from npmnv3.evaluation.truths import ilsvrc2012_synsets
 
 found = [best[0][1] for best in npmnv3.load("ppocr/text_direction").predict(sys.argv[2:], top=1)]
 codes = [main(f"{words} -o {sys.argv[1]}/{out}".split()) for words, out in (

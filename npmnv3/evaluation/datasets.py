@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from ..errors import UsageError
 from ..pictures.decode import SUFFIXES, is_picture
 from .files import Picture, asides, counted, is_aside, parent, some
-from .labelfiles import ClassList, DevkitTruth, Table, read_label_file
+from .labelfiles import read_label_file
 from .tars import find_shards, list_shards
+from .truths import ClassList, DevkitTruth, Table
 
 
 @dataclass(frozen=True)

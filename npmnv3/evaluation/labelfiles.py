@@ -3,19 +3,16 @@
 import codecs
 import contextlib
 import csv
-import importlib.resources
 import io
 import json
 import os
 import posixpath
 import re
-from dataclasses import dataclass
-from functools import cache
 
 from ..dumps.reader import read_whole
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
-from .files import parent
+from .truths import ClassList, DevkitTruth, Table
 
 #: Columns of a table that can say which picture, as `_plain` writes them.
 # fmt: off
@@ -33,106 +30,6 @@ SEPARATORS = "\t;,"
 MAX_BYTES = 1 << 28  # three times a table of all of ImageNet
 
 _SYNSET = re.compile(r"n\d{8}")
-_VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.JPEG
-
-
-@dataclass(frozen=True)
-class Table:
-    """The label of each picture, or folder of pictures."""
-
-    path: str
-    labels: dict[str, str]
-
-    def label_of(self, file):
-        """The label of a file by its path, its name, with or without its ending, or its folder, or ""."""
-        names = (
-            file,
-            file.rpartition("/")[2],
-            *map(without_ending, (file, file.rpartition("/")[2])),
-            file.rpartition("/")[0],
-        )
-        return next((self.labels[name] for name in names if name in self.labels), "")
-
-    def resolved(self, files):
-        """{file: label} with names as the folder has them: they may lack their ending.
-
-        Parameters
-        ----------
-        files : collection of str, the folder's pictures
-
-        Raises
-        ------
-        UsageError
-            A name without ending fits two pictures.
-        """
-        there, by_stem = set(files), {}
-        if all(name in there for name in self.labels):
-            return self.labels
-        for file in files:
-            by_stem.setdefault(without_ending(file), []).append(file)
-        labels = {}
-        for name, label in self.labels.items():
-            fitting = [name] if name in there else by_stem.get(name, [name])
-            if len(fitting) > 1:
-                raise UsageError(f"{self.path}: {name} may be {' or '.join(fitting[:3])}: write its ending")
-            labels[fitting[0]] = label
-        return labels
-
-
-def without_ending(file):
-    """A picture's path without the ending that tells its format."""
-    return file.rpartition(".")[0] if is_picture(file) else file
-
-
-@dataclass(frozen=True)
-class ClassList:
-    """Class folders in the order of the classes: {folder: class index as text}; others speak for themselves."""
-
-    path: str
-    indices: dict[str, str]
-
-    def label_of(self, file):
-        """The class index of the folder that a file is in, or the folder's name."""
-        return self.indices.get(parent(file), parent(file))
-
-
-@dataclass(frozen=True)
-class DevkitTruth:
-    """The devkit's ground truth: line n is the ILSVRC2012_ID, 1 to 1000, of validation picture n."""
-
-    path: str
-    ids: tuple[int, ...]
-
-    def synsets_of(self, files):
-        """The synsets of pictures, by the number in their names or, if they have none, by their order."""
-        numbers = [_VALIDATION_NAME.search(file) for file in files]
-        if all(numbers):
-            lines = [int(match.group(1)) for match in numbers]
-        elif len(files) == len(self.ids):
-            lines = range(1, len(files) + 1)
-        else:
-            raise UsageError(
-                f"{self.path}: {len(self.ids):,} lines for {len(files):,} pictures, {sum(map(bool, numbers)):,} of "
-                f"them named as the validation set's (ILSVRC2012_val_00000001.JPEG); expected all so, or equal numbers"
-            )
-        beyond = [file for file, line in zip(files, lines) if not 1 <= line <= len(self.ids)]
-        if beyond:
-            raise UsageError(
-                f"{self.path}: {len(self.ids):,} lines, none for {len(beyond):,} pictures, such as {beyond[0]}"
-            )
-        synsets = ilsvrc2012_synsets()
-        return [synsets[self.ids[line - 1] - 1] for line in lines]
-
-
-@cache
-def ilsvrc2012_synsets():
-    """The synsets by ILSVRC2012_ID, of which the first is 1: the devkit's own order, not that of the networks.
-
-    Source: ILSVRC2012_devkit_t12, data/meta.mat, the 1000 leaves
-    """
-    table = importlib.resources.files(__package__) / "ilsvrc2012_ids.csv"
-    with table.open(encoding="ascii", newline="") as file:
-        return tuple(row["synset"] for row in csv.DictReader(file))
 
 
 def read_label_file(path):

@@ -9,7 +9,8 @@ from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.decode import is_picture
 from .files import Picture, counted, is_aside, parent, shown, some
-from .labelfiles import DevkitTruth, label_in
+from .labelfiles import label_in
+from .truths import DevkitTruth
 
 STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
 MAX_LABEL = 1 << 16  # bytes of such a member

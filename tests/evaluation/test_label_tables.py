@@ -9,7 +9,7 @@ from npmnv3.dumps.labels import label_set
 from npmnv3.errors import UsageError
 from npmnv3.evaluation import open_dataset
 from npmnv3.evaluation.classes import Classes
-from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
+from npmnv3.evaluation.truths import ilsvrc2012_synsets
 
 
 @pytest.mark.parametrize(
