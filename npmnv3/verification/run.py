@@ -58,10 +58,10 @@ def verify(
     Parameters
     ----------
     model : Model, or a model's name or dump as `npmnv3.load` takes it
-    port : path of an .npz, HDF5, .npy or .onnx file or of a folder of .npy or .bin files; mapping {name: array}; a quantised
-        .tflite, .onnx or dump, which is judged integer for integer (`quantized.run.verify_quantized`); or
-        callable: (N, 3, H, W) float32 -> logits, mapping or sequence of arrays. Any subset of the network's tensors,
-        under any names, in any usual layout.
+    port : path of an .npz, HDF5, .npy, .pt, .safetensors, .txt or .onnx file or of a folder of .npy or .bin files; mapping
+        {name: array}; a quantised .tflite, .onnx or dump, which is judged integer for integer
+        (`quantized.run.verify_quantized`); or callable: (N, 3, H, W) float32 -> logits, mapping or sequence of arrays. Any
+        subset of the network's tensors, under any names, in any usual layout.
     input : what the port was given: a picture (path, bytes, PIL image, (H, W, 3) uint8), a path of an .npy, an array
         (N, 3, H, W) or (3, H, W) of floats, or a list of pictures; default the port's own input tensor or, where the port
         is run here, made-up numbers
