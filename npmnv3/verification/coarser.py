@@ -17,7 +17,7 @@ OF_A_KIND = 0.9  # share of what one kind of layer made that is off if that kind
 FEW = 64  # numbers that may all round to nothing
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 FOUND = 0.5  # least share of the port's tensors, or of the steps if it has more than these, that are found, if all is rounding
-NEARLY = 20.0  # dB at the logits from which what is matched may be few
+NEARLY = 20.0  # dB at the logits from which tensors that fit no step may be parts of layers
 
 
 def may_be_coarser(comparison, by_block=False):
@@ -27,13 +27,11 @@ def may_be_coarser(comparison, by_block=False):
     alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
     that rounding is spread over. What was only rounded is still found: of a fault that moves most tensors away from all steps
     the few that are left may be within a rounding so coarse. An engine's inner tensors, of which there may be more than steps, are
-    no such sign; nor are they where the logits are nearly right, as they are behind no such fault.
+    no such sign.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False
-    last = logits_row(comparison.rows)
-    few = len(comparison.rows) < FOUND * min(len(comparison.tensors), len(comparison.net.steps))
-    if few and not (last is not None and last.accumulated.snr_db >= NEARLY):
+    if len(comparison.rows) < FOUND * min(_count_of_steps(comparison), len(comparison.net.steps)):
         return False
     rows = [row for row in comparison.rows if row.step != INPUT]
     off = [row for row in rows if not row.passes]
@@ -42,6 +40,16 @@ def may_be_coarser(comparison, by_block=False):
     if len(off) >= MANY and by_block:
         return len({block_of(row.step) for row in off}) >= SPREAD * len({block_of(row.step) for row in rows})
     return len(off) >= SPREAD * len(rows)
+
+
+def _count_of_steps(comparison):
+    """How many of the port's tensors may be steps': where the logits are nearly right, parts of a layer that was found, which
+    have its shape, are not."""
+    found, last = {row.port for row in comparison.rows}, logits_row(comparison.rows)
+    if last is None or last.accumulated.snr_db < NEARLY:
+        return len(comparison.tensors)
+    shapes = {tensor.array.shape for tensor in comparison.tensors if tensor.name in found}
+    return sum(tensor.name in found or tensor.array.shape not in shapes for tensor in comparison.tensors)
 
 
 def _is_of_kinds(comparison, rows):
