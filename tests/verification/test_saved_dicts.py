@@ -42,6 +42,18 @@ def test_what_holds_no_dict_of_tensors_or_several_is_refused(tmp_path):
             load_port(tmp_path / "p.pt", None)
 
 
+def test_what_lies_among_the_tensors(tmp_path):
+    """Scales are numbers, texts are passed over, and nothing that may be a tensor is lost or taken for something else."""
+    told = {"logits": np.array([[1, -2]], np.int8), "logits.scale": 0.5, "logits.zero_point": 1, "made by": "me"}
+    (found,) = load_port(saved(tmp_path / "p.pkl", {**told, "of": ["a.jpg"], "loss": None}), None)
+    assert found.array.tolist() == [[0, -1.5]] and found.scale == 0.5
+    for other in ([np.ones(3)], (1.0, 2.0), np.array([None]), np.float32(1), {"a": 1}):
+        with pytest.raises(UsageError, match=r"p.pkl: holds what is neither a tensor nor a plain number \(y\)"):
+            load_port(saved(tmp_path / "p.pkl", {**TENSORS, "y": other}), None)
+    with pytest.raises(UsageError, match=r"p.pkl: uint16 may be integers or bfloat16 \(y\)"):
+        load_port(saved(tmp_path / "p.pkl", {**TENSORS, "y": np.ones(3, np.uint16)}), None)
+
+
 @pytest.mark.parametrize(
     ("text", "logits"),
     [
