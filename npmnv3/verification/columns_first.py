@@ -13,7 +13,8 @@ def read_columns_first(comparison):
     From the picture on they must be: one that is on its side at first, or kernels that are, is a fault.
     """
     _, height, width = comparison.net.input_shape
-    if not (comparison.failing() or height != width) or not _looks_turned(comparison):  # oblong maps fit no step, turned
+    is_suspect = comparison.failing() or height != width  # oblong maps fit no step when they are turned
+    if not is_suspect or not _looks_turned(comparison):
         return comparison
     turned = comparison.with_columns_first()
     first = next((row for row in turned.rows if len(row.shape) > 2), None)

@@ -51,7 +51,9 @@ def _refuse_decimal_commas(text):
     """ValueError where every comma may be one: 1,5;2,5 is two numbers then, or four."""
     with_commas = [word for word in _BETWEEN.split(text) if "," in word.strip(",")]
     if with_commas and all(_DECIMAL_COMMA.fullmatch(word) for word in with_commas):
-        raise ValueError(f"{with_commas[0]} may be one number or two: write a decimal point, and blanks between numbers")
+        raise ValueError(
+            f"{with_commas[0]} may be one number or two: write a decimal point, and blanks between numbers"
+        )
 
 
 def _number(word):

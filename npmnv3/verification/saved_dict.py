@@ -52,7 +52,9 @@ def read_saved_dict(path):
         raise UsageError(f"{path}: {'; '.join(checkpoint.unread)}")
     if checkpoint.widened:
         few = ", ".join(checkpoint.widened[:5])
-        raise UsageError(f"{path}: uint16 may be integers or bfloat16 ({few}); save floats as float32, integers in an .npz")
+        raise UsageError(
+            f"{path}: uint16 may be integers or bfloat16 ({few}); save floats as float32, integers in an .npz"
+        )
     return checkpoint.arrays | _numbers(path, checkpoint.left_out)
 
 
