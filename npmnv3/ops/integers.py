@@ -30,7 +30,7 @@ from .requantize import (
     divide_by_power,
     double,
     float_factor,
-    integer_factor,
+    product_factor,
     quantize_multiplier,
     requantize,
     round_float,
@@ -172,7 +172,7 @@ def mul(x, y, *, grids, out, kernels, act=""):
         if kernels.mul == "float":
             return round_float(steps, out, low, high)
         return np.clip(np.rint(steps + F32(out.zero_point)), low, high).astype(out.dtype)
-    m, e = quantize_multiplier(integer_factor(grids[0].scale, grids[1].scale, out.scale))
+    m, e = quantize_multiplier(product_factor(kernels.mul)(grids[0].scale, grids[1].scale, out.scale))
     return np.clip(INTEGER_RULES[kernels.mul](product.astype(I64), m, e) + out.zero_point, low, high).astype(out.dtype)
 
 

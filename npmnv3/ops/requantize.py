@@ -110,6 +110,14 @@ def float_factor(scale, weight_scale, out_scale):
     return F32(scale) * np.asarray(weight_scale, F32) / F32(out_scale)
 
 
+def product_factor(rule):
+    """The one of these two that a product's integer factor is made of by a rule of `INTEGER_RULES`.
+
+    Source: tensorflow/lite/kernels/mul.cc, where C++ multiplies floats; tensorflow/lite/micro/kernels/mul_common.cc casts first
+    """
+    return float_factor if rule == "double" else integer_factor
+
+
 def round_float(y, out, low, high):
     """Real steps, float32, as integers of a grid: cut first, then halves to even."""
     zero = out.zero_point

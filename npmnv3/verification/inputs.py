@@ -52,7 +52,8 @@ class Input:
                 "it was given: `input=PICTURE` or `input=FILE.npy`"
             )
         if tensor is not None:
-            note = f"the port's own tensor {tensor.name} serves as input: its preprocessing was not checked"
+            unchecked = "its preprocessing was not checked, nor whether it is on its side"
+            note = f"the port's own tensor {tensor.name} serves as input: {unchecked}"
             return replace(self, x=self._views(tensor)[0].data, note=note)
         if all(t.array.ndim <= 2 for t in tensors):
             raise UsageError(

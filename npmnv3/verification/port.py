@@ -4,7 +4,6 @@ import json
 import math
 import os
 import pathlib
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..dumps.mappings import as_array
 from ..dumps.npy import read_npy
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
+from . import printed
 from .saved_dict import is_saved_dict, read_saved_dict
 from .tensors import PortTensor
 
@@ -71,11 +71,11 @@ def _from_path(path, x):
         from .onnx_port import run_onnx
 
         return _tensors(str(path), run_onnx(path, x))
-    return _tensors(str(path), read_arrays(path))
+    return _tensors(str(path), read_arrays(path, None if x is None else len(x)))
 
 
-def read_arrays(path):
-    """{name: array} of a file or a folder of tensors, as they are, scales and zero points among them.
+def read_arrays(path, pictures=None):
+    """{name: array} of a file or a folder of tensors, of so many pictures, as they are, scales and zero points among them.
 
     Raises
     ------
@@ -99,8 +99,9 @@ def read_arrays(path):
         return read_saved_dict(path)
     if path.suffix.lower() == ".npy":
         return {"logits": _load_npy(path)}
-    if path.suffix.lower() in (".txt", ".csv"):
-        return {"logits": _load_text(path)}
+    if path.suffix.lower() in printed.ENDINGS:
+        _check_size(path, path.stat().st_size)
+        return {"logits": printed.read_printed(path, pictures)}
     try:
         with open_container(path) as (attributes, entries):
             if attributes.get("format") == FORMAT:
@@ -145,20 +146,6 @@ def _load_npy(path):
         return read_npy(path)
     except WeightsError as error:
         raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
-
-
-def _load_text(path):
-    """Numbers as a program prints them, with commas or brackets or without: a picture's logits on a line, or all in a row."""
-    _check_size(path, path.stat().st_size)
-    try:
-        with Reader(path) as file:
-            text = file.read().decode("utf-8-sig")
-        rows = [words for line in text.splitlines() if (words := re.sub(r"[][(){},;]", " ", line).split())]
-        numbers = np.array([word for words in rows for word in words], np.float64)
-    except (WeightsError, ValueError) as error:
-        raise UsageError(f"{path}: expected the logits as numbers, and nothing else ({error})") from error
-    is_table = len({len(words) for words in rows}) == 1 and len(rows[0]) > 1
-    return numbers.reshape(len(rows), -1) if is_table else numbers
 
 
 def read_json(path, data):

@@ -1,5 +1,7 @@
 """A run's tensors as a dict that torch.save, safetensors, pickle or np.save wrote."""
 
+import numpy as np
+
 from ..dumps.npy import MAGIC, header_text
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError
@@ -27,7 +29,7 @@ def read_saved_dict(path):
     Raises
     ------
     UsageError
-        It cannot be read whole, holds no dict of tensors, several, or one of weights.
+        It cannot be read whole, holds no dict of tensors, several, one of weights, or something that may be a tensor in it.
     """
     from ..conversion.formats import read_checkpoint
 
@@ -48,4 +50,25 @@ def read_saved_dict(path):
         raise UsageError(f"{path}: holds several dicts of tensors ({kept}), expected one; save that alone")
     if checkpoint.unread:
         raise UsageError(f"{path}: {'; '.join(checkpoint.unread)}")
-    return checkpoint.arrays
+    if checkpoint.widened:
+        few = ", ".join(checkpoint.widened[:5])
+        raise UsageError(
+            f"{path}: uint16 may be integers or bfloat16 ({few}); save floats as float32, integers in an .npz"
+        )
+    return checkpoint.arrays | _numbers(path, checkpoint.left_out)
+
+
+def _numbers(path, others):
+    """The plain numbers among the tensors, such as scales, as arrays; what may be a tensor is refused, texts are not."""
+    strange = [name for name, item in others.items() if not isinstance(item, (int, float)) and not _is_text(item)]
+    if strange:
+        raise UsageError(
+            f"{path}: holds what is neither a tensor nor a plain number ({', '.join(strange[:5])}); save each tensor of a list "
+            "or a dict under a name of its own, a NumPy number as float(x)"
+        )
+    return {name: np.asarray(item) for name, item in others.items() if isinstance(item, (int, float))}
+
+
+def _is_text(item):
+    many = item if isinstance(item, (list, tuple)) else [item]
+    return all(isinstance(one, (str, type(None))) for one in many)

@@ -225,6 +225,14 @@ def test_products_and_sums_of_each_kind():
         assert np.abs(sixth - true).max() <= 1.0, kernels.name
 
 
+def test_a_products_factor_is_made_of_float32_scales():
+    """TensorFlow Lite 2.21 gives 15 here: C++ multiplies and divides its float scales as floats."""
+    a, b = Grid(0.005317875649780035, -58, "int8"), Grid(0.002612263662740588, -128, "int8")
+    out, x, y = Grid(0.002969010965898633, -58, "int8"), np.array([[26]], np.int8), np.array([[59]], np.int8)
+    for name in ("tflite-reference", "tflite-optimized"):
+        assert integers.mul(x, y, grids=(a, b), out=out, kernels=get_kernel_set(name)) == 15, name
+
+
 @pytest.mark.parametrize("name", KERNEL_SETS)
 def test_hard_swish_is_within_a_step_and_monotone_where_it_should_be(name):
     grid, out = Grid(0.0627, -20), Grid(0.0471, -120)

@@ -170,6 +170,13 @@ def test_a_last_place_in_a_channel_of_large_numbers_is_rounding():
     assert measure(found, expected, np.zeros(400), floor).ratio > 10
 
 
+def test_a_depthwise_kernel_as_a_tensor_is_no_stride(model, plan):
+    """TensorFlow Lite dequantises float16 weights in its graph."""
+    step = next(s for s in plan if s.op == "depthwise_conv2d" and s.kernel == 5)
+    kernel = PortTensor("t", np.ones((1, 5, 5, step.shape[0]), np.float32))
+    assert shape_evidence(Net(plan, (3, 64, 64)), model.variant, [kernel], {}) == []
+
+
 def test_a_border_as_a_tensor_is_no_stride(model, plan):
     net = Net(plan, (3, *SIDE))
     step = next(s for s in plan if s.op == "depthwise_conv2d" and s.stride == (2, 2))

@@ -42,6 +42,18 @@ def test_what_holds_no_dict_of_tensors_or_several_is_refused(tmp_path):
             load_port(tmp_path / "p.pt", None)
 
 
+def test_what_lies_among_the_tensors(tmp_path):
+    """Scales are numbers, texts are passed over, and nothing that may be a tensor is lost or taken for something else."""
+    told = {"logits": np.array([[1, -2]], np.int8), "logits.scale": 0.5, "logits.zero_point": 1, "made by": "me"}
+    (found,) = load_port(saved(tmp_path / "p.pkl", {**told, "of": ["a.jpg"], "loss": None}), None)
+    assert found.array.tolist() == [[0, -1.5]] and found.scale == 0.5
+    for other in ([np.ones(3)], (1.0, 2.0), np.array([None]), np.float32(1), {"a": 1}):
+        with pytest.raises(UsageError, match=r"p.pkl: holds what is neither a tensor nor a plain number \(y\)"):
+            load_port(saved(tmp_path / "p.pkl", {**TENSORS, "y": other}), None)
+    with pytest.raises(UsageError, match=r"p.pkl: uint16 may be integers or bfloat16 \(y\)"):
+        load_port(saved(tmp_path / "p.pkl", {**TENSORS, "y": np.ones(3, np.uint16)}), None)
+
+
 @pytest.mark.parametrize(
     ("text", "logits"),
     [
@@ -49,6 +61,10 @@ def test_what_holds_no_dict_of_tensors_or_several_is_refused(tmp_path):
         ("0.5, 1\n2, 3\n", [[0.5, 1], [2, 3]]),
         ("[[0.5 1.\n  2.]]", [0.5, 1, 2]),
         ("\ufeff{0.5};", [0.5]),
+        ("1,2\n0.5,3\n", [[1, 2], [0.5, 3]]),
+        ("0: 0.5\n1: 2\n2: 3\n", [0.5, 2, 3]),
+        ("1,0.5\n2,2\n3,3\n", [0.5, 2, 3]),
+        ("0x1.8p+1\n-0X1P-3", [3, -0.125]),
     ],
 )
 def test_logits_as_text(text, logits, tmp_path):
@@ -58,3 +74,21 @@ def test_logits_as_text(text, logits, tmp_path):
     (tmp_path / "p.csv").write_text(f"logits {text}", encoding="utf-8")
     with pytest.raises(UsageError, match="p.csv: expected the logits as numbers, and nothing else .*logits"):
         load_port(tmp_path / "p.csv", None)
+
+
+@pytest.mark.parametrize("text", ["1,5;2,5;-3,25e-1\n", "0,5\n-1,25\n", "[1,5 2]"])
+def test_decimal_commas_are_not_taken_for_two_numbers(text, tmp_path):
+    (tmp_path / "p.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="p.csv: expected .*may be one number or two: write a decimal point"):
+        load_port(tmp_path / "p.csv", None)
+    (tmp_path / "p.csv").write_text("0x3f800000\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="0x3f800000"):
+        load_port(tmp_path / "p.csv", None)
+
+
+def test_logits_broken_into_lines_are_those_of_the_pictures(tmp_path):
+    """NumPy prints 1000 logits as 250 lines of 4; PowerShell writes UTF-16."""
+    (tmp_path / "p.txt").write_text("[1. 2.\n 3. 4.]\n", encoding="utf-16")
+    for pictures in (1, 2):
+        (found,) = load_port(tmp_path / "p.txt", np.zeros((pictures, 3, 8, 8), np.float32))
+        assert found.array.tolist() == np.arange(1.0, 5.0).reshape(pictures, -1).tolist()

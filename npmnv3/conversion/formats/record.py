@@ -58,6 +58,8 @@ class Checkpoint:
     others : further state dicts of the file; `key` takes one of them instead
     notes : what a user should know: prefixes taken off, entries left out, ...
     unread : sentences on tensors that are in the file and are none of the arrays
+    left_out : {name: what it is} of what lies among the arrays and is none: numbers, texts, lists, stand-ins of objects
+    widened : names of arrays that the file has as uint16, which were taken for bfloat16
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
@@ -83,6 +85,8 @@ class Checkpoint:
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
+    left_out: dict = field(default_factory=dict)
+    widened: tuple[str, ...] = ()
 
     def renamed(self, rename):
         """The checkpoint with its dotted names as a function gives them, which gets those of modules with a point behind."""

@@ -75,20 +75,23 @@ def choose(kind, top, key, file_size):
     unread = _unread(state)
     if unread and not stored:
         raise WeightsError("; ".join(unread))
-    left_out = [name for name in state if name not in stored and name != STRUCTURED]
+    left_out = {name: item for name, item in state.items() if name not in stored and name != STRUCTURED}
     if left_out:
-        notes.append(f"left out, being no parameters: {_listed(left_out)}")
+        notes.append(f"left out, being no parameters: {_listed(list(left_out))}")
     stored, prefix = _strip(stored)
     if prefix:
         notes.append(f"took {prefix!r} off every name")
-    if kind == "paddle" and (count := sum(isinstance(x, Array) and x.as_bfloat16() for x in stored.values())):
-        notes.append(f"{count} arrays of uint16 are bfloat16, which paddle keeps so")
+    arrays = {name: item for name, item in stored.items() if kind == "paddle" and isinstance(item, Array)}
+    widened = tuple(name for name, array in arrays.items() if array.as_bfloat16())
+    if widened:
+        notes.append(f"{len(widened)} arrays of uint16 are bfloat16, which paddle keeps so")
     structured = state.get(STRUCTURED)
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
     says = () if _is_secondary(taken) else tuple(said)
     settings = _settings(modules[taken], prefix) if taken in modules else {}
     entries = as_entries(stored, file_size)
-    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings, unread=unread)
+    told = {"unread": unread, "left_out": left_out, "widened": widened}
+    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings, **told)
 
 
 def _search(top):

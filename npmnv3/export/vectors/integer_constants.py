@@ -9,7 +9,7 @@ import numpy as np
 from ...network.integer_plan import LAYERS
 from ...ops import factors
 from ...ops.integers import hard_sigmoid, hard_swish, relu
-from ...ops.requantize import F32, INTEGER_RULES, float_factor, integer_factor, quantize_multiplier
+from ...ops.requantize import F32, INTEGER_RULES, float_factor, integer_factor, product_factor, quantize_multiplier
 
 
 def rule_of(op, kernels):
@@ -47,9 +47,9 @@ def constants(step, plan, kernels):
         scale = np.broadcast_to(plan.arrays[f"{step.name}.weight_scale"], step.shape[:1])
         return _factor(rule, grids[0].scale, scale, out.scale)
     if step.op == "scale":
-        return _factor(rule, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
+        return _factor(rule, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale, product_factor(rule))
     if step.op == "mul":
-        return _factor(rule, grids[0].scale, np.array([grids[1].scale]), out.scale)
+        return _factor(rule, grids[0].scale, np.array([grids[1].scale]), out.scale, product_factor(rule))
     if step.op == "add":
         return _ADDS.get(rule, lambda *grids: _integers(*factors.add_fixed(*grids)))(*grids, out)
     if step.op == "global_avg_pool":
@@ -74,9 +74,9 @@ def _floats(**numbers):
     return {role: np.atleast_1d(np.asarray(number, F32)) for role, number in numbers.items()}
 
 
-def _factor(rule, scale, other, out):
+def _factor(rule, scale, other, out, integer=integer_factor):
     if rule in INTEGER_RULES:
-        return _integers(*quantize_multiplier(integer_factor(scale, other, out)))
+        return _integers(*quantize_multiplier(integer(scale, other, out)))
     return _floats(factor=float_factor(scale, other, out))
 
 

@@ -107,7 +107,7 @@ def shape_evidence(net, variant, free, named):
     """
     shapes = {t.name: _shape(t) for t in free}
     classes = net.steps["logits"].shape[0]
-    own = {step.shape for step in net.plan} | _bordered_shapes(net)
+    own = {step.shape for step in net.plan} | _bordered_shapes(net) | _kernel_shapes(net)
     odd = {name: shape for name, shape in shapes.items() if shape not in own and shape != net.input_shape}
     found = {}
     for name, shape in odd.items():
@@ -130,6 +130,12 @@ def _bordered_shapes(net):
             c, h, w = shapes[step.inputs[0]]
             found.add((c, h + top + bottom, w + left + right))
     return found
+
+
+def _kernel_shapes(net):
+    """{(C, KH, KW)} of depthwise kernels, which an engine that stores weights in float16 has as tensors of its run."""
+    depthwise = (step for step in net.plan if step.op == "depthwise_conv2d")
+    return {(step.shape[0], step.kernel, step.kernel) for step in depthwise}
 
 
 def _shape(tensor):

@@ -6,7 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ops.integers import act_range
-from ...ops.requantize import F32, I64, INTEGER_RULES, float_factor, in_32_bits, integer_factor, quantize_multiplier
+from ...ops.requantize import (
+    F32,
+    I64,
+    INTEGER_RULES,
+    float_factor,
+    in_32_bits,
+    integer_factor,
+    product_factor,
+    quantize_multiplier,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
         acc = in_32_bits(acc)
     scale, weight_scale = factors or case.factors
     weight_scale = weight_scale[channels] if len(weight_scale) > 1 else weight_scale
-    rule = rule or rounding(getattr(case.kernels, case.kind))
+    rule = rule or rounding(getattr(case.kernels, case.kind), case.kind)
     steps = rule(acc, (scale, weight_scale), out) + out.zero_point
     if wraps:
         return steps.astype(out.dtype)
@@ -56,12 +65,16 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
     return np.clip(steps, low, high).astype(out.dtype)
 
 
-def rounding(word):
+def factor_by(word, kind):
+    """What makes a layer's or a product's integer factor of scales by a word of `INTEGER_RULES`."""
+    return product_factor(word) if kind == "mul" else integer_factor
+
+
+def rounding(word, kind):
     """A kernel set's word for layers or products as a rule of `finish`."""
     if word in INTEGER_RULES:
-        return lambda acc, factors, out: INTEGER_RULES[word](
-            acc, *quantize_multiplier(integer_factor(*factors, out.scale))
-        )
+        factor = factor_by(word, kind)
+        return lambda acc, factors, out: INTEGER_RULES[word](acc, *quantize_multiplier(factor(*factors, out.scale)))
     if word == "float_offset":
         return lambda acc, factors, out: (
             np.rint(acc.astype(F32) * float_factor(*factors, out.scale) + F32(out.zero_point)).astype(I64)

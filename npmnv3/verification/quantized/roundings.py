@@ -8,7 +8,7 @@ import numpy as np
 from ...ops.integers import hard_swish_float_table
 from ...ops.kernel_sets import KERNEL_SETS
 from ...ops.requantize import F32, I64, INTEGER_RULES, integer_factor, quantize_multiplier
-from .claims import ROUNDED, Claim, finish, rounding
+from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
 #: What the kernel sets' words say.
 WORDS = {
@@ -51,7 +51,7 @@ def known_words(case):
 
 def _by_word(case, word):
     if case.kind in ("layers", "mul"):
-        return lambda: finish(case, case.accumulated, rule=rounding(word))
+        return lambda: finish(case, case.accumulated, rule=rounding(word, case.kind))
     return lambda: case.run(kernels=replace(case.kernels, **{case.kind: word}))
 
 
@@ -216,17 +216,21 @@ def fused_table(case):
 
 
 def multipliers(case):
-    """Integer factors of fewer bits, or cut where they should be rounded."""
+    """Integer factors of fewer bits, or cut where they should be rounded, or made of products in float64."""
     word = getattr(case.kernels, case.kind)
-    integer = INTEGER_RULES.get(word, INTEGER_RULES["double"])
+    word = word if word in INTEGER_RULES else "double"
+    usual = factor_by(word, case.kind)
 
-    def rule(change):
+    def rule(change, factor=usual):
         def steps(acc, factors, out):
-            m, e = quantize_multiplier(integer_factor(*factors, out.scale))
-            return integer(acc, change(m), e)
+            m, e = quantize_multiplier(factor(*factors, out.scale))
+            return INTEGER_RULES[word](acc, change(m), e)
 
         return lambda: finish(case, case.accumulated, rule=steps)
 
+    if usual is not integer_factor:
+        told = "a factor of scales multiplied in float64, as TensorFlow Lite Micro does"
+        yield Claim("float64", told, rule(lambda m: m, integer_factor))
     for bits in (8, 12, 15, 16, 24):
         low = 31 - bits
         yield Claim(

@@ -13,10 +13,9 @@ from ...ops.integers import act_range
 from ...ops.requantize import I64, integer_factor
 from .claims import finish
 
-RARE = 1e-3  # of a tensor's numbers: more do not lie on ties by chance
 ON_A_TIE = "on a tie, if computed in floats"
 BIAS_IN_FLOATS = "its bias in floats, as the file has it"
-SUMMED = 4.0  # times the typical error of a sum of so many terms
+SUMMED = 2.0  # times the typical error of a sum of so many terms
 
 
 def numbers_on_ties(forced, fit):
@@ -53,19 +52,35 @@ def _on_ties(case):
     -------
     int; 0 if some number is off by more than one, does not lie on a tie, or too many differ
     """
-    found = case.rows.astype(I64)
-    others = finish(case, case.accumulated) != found
-    factor = np.broadcast_to(integer_factor(*case.factors, case.out.scale), found.shape[1])
-    real = (case.accumulated + case.bias_rest) * factor + case.out.zero_point
-    nearest = np.clip(np.rint(real), *act_range(case.step.act, case.out)).astype(I64)
-    places, channels = np.nonzero(others & (nearest != found))
-    away = np.abs(real - (np.minimum(nearest, found) + 0.5))
-    weight = np.abs(case.weight.astype(I64) - np.reshape(case.weight_zero_point, (-1, *(1,) * (case.weight.ndim - 1))))
-    terms = case.sums_of(np.abs(case.inputs[0].astype(I64) - case.grids[0].zero_point), weight, 0) + np.abs(case.bias)
-    error = SUMMED * math.sqrt(weight[0].size) * 2.0**-24 * terms * factor
-    many = max(1, RARE * found.size, (2 * error).sum())  # as many as lie so near to ties by chance
-    right = places.size <= many and (away <= error)[places, channels].all()
+    others = finish(case, case.accumulated) != case.rows
+    factor = np.broadcast_to(integer_factor(*case.factors, case.out.scale), case.rows.shape[1])
+    error = _summed(case) * factor
+    # Where the file's biases are floats, some layers have them rounded all the same.
+    sums = (case.accumulated + rest for rest in (case.bias_rest, 0.0))
+    right = any(_are_rounded(case, others, total * factor + case.out.zero_point, error) for total in sums)
     return np.count_nonzero(others) if right else 0
+
+
+def _are_rounded(case, others, real, error):
+    """Whether the others are what these real numbers, off by no more than the error, are rounded to, and not too many.
+
+    others : (places, channels) bool; real : the same, in steps of the layer's grid; error : the same
+    """
+    found, nearest = case.rows.astype(I64), np.clip(np.rint(real), *act_range(case.step.act, case.out)).astype(I64)
+    beside = others & (nearest != found)
+    near = np.abs(real - (np.minimum(nearest, found) + 0.5)) <= error
+    return near[beside].all() and np.count_nonzero(beside) <= 1 + (2 * error).sum()  # as many lie so near by chance
+
+
+def _summed(case):
+    """(places, channels): what float32's roundings of a layer's partial sums add up to, in steps of the sum.
+
+    Terms of either sign: a partial sum is about as large as the whole one, or as so many steps of a random walk.
+    """
+    x, weight = case.inputs[0].astype(I64) - case.grids[0].zero_point, case.weight.astype(I64)
+    weight = weight - np.reshape(case.weight_zero_point, (-1, *(1,) * (weight.ndim - 1)))
+    walked = np.sqrt(case.sums_of(x**2, weight**2, 0))
+    return SUMMED * math.sqrt(weight[0].size) * 2.0**-24 * (np.abs(case.products) + np.abs(case.bias) + walked)
 
 
 _PAIRS = {"add": np.add, "mul": np.multiply}

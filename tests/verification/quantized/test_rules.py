@@ -12,10 +12,13 @@ from integer_ports import IntegerPort, cut, half_up_in_floats, in_floats, once, 
 import npmnv3
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.conversion.quantized.names import name_tensors
-from npmnv3.network.integer_plan import LAYERS
+from npmnv3.network.integer_plan import LAYERS, IntegerStep
 from npmnv3.ops.grids import Grid
+from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.verification.quantized import explain
+from npmnv3.verification.quantized.forced import Case, Parts
 from npmnv3.verification.quantized.grids import _integers
+from npmnv3.verification.quantized.roundings import multipliers
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -184,6 +187,19 @@ def test_another_zero_point(name):
     assert report.first_divergence == first == step
     assert said(report)[0] == f"another zero point of {step}: {own + 3}, not {own}", report.text()
     assert not [cause for cause in report.causes if not cause.rules], report.text()
+
+
+def test_a_products_factor_in_float64():
+    """TensorFlow Lite Micro casts scales before it multiplies them, TensorFlow Lite does not: here it gives 15."""
+    grids = {
+        "x": Grid(0.005317875649780035, -58, "int8"),
+        "gate": Grid(0.002612263662740588, -128, "int8"),
+        "y": Grid(0.002969010965898633, -58, "int8"),
+    }
+    step, given = IntegerStep("y", "mul", ("x", "gate"), (1,)), [np.array([[q]], np.int8) for q in (26, 59)]
+    case = Case(Parts(grids, {}), step, given, np.array([[16]], np.int8), get_kernel_set("tflite-reference"))
+    assert not case.equals(case.run())
+    assert "scales multiplied in float64" in next(c.text for c in multipliers(case) if c.explains(case))
 
 
 def test_zero_points_that_are_tried():

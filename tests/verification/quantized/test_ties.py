@@ -8,12 +8,14 @@ import quantized_goldens as golden
 
 import npmnv3
 from npmnv3.engines.integer_engine import IntegerEngine
+from npmnv3.network.integer_plan import LAYERS
 from npmnv3.network.variants import get_variant
+from npmnv3.ops.integers import act_range
 from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.ops.requantize import integer_factor
 from npmnv3.verification.quantized.forced import Forced
 from npmnv3.verification.quantized.port import read_port
-from npmnv3.verification.quantized.ties import RARE, numbers_on_ties
+from npmnv3.verification.quantized.ties import numbers_on_ties
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -33,7 +35,7 @@ def inputs_of(port, step):
 def run(port):
     """(integers of every step, the layer's step, how far each of its numbers is from the nearest tie, and on which side)."""
     kernels = get_kernel_set("onnxruntime")
-    x = np.random.default_rng(5).normal(size=(32, *port.plan.input_shape)).astype(np.float32)
+    x = np.random.default_rng(17).normal(size=(32, *port.plan.input_shape)).astype(np.float32)
     values = IntegerEngine(port.plan, kernels).trace(x, integers=True)
     forced = Forced(port.plan, values)
     wide = [step.name for step in port.plan.steps if step.op == "pointwise_conv2d" and inputs_of(port, step) >= 64]
@@ -82,6 +84,29 @@ def test_too_many_are_no_chance(port, run):
     assert found(port, with_steps(run, side * (distances < np.nanquantile(distances, 0.01)))) == {}
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_a_multiplier_that_lost_its_low_bits_is_no_tie(bits, port):
+    """Few numbers are off, each by one and near a tie, but further from it than float32's rounding."""
+    kernels = get_kernel_set("onnxruntime")
+    x = np.random.default_rng(5).normal(size=(1, *port.plan.input_shape)).astype(np.float32)
+    values = IntegerEngine(port.plan, kernels).trace(x, integers=True)
+    forced, excused, off = Forced(port.plan, values), [], 0
+    fit = forced.fit(kernels)
+    for step in port.plan.steps:
+        if step.op not in LAYERS:
+            continue
+        case = forced.case(step.name, fit)
+        fraction, power = np.frexp(integer_factor(*case.factors, case.out.scale))
+        factor = np.ldexp(np.floor(np.ldexp(fraction, bits)), power - bits)
+        cut = np.rint(case.accumulated * factor).astype(np.int64) + case.out.zero_point
+        cut = np.clip(cut, *act_range(step.act, case.out)).astype(case.out.dtype)
+        rows = np.moveaxis(case.found, 1, -1)
+        given = np.moveaxis(cut.reshape(rows.shape), -1, 1)
+        off += not np.array_equal(given, case.found)
+        excused += found(port, {**{name: values[name] for name in step.inputs}, step.name: given})
+    assert off > 20 and not excused
+
+
 def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
     model = golden.model_of(NAME)
     report = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.0), kernels="onnxruntime")
@@ -99,9 +124,11 @@ def test_a_bias_in_floats(port, run):
     real = (case.accumulated + rest) * integer_factor(*case.factors, case.out.scale) + case.out.zero_point
     steps = np.clip(np.rint(real), case.out.low, case.out.high) - case.rows
     many = np.count_nonzero(steps)
-    assert many > RARE * steps.size
+    assert many > 1e-3 * steps.size
     told, other = (replace(port, plan=replace(port.plan, bias_rests={name: kept})) for kept in (rest, -rest))
     assert found(told, with_steps(run, steps)) == {name: many}
+    one = changed(run, 0.0)
+    assert found(told, one) == found(other, one) == {name: 1}, "the bias is rounded, the layer in floats"
     assert found(other, with_steps(run, steps)) == found(port, with_steps(run, steps)) == {}
     assert found(told, with_steps(run, steps + (np.arange(steps.size).reshape(steps.shape) == 9))) == {}
 
@@ -112,7 +139,7 @@ def test_many_numbers_of_16_bits_lie_on_ties(port, run):
     grid = port.plan.grids[name]
     fine = replace(grid, scale=grid.scale / 256, zero_point=grid.zero_point * 256, dtype="uint16")
     plan = replace(port.plan, grids={**port.plan.grids, name: fine})
-    upto = {key: values[key][:4] for key in list(values)[: list(values).index(name)]}
+    upto = {key: values[key] for key in list(values)[: list(values).index(name)]}
     step, kernels = next(step for step in plan.steps if step.name == name), get_kernel_set("onnxruntime")
     x, (weight, bias, scale, zero) = plan.grids[step.inputs[0]], plan.params(step)
     real = np.einsum(
@@ -124,7 +151,7 @@ def test_many_numbers_of_16_bits_lie_on_ties(port, run):
     given = fine.quantize(real + (bias * (np.float32(x.scale) * scale)).reshape(-1, 1, 1))
     forced = Forced(plan, {**upto, name: given})
     many = forced.different(name, forced.fit(kernels))
-    assert many > RARE * given.size and found(replace(port, plan=plan), {**upto, name: given}) == {name: many}
+    assert many > 4 and found(replace(port, plan=plan), {**upto, name: given}) == {name: many}
     given.flat[np.argmax(given < fine.high)] += 1
     assert found(replace(port, plan=plan), {**upto, name: given}) == {}
 
