@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from .classes import Classes
 from .confusion import Confusion, plot
+from .files import some
 from .pools import pieces_of
 from .pools import workers as start_workers
 from .results import Row, Writer
@@ -120,6 +121,7 @@ def evaluate(
         raise UsageError("there is nothing to resume without a CSV; name it with --csv")
     networks = identify(networks)
     contenders = _contenders(networks, dataset.fingerprint(), confusion)
+    _check_labels({picture.label for picture in dataset.pictures}, contenders.values())
     tallies = [contender.tally for contender in contenders.values()]
     function = functools.partial(top_answers, networks, dataset.root)
     with start_workers(workers, scheduler) as run:
@@ -147,6 +149,16 @@ def _contenders(networks, data, confusion):
         network.title: Contender(network, model, f"{network.fingerprint}-{data}", confusion)
         for network, model in zip(networks, load_all(networks))
     }
+
+
+def _check_labels(labels, contenders):
+    """Refuse data of whose classes a network has none, before all the work is done for nothing."""
+    for contender in contenders:
+        if all(contender.classes.find(label) is None for label in labels):
+            raise UsageError(
+                f"{contender.title} has none of the data's classes: these are {some(sorted(labels))}, its own are "
+                f"{some(contender.classes.names)}; a labels file (--labels) can say which is which"
+            )
 
 
 def _resume(csv, dataset, contenders):

@@ -5,7 +5,8 @@ import re
 
 from ..dumps.labels import LABEL_SETS, class_names, label_set
 
-_WHOLE = re.compile(r"[0-9]+\.0*", re.ASCII)
+_WHOLE = re.compile(r"([0-9]+)[.,]0*", re.ASCII)
+_SYNSET = re.compile(r"(n[0-9]{8})[-_. ]", re.ASCII)  # n02085620-Chihuahua
 
 
 class Classes:
@@ -33,8 +34,10 @@ class Classes:
     def find(self, label):
         """The shown index of the class that the data call `label` (name, synset or index), or None if there is none."""
         found = self._texts.get(label, self._texts.get(_plain(label)))
-        if found is None and _WHOLE.fullmatch(label):  # 3.0, as tables of floats have it
-            label = label.partition(".")[0]
+        if found is None and (begun := _SYNSET.match(label)):
+            return self._texts.get(begun[1])
+        if found is None and (whole := _WHOLE.fullmatch(label)):  # 3.0, as tables of floats have it, 3,0 in other countries
+            label = whole[1]
         if found is None and label.isascii() and label.isdigit() and int(label) < len(self.names):
             return int(label)
         return found

@@ -49,6 +49,7 @@ class Dataset:
         return digest.hexdigest()[:8]
 
 
+TABLES = (".csv", ".json", ".jsonl", ".tsv", ".txt")  # endings of what may be a labels file
 PATHS = {"data": "a folder of pictures or a tar shard", "labels": "a file with the pictures' classes"}
 
 
@@ -100,6 +101,8 @@ def open_dataset(
         raise UsageError(f"{data}: no such folder or tar shard")
     if not pictures:
         raise UsageError("; ".join([f"{data}: no pictures ({', '.join(SUFFIXES)}) in it", *notes]))
+    if labelled and not any(picture.label for picture in pictures):
+        raise UsageError(f"{data}: nothing beside the pictures says their classes; say them with a labels file (--labels)")
     if limit is not None and limit < len(pictures):
         notes = (*notes, f"limited to {limit:,} of {counted(len(pictures), 'picture')}, evenly spread")
         pictures = [pictures[i * len(pictures) // limit] for i in range(limit)]
@@ -120,9 +123,10 @@ def _list_folder(folder, truth, labelled):
         return "folder", [Picture(file, "") for file in found], notes
     if found and not any("/" in file for file in found):
         given = f"{truth.path} names classes, not pictures: " if truth else ""
+        tables = [file for file in others if file.lower().endswith(TABLES)]
+        such = f"; {some(tables)} is there" if tables else ", such as a CSV with the columns file and label"
         raise UsageError(
-            f"{folder}: pictures without class folders; {given}say their classes with a labels file (--labels), such as a "
-            f"CSV with the columns file and label"
+            f"{folder}: pictures without class folders; {given}say their classes with a labels file (--labels){such}"
         )
     return "class folders", _by_folder(found, truth or ClassList("", {})), notes
 
@@ -141,7 +145,7 @@ def _by_folder(files, names):
 def _list_table(folder, table):
     """(pictures, notes) of a folder by a table of pictures, or of whole folders."""
     pictures, (there, _, aside) = [], _walk(folder)
-    for name, label in table.resolved(there).items():
+    for name, label in table.resolved(folder, there).items():
         if os.path.isdir(os.path.join(folder, name)):
             pictures += [Picture(f"{name}/{file}", label) for file in _walk(os.path.join(folder, name))[0]]
         else:
@@ -151,6 +155,11 @@ def _list_table(folder, table):
         twice = next(file for file, count in collections.Counter(p.file for p in pictures).items() if count > 1)
         raise UsageError(f"{table.path}: {twice} is named twice, by itself and by its folder")
     left = [file for file in there if file not in named]
+    if there and len(left) == len(there):
+        raise UsageError(
+            f"{table.path}: none of its names is that of a picture below {folder}: it has {some(list(table.labels))}; the "
+            f"folder has {some(there)}"
+        )
     notes = [f"left out: {counted(len(left), 'picture')} that {table.path} does not name: {some(left)}"] if left else []
     return pictures, notes + asides(aside)
 

@@ -30,6 +30,9 @@ SEPARATORS = "\t;,"
 MAX_BYTES = 1 << 28  # three times a table of all of ImageNet
 
 _SYNSET = re.compile(r"n\d{8}")
+#: A synset that no number follows: lines that number the classes in another way than their order does are no list of them.
+_SYNSET_ALONE = re.compile(r"n\d{8}(?!\S|\s+\d+(\s|$))")
+_EXCELS_HINT = re.compile(r"\Asep=.[\r\n]+", re.IGNORECASE)
 
 
 def read_label_file(path):
@@ -44,7 +47,7 @@ def read_label_file(path):
     UsageError
     """
     path = os.fspath(path)
-    text = _text(path)
+    text = _EXCELS_HINT.sub("", _text(path))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UsageError(f"{path}: an empty labels file")
@@ -56,9 +59,10 @@ def read_label_file(path):
     named = not columns.isdisjoint(FILE_COLUMNS) and not columns.isdisjoint(LABEL_COLUMNS)
     if named or (path.lower().endswith((".csv", ".tsv")) and not is_picture(header[0])):
         return Table(path, _read_table(path, text, separator or ","))
-    pairs = [_pair(line, separator) for line in lines]
-    if all(len(pair) == 2 and is_picture(pair[0]) for pair in pairs):  # as PaddleClas and Caffe have it
-        return Table(path, _table(path, enumerate(pairs, 1)))
+    for mark in dict.fromkeys((separator, "")):  # the comma of the first line may be in a name
+        pairs = [_pair(line, mark) for line in lines]
+        if all(len(pair) == 2 and is_picture(pair[0]) for pair in pairs):  # as PaddleClas and Caffe have it
+            return Table(path, _table(path, enumerate(pairs, 1)))
     if all(line.isascii() and line.isdigit() for line in lines):
         return _devkit(path, lines)
     return _class_list(path, lines)
@@ -88,7 +92,9 @@ def _separator(line):
 def _pair(line, separator):
     """(file, label) of a line without header, parted by the separator or by white space."""
     if separator and separator in line:
-        return [part.strip().strip('"') for part in line.split(separator)]
+        file, *rest = [part.strip().strip('"') for part in line.split(separator)]
+        synset = _without_boxes(" ".join(rest))  # as Tiny ImageNet has it: synset, left, top, right, bottom
+        return [file, synset] if synset in rest else [file, *rest]
     return line.rsplit(None, 1)
 
 
@@ -99,7 +105,7 @@ def _class_list(path, lines):
         if all(len(pair) == 2 and pair[index].isascii() and pair[index].isdigit() for pair in pairs):
             if sorted(int(pair[index]) for pair in pairs) == list(range(len(pairs))):
                 return ClassList(path, {pair[name]: str(int(pair[index])) for pair in pairs})
-    if all(_SYNSET.fullmatch(line.split()[0]) for line in lines):  # n01440764 tench, Tinca tinca
+    if all(_SYNSET_ALONE.match(line) for line in lines):  # n01440764 tench, Tinca tinca
         lines = [line.split()[0] for line in lines]
     if len(set(lines)) < len(lines):
         twice = next(line for i, line in enumerate(lines) if line in lines[:i])
@@ -183,6 +189,8 @@ def _read_table(path, text, separator):
 
 def _table_rows(path, reader, file, columns):
     for row in reader:
+        if not any(row.values()):  # a row of separators alone, as a spreadsheet writes those that were emptied
+            continue
         if not row[file] or None in row:
             raise UsageError(f"{path}: line {reader.line_num} has no file, or more fields than columns")
         label = next((row[name] for name in columns if row[name]), "")

@@ -13,6 +13,15 @@ from .labelfiles import label_in
 from .truths import DevkitTruth
 
 STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
+#: What else is given as data, by its first bytes.
+OTHERS = {
+    b"\x1f\x8b": "compressed; unpack it with gunzip",
+    b"BZh": "compressed; unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed; unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed; unpack it with unzstd",
+    b"PK\x03\x04": "a zip; unpack it, and give the folder",
+    b"PAR1": "a Parquet table; save its pictures as files, in a folder for each class",
+}
 MAX_LABEL = 1 << 16  # bytes of such a member
 
 
@@ -88,7 +97,8 @@ def _list_shard(root, shard, truth):
         # `tarfile` lets through what seeking to an absurd place, or making sense of a damaged header, raises.
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"{shard}: not a plain tar, or damaged ({error}); shards must not be compressed") from error
+        found = _kind(shard) or f"not a plain tar, or damaged ({error})"
+        raise UsageError(f"{shard}: {found}; shards are plain tars, not compressed") from error
 
     def label_of(name):
         if truth and not isinstance(truth, DevkitTruth):  # which goes by the order of all shards
@@ -97,6 +107,15 @@ def _list_shard(root, shard, truth):
         return next((of[key] for of in labels.values() if of.get(key)), None) or parent(name)
 
     return [Picture(f"{where}/{name}", label_of(name), place) for name, place in found], others
+
+
+def _kind(path):
+    """What a file that is no tar is by its name or first bytes, and what to do with it; "" where they do not tell."""
+    with open(path, "rb") as file:
+        begin = file.read(8)
+    if is_picture(path):
+        return "a picture; give the folder that it is in"
+    return next((what for mark, what in OTHERS.items() if begin.startswith(mark)), "")
 
 
 def _check_place(shard, member, size):

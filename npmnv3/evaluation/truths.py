@@ -2,7 +2,9 @@
 
 import csv
 import importlib.resources
+import os
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,30 +32,59 @@ class Table:
         )
         return next((self.labels[name] for name in names if name in self.labels), "")
 
-    def resolved(self, files):
-        """{file: label} with names as the folder has them: they may lack their ending.
+    def resolved(self, folder, files):
+        """{file: label} with names as the folder has them: in the table they may lack their ending, begin above the folder or
+        below it, and be written as Windows or macOS writes names.
 
         Parameters
         ----------
-        files : collection of str, the folder's pictures
+        folder : path
+        files : list of str, the folder's pictures
 
         Raises
         ------
         UsageError
-            A name without ending fits two pictures.
+            A name fits two pictures, or two names with different labels fit one.
         """
-        there, by_stem = set(files), {}
+        there = set(files)
         if all(name in there for name in self.labels):
             return self.labels
-        for file in files:
-            by_stem.setdefault(without_ending(file), []).append(file)
-        labels = {}
+        labels, find = {}, _finder(folder, files)
         for name, label in self.labels.items():
-            fitting = [name] if name in there else by_stem.get(name, [name])
+            fitting = [name] if name in there else find(name)
             if len(fitting) > 1:
-                raise UsageError(f"{self.path}: {name} may be {' or '.join(fitting[:3])}: write its ending")
-            labels[fitting[0]] = label
+                raise UsageError(
+                    f"{self.path}: {name} may be {' or '.join(fitting[:3])}: write its ending, and its path below {folder}"
+                )
+            file = fitting[0]
+            if labels.setdefault(file, label) != label:
+                raise UsageError(f"{self.path}: two names fit {file}, one of label {label!r}, one of {labels[file]!r}")
         return labels
+
+
+def _finder(folder, files):
+    """A function: name in a table -> the files that it fits, best as a path from the folder, else as the end of a file's
+    whole path (`val/a.jpg` of a folder val, `a.jpg` of x/a.jpg); of what is not there, or a folder, the name itself."""
+    root, by_name = os.path.abspath(folder), {}
+    for file in files:
+        for written in dict.fromkeys((file, without_ending(file))):
+            path = _plain(f"{root}/{written}")
+            by_name.setdefault(path.rpartition("/")[2], []).append((path, file))
+
+    def find(name):
+        plain = _plain(name)
+        alike = by_name.get(plain.rpartition("/")[2], ())
+        below = [file for path, file in alike if path == _plain(f"{root}/{name}")]
+        if below or os.path.isdir(os.path.join(folder, name)):
+            return below or [name]
+        return [file for path, file in alike if f"/{path}".endswith(f"/{plain}")] or [name]
+
+    return find
+
+
+def _plain(path):
+    """A path without what differs from system to system: Windows's separators, macOS's decomposed letters, capitals."""
+    return unicodedata.normalize("NFC", path.replace("\\", "/")).casefold()
 
 
 def without_ending(file):

@@ -30,14 +30,23 @@ STORED = {"float16": "<f2", "float32": "<f4", "int8-weights": "i1"}
 #: What any Python can read, to say what is missing.
 MAIN = '''"""`python THIS_FILE picture.png` and runpy.run_path; to import, put this file on sys.path: `import classifier`."""
 
+import os
 import sys
 
 if sys.version_info < (3, 9):
     sys.exit("this needs Python 3.9 or later and NumPy 1.22 or later; this is Python %d.%d" % sys.version_info[:2])
+
+from types import ModuleType
+
+# Not `import classifier`: of two such files in one process, the second would get the first one's.
+classifier = ModuleType("classifier")
+classifier.__loader__ = __loader__
+classifier.__file__ = os.path.join(os.path.dirname(__file__), "classifier.py")
 try:
-    from classifier import classify, logits, main
+    exec(__loader__.get_code("classifier"), vars(classifier))
 except ImportError as error:
     sys.exit(str(error))
+classify, logits, main = classifier.classify, classifier.logits, classifier.main
 
 if __name__ == "__main__":
     sys.exit(main())

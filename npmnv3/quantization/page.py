@@ -91,17 +91,16 @@ td.text, th.text { white-space: normal; } dt { font-weight: 600; margin-top: .7r
 <p class="verdict {{ 'fine' if report.fine else 'dear' }}">
 {% if report.exact.top1 is not none %}Top-1 {{ "%.1f"|format(report.exact.top1) }} in floats,
 <b>{{ "%.1f"|format(report.outcome.top1) }} predicted</b>.{% endif %}
-First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice }}.
+First answers as in floats: {{ "%.1f"|format(report.outcome.agreement) }}%.<br>{{ report.advice[0]|upper }}{{ report.advice[1:] }}.
 {%- if report.beside %}<br>{{ report.beside }}.{% endif %}</p>
 {% if report.caveats %}<ul>{% for caveat in report.caveats %}<li>{{ caveat }}</li>{% endfor %}</ul>{% endif %}
 <p class="small">Calibrated on {{ report.calibration }} picture{{ 's' if report.calibration != 1 }}; judged on {{ report.data }}.</p>
 {% if report.causes %}<h2>{{ report.why }}</h2><dl>{% for cause in report.causes %}
 <dt>{{ cause.name }}</dt><dd>{{ cause.text }}.<br><i>What helps: {{ cause.remedy }}.</i></dd>{% endfor %}</dl>{% endif %}
 {% macro outcomes(rows) %}<table>
-<tr><th class="text"></th><th>top-1</th><th>95%</th><th>as in floats, %</th><th>logits, dB</th></tr>
+<tr><th class="text"></th>{% if report.exact.top1 is not none %}<th>top-1</th><th>95%</th>{% endif %}<th>as in floats, %</th><th>logits, dB</th></tr>
 {% for title, one in rows %}<tr><td class="text">{{ title }}</td>
-<td>{{ "-" if one.top1 is none else "%.1f"|format(one.top1) }}</td>
-<td>{{ "-" if one.interval is none else "%.0f..%.0f"|format(*one.interval) }}</td>
+{% if report.exact.top1 is not none %}<td>{{ "%.1f"|format(one.top1) }}</td><td>{{ "%.0f..%.0f"|format(*one.interval) }}</td>{% endif %}
 <td>{{ "%.1f"|format(one.agreement) }}</td><td>{{ db(one.snr_db) }}</td></tr>{% endfor %}</table>{% endmacro %}
 {% if report.learned %}<h2>Where it is lost</h2>{{ outcomes(report.learned) }}{% endif %}
 <h2>What was tried, the cheapest first</h2>{{ outcomes(report.tried) }}

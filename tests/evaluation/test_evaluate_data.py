@@ -204,8 +204,34 @@ def test_damaged_shards_are_refused_before_the_work(tmp_path):
             open_dataset(tmp_path / name)
     with tarfile.open(tmp_path / "packed.tar", "w:gz") as tar:
         tar.add(tmp_path / "whole.tar", "n01/a.jpg")
-    with pytest.raises(UsageError, match="must not be compressed"):
+    with pytest.raises(UsageError, match="packed.tar: compressed; unpack it with gunzip"):
         open_dataset(tmp_path / "packed.tar")
+
+
+@pytest.mark.parametrize(
+    "name, data, match",
+    [
+        ("val.zip", b"PK\x03\x04....", "a zip; unpack it, and give the folder"),
+        ("validation-00000-of-00014.parquet", b"PAR1....", "a Parquet table; save its pictures as files"),
+        ("cat.jpg", picture(1), "a picture; give the folder that it is in"),
+    ],
+)
+def test_what_is_no_data_is_called_what_it_is(name, data, match, tmp_path):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=match):
+        open_dataset(tmp_path / name)
+
+
+def test_pictures_of_which_nothing_says_the_class_are_refused_before_the_work(tmp_path):
+    write_tar(tmp_path / "v.tar", {"a.jpg": picture(1), "b.jpg": picture(2)})
+    with pytest.raises(UsageError, match="nothing beside the pictures says their classes"):
+        open_dataset(tmp_path / "v.tar")
+    assert pairs(open_dataset(tmp_path / "v.tar", labelled=False)) == [("v.tar/a.jpg", ""), ("v.tar/b.jpg", "")]
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat/a.jpg").write_bytes(picture(1))
+    (tmp_path / "flat/metadata.csv").write_text("file_name,label\na.jpg,1\n")
+    with pytest.raises(UsageError, match="labels file .--labels.; metadata.csv is there"):
+        open_dataset(tmp_path / "flat")
 
 
 @pytest.mark.parametrize("background", [False, True])
@@ -214,6 +240,7 @@ def test_imagenets_classes_by_synset_name_lemma_and_index(background):
     assert classes.imagenet and classes.offset == background
     for text, index in {
         "n01440764": 0,
+        "n01443537_goldfish": 1,
         "0": 0,
         "999": 999,
         "tench": 0,
@@ -225,7 +252,7 @@ def test_imagenets_classes_by_synset_name_lemma_and_index(background):
         "crane bird": 134,
     }.items():
         assert classes.find(text) == index, text
-    for text in ("crane", "maillot", "1000", "-1", "n00000000", "", "background", "crayfish tank"):
+    for text in ("crane", "maillot", "1000", "-1", "n00000000", "n00000000_fish", "", "background", "crayfish tank"):
         assert classes.find(text) is None, text
     assert classes.shown(background + 7) == 7 and classes.name(7) == "cock"
     if background:

@@ -142,6 +142,10 @@ def test_bad_label_files_are_refused(tmp_path, name, text, match):
         ("metadata.jsonl", '{"file_name": "x/a.jpg", "label": 1}\n{"file_name": "b.jpg", "label": 0}\n'),
         ("l.json", '[{"image": "x/a.jpg", "label": "1"}, {"image": "b.jpg", "label": "0"}]'),
         ("l.json", '{"x/a.jpg": 1, "b.jpg": 0}'),
+        ("l.csv", "sep=;\r\nfile;label\r\nx/a.jpg;1\r\nb.jpg;0\r\n;\r\n;\r\n"),
+        ("l.txt", "data/x/a.jpg 1\ndata/b.jpg 0\n"),
+        ("l.txt", "a.jpg 1\nb.jpg 0\n"),
+        ("l.txt", "x\\A.JPG\t1\nB.jpg\t0\n"),
     ],
 )
 def test_tables_as_people_write_them(name, text, tmp_path):
@@ -171,10 +175,55 @@ def test_class_folders_as_people_number_them(name, text, tmp_path):
     assert pairs(dataset) == [("cat/000.JPEG", "1"), ("dog/000.JPEG", "0")]
 
 
+def test_a_tables_names_are_paths_however_the_systems_write_them(tmp_path):
+    """macOS decomposes letters, Windows has its own separator; and a path may begin anywhere above the pictures."""
+    (tmp_path / "val/x").mkdir(parents=True)
+    for file in ("x/e\u0301.jpg", "x/b, c.jpg"):
+        (tmp_path / "val" / file).write_bytes(picture(1))
+    expected = [("x/e\u0301.jpg", "1"), ("x/b, c.jpg", "0")]
+    for first, second in (("x/é", "x/b, c"), ("é", "b, c"), ("val\\x\\é", "val/x/B, C"), (tmp_path / "val/x/é",) * 2):
+        second = str(second).replace("é", "b, c")
+        (tmp_path / "l.txt").write_text(f"{first}.jpg 1\n{second}.jpg 0\n", encoding="utf-8")
+        dataset = open_dataset(tmp_path / "val", tmp_path / "l.txt")
+        assert (pairs(dataset), dataset.notes) == (expected, ())
+
+
+def test_names_that_fit_no_picture_or_several_are_refused(tmp_path):
+    class_folders(tmp_path / "val", 1, ("n01", "n02"))
+    for text, match in (
+        ("train/n01/000.JPEG 1\n", "none of its names is that of a picture below .*: it has train/n01/000.JPEG; the folder has"),
+        ("000.JPEG 1\n", "000.JPEG may be n01/000.JPEG or n02/000.JPEG: write .* its path below"),
+        ("n01/000.JPEG 1\nval/n01/000.JPEG 2\n", "two names fit n01/000.JPEG, one of label '2', one of '1'"),
+    ):
+        (tmp_path / "l.txt").write_text(text)
+        with pytest.raises(UsageError, match=match):
+            open_dataset(tmp_path / "val", tmp_path / "l.txt")
+
+
+def test_tiny_imagenets_table_with_boxes(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/val_0.JPEG").write_bytes(picture(1))
+    table = tmp_path / "val_annotations.txt"
+    table.write_text("val_0.JPEG\tn03444034\t0\t32\t44\t62\n")
+    assert pairs(open_dataset(tmp_path, table)) == [("images/val_0.JPEG", "n03444034")]
+    table.write_text("val_0.JPEG\t1\t0\t0\t1\t0\n")  # one column a class: not understood
+    with pytest.raises(UsageError, match="taken as a list of class folders"):
+        open_dataset(tmp_path, table)
+
+
+def test_synsets_numbered_otherwise_than_in_their_order_are_no_list_of_classes(tmp_path):
+    """map_clsloc.txt of the ILSVRC2012 devkit: in the devkit's order, counted from 1."""
+    class_folders(tmp_path / "data", 1, ("n02119789",))
+    (tmp_path / "map_clsloc.txt").write_text("n02119789 1 kit_fox\nn02100735 2 English_setter\n")
+    with pytest.raises(UsageError, match="taken as a list of class folders, none of which is there"):
+        open_dataset(tmp_path / "data", tmp_path / "map_clsloc.txt")
+
+
 def test_indices_written_as_floats_are_classes():
     classes = Classes(("upright", "upside down"))
-    assert [classes.find(text) for text in ("0.0", "1.", "1.5", "2.0", "-1.0", "1.0.0")] == [
+    assert [classes.find(text) for text in ("0.0", "1.", "1,0", "1.5", "2.0", "-1.0", "1.0.0")] == [
         0,
+        1,
         1,
         None,
         None,

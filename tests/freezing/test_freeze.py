@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 import pathlib
+import runpy
 import subprocess
 import sys
 import zipfile
@@ -152,6 +153,15 @@ def test_imports_as_a_module(frozen):
     code = f"import sys; sys.path.insert(0, {str(where)!r}); import classifier; print(classifier.classify({str(EXAMPLES[0])!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.startswith("[('0', 0.99") and done.stderr == ""
+
+
+def test_two_in_one_process_are_two(model, tmp_path):
+    """As Python runs them; neither is anybody's module `classifier`."""
+    freeze(model, tmp_path / "a.pyz")
+    freeze(random_model("ppocr/text_direction", 3), tmp_path / "b.pyz")
+    x = npmnv3.preprocess(EXAMPLES[0], model)
+    first, second = (runpy.run_path(str(tmp_path / name))["logits"] for name in ("a.pyz", "b.pyz"))
+    assert (len(first(x)), len(second(x)), "classifier" in sys.modules) == (2, 3, False)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_all_of_it_stands_beside_the_figures(tmp_path, monkeypatch):
     assert data["converter"]["best"] is None and data["caveats"] == list(report.caveats)
     for words in ("TensorFlow&#39;s converter", "from 6 points below"):
         assert words in html
+    assert "<th>top-1</th>" not in html  # there are no labels
     assert "it has no percentile" in report._repr_html_()
     monkeypatch.setattr("npmnv3.quantization.page.encoded", lambda figure: figure)
     axes = _tried(report).axes[0]

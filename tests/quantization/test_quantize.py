@@ -144,7 +144,8 @@ def test_the_command(dump, folder, tmp_path, capsys):
     words = ("quantize", dump, "--calibrate", folder, "--evaluate", folder, "--no-recipes", "--html", page)
     code, out, err = run(capsys, *words)
     assert (code, err) == (0, "") and "predicted" in out
-    assert page.read_text("utf-8").startswith("<!doctype html>") and "stem.conv" in page.read_text("utf-8")
+    text = page.read_text("utf-8")
+    assert text.startswith("<!doctype html>") and "stem.conv" in text and "<th>top-1</th><th>95%</th>" in text
     code, out, err = run(capsys, *words[:-2], "--json", "--scheme", "onnx", "--wide", "stem", "--correct-bias", "--cut")
     assert code == 0 and json.loads(out)["recipe"] == "per channel, minmax, wide stem, bias correction, cut at -3"
     code, out, err = run(capsys, *words[:-2], "--wide", "steam")
