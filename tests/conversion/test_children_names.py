@@ -4,7 +4,7 @@ import re
 
 import checkpoint_files as files
 import pytest
-from module_files import SMALL, TORCHVISION, epsilon, whole_module
+from module_files import SMALL, TORCHVISION, epsilon, torchvisions, whole_module
 from states import random_state
 
 from npmnv3.conversion import convert, identify
@@ -30,7 +30,8 @@ def test_children_under_other_names_are_found(model, within, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "old, new", [("1.block.0.0", "1.conv.0.0"), ("features.3.", "more.3."), ("classifier.3", "head.3")]
+    "old, new",
+    [("1.block.0.0", "1.conv.0.0"), ("features.3.block.2", "features.3.more"), ("classifier.3.b", "classifier.3.c")],
 )
 def test_other_names_within_are_refused(old, new, tmp_path):
     state = {name.replace(old, new): array for name, array in random_state(TORCHVISION, 3).items()}
@@ -43,3 +44,60 @@ def test_what_its_modules_are_set_to_is_compared(tmp_path):
     checkpoint = read_checkpoint(whole_module(tmp_path / "a.pth", TORCHVISION, epsilon))
     found = identify(checkpoint.renamed(lambda name: re.sub("^classifier", "3", re.sub("^features", "0", name))))
     assert found.model == TORCHVISION and "epsilon differs" in found.contradictions[0]
+
+
+# What the source calls them: how far `state` is taken apart, as a Sequential of more or fewer of the network's parts does it.
+APART = {
+    "its classifier's layers": ((r"^features\.", "0."), (r"^classifier\.(\d)", lambda found: str(int(found[1]) + 3))),
+    "all its blocks": ((r"^features\.", ""), (r"^classifier\.(\d)", lambda found: str(int(found[1]) + 15))),
+    "the head first": ((r"^features\.", "second."), (r"^classifier\.", "first.")),
+}
+
+
+def renamed(state, rules):
+    for old, new in rules:
+        state = {re.sub(old, new, name): array for name, array in state.items()}
+    return state
+
+
+@pytest.mark.parametrize("apart", APART)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_parts_of_any_depth_are_found_in_any_order(apart, suffix, tmp_path):
+    """safetensors lists names in the alphabet's order: 10 is before 2."""
+    state = random_state(TORCHVISION, 3)
+    given, path = renamed(state, APART[apart]), tmp_path / f"a{suffix}"
+    in_alphabet = dict(sorted(given.items()))
+    path.write_bytes(files.torch_file(given) if suffix == ".pth" else files.safetensors(in_alphabet))
+    done = convert(path, tmp_path / "a.npz")
+    files.assert_same(load_weights(done.path).arrays, state)
+    assert done.model == TORCHVISION and not done.warnings
+
+
+def test_parts_of_equal_names_within_are_not_told_by_the_alphabet(tmp_path):
+    rules = ((r"^features\.(5)\.", "a."), (r"^features\.(6)\.", "b."))
+    (tmp_path / "a.safetensors").write_bytes(files.safetensors(renamed(random_state(TORCHVISION, 3), rules)))
+    with pytest.raises(WeightsError, match="no network|no known network"):
+        convert(tmp_path / "a.safetensors", tmp_path / "a.npz")
+
+
+def test_what_may_be_between_parts_is_warned_of_or_refused(tmp_path):
+    """Of Linear, ReLU, Linear a state dict shows the two alone."""
+    state = random_state(TORCHVISION, 3)
+    (tmp_path / "a.pth").write_bytes(
+        files.torch_file(renamed(state, [(r"^classifier\.0", "fc1"), (r"^classifier\.3", "fc2")]))
+    )
+    assert "'classifier' lie apart" in convert(tmp_path / "a.pth", tmp_path / "a.npz").warnings[0]
+    (tmp_path / "b.pth").write_bytes(
+        files.torch_file(renamed(state, [(r"^features", "0"), (r"^classifier", "1"), (r"^1\.3", "1.2")]))
+    )
+    with pytest.raises(WeightsError, match="no network"):
+        convert(tmp_path / "b.pth", tmp_path / "b.npz")
+
+
+def test_an_activation_in_another_place_of_a_sequence_is_refused(tmp_path):
+    def behind_the_classifier(told):
+        told["classifier.4"] = told.pop("classifier.1")
+
+    told = torchvisions(behind_the_classifier)
+    found = identify(read_checkpoint(whole_module(tmp_path / "a.pth", TORCHVISION, told=told)))
+    assert "classifier has a layer and a layer and hard_swish, expected" in found.contradictions[0]
