@@ -3,6 +3,7 @@
 import re
 
 import checkpoint_files as files
+import numpy as np
 import pytest
 from module_files import SMALL, TORCHVISION, epsilon, torchvisions, whole_module
 from states import random_state
@@ -11,6 +12,9 @@ from npmnv3.conversion import convert, identify
 from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.errors import WeightsError
+from npmnv3.network.counts import plan_param_shapes
+from npmnv3.network.plan import make_plan
+from npmnv3.network.variants import get_variant
 
 
 def numbered(state, within=""):
@@ -60,6 +64,15 @@ def renamed(state, rules):
     return state
 
 
+def test_a_linear_layer_in_a_convolutions_place_is_found(tmp_path):
+    """mmpretrain has timm's head as linear layers."""
+    state = random_state(SMALL, 3)
+    given = numbered(state | {"conv_head.weight": state["conv_head.weight"][:, :, 0, 0]})
+    (tmp_path / "a.pth").write_bytes(files.torch_file(given))
+    done = convert(tmp_path / "a.pth", tmp_path / "a.npz", SMALL)
+    files.assert_same(load_weights(done.path).arrays, state)
+
+
 @pytest.mark.parametrize("apart", APART)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_parts_of_any_depth_are_found_in_any_order(apart, suffix, tmp_path):
@@ -101,3 +114,24 @@ def test_an_activation_in_another_place_of_a_sequence_is_refused(tmp_path):
     told = torchvisions(behind_the_classifier)
     found = identify(read_checkpoint(whole_module(tmp_path / "a.pth", TORCHVISION, told=told)))
     assert "classifier has a layer and a layer and hard_swish, expected" in found.contradictions[0]
+
+
+def test_layers_that_torch_fused_are_found(tmp_path):
+    """fuse_modules puts Conv2d, whose batch norm is folded into it, and ReLU into one module, as its first."""
+    variant = get_variant(TORCHVISION)
+    plan = make_plan(variant, 3, folded=True)
+    before_relu = {step.inputs[0] for step in plan if step.op == "relu"}
+    fused = {
+        param.name: re.sub(r"(\w+)$", r"0.\1", param.name) for s in plan if s.name in before_relu for param in s.params
+    }
+    state = {name: np.zeros(shape, "f") for name, shape in plan_param_shapes(plan).items()}
+    given = {fused.get(name, name): array for name, array in state.items()}
+    assert "features.1.block.0.0.0.weight" in given and "features.4.block.2.fc1.0.bias" in given
+    (tmp_path / "a.pth").write_bytes(files.torch_file(given))
+    done = convert(tmp_path / "a.pth", tmp_path / "a.npz")
+    assert done.model == TORCHVISION and done.folded and "layers that torch fused" in done.notes[0]
+    files.assert_same(load_weights(done.path).arrays, state)
+    given["features.1.block.0.0.1.weight"] = np.zeros(16, "f")
+    (tmp_path / "a.pth").write_bytes(files.torch_file(given))
+    with pytest.raises(WeightsError, match="not of it: features.1.block.0.0.1.weight"):
+        convert(tmp_path / "a.pth", tmp_path / "a.npz")

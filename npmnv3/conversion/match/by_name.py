@@ -5,6 +5,7 @@ names for the same parameters. What is looked for is the one place where all of 
 """
 
 import math
+import re
 from dataclasses import replace
 
 from ...dumps.containers import Entry
@@ -113,9 +114,11 @@ class _Place:
 
     def __init__(self, arrays, naming, variant, prefix, root, places, checkpoint, called):
         self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
-        self.here = {  # name within the place: name in the file
-            root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)
-        }
+        here = {root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)}
+        self.fused = _fused(here, naming.variant)
+        self.here = {
+            self.fused.get(name, name): full for name, full in here.items()
+        }  # name within the place: in the file
         self.arrays, self.checkpoint, self.called = arrays, checkpoint, called
         others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
         self.outside = {
@@ -219,6 +222,10 @@ class _Place:
             notes.append(f"{self.prefix!r} stands for {self.root!r}")
         elif self.prefix:
             notes.append(f"took {self.prefix!r} off the names")
+        if self.fused:
+            notes.append(
+                f"took '0' out of the names of layers that torch fused with what follows: {listed(self.fused)}"
+            )
         if renames:
             notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
         if form_is:
@@ -241,6 +248,14 @@ class _Place:
             for ours, param in zip(here, there, strict=True)
             if ours.name in found
         }
+
+
+def _fused(names, variant):
+    """{name: the source's} of entries in the first of the modules that torch fused, where the source has one module."""
+    plans = [make_plan(variant, folded=folded) for folded in (False, True)]
+    known = {param.name for plan in plans for step in plan for param in step.params}
+    plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
+    return {name: own for name, own in plain.items() if own in known and own not in names}
 
 
 def _with_form(variant, form):

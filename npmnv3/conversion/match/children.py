@@ -17,10 +17,17 @@ def own_beginnings(checkpoint, variant):
     Parts that go on alike are told by their order, where the names are sorted by their numbers.
     """
     params = [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
-    names = {name: len(array.shape) for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}
-    if len(names) != len(params):
+    shapes = {name: array.shape for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}
+    if len(shapes) != len(params):
         return {}
-    theirs, own = _parts(names), _parts({param.name: len(param.shape) for _, param in params})
+    found = (_beginnings(shapes, params, checkpoint.format, axes) for axes in (len, _axes))
+    return next(filter(None, found), {})
+
+
+def _beginnings(shapes, params, kind, axes):
+    """`own_beginnings` of arrays of these shapes, of which a function tells how many axes they have."""
+    theirs = _parts({name: axes(shape) for name, shape in shapes.items()})
+    own = _parts({param.name: axes(param.shape) for _, param in params})
     alike = {}
     for part in own.keys() - _within_blocks(own, params):
         alike.setdefault(own[part], []).append(part)
@@ -32,11 +39,11 @@ def own_beginnings(checkpoint, variant):
     found = {}
     for inner in sorted(places, key=len, reverse=True):
         free = [part for part in own if part in alike[inner] and not part.startswith(tuple(found.values()))]
-        here = _in_order(places[inner], checkpoint.format)
+        here = _in_order(places[inner], kind)
         if len(free) != len(here):
             return {}
         found |= zip(here, free)
-    whole = sum(len(theirs[part]) for part in found) == len(names)
+    whole = sum(len(theirs[part]) for part in found) == len(shapes)
     if not whole or "" in found.values() or not _apart_alike(found):
         return {}
     order = list(own)
@@ -65,6 +72,11 @@ def torn(beginnings):
     names = [repr(sequence) for sequence, places in where.items() if sequence and len(places) > 1]
     warning = f"the parts of {', '.join(names)} lie apart: what is computed between them is not in the file, taken for the network's own"
     return (warning,) * bool(names)
+
+
+def _axes(shape):
+    """How many axes a shape has, of 1x1 convolutions as many as of a linear layer, which may be in their place."""
+    return len(shape[:2]) + any(n > 1 for n in shape[2:])
 
 
 def _parts(names):

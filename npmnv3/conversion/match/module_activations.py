@@ -25,7 +25,7 @@ OTHERS = frozenset(
 TAIL = ("sigmoid", "softmax", "logsoftmax")  # may stand behind the logits
 # Classes that run all that they hold, one after another.
 _SEQUENCES = frozenset(
-    "Sequential ConvNormActivation Conv2dNormActivation ConvBNActivation ConvBNReLU BatchNormAct2d ConvBnAct".split()
+    "Sequential ConvNormActivation Conv2dNormActivation ConvBNActivation ConvBNReLU BatchNormAct2d ConvBnAct ConvReLU2d".split()
 )
 # Classes that run the activations that they hold, and maybe others that are no modules.
 _BLOCKS = frozenset("InvertedResidual DepthwiseSeparableConv SqueezeExcitation SqueezeExcite MobileNetV3".split())
