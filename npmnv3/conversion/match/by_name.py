@@ -39,9 +39,10 @@ def plausible(checkpoint, variant):
 
 def compare(checkpoint, variant):
     """The Fit of names and shapes to a network, with the arrays under the source's names."""
-    beginnings = own_beginnings(checkpoint, variant)
+    as_named = _compare(checkpoint, variant, {})
+    beginnings = own_beginnings(checkpoint, variant) if as_named.differences else {}
     if not beginnings:
-        return _compare(checkpoint, variant, {})
+        return as_named
     names = {own_name(name, beginnings): name for name in checkpoint.arrays}
     arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
     fit = _compare(replace(checkpoint, arrays=arrays), variant, names)
