@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import os
+import re
 import struct
 import zipfile
 from dataclasses import replace
@@ -67,11 +68,13 @@ def open_dump(path, key=None):
 
 
 def _dotted(checkpoint):
-    """With dots in names where each part of one is a group of the file; Keras's weights, whose names have slashes, are no `weight`."""
-    names = list(checkpoint.arrays)
-    if any("." in name for name in names) or not any(name.endswith("/weight") for name in names):
+    """With dots in names for the groups of the file that parts of them are, or a prefix; Keras's weights, whose names have slashes, are
+    no `weight`."""
+    names = {name: name.replace("/", ".") for name in checkpoint.arrays}
+    weights = [name for name in names if re.search(r"/(.*\.)?weight$", name)]
+    if not weights or len(set(names.values())) < len(names):
         return checkpoint
-    arrays = {name.replace("/", "."): array for name, array in checkpoint.arrays.items()}
+    arrays = {names[name]: array for name, array in checkpoint.arrays.items()}
     return replace(checkpoint, arrays=arrays, notes=(*checkpoint.notes, "took the groups' names for parts of names"))
 
 

@@ -268,8 +268,10 @@ def test_state_dict_under_other_names_in_a_container(tmp_path, suffix):
 def test_state_dict_in_groups_or_saved_as_one_object(tmp_path):
     state = random_state(RW, 5)
     write_container(tmp_path / "x.h5", {f"net/{name.replace('.', '/')}": array for name, array in state.items()}, {})
+    write_container(tmp_path / "y.h5", {f"net/{name}": array for name, array in state.items()}, {})
     np.save(tmp_path / "x.npy", {"epoch": 3, "model": {f"net.{name}": array for name, array in state.items()}})
-    for file, note in (("x.h5", "took the groups' names for parts of names"), ("x.npy", "took 'model'")):
+    groups = "took the groups' names for parts of names"
+    for file, note in (("x.h5", groups), ("y.h5", groups), ("x.npy", "took 'model'")):
         done = convert(tmp_path / file, tmp_path / "dump.npz")
         assert done.model == RW and done.notes == (note, "took 'net.' off the names")
         files.assert_same(load_weights(done.path).arrays, state)

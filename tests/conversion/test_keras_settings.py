@@ -9,6 +9,7 @@ import pytest
 from states import random_state
 
 from npmnv3.conversion import convert
+from npmnv3.conversion.formats.keras_config import read_config
 from npmnv3.errors import WeightsError
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
@@ -186,4 +187,7 @@ def test_a_configuration_that_is_not_followed_is_warned_of(tmp_path):
     config = config_of(layers_of(MODEL))
     config["config"]["layers"][5]["inbound_nodes"] *= 2  # called twice
     done = convert(written(tmp_path / "a.h5", config), tmp_path / "a.npz")
-    assert "what its layers compute is not compared" in done.warnings[-1]
+    assert "a layer or model is used more than once): what its layers compute is not compared" in done.warnings[-1]
+    for text in ("[" * 5000, "[]", "{"):
+        assert "is not compared" in read_config(text, "config.json")["warnings"][0]
+    assert read_config("", "model_config") == {}

@@ -90,7 +90,8 @@ def whole_module(path, model, change=lambda name, about: None, told=None, script
             name.removeprefix(prefix).partition(".")[0]: None for name in told if name.startswith(prefix) and name
         }
         kind, more = told.get(prefix.rstrip("."), ("Net", {}))
-        parts = {name: made(f"{prefix}{name}.") for name in inner if name}
+        numbered = sorted(inner, key=lambda name: int(name) if name.isdecimal() else 0)  # as a sequence registers them
+        parts = {name: made(f"{prefix}{name}.") for name in numbered if name}
         if scripts:
             return files.Call(scripts(prefix.rstrip("."), kind), opcode=b"\x81", state=more | arrays | parts)
         return files.module(arrays, parts, name=f"mine.{kind}", more=more.items())

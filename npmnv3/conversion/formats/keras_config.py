@@ -11,7 +11,10 @@ from .keras_program import MODELS, activation_name, is_idle, program_of
 MAX_BYTES = 4 << 20
 _WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
 _OF_OTHER_FORM = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError)  # than Keras's
-_NOT_FOLLOWED = "its configuration is of another form than Keras writes: what its layers compute is not compared"
+_NOT_FOLLOWED = (
+    "its configuration is not followed (of another form than Keras writes, or a layer or model is used more than once): what "
+    "its layers compute is not compared"
+)
 _SHAPES = ("Flatten", "Reshape")
 _LINEAR = ("linear", None)
 _USUAL = 1 / 127.5, -1.0  # scale and offset of bytes, as Keras's networks have them: the recipe "keras"
@@ -21,12 +24,14 @@ _LIMIT = 1e6  # of a recipe's mean and deviation
 
 def read_config(text, where, *, counted=False):
     """What a configuration, found there, says, as fields of a `Checkpoint`: says, card, notes, warnings, program, sides."""
+    if not text:
+        return {}
     try:
         config = json.loads(text)
     except (ValueError, RecursionError):
-        return {}  # the weights are what counts
+        config = None  # the weights are what counts
     if not isinstance(config, dict):
-        return {}
+        return {"warnings": (_NOT_FOLLOWED,)}
     try:
         layers = list(_layers(config))
         card, prepared, doubts = _preparation(layers)

@@ -21,6 +21,12 @@ _ATTRIBUTES = {
 _MICROSOFT = (QUANTIZE, DEQUANTIZE, NHWC_POOL, *Q_OPERATORS)  # ONNX Runtime's own, of this domain
 
 
+_OPTIMIZED = (
+    ": ONNX Runtime has made it for a processor; give the model from before, or as it saves it with "
+    "GraphOptimizationLevel.ORT_ENABLE_BASIC"
+)
+
+
 @dataclass(frozen=True)
 class Node:
     op: str
@@ -38,9 +44,8 @@ def read_node(fields):
     node = Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
     known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in _MICROSOFT)
     if not node.outputs or not known:
-        raise WeightsError(
-            f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
-        )
+        told = f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
+        raise WeightsError(told + _OPTIMIZED * domain.startswith("com.microsoft"))
     for attribute in map(protobuf.collect, fields.get(5, ())):
         name, value = protobuf.text(attribute, 1), _attribute(node, attribute)
         if value is None:

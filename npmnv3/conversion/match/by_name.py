@@ -5,6 +5,7 @@ names for the same parameters. What is looked for is the one place where all of 
 """
 
 import math
+import re
 from dataclasses import replace
 
 from ...dumps.containers import Entry
@@ -15,7 +16,7 @@ from ...network.plan import classifier_part, make_plan
 from ...network.variants import get_variant
 from ...network.variants.timm import widths_with
 from .by_wiring import Wiring
-from .children import with_own_names
+from .children import own_beginnings, own_name, told, torn
 from .classifiers import find_classifier
 from .composed import as_stored, compose, read_any
 from .fit import Fit, listed, sides_for, stored_width_differences
@@ -33,26 +34,35 @@ def plausible(checkpoint, variant):
     names = _names(checkpoint, variant)
     if any(_prefixes(names, naming) for naming in namings_of(variant)):
         return True
-    return variant.source.param_name("classifier", None, "weight") in names or bool(with_own_names(checkpoint, variant))
+    return variant.source.param_name("classifier", None, "weight") in names or bool(own_beginnings(checkpoint, variant))
 
 
 def compare(checkpoint, variant):
     """The Fit of names and shapes to a network, with the arrays under the source's names."""
-    renamed = with_own_names(checkpoint, variant)
-    if renamed:
-        fit = _compare(renamed, variant)
-        return replace(fit, notes=(*renamed.notes, *fit.notes) if not fit.differences else ())
-    return _compare(checkpoint, variant)
+    as_named = _compare(checkpoint, variant, {})
+    beginnings = own_beginnings(checkpoint, variant) if as_named.differences else {}
+    if not beginnings:
+        return as_named
+    names = {own_name(name, beginnings): name for name in checkpoint.arrays}
+    arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
+    fit = _compare(replace(checkpoint, arrays=arrays), variant, names)
+    if fit.differences:
+        return fit
+    compared = checkpoint.modules or checkpoint.program
+    doubts = () if compared else torn(beginnings)
+    return replace(fit, notes=(told(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
 
 
-def _compare(checkpoint, variant):
+def _compare(checkpoint, variant, called):
+    """`compare` of a checkpoint with its parts' names as the source's; called : {name: what it was called in the file}, where others"""
     arrays, notes = compose(checkpoint.arrays)
     arrays = by_source_name(checkpoint.format, arrays, variant)
     fits = []
     for naming in namings_of(variant):
         places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
         fits += [
-            _Place(arrays, naming, variant, prefix, root, places, checkpoint).fit(notes) for prefix, root in places
+            _Place(arrays, naming, variant, prefix, root, places, checkpoint, called).fit(notes)
+            for prefix, root in places
         ]
     whole = [fit for fit in fits if not fit.differences]
     first = [fit for fit in whole if not fit.secondary] or whole
@@ -103,12 +113,14 @@ def _prefixes(names, naming):
 class _Place:
     """A place in a file where a network may be."""
 
-    def __init__(self, arrays, naming, variant, prefix, root, places, checkpoint):
+    def __init__(self, arrays, naming, variant, prefix, root, places, checkpoint, called):
         self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
-        self.here = {  # name within the place: name in the file
-            root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)
-        }
-        self.arrays, self.checkpoint = arrays, checkpoint
+        here = {root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)}
+        self.fused = _fused(here, naming.variant)
+        self.here = {
+            self.fused.get(name, name): full for name, full in here.items()
+        }  # name within the place: in the file
+        self.arrays, self.checkpoint, self.called = arrays, checkpoint, called
         others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
         self.outside = {
             name: array
@@ -175,13 +187,19 @@ class _Place:
     def _computed(self, plan, renames, counters):
         """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
+        names = {own: self.called.get(name, name) for own, name in names.items()}
         modules = self.checkpoint.modules
         if not self.checkpoint.program:  # which tells all: a module that it does not use does not count
             sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
             return sentences, notes + unknown_code(names, modules, self.prefix), []
         used = {n: full for n, full in names.items() if n not in counters}
         used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
-        wiring = Wiring(plan, used, self.checkpoint.program, names_in_program(self.checkpoint, self.arrays))
+        wiring = Wiring(
+            plan,
+            used,
+            self.checkpoint.program,
+            names_in_program(self.checkpoint, (self.called.get(name, name) for name in self.arrays)),
+        )
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
             sentences.append(
@@ -205,6 +223,10 @@ class _Place:
             notes.append(f"{self.prefix!r} stands for {self.root!r}")
         elif self.prefix:
             notes.append(f"took {self.prefix!r} off the names")
+        if self.fused:
+            notes.append(
+                f"took '0' out of the names of layers that torch fused with what follows: {listed(self.fused)}"
+            )
         if renames:
             notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
         if form_is:
@@ -227,6 +249,14 @@ class _Place:
             for ours, param in zip(here, there, strict=True)
             if ours.name in found
         }
+
+
+def _fused(names, variant):
+    """{name: the source's} of entries in the first of the modules that torch fused, where the source has one module."""
+    plans = [make_plan(variant, folded=folded) for folded in (False, True)]
+    known = {param.name for plan in plans for step in plan for param in step.params}
+    plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
+    return {name: own for name, own in plain.items() if own in known and own not in names}
 
 
 def _with_form(variant, form):

@@ -1,34 +1,125 @@
-"""Networks whose children were registered under other names, as nn.Sequential numbers what a network is taken apart into."""
+"""Networks whose parts were registered under other names, as nn.Sequential numbers what a network is taken apart into."""
 
-from dataclasses import replace
+import os
+import re
 
 from ...network.plan import make_plan
 
 _LISTED = 4
+_COUNTER = ".num_batches_tracked"
+_SORTED = ("safetensors", "dump")  # formats whose names may be in the alphabet's order
 
 
-def with_own_names(checkpoint, variant):
-    """The checkpoint with the source's names, where its own have another beginning for each child of the network and go on as the
-    source's, all of them in the source's order; None where that is not so."""
-    params = [param for step in make_plan(variant) for param in step.params if param.role != "count"]
-    names = [name for name in checkpoint.arrays if not name.endswith(".num_batches_tracked")]
-    children = {}  # beginning in the file: the source's
-    for name, param in zip(names, params):
-        child, _, rest = param.name.partition(".")
-        beginning = name.removesuffix(rest)
-        if beginning == name or beginning[-1:] != "." or children.setdefault(beginning, f"{child}.") != f"{child}.":
-            return None
-    if len(names) != len(params) or len(set(children.values())) < len(children):
-        return None
-    if all(beginning.endswith(child) for beginning, child in children.items()):
-        return None  # at most a prefix before all
-    longest = sorted(children, key=len, reverse=True)
+def own_beginnings(checkpoint, variant):
+    """{beginning of names in the file: the source's} of the parts that a network is in, each of which goes on as the source's, blocks
+    as a whole; empty where that is not so, or where no more than one prefix is before all.
 
-    def own(name):
-        beginning = next((each for each in longest if name.startswith(each)), "")
-        return children.get(beginning, "") + name.removeprefix(beginning)
+    Parts that go on alike are told by their order, where the names are sorted by their numbers.
+    """
+    params = [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
+    shapes = {name: array.shape for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}
+    if len(shapes) != len(params):
+        return {}
+    found = (_beginnings(shapes, params, checkpoint.format, axes) for axes in (len, _axes))
+    return next(filter(None, found), {})
 
-    pairs = [f"{beginning!r} for {child!r}" for beginning, child in children.items()]
-    told = ", ".join(pairs[:_LISTED]) + f" and {len(pairs) - _LISTED} more" * (len(pairs) > _LISTED)
-    note = f"its children's names are told by their order, shapes and the names within: {told}"
-    return replace(checkpoint.renamed(own), notes=(note,))
+
+def _beginnings(shapes, params, kind, axes):
+    """`own_beginnings` of arrays of these shapes, of which a function tells how many axes they have."""
+    theirs = _parts({name: axes(shape) for name, shape in shapes.items()})
+    own = _parts({param.name: axes(param.shape) for _, param in params})
+    alike = {}
+    for part in own.keys() - _within_blocks(own, params):
+        alike.setdefault(own[part], []).append(part)
+    known = [part for part, inner in theirs.items() if inner in alike]
+    places = {}
+    for part in known:
+        if not any(part != outer and part.startswith(outer) for outer in known):
+            places.setdefault(theirs[part], []).append(part)
+    found = {}
+    for inner in sorted(places, key=len, reverse=True):
+        free = [part for part in own if part in alike[inner] and not part.startswith(tuple(found.values()))]
+        here = _in_order(places[inner], kind)
+        if len(free) != len(here):
+            return {}
+        found |= zip(here, free)
+    whole = sum(len(theirs[part]) for part in found) == len(shapes)
+    if not whole or "" in found.values() or not _apart_alike(found):
+        return {}
+    order = list(own)
+    return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))
+
+
+def own_name(name, beginnings):
+    """A name in the file as the source has it."""
+    beginning = next((each for each in beginnings if name.startswith(each)), "")
+    return beginnings.get(beginning, "") + name.removeprefix(beginning)
+
+
+def told(beginnings):
+    """A note on what was found."""
+    pairs = [f"{here!r} for {own!r}" for here, own in beginnings.items() if here != own]
+    more = f" and {len(pairs) - _LISTED} more" * (len(pairs) > _LISTED)
+    return f"its parts' names are told by their order, shapes and the names within: {', '.join(pairs[:_LISTED])}{more}"
+
+
+def torn(beginnings):
+    """Warnings of the source's sequences whose parts are in no one sequence of the file: anything may be between them."""
+    where = {}
+    for here, own in beginnings.items():
+        (above, last), sequence = _place(here), _place(own)[0]
+        where.setdefault(sequence, set()).add(above if last.isdecimal() else here)
+    names = [repr(sequence) for sequence, places in where.items() if sequence and len(places) > 1]
+    warning = f"the parts of {', '.join(names)} lie apart: what is computed between them is not in the file, taken for the network's own"
+    return (warning,) * bool(names)
+
+
+def _axes(shape):
+    """How many axes a shape has, of 1x1 convolutions as many as of a linear layer, which may be in their place."""
+    return len(shape[:2]) + any(n > 1 for n in shape[2:])
+
+
+def _parts(names):
+    """{beginning of names, up to a dot: what it is followed by, with how many axes}"""
+    parts = {}
+    for name, axes in names.items():
+        for end in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            parts.setdefault(name[:end], []).append((name[end:], axes))
+    return {beginning: frozenset(inner) for beginning, inner in parts.items()}
+
+
+def _within_blocks(parts, params):
+    """The parts that are less than a block."""
+    blocks = {}
+    for step, param in params:
+        if step.startswith("blocks."):
+            blocks.setdefault(step.split(".")[1], []).append(param.name)
+    shared = [os.path.commonprefix(names) for names in blocks.values()]
+    whole = [names[: names.rfind(".") + 1] for names in shared]
+    return {part for part in parts if any(part != block and part.startswith(block) for block in whole)}
+
+
+def _apart_alike(found):
+    """Whether parts of one sequence stand as far apart as the source's do: otherwise another layer, which has no entries, is
+    between them, or one is missing."""
+    shifts = {}
+    for here, own in found.items():
+        (above, number), (own_above, own_number) = _place(here), _place(own)
+        if number.isdecimal() and own_number.isdecimal():
+            shifts.setdefault((above, own_above), set()).add(int(number) - int(own_number))
+    return all(len(shift) == 1 for shift in shifts.values())
+
+
+def _place(part):
+    """("a.b", "2") of "a.b.2."."""
+    above, _, last = part[:-1].rpartition(".")
+    return above, last
+
+
+def _in_order(parts, kind):
+    """Parts that go on alike in the network's order; none where that is not known."""
+    if len(parts) == 1 or kind not in _SORTED:
+        return parts
+    if len({re.sub(r"\d+", "0", part) for part in parts}) > 1:
+        return []
+    return sorted(parts, key=lambda part: [int(number) for number in re.findall(r"\d+", part)])

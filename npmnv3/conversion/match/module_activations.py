@@ -25,7 +25,7 @@ OTHERS = frozenset(
 TAIL = ("sigmoid", "softmax", "logsoftmax")  # may stand behind the logits
 # Classes that run all that they hold, one after another.
 _SEQUENCES = frozenset(
-    "Sequential ConvNormActivation Conv2dNormActivation ConvBNActivation ConvBNReLU BatchNormAct2d ConvBnAct".split()
+    "Sequential ConvNormActivation Conv2dNormActivation ConvBNActivation ConvBNReLU BatchNormAct2d ConvBnAct ConvReLU2d".split()
 )
 # Classes that run the activations that they hold, and maybe others that are no modules.
 _BLOCKS = frozenset("InvertedResidual DepthwiseSeparableConv SqueezeExcitation SqueezeExcite MobileNetV3".split())
@@ -35,6 +35,7 @@ _NO_ACTIVATION = (
     "identity dropout droppath stochasticdepth flatten batchnorm frozenbatchnorm conv linear quant dequant zeropad"
 ).split()
 _UNKNOWN = "?"
+_LAYER = "a layer"
 
 
 def unknown_code(names, modules, prefix):
@@ -79,7 +80,9 @@ def place_differences(plan, names, modules, classifier):
     expected = _expected(plan, names, modules)
     found = collections.defaultdict(list)
     for name, kind in _found(modules, {value.rpartition(".")[0] for value in names.values()}, expected):
-        if not (kind in TAIL and _follows(name, classifier, modules)):
+        if kind == _LAYER:
+            found[_place(modules, name)].append((name, kind))
+        elif not (kind in TAIL and _follows(name, classifier, modules)):
             found[next((above for above in _above(name) if above in expected), None)].append((name, kind))
     wrong, open_ones = [], []
     for place, ops in expected.items():
@@ -97,13 +100,20 @@ def place_differences(plan, names, modules, classifier):
 def _place_told(place, expected, found, modules):
     """What differs at a place, "" where nothing does, None where it cannot be told."""
     class_name = _class(modules, place)
-    kinds = [kind for _, kind in found]
-    if kinds == expected or class_name not in _SEQUENCES | _BLOCKS:
+    in_order = [kind for _, kind in found]
+    if in_order == expected or class_name not in _SEQUENCES | _BLOCKS:
         return ""
+    kinds, ops = ([kind for kind in row if kind != _LAYER] for row in (in_order, expected))
+    if kinds == ops:
+        return (
+            ""
+            if class_name in _BLOCKS
+            else f"{place or 'the outermost module'} has {_row(in_order)}, expected {_row(expected)}"
+        )
     if _UNKNOWN in kinds:
         return None
-    gone = collections.Counter(expected) - collections.Counter(kinds)
-    strange = collections.Counter(kinds) - collections.Counter(expected)
+    gone = collections.Counter(ops) - collections.Counter(kinds)
+    strange = collections.Counter(kinds) - collections.Counter(ops)
     if class_name in _BLOCKS:
         empty = any(inner.rpartition(".")[0] == place and _is_empty_act(inner, told) for inner, told in modules.items())
         if "relu6" in strange or not strange and gone and not (empty and "hard_sigmoid" not in gone):
@@ -112,7 +122,7 @@ def _place_told(place, expected, found, modules):
             return None
     where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in found if kind in strange)
     have = where or f"{place or 'the outermost module'} has {_row(kinds)}"
-    return f"{have}, expected {_row(expected)}"
+    return f"{have}, expected {_row(ops)}"
 
 
 def _row(kinds):
@@ -125,24 +135,30 @@ def _is_empty_act(name, told):
 
 
 def _expected(plan, names, modules):
-    """{module that holds layers: operations of the plan's activations behind them, in order}"""
+    """{module that holds layers: these, and operations of the plan's activations behind them, in order}"""
     places, of_step = {}, {}
     for step in plan:
         before = of_step.get(step.inputs[0])
         if step.params:
-            module = names.get(step.params[0].name, "").rpartition(".")[0]
-            before = module if _class(modules, module) in _HAS_OWN else module.rpartition(".")[0]
-            places.setdefault(before, [])
+            before = _place(modules, names.get(step.params[0].name, "").rpartition(".")[0])
+            places.setdefault(before, []).append(_LAYER)
         elif step.op in KINDS.values() and before is not None:
             places[before].append(step.op)
         of_step[step.name] = before
     return places
 
 
+def _place(modules, layer):
+    """The module within which what follows a layer is."""
+    return layer if _class(modules, layer) in _HAS_OWN else layer.rpartition(".")[0]
+
+
 def _found(modules, layers, places):
-    """(name, kind) of each activation and of what may be one, in order."""
+    """(name, kind) of each layer, of each activation and of what may be one, in order."""
     known = activations_in(modules)
     for name, told in modules.items():
+        if name in layers:
+            yield name, _LAYER
         between = [above for above in _above(name) if not any(above == p or p.startswith(f"{above}.") for p in places)]
         strange = [above for above in between if above and _class(modules, above) not in _SEQUENCES | _BLOCKS]
         if name in known:

@@ -208,7 +208,7 @@ REFUSED = (
         "foreign operation",
         [("FusedConv", ["x", "w"], ["y"], {"domain": "com.microsoft"})],
         {"w": CONV},
-        "none of ONNX's own",
+        "none of ONNX's own: ONNX Runtime has made it for a processor",
     ),
 )
 
