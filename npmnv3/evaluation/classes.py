@@ -5,7 +5,7 @@ import re
 
 from ..dumps.labels import LABEL_SETS, class_names, label_set
 
-_WHOLE = re.compile(r"([0-9]+)[.,]0*", re.ASCII)
+_WHOLE = re.compile(r"([0-9]+)[.,]0*", re.ASCII)  # 3.0, as tables of floats have it; 3,0 in other countries
 _SYNSET = re.compile(r"(n[0-9]{8})[-_. ]", re.ASCII)  # n02085620-Chihuahua
 
 
@@ -36,7 +36,7 @@ class Classes:
         found = self._texts.get(label, self._texts.get(_plain(label)))
         if found is None and (begun := _SYNSET.match(label)):
             return self._texts.get(begun[1])
-        if found is None and (whole := _WHOLE.fullmatch(label)):  # 3.0, as tables of floats have it, 3,0 in other countries
+        if found is None and (whole := _WHOLE.fullmatch(label)):
             label = whole[1]
         if found is None and label.isascii() and label.isdigit() and int(label) < len(self.names):
             return int(label)

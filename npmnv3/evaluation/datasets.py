@@ -102,7 +102,9 @@ def open_dataset(
     if not pictures:
         raise UsageError("; ".join([f"{data}: no pictures ({', '.join(SUFFIXES)}) in it", *notes]))
     if labelled and not any(picture.label for picture in pictures):
-        raise UsageError(f"{data}: nothing beside the pictures says their classes; say them with a labels file (--labels)")
+        raise UsageError(
+            f"{data}: nothing beside the pictures says their classes; say them with a labels file (--labels)"
+        )
     if limit is not None and limit < len(pictures):
         notes = (*notes, f"limited to {limit:,} of {counted(len(pictures), 'picture')}, evenly spread")
         pictures = [pictures[i * len(pictures) // limit] for i in range(limit)]

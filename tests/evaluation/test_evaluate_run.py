@@ -222,7 +222,9 @@ def test_pictures_named_but_absent_are_unreadable(network, tmp_path):
 
 def test_data_of_other_classes_are_refused_before_the_work(network, tmp_path):
     class_folders(tmp_path, 1, ("n01440764", "images"))
-    with pytest.raises(UsageError, match="has none of the data's classes: these are images, n01440764, its own are class_0"):
+    with pytest.raises(
+        UsageError, match="has none of the data's classes: these are images, n01440764, its own are class_0"
+    ):
         evaluate([network], open_dataset(tmp_path))
 
 

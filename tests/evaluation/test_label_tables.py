@@ -191,7 +191,10 @@ def test_a_tables_names_are_paths_however_the_systems_write_them(tmp_path):
 def test_names_that_fit_no_picture_or_several_are_refused(tmp_path):
     class_folders(tmp_path / "val", 1, ("n01", "n02"))
     for text, match in (
-        ("train/n01/000.JPEG 1\n", "none of its names is that of a picture below .*: it has train/n01/000.JPEG; the folder has"),
+        (
+            "train/n01/000.JPEG 1\n",
+            "none of its names is that of a picture below .*: it has train/n01/000.JPEG; the folder has",
+        ),
         ("000.JPEG 1\n", "000.JPEG may be n01/000.JPEG or n02/000.JPEG: write .* its path below"),
         ("n01/000.JPEG 1\nval/n01/000.JPEG 2\n", "two names fit n01/000.JPEG, one of label '2', one of '1'"),
     ):
