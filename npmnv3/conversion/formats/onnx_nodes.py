@@ -19,8 +19,6 @@ _ATTRIBUTES = {
     str: ("auto_pad", "mode"),
 }
 _MICROSOFT = (QUANTIZE, DEQUANTIZE, NHWC_POOL, *Q_OPERATORS)  # ONNX Runtime's own, of this domain
-
-
 _OPTIMIZED = (
     ": ONNX Runtime has made it for a processor; give the model from before, or as it saves it with "
     "GraphOptimizationLevel.ORT_ENABLE_BASIC"

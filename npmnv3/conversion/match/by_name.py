@@ -117,9 +117,8 @@ class _Place:
         self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
         here = {root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)}
         self.fused = _fused(here, naming.variant)
-        self.here = {
-            self.fused.get(name, name): full for name, full in here.items()
-        }  # name within the place: in the file
+        # Name within the place: in the file.
+        self.here = {self.fused.get(name, name): full for name, full in here.items()}
         self.arrays, self.checkpoint, self.called = arrays, checkpoint, called
         others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
         self.outside = {
@@ -194,12 +193,8 @@ class _Place:
             return sentences, notes + unknown_code(names, modules, self.prefix), []
         used = {n: full for n, full in names.items() if n not in counters}
         used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
-        wiring = Wiring(
-            plan,
-            used,
-            self.checkpoint.program,
-            names_in_program(self.checkpoint, (self.called.get(name, name) for name in self.arrays)),
-        )
+        stored = names_in_program(self.checkpoint, (self.called.get(name, name) for name in self.arrays))
+        wiring = Wiring(plan, used, self.checkpoint.program, stored)
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
             sentences.append(

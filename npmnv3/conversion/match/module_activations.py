@@ -105,11 +105,8 @@ def _place_told(place, expected, found, modules):
         return ""
     kinds, ops = ([kind for kind in row if kind != _LAYER] for row in (in_order, expected))
     if kinds == ops:
-        return (
-            ""
-            if class_name in _BLOCKS
-            else f"{place or 'the outermost module'} has {_row(in_order)}, expected {_row(expected)}"
-        )
+        told = f"{place or 'the outermost module'} has {_row(in_order)}, expected {_row(expected)}"
+        return "" if class_name in _BLOCKS else told
     if _UNKNOWN in kinds:
         return None
     gone = collections.Counter(ops) - collections.Counter(kinds)
