@@ -36,14 +36,15 @@ import sys
 if sys.version_info < (3, 9):
     sys.exit("this needs Python 3.9 or later and NumPy 1.22 or later; this is Python %d.%d" % sys.version_info[:2])
 
+from importlib.machinery import PathFinder
 from types import ModuleType
 
 # Not `import classifier`: of two such files in one process, the second would get the first one's.
 classifier = ModuleType("classifier")
-classifier.__loader__ = __loader__
 classifier.__file__ = os.path.join(os.path.dirname(__file__), "classifier.py")
+classifier.__loader__ = PathFinder.find_spec("classifier", [os.path.dirname(__file__)]).loader
 try:
-    exec(__loader__.get_code("classifier"), vars(classifier))
+    exec(classifier.__loader__.get_code("classifier"), vars(classifier))
 except ImportError as error:
     sys.exit(str(error))
 classify, logits, main = classifier.classify, classifier.logits, classifier.main

@@ -160,8 +160,9 @@ def test_two_in_one_process_are_two(model, tmp_path):
     freeze(model, tmp_path / "a.pyz")
     freeze(random_model("ppocr/text_direction", 3), tmp_path / "b.pyz")
     x = npmnv3.preprocess(EXAMPLES[0], model)
-    first, second = (runpy.run_path(str(tmp_path / name))["logits"] for name in ("a.pyz", "b.pyz"))
-    assert (len(first(x)), len(second(x)), "classifier" in sys.modules) == (2, 3, False)
+    zipfile.ZipFile(tmp_path / "b.pyz").extractall(tmp_path / "unpacked")
+    first, second, third = (runpy.run_path(str(tmp_path / name))["logits"] for name in ("a.pyz", "b.pyz", "unpacked"))
+    assert (len(first(x)), len(second(x)), len(third(x)), "classifier" in sys.modules) == (2, 3, 3, False)
 
 
 @pytest.mark.parametrize(
