@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..dumps.npy import read_npy
-from ..errors import UsageError, WeightsError, check_unmasked
+from ..errors import UsageError, check_unmasked
 from ..pictures import recipes
+from .port import load_npy
 
 _OF_FLOATS = (
     ".bin",
@@ -91,7 +91,7 @@ def pick_input(model, given, port):
     arrays, pictures = [], []
     for one in many:
         if isinstance(one, (str, os.PathLike)) and str(one).lower().endswith(".npy"):
-            arrays.append(check_array(_load(one), os.fspath(one), planes))
+            arrays.append(check_array(load_npy(one), os.fspath(one), planes))
         elif isinstance(one, (str, os.PathLike)) and str(one).lower().endswith(_OF_FLOATS):
             shape = ", ".join(map(str, (planes, *side)))
             raise UsageError(
@@ -134,13 +134,6 @@ def check_array(array, name, planes=3):
     if not np.isfinite(array).all():
         raise UsageError(f"{name} has NaN or infinite values")
     return np.ascontiguousarray(array, np.float32)
-
-
-def _load(path):
-    try:
-        return read_npy(path)
-    except WeightsError as error:
-        raise UsageError(f"{path}: not a readable .npy file: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def check_batch(n, tensors, classes):

@@ -98,7 +98,7 @@ def read_arrays(path, pictures=None):
         _check_size(path, path.stat().st_size)
         return read_saved_dict(path)
     if path.suffix.lower() == ".npy":
-        return {"logits": _load_npy(path)}
+        return {"logits": load_npy(path)}
     if path.suffix.lower() in printed.ENDINGS:
         _check_size(path, path.stat().st_size)
         return {"logits": printed.read_printed(path, pictures)}
@@ -130,7 +130,7 @@ def _from_folder(folder):
     arrays = sorted(folder.rglob("*.npy"))
     if arrays:
         _check_size(folder, sum(path.stat().st_size for path in arrays))
-        return {path.relative_to(folder).with_suffix("").as_posix(): _load_npy(path) for path in arrays}
+        return {path.relative_to(folder).with_suffix("").as_posix(): load_npy(path) for path in arrays}
     lists = sorted(folder.glob("*.json"))
     if len(lists) == 1:
         return _from_raw(folder, lists[0])
@@ -141,7 +141,8 @@ def _from_folder(folder):
     )
 
 
-def _load_npy(path):
+def load_npy(path):
+    """The array of a .npy file; UsageError if it cannot be read."""
     try:
         return read_npy(path)
     except WeightsError as error:
