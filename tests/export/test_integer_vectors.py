@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 import zlib
 
 import goldens
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import quantized_files
 from command_line import run
+from vector_kits import check, needs_compiler
 
 import npmnv3
 from npmnv3.errors import UsageError
@@ -20,8 +19,6 @@ from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import KERNEL_SETS
 from npmnv3.ops.requantize import INTEGER_RULES
 
-COMPILER = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler: gcc, cc or clang")
 EXAMPLES = goldens.ROOT / "weights" / "examples"
 SOME = "stem*,blocks.3.*,last*,max_pool,pool,logits*"
 
@@ -36,14 +33,6 @@ def dumps(tmp_path_factory):
 def kit(dumps):
     model = npmnv3.load(dumps[quantized_files.TEXT], kernels="tflite-reference", engine="numpy")
     return make_integer_kit(model, quantized_files.golden(quantized_files.TEXT)[1])
-
-
-def check(folder, *arguments):
-    """(exit code, lines) of the checker in a folder, compiled without a warning."""
-    flags = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-    subprocess.run([COMPILER, *flags, "check.c", "-o", "check", "-lm"], cwd=folder, check=True)
-    done = subprocess.run(["./check", *arguments], cwd=folder, capture_output=True, text=True)
-    return done.returncode, done.stdout.splitlines()
 
 
 def test_the_vectors_are_the_engines(kit):
