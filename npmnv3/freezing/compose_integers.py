@@ -72,8 +72,9 @@ def integer_source(plan, recipe, labels, kernels, about, weights=None):
 
 def _instead(plan, kernels):
     """What of the integer operations is replaced: tables by the entries in use, what is never called by nothing."""
-    products = ", ".join(f"{op}={op}" for op in sorted({step.op for step in plan.steps if step.op in LAYERS}))
-    used = {kernels.layers, kernels.mul, kernels.add, kernels.mean}
+    sums = sorted({integers.SUMS.get(step.op, step.op) for step in plan.steps if step.op in LAYERS})
+    products = ", ".join(f"{op}={op}" for op in sums)
+    used = {kernels.layers, kernels.fully_connected, kernels.mul, kernels.add, kernels.mean}
     rules = {name: rule.__name__ for name, rule in requantize.INTEGER_RULES.items() if name in used}
     rules = ", ".join(f"{literal(name)}: {function}" for name, function in rules.items())
     changes = {

@@ -73,15 +73,16 @@ def plan_counts(plan, source):
         macs=sum(step_macs(step) for step in plan),
         learned=sum(math.prod(p.shape) for p in params if p.role not in _NOT_LEARNED),
         entries=sum(math.prod(p.shape) for p in params),
-        conv_biases=sum(n for step, n in biased if not _is_linear(step)),
-        linear_biases=sum(n for step, n in biased if _is_linear(step)),
+        conv_biases=sum(n for step, n in biased if not is_linear(step)),
+        linear_biases=sum(n for step, n in biased if is_linear(step)),
         norm_elements=sum(math.prod(step.shape) for step in plan if step.op == "batch_norm"),
         pool_inputs=sum(math.prod(shapes[step.inputs[0]]) for step in pools),
         pool_outputs=sum(math.prod(step.shape) for step in pools),
     )
 
 
-def _is_linear(step):
+def is_linear(step):
+    """Whether the source has a linear layer for it, no convolution of one pixel."""
     return step.op == "linear" and len(step.param("weight").shape) == 2
 
 

@@ -23,7 +23,8 @@ INTEGER_OPS = {
     "conv2d":           (_LAYER, ("act", "stride", "pad"), 1),
     "depthwise_conv2d": (_LAYER, ("act", "stride", "pad"), 1),
     "pointwise_conv2d": (_LAYER, ("act",), 1),
-    "linear":           (_LAYER, ("act",), 1),
+    "linear":           (_LAYER, ("act",), 1),                       # a convolution of one pixel, or any engine's product
+    "fully_connected":  (_LAYER, ("act",), 1),                       # TensorFlow Lite's, which some kernels round otherwise
     "relu":             ((), (), 1),
     "hard_swish":       ((), (), 1),
     "hard_sigmoid":     ((), ("slope", "offset"), 1),
@@ -37,7 +38,8 @@ INTEGER_OPS = {
     "fill":             (("constant",), (), 0),                      # one integer everywhere
 }
 # fmt: on
-LAYERS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear")
+OF_VECTORS = ("linear", "fully_connected")
+LAYERS = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", *OF_VECTORS)
 SAME_GRID = ("max_pool2d", "pad2d", "identity")
 ACTS = ("", "relu", "relu6")
 
@@ -183,7 +185,7 @@ def _shape(step, plan, inputs):
     """What the operation gives for inputs of these shapes."""
     if step.op == "fill":
         return step.shape
-    first, dims = inputs[0], 1 if step.op == "linear" else 3
+    first, dims = inputs[0], 1 if step.op in OF_VECTORS else 3
     if step.op not in _OF_ANY_SHAPE and len(first) != dims:
         raise WeightsError(f"reads {first}, expected {'(C,)' if dims == 1 else '(C, H, W)'}")
     if step.op in LAYERS:

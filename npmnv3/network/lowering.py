@@ -10,7 +10,8 @@ plain    relu is fused, the rest is as the plan has it
 apart    the same, but relu is stored apart
 """
 
-from .integer_plan import IntegerStep
+from .counts import is_linear
+from .integer_plan import LAYERS, IntegerStep
 from .padding import same_padding
 from .steps import INPUT
 
@@ -19,7 +20,7 @@ SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
 _RELU_APART = ("relu", "apart")
-_FUSES_RELU = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", "mul", "add")
+_FUSES_RELU = (*LAYERS, "mul", "add")
 
 
 def lower(plan, scheme, input_shape):
@@ -103,7 +104,8 @@ class _Lowering:
                 inputs, fields = (self._padded(step),), {"stride": step.stride}
         if self.scheme == "tflite" and self._only_reader(step, "hard_sigmoid"):
             fields |= {"act": "relu6"}
-        self.layers[self._add(step, step.op, inputs, **fields)] = step
+        op = "fully_connected" if self.scheme == "tflite" and is_linear(step) else step.op
+        self.layers[self._add(step, op, inputs, **fields)] = step
 
     def _padded(self, step):
         """The step that pads before a layer."""

@@ -36,11 +36,11 @@ def _run_floats(dtype):
 
 
 def _run_integers():
-    grid, ones = Grid(1.0, 0), np.ones(1, np.float32)
+    grid = Grid(1.0, 0)
     bias, ends = np.zeros(2, np.int32), (grid.low, grid.high)
     for sums in (np.float32, np.float64):
-        for rule in ("float", "double"):
-            integer_loops.requantize(np.zeros((1, 2), sums), bias, rule, (1.0, ones), grid, *ends)
+        for rule, dtype in (("float", np.float32), ("double", np.float64)):
+            integer_loops.requantize(np.zeros((1, 2), sums), bias, rule, np.ones(1, dtype), grid, *ends)
     one = np.zeros(1, np.intp)
     terms, weights, lost = np.zeros((2, 1), np.uint8), np.zeros((1, 2), np.int8), np.zeros((1, 1), np.int32)
     integer_loops.add_lost(terms, one, one, weights, lost)

@@ -8,7 +8,8 @@ import numpy as np
 
 from .jit import as_input, loop
 from .loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
-from .requantize import F32, float_factor, integer_factor, quantize_multiplier
+from .requantize import F32, quantize_multiplier
+from .requantize import requantize as by_definition
 
 __all__ = ["add_lost", "conv2d", "depthwise_conv2d", "linear", "pointwise_conv2d", "requantize"]
 
@@ -23,20 +24,19 @@ def _rows(x):
     return as_input(x.transpose(0, 2, 3, 1).reshape(-1, c)), lambda rows: rows.reshape(n, h, w, c).transpose(0, 3, 1, 2)
 
 
-def requantize(acc, bias, rule, factors, out, low, high, *, wide=False):
+def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
     """Exact sums (N, C, ...), floats, and a bias (C,) int32 as the integers of a grid; see `requantize.requantize`."""
+    if rule == "real":  # of vectors alone: nothing hot
+        return by_definition(acc, bias, rule, factor, out, low, high, wide=wide)
     rows, shaped = _rows(acc)
     result, channels = np.empty(rows.shape, np.int32), rows.shape[1]  # one dtype: a loop is compiled for each
     bias = as_input(np.asarray(bias, np.int64))
     if rule == "float":
-        factor = as_input(np.broadcast_to(float_factor(*factors, out.scale), channels))
+        factor = as_input(np.broadcast_to(factor, channels))
         ends = F32(low - out.zero_point), F32(high - out.zero_point)
         _round_floats(rows, bias, wide, factor, out.zero_point, *ends, result)
     else:
-        m, e = (
-            as_input(np.broadcast_to(part, channels))
-            for part in quantize_multiplier(integer_factor(*factors, out.scale))
-        )
+        m, e = (as_input(np.broadcast_to(part, channels)) for part in quantize_multiplier(factor))
         _round_integers(rows, bias, wide, m, e, _RULES[rule], out.zero_point, low, high, result)
     return shaped(result.astype(out.dtype))
 

@@ -25,17 +25,20 @@ from .factors import (
 )
 from .requantize import (
     F32,
+    FACTORS,
     I64,
     INTEGER_RULES,
     divide_by_power,
     double,
-    float_factor,
-    product_factor,
+    layer_factor,
     quantize_multiplier,
     requantize,
     round_float,
     up,
 )
+
+#: The operation of `definitions` whose sums a layer's are, where the two have other names.
+SUMS = {"fully_connected": "linear"}
 
 
 def act_range(act, grid):
@@ -53,7 +56,7 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
 
     Parameters
     ----------
-    op : "conv2d", "depthwise_conv2d", "pointwise_conv2d" or "linear"
+    op : "conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", or "fully_connected", which is another engine's "linear"
     x : (N, C, H, W) or (N, C)
     weight : in the layout of `definitions`, floats that are integers: `exact_weight`
     bias : (O,) int32
@@ -69,13 +72,14 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
     (N, O, ...) of the output's dtype
     """
     real = np.subtract(x, weight.dtype.type(grid.zero_point), dtype=weight.dtype)
-    acc = getattr(twins or definitions, op)(real, weight, **space)
+    acc = getattr(twins or definitions, SUMS.get(op, op))(real, weight, **space)
     if saturating is not None:
         acc = acc + lost_to_saturation(x, saturating, grid.zero_point, twins=twins, **space)
     low, high = act_range(act, out)
     round_to_grid = twins.requantize if twins else requantize
-    wide = grid.high - grid.low > 255
-    return round_to_grid(acc, bias, kernels.layers, (grid.scale, weight_scale), out, low, high, wide=wide)
+    rule, wide = kernels.fully_connected if op == "fully_connected" else kernels.layers, grid.high - grid.low > 255
+    factor = layer_factor(op, rule, grid.scale, weight_scale, out.scale)
+    return round_to_grid(acc, bias, rule, factor, out, low, high, wide=wide)
 
 
 def exact_weight(weight, zero_points, grid):
@@ -167,13 +171,14 @@ def mul(x, y, *, grids, out, kernels, act=""):
     dtype = np.int32 if all(grid.high - grid.low < 256 for grid in grids) else I64  # products of 16 bits pass 31
     product = (x.astype(dtype) - grids[0].zero_point) * (y.astype(dtype) - grids[1].zero_point)
     low, high = act_range(act, out)
-    if kernels.mul not in INTEGER_RULES:
-        steps = product.astype(F32) * float_factor(grids[0].scale, grids[1].scale, out.scale)
-        if kernels.mul == "float":
-            return round_float(steps, out, low, high)
-        return np.clip(np.rint(steps + F32(out.zero_point)), low, high).astype(out.dtype)
-    m, e = quantize_multiplier(product_factor(kernels.mul)(grids[0].scale, grids[1].scale, out.scale))
-    return np.clip(INTEGER_RULES[kernels.mul](product.astype(I64), m, e) + out.zero_point, low, high).astype(out.dtype)
+    factor = FACTORS[kernels.mul_factor](grids[0].scale, grids[1].scale, out.scale)
+    if kernels.mul in INTEGER_RULES:
+        steps = INTEGER_RULES[kernels.mul](product.astype(I64), *quantize_multiplier(factor))
+        return np.clip(steps + out.zero_point, low, high).astype(out.dtype)
+    steps = product.astype(F32) * factor
+    if kernels.mul == "float":
+        return round_float(steps, out, low, high)
+    return np.clip(np.rint(steps + F32(out.zero_point)), low, high).astype(out.dtype)
 
 
 def scale(x, constant, *, grids, out, kernels, act=""):

@@ -71,15 +71,25 @@ def truncate(x, m, e):
 INTEGER_RULES = {"double": double, "up": up, "single": single, "truncate": truncate}
 
 
-def requantize(acc, bias, rule, factors, out, low, high, *, wide=False):
+def real(x, factor):
+    """The product with the factor itself, in float64, halves away from zero. TFLite's reference FULLY_CONNECTED.
+
+    Source: tensorflow/lite/kernels/internal/reference/integer_ops/fully_connected.h
+    """
+    y = np.abs(x * factor)
+    whole = np.floor(y)
+    return np.copysign(whole + (y - whole >= 0.5), x)
+
+
+def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
     """Accumulators as the integers of a grid.
 
     Parameters
     ----------
     acc : (N, C, ...), exact sums of products in any dtype
     bias : (C,) int32
-    rule : "float" or a key of INTEGER_RULES
-    factors : (scale of the input, scales of the weights (C,) or (1,)), float32: with `out.scale` they make the factor
+    rule : "float", "real" or a key of INTEGER_RULES
+    factor : (C,) or (1,), `layer_factor` for this rule
     out : Grid
     low, high : int, where the result is cut
     wide : bool, sums have 64 bits, as those of 16-bit inputs; else 32, and with a bias near their end they wrap round
@@ -89,15 +99,15 @@ def requantize(acc, bias, rule, factors, out, low, high, *, wide=False):
     (N, C, ...) of the grid's dtype
     """
     along = (-1, *(1,) * (acc.ndim - 2))
+    factor = factor.reshape(along)
     acc = acc.astype(I64)
     acc += bias.reshape(along)
     if not wide and np.abs(bias.astype(I64)).max(initial=0) >= NEAR_END:
         acc = in_32_bits(acc)
     if rule == "float":
-        factor = float_factor(*factors, out.scale).reshape(along)
         return round_float(acc.astype(F32) * factor, out, low, high)
-    m, e = (part.reshape(along) for part in quantize_multiplier(integer_factor(*factors, out.scale)))
-    return np.clip(INTEGER_RULES[rule](acc, m, e) + out.zero_point, low, high).astype(out.dtype)
+    steps = real(acc, factor) if rule == "real" else INTEGER_RULES[rule](acc, *quantize_multiplier(factor))
+    return np.clip(steps + out.zero_point, low, high).astype(out.dtype)
 
 
 def integer_factor(scale, weight_scale, out_scale):
@@ -110,12 +120,21 @@ def float_factor(scale, weight_scale, out_scale):
     return F32(scale) * np.asarray(weight_scale, F32) / F32(out_scale)
 
 
-def product_factor(rule):
-    """The one of these two that a product's integer factor is made of by a rule of `INTEGER_RULES`.
+#: By what a KernelSet says of a product's factor: tensorflow/lite/kernels/mul.cc multiplies and divides floats,
+#: tensorflow/lite/micro/kernels/mul_common.cc casts them first.
+FACTORS = {"float32": float_factor, "float64": integer_factor}
 
-    Source: tensorflow/lite/kernels/mul.cc, where C++ multiplies floats; tensorflow/lite/micro/kernels/mul_common.cc casts first
+
+def layer_factor(op, rule, scale, weight_scale, out_scale):
+    """The factor that a rule takes for a layer, (C,) or (1,): float32 for "float", else float64.
+
+    Source: tensorflow/lite/kernels/kernel_util.cc, where a FULLY_CONNECTED with one scale multiplies two floats, and casts then
     """
-    return float_factor if rule == "double" else integer_factor
+    if rule == "float":
+        return float_factor(scale, weight_scale, out_scale)
+    if op == "fully_connected" and rule in INTEGER_RULES and len(weight_scale) == 1:
+        return float_factor(scale, weight_scale, 1).astype(np.float64) / np.float64(F32(out_scale))
+    return integer_factor(scale, weight_scale, out_scale)
 
 
 def round_float(y, out, low, high):

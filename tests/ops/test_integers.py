@@ -9,7 +9,7 @@ from npmnv3.errors import UsageError
 from npmnv3.ops import integers
 from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import KERNEL_SETS, get_kernel_set
-from npmnv3.ops.requantize import INTEGER_RULES, quantize_multiplier, requantize
+from npmnv3.ops.requantize import INTEGER_RULES, layer_factor, quantize_multiplier, requantize
 
 try:
     from npmnv3.ops import integer_loops
@@ -84,7 +84,7 @@ def test_rules_are_cs_own_arithmetic(rule):
 
 
 @pytest.mark.parametrize("twins", TWINS)
-@pytest.mark.parametrize("rule", [*RULES, "float"])
+@pytest.mark.parametrize("rule", [*RULES, "real", "float"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("sums", [np.float32, np.float64])
 def test_twins_round_alike(twins, rule, dtype, sums):
@@ -95,9 +95,10 @@ def test_twins_round_alike(twins, rule, dtype, sums):
     out, scales = Grid(0.05, 7, dtype), rng.uniform(1e-5, 1e-3, 5).astype(np.float32)
     scales[0] = 0.025 / 0.5  # a factor of one half: ties
     bias[0] = 0
-    expected = requantize(acc.astype(np.int64), bias, rule, (0.5, scales), out, out.low + 3, out.high)
+    factor = layer_factor("linear", rule, 0.5, scales, out.scale)
+    expected = requantize(acc.astype(np.int64), bias, rule, factor, out, out.low + 3, out.high)
     round_to_grid = twins.requantize if twins else requantize
-    found = round_to_grid(acc, bias, rule, (0.5, scales), out, out.low + 3, out.high)
+    found = round_to_grid(acc, bias, rule, factor, out, out.low + 3, out.high)
     assert found.dtype == expected.dtype == np.dtype(dtype)
     assert np.array_equal(found, expected)
     if rule == "float":
@@ -167,7 +168,8 @@ def test_layers(name, op, shape, weight_shape, space, dtypes, twins):
     sums = np.empty(found.shape, np.int64)
     for place in np.ndindex(found.shape):
         sums[place] = one_sum(op, x, weight, place, low + 3, int(weight_zero[0]), **space, pairs=saturating is not None)
-    expected = requantize(sums, bias, kernels.layers, (0.02, scales), out, low + 90, high)
+    factor = layer_factor(op, kernels.layers, 0.02, scales, out.scale)
+    expected = requantize(sums, bias, kernels.layers, factor, out, low + 90, high)
     assert np.array_equal(found, expected), f"{np.argwhere(found != expected)[:3]}"
     assert (found == low + 90).any() and (found > low + 90).any()
 

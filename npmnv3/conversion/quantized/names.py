@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from ...errors import UsageError, WeightsError
-from ...network.integer_plan import LAYERS
+from ...network.integer_plan import LAYERS, OF_VECTORS
 from ...network.lowering import SCHEMES, lower
 from ...network.plan import check_side, make_plan
 from ...network.steps import INPUT
 from ...network.variants import get_variant, list_models
+from ...ops.integers import SUMS
 from .builder import renamed
 from .preparation import constant_of, preparation
 
@@ -98,10 +99,10 @@ def _head(plan, variant):
     """The hidden layer's width, as the graph has it: the outputs of the last layer but one; 0 where the classifier stands
     alone behind the last convolution."""
     layers = [step for step in plan.steps if step.op in LAYERS]
-    if not variant.head or len(layers) < 2 or layers[-1].op != "linear":
+    if not variant.head or len(layers) < 2 or layers[-1].op not in OF_VECTORS:
         return variant.head
     last, before = (plan.arrays[f"{step.name}.weight"].shape for step in (layers[-1], layers[-2]))
-    if layers[-2].op == "linear":
+    if layers[-2].op in OF_VECTORS:
         return before[0] if before[1] == variant.last else variant.head
     return 0 if last[1] == variant.last and last[0] != variant.head else variant.head
 
@@ -139,7 +140,7 @@ def _match(plan, expected, layers, factors):
 
 def _difference(plan, step, want, layers, factors):
     """What sets a step apart from what the network has there, "" if nothing does."""
-    if step.op != want.op:
+    if SUMS.get(step.op, step.op) != SUMS.get(want.op, want.op):
         return f"is {step.op}, not {want.op}"
     if step.op in LAYERS:
         shape = plan.arrays[f"{step.name}.weight"].shape

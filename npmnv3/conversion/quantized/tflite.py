@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from ...errors import WeightsError
+from ...network.integer_plan import OF_VECTORS
 from ...network.padding import same_padding
 from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
@@ -226,11 +227,13 @@ class _Graph:
         op, weight = self.builder.layer_op(
             source, weight, depthwise=code == _DEPTHWISE, strides=fields["stride"], pads=fields["pad"]
         )
-        if op == "linear":
+        if code == _DENSE:
+            op = "fully_connected"
+        if op in OF_VECTORS:
             fields = {}
         bias = self.tensors.array(inputs[2]) if len(inputs) > 2 else None
         arrays = {"weight": weight, "bias": bias_array(name, bias, len(weight)), **scale}
-        shape = (len(weight),) if op == "linear" else self._shape(output)
+        shape = (len(weight),) if op in OF_VECTORS else self._shape(output)
         self.builder.add(name, op, (source,), shape, self._grid(output), arrays, act=self._act(act, name), **fields)
 
     def _weight_scale(self, code, index, weight):

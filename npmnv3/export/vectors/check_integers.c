@@ -12,10 +12,10 @@
 #include <string.h>
 
 enum dtype { I8, U8, I16, U16, I32, F32 };
-enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, RELU, HARD_SWISH, HARD_SIGMOID, GLOBAL_AVG_POOL, MAX_POOL2D, PAD2D,
+enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, FULLY_CONNECTED, RELU, HARD_SWISH, HARD_SIGMOID, GLOBAL_AVG_POOL, MAX_POOL2D, PAD2D,
           IDENTITY, SCALE, MUL, ADD, FILL };
-enum rule { NONE, DOUBLE, UP, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE };
-enum role { WEIGHT, BIAS, WEIGHT_ZERO, CONSTANT, MULTIPLIER, EXPONENT, FACTOR, ADDEND, LOOKUP, ROLES };
+enum rule { NONE, DOUBLE, UP, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE, REAL };
+enum role { WEIGHT, BIAS, WEIGHT_ZERO, CONSTANT, MULTIPLIER, EXPONENT, FACTOR, ADDEND, LOOKUP, SCALES, ROLES };
 
 typedef struct {
     const char *name, *file;
@@ -181,6 +181,11 @@ static int32_t requantize(const step *s, int64_t x, long channel)
             return (int32_t)rint(clip(f32((double)steps + zero), s->low, s->high));
         return (int32_t)rint(clip(steps, s->low - zero, s->high - zero)) + zero;
     }
+    if (s->rule == REAL) {
+        const float *scales = loaded[s->params[SCALES]].f;
+        const double factor = (double)scales[0] * scales[2 + channel] / scales[1];
+        return (int32_t)clip(round((double)x * factor) + zero, s->low, s->high);
+    }
     return cut(s, rescale(s->rule, x, loaded[s->params[MULTIPLIER]].i[channel], loaded[s->params[EXPONENT]].i[channel]) + zero);
 }
 
@@ -311,7 +316,7 @@ static void run_step(const step *s, int32_t *y)
 {
     const numbers *x = s->op == FILL ? NULL : &loaded[s->inputs[0]];
     switch (s->op) {
-    case CONV2D: case DEPTHWISE_CONV2D: case POINTWISE_CONV2D: case LINEAR: layer(s, y); break;
+    case CONV2D: case DEPTHWISE_CONV2D: case POINTWISE_CONV2D: case LINEAR: case FULLY_CONNECTED: layer(s, y); break;
     case GLOBAL_AVG_POOL: case MAX_POOL2D: pool(s, y); break;
     case SCALE: case MUL: multiply(s, y); break;
     case PAD2D: pad(s, y); break;

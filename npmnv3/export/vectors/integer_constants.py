@@ -9,14 +9,15 @@ import numpy as np
 from ...network.integer_plan import LAYERS
 from ...ops import factors
 from ...ops.integers import hard_sigmoid, hard_swish, relu
-from ...ops.requantize import F32, INTEGER_RULES, float_factor, integer_factor, product_factor, quantize_multiplier
+from ...ops.requantize import F32, FACTORS, INTEGER_RULES, layer_factor, quantize_multiplier
 
 
 def rule_of(op, kernels):
     """The rule's name by which a kernel set rounds an operation's result; "" of those that round nothing."""
-    if op in LAYERS:
+    if op in LAYERS and op != "fully_connected":
         return kernels.layers
     return {
+        "fully_connected": kernels.fully_connected,
         "mul": kernels.mul,
         "scale": kernels.mul,
         "add": kernels.add,
@@ -38,18 +39,16 @@ def constants(step, plan, kernels):
 
     Returns
     -------
-    dict, empty of steps that only move integers. A real factor is multiplier * 2^(shift - 31); the rules say how it is
-    applied.
+    dict, empty of steps that only move integers. A real factor is multiplier * 2^(shift - 31), or "scales" make it: the
+    input's, the output's, then the weights'; the rules say how it is applied.
     """
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
     rule = rule_of(step.op, kernels)
     if step.op in LAYERS:
-        scale = np.broadcast_to(plan.arrays[f"{step.name}.weight_scale"], step.shape[:1])
-        return _factor(rule, grids[0].scale, scale, out.scale)
-    if step.op == "scale":
-        return _factor(rule, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale, product_factor(rule))
-    if step.op == "mul":
-        return _factor(rule, grids[0].scale, np.array([grids[1].scale]), out.scale, product_factor(rule))
+        return _of_layer(step, rule, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
+    if step.op in ("mul", "scale"):
+        other = grids[1].scale if step.op == "mul" else plan.arrays[f"{step.name}.weight_scale"]
+        return _factor(rule, FACTORS[kernels.mul_factor](grids[0].scale, other, out.scale))
     if step.op == "add":
         return _ADDS.get(rule, lambda *grids: _integers(*factors.add_fixed(*grids)))(*grids, out)
     if step.op == "global_avg_pool":
@@ -74,10 +73,15 @@ def _floats(**numbers):
     return {role: np.atleast_1d(np.asarray(number, F32)) for role, number in numbers.items()}
 
 
-def _factor(rule, scale, other, out, integer=integer_factor):
-    if rule in INTEGER_RULES:
-        return _integers(*quantize_multiplier(integer(scale, other, out)))
-    return _floats(factor=float_factor(scale, other, out))
+def _factor(rule, factor):
+    return _integers(*quantize_multiplier(factor)) if rule in INTEGER_RULES else _floats(factor=factor)
+
+
+def _of_layer(step, rule, scale, weight_scale, out_scale):
+    each = np.broadcast_to(weight_scale, step.shape[:1])
+    if rule == "real":
+        return _floats(scales=[scale, out_scale, *each])
+    return _factor(rule, np.broadcast_to(layer_factor(step.op, rule, scale, weight_scale, out_scale), each.shape))
 
 
 def _add_fused(*grids):

@@ -23,6 +23,7 @@ RULES = {
     "up": "high, then divided by 2^max(-e, 0), halves up",
     "single": "floor((x * m + 2^(30 - e)) / 2^(31 - e))",
     "truncate": "floor(x * m / 2^(31 - e))",
+    "real": "x * (input's scale * weight's scale / output's scale) in float64, halves away from zero",
     "float": "rne(F(F(x) * factor)), cut before the zero point is added",
     "float_offset": "of products rne(F(F(F(x) * factor) + zero point)); of means rne(F(F(F(sum of q) * factor) + offset))",
     "shift": "add: (x1 * m1 + x2 * m2 + 2^(shift - 1)) >> shift, floor",
@@ -31,7 +32,13 @@ RULES = {
     "offset": "mean: the sum of q by up, of the last C mod 16 channels by double; offset stands for the zero points",
     "table": "the entry of the table at q - (least integer of the input's dtype)",
 }
-LAYOUTS = {"conv2d": "OIHW", "depthwise_conv2d": "CHW", "pointwise_conv2d": "OI", "linear": "OI"}
+LAYOUTS = {
+    "conv2d": "OIHW",
+    "depthwise_conv2d": "CHW",
+    "pointwise_conv2d": "OI",
+    "linear": "OI",
+    "fully_connected": "OI",
+}
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,79}")
 
 
@@ -158,7 +165,8 @@ class IntegerKit:
 
 #: In the order in which `check_integers.c` has them.
 ROLES = (
-    "weight", "bias", "weight_zero_point", "constant", "multiplier", "shift", "factor", "offset", "table"
+    "weight", "bias", "weight_zero_point", "constant", "multiplier", "shift", "factor", "offset", "table",
+    "scales",
 )  # fmt: skip
 
 

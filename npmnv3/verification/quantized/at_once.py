@@ -10,17 +10,18 @@ import numpy as np
 from ...network.steps import INPUT
 from ...ops.requantize import INTEGER_RULES
 from .explain import Cause, Rule
-from .forced import Forced
+from .forced import Forced, field_of
 from .roundings import MEANS, SWISHES, WORDS
 
 LEAST = 8  # numbers
 # fmt: off
 _RULES = {  # what a KernelSet says: (what that is of, the words it may have, what these mean)
-    "layers":     ("layers",        (*INTEGER_RULES, "float"),                                           WORDS),
-    "mul":        ("products",      (*INTEGER_RULES, "float", "float_offset"),                           WORDS),
-    "add":        ("sums",          (*INTEGER_RULES, "shift", "fused"),                                  WORDS),
-    "mean":       ("means",         ("double", "single", "twice", "offset", "float", "float_offset"),    MEANS),
-    "hard_swish": ("hard-swishes",  ("fixed", "float"),                                                  SWISHES),
+    ("layers", "fully_connected"): ("layers", (*INTEGER_RULES, "float"),                                        WORDS),
+    ("fully_connected",):     ("fully connected layers", (*INTEGER_RULES, "real", "float"),                     WORDS),
+    ("mul",):                 ("products",      (*INTEGER_RULES, "float", "float_offset"),                      WORDS),
+    ("add",):                 ("sums",          (*INTEGER_RULES, "shift", "fused"),                             WORDS),
+    ("mean",):                ("means",         ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
+    ("hard_swish",):          ("hard-swishes",  ("fixed", "float"),                                             SWISHES),
 }
 # fmt: on
 
@@ -60,11 +61,12 @@ def _tells(forced, off):
 
 def _other_rules(forced, kernels):
     """[(text, setting)] of each one word of a kernel set with which every tensor is exact."""
-    found = []
-    for field, (what, words, texts) in _RULES.items():
-        for word in words:
-            if word != getattr(kernels, field) and forced.fit(replace(kernels, **{field: word})).whole:
-                found.append((f"{texts[word]} in all {what}", f"{field} {word}"))
+    found, used = [], {field_of(step.op) for step in forced.plan.steps}
+    for fields, (what, words, texts) in _RULES.items():
+        for word in words if fields[0] in used else ():
+            other = replace(kernels, **dict.fromkeys(fields, word))
+            if other != kernels and forced.fit(other).whole:
+                found.append((f"{texts[word]} in all {what}", f"{fields[0]} {word}"))
     return found
 
 

@@ -6,16 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ops.integers import act_range
-from ...ops.requantize import (
-    F32,
-    I64,
-    INTEGER_RULES,
-    float_factor,
-    in_32_bits,
-    integer_factor,
-    product_factor,
-    quantize_multiplier,
-)
+from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, in_32_bits, layer_factor, quantize_multiplier, real
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
         acc = in_32_bits(acc)
     scale, weight_scale = factors or case.factors
     weight_scale = weight_scale[channels] if len(weight_scale) > 1 else weight_scale
-    rule = rule or rounding(getattr(case.kernels, case.kind), case.kind)
+    rule = rule or rounding(case)
     steps = rule(acc, (scale, weight_scale), out) + out.zero_point
     if wraps:
         return steps.astype(out.dtype)
@@ -65,22 +56,31 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
     return np.clip(steps, low, high).astype(out.dtype)
 
 
-def factor_by(word, kind):
-    """What makes a layer's or a product's integer factor of scales by a word of `INTEGER_RULES`."""
-    return product_factor(word) if kind == "mul" else integer_factor
+def factor_by(case, kernels):
+    """What makes a layer's or a product's factor by a kernel set: callable (its `factors`, its output's grid)."""
+    if not case.is_layer:
+        return lambda factors, out: FACTORS[kernels.mul_factor](*factors, out.scale)
+    # Of many scales those of some channels may be given, which may be one.
+    op = case.step.op if len(case.weight_scale) == 1 else "linear"
+    return lambda factors, out: layer_factor(op, case.word(kernels), *factors, out.scale)
 
 
-def rounding(word, kind):
-    """A kernel set's word for layers or products as a rule of `finish`."""
-    if word in INTEGER_RULES:
-        factor = factor_by(word, kind)
-        return lambda acc, factors, out: INTEGER_RULES[word](acc, *quantize_multiplier(factor(*factors, out.scale)))
-    if word == "float_offset":
-        return lambda acc, factors, out: (
-            np.rint(acc.astype(F32) * float_factor(*factors, out.scale) + F32(out.zero_point)).astype(I64)
-            - out.zero_point
-        )
-    return lambda acc, factors, out: np.rint(acc.astype(F32) * float_factor(*factors, out.scale)).astype(I64)
+def rounding(case, kernels=None):
+    """How a kernel set, default the case's own, makes steps of a layer's or a product's accumulators: a rule of `finish`."""
+    kernels = kernels or case.kernels
+    word, factor = case.word(kernels), factor_by(case, kernels)
+
+    def rule(acc, factors, out):
+        made = factor(factors, out)
+        if word in INTEGER_RULES:
+            return INTEGER_RULES[word](acc, *quantize_multiplier(made))
+        if word == "real":
+            return real(acc, made).astype(I64)
+        if word == "float_offset":
+            return np.rint(acc.astype(F32) * made + F32(out.zero_point)).astype(I64) - out.zero_point
+        return np.rint(acc.astype(F32) * made).astype(I64)
+
+    return rule
 
 
 def half_up(y):

@@ -151,6 +151,7 @@ _OPERATIONS = {
     "depthwise_conv2d": "depthwise convolutions",
     "pointwise_conv2d": "1x1 convolutions",
     "linear": "linear layers",
+    "fully_connected": "fully connected layers",
     "scale": "products with a constant",
     "mul": "products of two tensors",
 }

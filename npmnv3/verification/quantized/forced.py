@@ -30,6 +30,11 @@ KINDS = {
 }
 
 
+def field_of(op):
+    """The field of a KernelSet that has an operation's rule; of those without rules, their kind."""
+    return op if op == "fully_connected" else KINDS[op][0]
+
+
 @dataclass(frozen=True)
 class Parts:
     """What `apply` reads of a plan: grids and arrays, which a change may lay others over."""
@@ -62,6 +67,14 @@ class Case:
     @property
     def kind(self):
         return KINDS[self.step.op][0]
+
+    @property
+    def field(self):
+        return field_of(self.step.op)
+
+    def word(self, kernels):
+        """A kernel set's word for the step's rule."""
+        return getattr(kernels, self.field)
 
     @property
     def is_layer(self):
@@ -126,7 +139,9 @@ class Case:
     def sums_of(self, x, weight, zero_point, weight_zero_point=0):
         """(places, channels) int64: the layer's sums of other integers, by products that float64 holds exactly."""
         weight = weight.astype(np.float64) - np.reshape(weight_zero_point, (-1, *(1,) * (weight.ndim - 1)))
-        total = getattr(definitions, self.step.op)(x.astype(np.float64) - zero_point, weight, **self.space)
+        total = getattr(definitions, integers.SUMS.get(self.step.op, self.step.op))(
+            x.astype(np.float64) - zero_point, weight, **self.space
+        )
         return as_rows(total).astype(I64)
 
     @functools.cached_property
@@ -218,7 +233,8 @@ class Forced:
         if any(name not in self.values for name in step.inputs):
             return apply(step, given, self.plan, kernels)
         saturates = step.op in LAYERS and self._saturates(step, kernels)
-        key = step.name, getattr(kernels, KINDS[step.op][0], ""), saturates
+        # Of a product its factor is another word.
+        key = step.name, getattr(kernels, field_of(step.op), ""), kernels.mul_factor, saturates
         if key not in self._kept:
             self._kept[key] = apply(step, given, self.plan, kernels)
         return self._kept[key]

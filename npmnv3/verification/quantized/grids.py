@@ -265,7 +265,7 @@ _WHOSE = (
 
 def _multiplied(case, function):
     """What gives the step with its factor so changed."""
-    rule = rounding(getattr(case.kernels, case.kind), case.kind)
+    rule = rounding(case)
 
     def changed(acc, factors, out):
         real = np.atleast_1d(integer_factor(*factors, out.scale))

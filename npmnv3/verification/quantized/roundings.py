@@ -7,7 +7,7 @@ import numpy as np
 
 from ...ops.integers import hard_swish_float_table
 from ...ops.kernel_sets import KERNEL_SETS
-from ...ops.requantize import F32, I64, INTEGER_RULES, integer_factor, quantize_multiplier
+from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, integer_factor, quantize_multiplier
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
 #: What the kernel sets' words say.
@@ -16,6 +16,7 @@ WORDS = {
     "up": "double rounding with halves up both times (as TFLite's optimised kernels)",
     "single": "single rounding (once, halves up)",
     "truncate": "truncated rounding (a shift that does not round)",
+    "real": "rounding of the real product (a float64 factor, halves away from zero, as TFLite's reference FULLY_CONNECTED)",
     "float": "fp32 requantisation (one float32 factor, halves to even)",
     "float_offset": "fp32 requantisation, the zero point added before it rounds",
     "shift": "XNNPACK's addition (factors of 21 bits, one shift)",
@@ -24,6 +25,8 @@ WORDS = {
     "offset": "MEAN with one rounded offset (as TFLite's optimised kernels)",
     "fixed": "fixed-point hard-swish (TFLite's 16-bit table)",
 }
+#: What the words of a product's factor say.
+WIDTHS = {"float32": "float32, as TensorFlow Lite does", "float64": "float64, as TensorFlow Lite Micro does"}
 MEANS = WORDS | {
     "double": "MEAN with the division in the factor (as TFLite's reference kernels)",
     "single": "MEAN rounded once, halves up",
@@ -33,14 +36,27 @@ MEANS = WORDS | {
 SWISHES = WORDS | {"float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)"}
 
 #: The words in the order in which they are said where several explain the same.
-_LIKELY = ("twice", "single", "up", "double", "offset", "float", "float_offset", "shift", "fused", "fixed", "truncate")
+_LIKELY = (
+    "twice",
+    "real",
+    "single",
+    "up",
+    "double",
+    "offset",
+    "float",
+    "float_offset",
+    "shift",
+    "fused",
+    "fixed",
+    "truncate",
+)
 
 
 def known_words(case):
     """The other words that kernel sets have for this kind of step."""
-    own = getattr(case.kernels, case.kind)
-    words = sorted({getattr(kernels, case.kind) for kernels in KERNEL_SETS.values()}, key=_LIKELY.index)
-    extra = ("up", "single", "truncate") if case.kind in ("layers", "mul", "add") else ()
+    own = case.word(case.kernels)
+    words = sorted({case.word(kernels) for kernels in KERNEL_SETS.values()}, key=_LIKELY.index)
+    extra = ("up", "single", "double", "truncate") if case.kind in ("layers", "mul", "add") else ()
     extra = ("twice",) if case.kind == "mean" else extra
     texts = {"mean": MEANS, "hard_swish": SWISHES}.get(case.kind, WORDS)
     older = case.kind == "mean" and case.kernels.name.startswith("tflite")  # TensorFlow Lite's own, of earlier releases
@@ -50,9 +66,13 @@ def known_words(case):
 
 
 def _by_word(case, word):
+    kernels = replace(case.kernels, **{case.field: word})
+    if case.kind == "mul":  # with the factor of those whose word it is
+        theirs = next((other for other in KERNEL_SETS.values() if other.mul == word), kernels)
+        kernels = replace(kernels, mul_factor=theirs.mul_factor)
     if case.kind in ("layers", "mul"):
-        return lambda: finish(case, case.accumulated, rule=rounding(word, case.kind))
-    return lambda: case.run(kernels=replace(case.kernels, **{case.kind: word}))
+        return lambda: finish(case, case.accumulated, rule=rounding(case, kernels))
+    return lambda: case.run(kernels=kernels)
 
 
 def real_numbers(case):
@@ -216,21 +236,24 @@ def fused_table(case):
 
 
 def multipliers(case):
-    """Integer factors of fewer bits, or cut where they should be rounded, or made of products in float64."""
-    word = getattr(case.kernels, case.kind)
+    """Integer factors of fewer bits, or cut where they should be rounded, or made of scales in floats of other width."""
+    word = case.word(case.kernels)
     word = word if word in INTEGER_RULES else "double"
-    usual = factor_by(word, case.kind)
+    kernels = replace(case.kernels, **{case.field: word})
 
-    def rule(change, factor=usual):
+    def rule(change, kernels=kernels):
+        factor = factor_by(case, kernels)
+
         def steps(acc, factors, out):
-            m, e = quantize_multiplier(factor(*factors, out.scale))
+            m, e = quantize_multiplier(factor(factors, out))
             return INTEGER_RULES[word](acc, change(m), e)
 
         return lambda: finish(case, case.accumulated, rule=steps)
 
-    if usual is not integer_factor:
-        told = "a factor of scales multiplied in float64, as TensorFlow Lite Micro does"
-        yield Claim("float64", told, rule(lambda m: m, integer_factor))
+    if not case.is_layer:
+        (width,) = FACTORS.keys() - {kernels.mul_factor}
+        told = f"a factor of scales multiplied in {WIDTHS[width]}"
+        yield Claim(width, told, rule(lambda m: m, replace(kernels, mul_factor=width)))
     for bits in (8, 12, 15, 16, 24):
         low = 31 - bits
         yield Claim(
