@@ -213,7 +213,9 @@ def for_planes(recipe: Preprocess, planes: int) -> Preprocess:
     if planes == len(recipe.channels):
         return recipe
     if planes != 1:
-        raise UsageError(f"recipe {recipe.name!r} makes {len(recipe.channels)} plane{'s'[: len(recipe.channels) > 1]}, the network takes {planes}")
+        raise UsageError(
+            f"recipe {recipe.name!r} makes {len(recipe.channels)} plane{'s'[: len(recipe.channels) > 1]}, the network takes {planes}"
+        )
     mean, std = ((round(sum(values) / len(values), 6),) for values in (recipe.mean, recipe.std))
     return replace(recipe, name=f"{recipe.name}, gray", channels="L", mean=mean, std=std)
 

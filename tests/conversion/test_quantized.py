@@ -246,7 +246,7 @@ def test_damaged_scales(tmp_path):
 
 
 BYTES = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)
-ADD, MUL, CONV, MEAN, DEQUANTIZE, QUANTIZE = 0, 18, 3, 40, 6, 114
+ADD, MUL, CONV, DEPTHWISE, MEAN, DEQUANTIZE, QUANTIZE = 0, 18, 3, 4, 40, 6, 114
 
 
 def graph(kind="i1", again=None, bytes_to=1.0, end=None):
@@ -323,6 +323,19 @@ def test_a_mean_that_drops_its_axes_is_warned_of(keeps, tmp_path):
     (tmp_path / "m.tflite").write_bytes(made.bytes())
     warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
     assert any("drops its axes" in warning for warning in warnings) == (not keeps)
+
+
+@pytest.mark.parametrize("channels", [8, 9])
+def test_depthwise_channels_left_over_are_warned_of(channels, tmp_path):
+    made = Graph()
+    x = made.tensor("x", (1, 4, 4, channels), scale=[1.0], kind="i1")
+    for name in ("one", "two"):
+        weight = made.constant(f"{name}.w", np.full((1, 1, 1, channels), 64, np.int8), scale=[0.01])
+        options = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("i", 1), 4: ("b", 0)}
+        x = made.operator(DEPTHWISE, [x, weight], (1, 4, 4, channels), options, name, scale=[1.0], kind="i1")
+    (tmp_path / "m.tflite").write_bytes(made.bytes())
+    warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
+    assert sum("no multiple of 8" in warning for warning in warnings) == (channels == 9)
 
 
 def test_integers_on_another_scale_are_refused(tmp_path):

@@ -29,6 +29,10 @@ _OTHER_MEAN = (
     "has a mean that drops its axes (keep_dims is false): TensorFlow Lite's optimised kernels and XNNPACK compute it by another "
     "rule than is known here, so that only --kernels tflite-reference gives its integers"
 )
+_OTHER_TAIL = (
+    "has depthwise layers whose channels are no multiple of 8: TensorFlow Lite's optimised kernels round the channels left over "
+    "as its reference kernels do, --kernels tflite-optimized as all others: one number in thousands of them may be off by one"
+)
 _NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
 
 
@@ -229,6 +233,8 @@ class _Graph:
         )
         if code == _DENSE:
             op = "fully_connected"
+        if code == _DEPTHWISE and len(weight) % 8:
+            self.builder.warnings.append(_OTHER_TAIL)
         if op in OF_VECTORS:
             fields = {}
         bias = self.tensors.array(inputs[2]) if len(inputs) > 2 else None
