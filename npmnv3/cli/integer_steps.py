@@ -65,7 +65,7 @@ def _described(step, plan, kernels):
         from ..export.vectors.integer_constants import rule_of
         from ..ops.kernel_sets import get_kernel_set
 
-        row["rule"] = rule_of(step.op, get_kernel_set(kernels))
+        row["rule"] = rule_of(step, plan, get_kernel_set(kernels))
     return row
 
 

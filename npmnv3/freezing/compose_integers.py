@@ -72,9 +72,10 @@ def integer_source(plan, recipe, labels, kernels, about, weights=None):
 
 def _instead(plan, kernels):
     """What of the integer operations is replaced: tables by the entries in use, what is never called by nothing."""
-    sums = sorted({integers.SUMS.get(step.op, step.op) for step in plan.steps if step.op in LAYERS})
-    products = ", ".join(f"{op}={op}" for op in sums)
-    used = {kernels.layers, kernels.fully_connected, kernels.mul, kernels.add, kernels.mean}
+    layers = [step for step in plan.steps if step.op in LAYERS]
+    products = ", ".join(f"{op}={op}" for op in sorted({integers.SUMS.get(step.op, step.op) for step in layers}))
+    fields = {integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype) for step in layers}
+    used = {getattr(kernels, field) for field in (*fields, "mul", "add", "mean")}
     rules = {name: rule.__name__ for name, rule in requantize.INTEGER_RULES.items() if name in used}
     rules = ", ".join(f"{literal(name)}: {function}" for name, function in rules.items())
     changes = {
@@ -88,7 +89,7 @@ def _instead(plan, kernels):
     ]
     if kernels.hard_swish == "float":
         absent.append("hard_swish_table")
-    elif set(swishes) <= {"int8"}:
+    elif len(set(swishes)) == 1 and swishes[0] in ("int8", "uint8"):
         absent.append("hard_swish_float_table")
     return changes | {(INTEGERS, name): f"{name} = None  # which these kernels do not need" for name in absent}
 

@@ -41,6 +41,13 @@ from .requantize import (
 SUMS = {"fully_connected": "linear"}
 
 
+def layer_field(op, dtype):
+    """The field of a KernelSet that has the rule of a layer that reads such integers."""
+    if op == "depthwise_conv2d" and dtype == "uint8":
+        return "depthwise_uint8"
+    return op if op == "fully_connected" else "layers"
+
+
 def act_range(act, grid):
     """(low, high) integers where a fused activation cuts: "", "relu" or "relu6"."""
     low, high = grid.low, grid.high
@@ -77,7 +84,7 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
         acc = acc + lost_to_saturation(x, saturating, grid.zero_point, twins=twins, **space)
     low, high = act_range(act, out)
     round_to_grid = twins.requantize if twins else requantize
-    rule, wide = kernels.fully_connected if op == "fully_connected" else kernels.layers, grid.high - grid.low > 255
+    rule, wide = getattr(kernels, layer_field(op, grid.dtype)), grid.high - grid.low > 255
     factor = layer_factor(op, rule, grid.scale, weight_scale, out.scale)
     return round_to_grid(acc, bias, rule, factor, out, low, high, wide=wide)
 
@@ -263,7 +270,7 @@ _MEANS = {
 
 def hard_swish(x, *, grid, out, kernels):
     """x * clip(x + 3, 0, 6) / 6, from a table of all integers; in float32 where there are 16 bits, which no fixed rule has."""
-    fixed = kernels.hard_swish == "fixed" and grid.dtype == out.dtype == "int8"
+    fixed = kernels.hard_swish == "fixed" and grid.dtype == out.dtype and grid.dtype in ("int8", "uint8")
     table = hard_swish_table if fixed else hard_swish_float_table
     return _look_up(x, grid, table(grid, out))
 
@@ -293,7 +300,7 @@ def hard_swish_float_table(grid, out):
 
 
 def hard_swish_table(grid, out):
-    """TFLite's hard-swish of every int8: two factors of 16 bits, products of 16 bits rounded at each step.
+    """TFLite's hard-swish of every 8-bit integer: two factors of 16 bits, products of 16 bits rounded at each step.
 
     Source: tensorflow/lite/kernels/internal/reference/hard_swish.h
     """

@@ -13,7 +13,8 @@ from ..errors import UsageError
 class KernelSet:
     """An engine's rules. `requantize` and `integers` hold what the words mean.
 
-    layers : of convolutions, and of linear layers but those below: "double", "up", "single", "float" or "truncate"
+    layers : of convolutions and linear layers, but those below: "double", "up", "single", "float" or "truncate"
+    depthwise_uint8 : of depthwise convolutions of uint8: the same words
     fully_connected : of TensorFlow Lite's operation of this name: the same words, or "real"
     mul : "double", "single", "float" or "float_offset"
     mul_factor : "float32" or "float64", in which a product's factor is made of the scales
@@ -25,6 +26,7 @@ class KernelSet:
 
     name: str
     layers: str
+    depthwise_uint8: str
     fully_connected: str
     mul: str
     mul_factor: str
@@ -36,13 +38,13 @@ class KernelSet:
 
 # fmt: off
 KERNEL_SETS = {kernels.name: kernels for kernels in (
-    #         name                layers    fully connected  mul, its factor            add       mean
-    KernelSet("tflite-reference", "double", "real",          "double",       "float32", "double", "double"),
-    KernelSet("tflite-optimized", "up",     "up",            "double",       "float32", "double", "offset"),  # x86-64, one thread
-    KernelSet("xnnpack",          "float",  "float",         "float",        "float32", "shift",  "float_offset"),  # on x86-64
-    KernelSet("onnxruntime",      "float",  "float",         "float_offset", "float32", "fused",  "float", "float"),
-    KernelSet("onnxruntime-avx2", "float",  "float",         "float_offset", "float32", "fused",  "float", "float", True),  # no VNNI
-    KernelSet("single-rounding",  "single", "single",        "single",       "float64", "single", "single"),  # CMSIS-NN's macro
+    #         name                layers    depthwise_uint8  fully_connected   mul             mul_factor   add       mean
+    KernelSet("tflite-reference", "double", "double",        "real",           "double",       "float32",   "double", "double"),
+    KernelSet("tflite-optimized", "up",     "double",        "up",             "double",       "float32",   "double", "offset"),  # x86-64, one thread
+    KernelSet("xnnpack",          "float",  "double",        "float",          "float",        "float32",   "shift",  "float_offset"),  # TFLite's delegate, x86-64
+    KernelSet("onnxruntime",      "float",  "float",         "float",          "float_offset", "float32",   "fused",  "float", "float"),
+    KernelSet("onnxruntime-avx2", "float",  "float",         "float",          "float_offset", "float32",   "fused",  "float", "float", True),  # no VNNI
+    KernelSet("single-rounding",  "single", "single",        "single",         "single",       "float64",   "single", "single"),  # TFLite's and CMSIS-NN's macro
 )}
 # fmt: on
 

@@ -233,7 +233,7 @@ class _Graph:
         )
         if code == _DENSE:
             op = "fully_connected"
-        if code == _DEPTHWISE and len(weight) % 8:
+        if code == _DEPTHWISE and len(weight) % 8 and self.builder.grids[source].dtype == "int8":
             self.builder.warnings.append(_OTHER_TAIL)
         if op in OF_VECTORS:
             fields = {}

@@ -8,16 +8,15 @@ import numpy as np
 
 from ...network.integer_plan import LAYERS
 from ...ops import factors
-from ...ops.integers import hard_sigmoid, hard_swish, relu
+from ...ops.integers import hard_sigmoid, hard_swish, layer_field, relu
 from ...ops.requantize import F32, FACTORS, INTEGER_RULES, layer_factor, quantize_multiplier
 
 
-def rule_of(op, kernels):
-    """The rule's name by which a kernel set rounds an operation's result; "" of those that round nothing."""
-    if op in LAYERS and op != "fully_connected":
-        return kernels.layers
+def rule_of(step, plan, kernels):
+    """The rule's name by which a kernel set rounds a step's result; "" of those that round nothing."""
+    if step.op in LAYERS:
+        return getattr(kernels, layer_field(step.op, plan.grids[step.inputs[0]].dtype))
     return {
-        "fully_connected": kernels.fully_connected,
         "mul": kernels.mul,
         "scale": kernels.mul,
         "add": kernels.add,
@@ -25,7 +24,7 @@ def rule_of(op, kernels):
         "relu": "table",
         "hard_swish": "table",
         "hard_sigmoid": "table",
-    }.get(op, "")
+    }.get(step.op, "")
 
 
 def constants(step, plan, kernels):
@@ -43,7 +42,7 @@ def constants(step, plan, kernels):
     input's, the output's, then the weights'; the rules say how it is applied.
     """
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
-    rule = rule_of(step.op, kernels)
+    rule = rule_of(step, plan, kernels)
     if step.op in LAYERS:
         return _of_layer(step, rule, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
     if step.op in ("mul", "scale"):

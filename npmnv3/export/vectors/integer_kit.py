@@ -102,7 +102,7 @@ class IntegerKit:
     def manifest(self, format):
         """What the files are: a dict for JSON."""
         form = pick_format(format, self.vectors.values())
-        used = {rule_of(step.op, self.kernels) for step in self.steps} - {""}
+        used = {rule_of(step, self.plan, self.kernels) for step in self.steps} - {""}
         return {
             "format": "npmnv3-integer-vectors",
             "version": 1,
@@ -124,7 +124,7 @@ class IntegerKit:
             "inputs": [self.labels[name] for name in step.inputs],
             "output": label,
             "params": {role: f"{label}/{role}" for role in ROLES if f"{label}/{role}" in self.vectors},
-            "rule": rule_of(step.op, self.kernels),
+            "rule": rule_of(step, self.plan, self.kernels),
             "clamp": list(act_range(step.act, self.plan.grids[step.name])),
             "act": step.act,
         }
@@ -157,7 +157,7 @@ class IntegerKit:
         label = self.labels[step.name]
         inputs = [index[self.labels[name]] for name in step.inputs] + [-1, -1]
         params = ", ".join(str(index.get(f"{label}/{role}", -1)) for role in ROLES)
-        rule, (low, high) = rule_of(step.op, self.kernels), act_range(step.act, self.plan.grids[step.name])
+        rule, (low, high) = rule_of(step, self.plan, self.kernels), act_range(step.act, self.plan.grids[step.name])
         head = f'"{label}", {step.op.upper()}, {(rule or "none").upper()}, {{{inputs[0]}, {inputs[1]}}}, {index[label]}'
         sides = f"{step.kernel}, {{{step.stride[0]}, {step.stride[1]}}}, {{{', '.join(map(str, step.pad))}}}"
         return f"    {{{head}, {{{params}}}, {sides}, {low}, {high}, {int(saturates(step, self.plan, self.kernels))}}},"

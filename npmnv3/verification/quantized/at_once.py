@@ -15,13 +15,14 @@ from .roundings import MEANS, SWISHES, WORDS
 
 LEAST = 8  # numbers
 # fmt: off
+_LAYERS = "layers", "depthwise_uint8", "fully_connected"
 _RULES = {  # what a KernelSet says: (what that is of, the words it may have, what these mean)
-    ("layers", "fully_connected"): ("layers", (*INTEGER_RULES, "float"),                                        WORDS),
-    ("fully_connected",):     ("fully connected layers", (*INTEGER_RULES, "real", "float"),                     WORDS),
-    ("mul",):                 ("products",      (*INTEGER_RULES, "float", "float_offset"),                      WORDS),
-    ("add",):                 ("sums",          (*INTEGER_RULES, "shift", "fused"),                             WORDS),
-    ("mean",):                ("means",         ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
-    ("hard_swish",):          ("hard-swishes",  ("fixed", "float"),                                             SWISHES),
+    _LAYERS:              ("layers",                 (*INTEGER_RULES, "float"),                                        WORDS),
+    ("fully_connected",): ("fully connected layers", (*INTEGER_RULES, "real", "float"),                                WORDS),
+    ("mul",):             ("products",               (*INTEGER_RULES, "float", "float_offset"),                        WORDS),
+    ("add",):             ("sums",                   (*INTEGER_RULES, "shift", "fused"),                               WORDS),
+    ("mean",):            ("means",                  ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
+    ("hard_swish",):      ("hard-swishes",           ("fixed", "float"),                                               SWISHES),
 }
 # fmt: on
 
@@ -61,7 +62,7 @@ def _tells(forced, off):
 
 def _other_rules(forced, kernels):
     """[(text, setting)] of each one word of a kernel set with which every tensor is exact."""
-    found, used = [], {field_of(step.op) for step in forced.plan.steps}
+    found, used = [], {field_of(step, forced.plan) for step in forced.plan.steps}
     for fields, (what, words, texts) in _RULES.items():
         for word in words if fields[0] in used else ():
             other = replace(kernels, **dict.fromkeys(fields, word))

@@ -30,9 +30,11 @@ KINDS = {
 }
 
 
-def field_of(op):
-    """The field of a KernelSet that has an operation's rule; of those without rules, their kind."""
-    return op if op == "fully_connected" else KINDS[op][0]
+def field_of(step, plan):
+    """The field of a KernelSet that has a step's rule; of steps without a rule, their kind."""
+    if step.op in LAYERS:
+        return integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype)
+    return KINDS[step.op][0]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Case:
 
     @property
     def field(self):
-        return field_of(self.step.op)
+        return field_of(self.step, self.plan)
 
     def word(self, kernels):
         """A kernel set's word for the step's rule."""
@@ -234,7 +236,7 @@ class Forced:
             return apply(step, given, self.plan, kernels)
         saturates = step.op in LAYERS and self._saturates(step, kernels)
         # Of a product its factor is another word.
-        key = step.name, getattr(kernels, field_of(step.op), ""), kernels.mul_factor, saturates
+        key = step.name, getattr(kernels, field_of(step, self.plan), ""), kernels.mul_factor, saturates
         if key not in self._kept:
             self._kept[key] = apply(step, given, self.plan, kernels)
         return self._kept[key]
