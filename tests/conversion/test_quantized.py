@@ -246,7 +246,7 @@ def test_damaged_scales(tmp_path):
 
 
 BYTES = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)
-ADD, MUL, CONV, MEAN, DEQUANTIZE, QUANTIZE, TRANSPOSE = 0, 18, 3, 40, 6, 114, 39
+ADD, MUL, CONV, DENSE, MEAN, DEQUANTIZE, QUANTIZE, TRANSPOSE = 0, 18, 3, 9, 40, 6, 114, 39
 
 
 def graph(kind="i1", again=None, bytes_to=1.0, end=None):
@@ -323,6 +323,18 @@ def test_a_mean_that_drops_its_axes_is_warned_of(keeps, tmp_path):
     (tmp_path / "m.tflite").write_bytes(made.bytes())
     warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
     assert any("drops its axes" in warning for warning in warnings) == (not keeps)
+
+
+def test_fully_connected_layers_are_warned_of_once(tmp_path):
+    made, grid = Graph(), {"scale": [1.0], "kind": "i1"}
+    x = made.tensor("x", (1, 4, 4, 1), **grid)
+    x = made.operator(MEAN, [x, made.constant("axes", np.array([1, 2], np.int32))], (1, 1), {0: ("b", 1)}, **grid)
+    for name in ("a", "b"):
+        weight = made.constant(name, np.full((1, 1), 64, np.int8), scale=[0.01])
+        x = made.operator(DENSE, [x, weight], (1, 1), {}, **grid)
+    (tmp_path / "m.tflite").write_bytes(made.bytes())
+    warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
+    assert ["fully connected layers" in warning for warning in warnings] == [True]
 
 
 def turned(order, axes=(0, 2, 3, 1)):

@@ -26,8 +26,12 @@ _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
 _SAME = 0  # padding
 _OTHER_MEAN = (
-    "has a mean that drops its axes (keep_dims is false): TensorFlow Lite's optimised kernels and XNNPACK compute it by another "
-    "rule than is known here, so that only --kernels tflite-reference gives its integers"
+    "has a mean that drops its axes (keep_dims is false), which TensorFlow Lite's optimised kernels compute as its reference "
+    "kernels do: there, and so behind it, --kernels tflite-optimized gives other integers than they"
+)
+_OTHER_DENSE = (
+    "has fully connected layers, which TensorFlow Lite's reference kernels round once, from float64, in new releases (LiteRT 1.4, not "
+    "1.2): there --kernels tflite-reference gives the older ones', off by one in a few numbers of a thousand"
 )
 _NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
 
@@ -166,6 +170,8 @@ class _Graph:
         shape, grid = builder.shapes[source], self._grid(output)
         if code in (_CONV, _DEPTHWISE, _DENSE):
             self._layer(code, inputs, output, options, name, source)
+            if code == _DENSE:
+                builder.warnings.append(_OTHER_DENSE)
         elif code in (_ADD, _MUL):
             self._arithmetic(code, inputs, options, name, known, grid)
         elif code == _HARD_SWISH:
