@@ -3,7 +3,7 @@
 Attributes (JSON, as in a weight dump): format, version, input_shape [C, H, W], steps: a list of objects with name, op, inputs,
 shape and what else an operation has (`network.integer_plan`); scheme, kernels, and what a weight dump says. Arrays:
 TENSOR.scale () float32 and TENSOR.zero_point () of the tensor's own dtype, for "input" and each step; of layers
-STEP.weight, STEP.bias, STEP.weight_scale, STEP.weight_zero_point.
+STEP.weight, STEP.bias, STEP.weight_scale, STEP.weight_zero_point, and STEP.bias_rest where the bias was floats.
 """
 
 import json
@@ -90,7 +90,8 @@ def write_quantized(path, quantized):
     for name, grid in plan.grids.items():
         arrays[f"{name}.scale"] = np.float32(grid.scale)
         arrays[f"{name}.zero_point"] = np.array(grid.zero_point, grid.dtype)
-    write_container(path, arrays | dict(plan.arrays), attributes)
+    rests = {f"{name}.bias_rest": rest for name, rest in plan.bias_rests.items()}
+    write_container(path, arrays | dict(plan.arrays) | rests, attributes)
 
 
 def _described(step):
@@ -162,7 +163,9 @@ def _plan(attributes, entries):
     grids = {name: _grid(entries, name) for name in (INPUT, *(step.name for step in steps))}
     wanted = [f"{step.name}.{role}" for step in steps for role in INTEGER_OPS.get(step.op, ((),))[0]]
     arrays = {name: entries[name].read() for name in wanted if name in entries}
-    return IntegerPlan(steps, grids, arrays, tuple(shape))
+    layers = [step.name for step in steps if f"{step.name}.bias" in arrays]
+    rests = {name: entries[f"{name}.bias_rest"].read() for name in layers if f"{name}.bias_rest" in entries}
+    return IntegerPlan(steps, grids, arrays, tuple(shape), bias_rests=rests)
 
 
 def _ints(value):

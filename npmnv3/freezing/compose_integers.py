@@ -24,6 +24,7 @@ from .excerpt import excerpt
 HOME = f"{__package__}.integer_runtime"
 INTEGERS, REQUANTIZE = integers.__name__, requantize.__name__
 KINDS = {"int8": "i1", "uint8": "u1"}
+MEAN_FIELDS = (("global_avg_pool", "mean"), ("mean_to_vector", "mean_to_vector"))  # operation and field of a KernelSet
 MEANS = {
     "double": "_mean_fixed",
     "single": "_mean_fixed",
@@ -73,14 +74,16 @@ def integer_source(plan, recipe, labels, kernels, about, weights=None):
 def _instead(plan, kernels):
     """What of the integer operations is replaced: tables by the entries in use, what is never called by nothing."""
     layers = [step for step in plan.steps if step.op in LAYERS]
-    products = ", ".join(f"{op}={op}" for op in sorted({integers.SUMS.get(step.op, step.op) for step in layers}))
+    products = ", ".join(f"{op}={op}" for op in sorted({integers.LIKE.get(step.op, step.op) for step in layers}))
     fields = {integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype) for step in layers}
-    used = {getattr(kernels, field) for field in (*fields, "mul", "add", "mean")}
+    ops = {step.op for step in plan.steps}
+    means = {getattr(kernels, field) for op, field in MEAN_FIELDS if op in ops}
+    used = {getattr(kernels, field) for field in (*fields, "mul", "add")} | means
     rules = {name: rule.__name__ for name, rule in requantize.INTEGER_RULES.items() if name in used}
     rules = ", ".join(f"{literal(name)}: {function}" for name, function in rules.items())
     changes = {
         (INTEGERS, "definitions"): f"{ABOUT_SUMS}\ndefinitions = SimpleNamespace(\n    {products},\n)",
-        (INTEGERS, "_MEANS"): f"_MEANS = {{{literal(kernels.mean)}: {MEANS[kernels.mean]}}}",
+        (INTEGERS, "_MEANS"): f"_MEANS = {{{', '.join(f'{literal(word)}: {MEANS[word]}' for word in sorted(means))}}}",
         (REQUANTIZE, "INTEGER_RULES"): f"INTEGER_RULES = {{{rules}}}",
     }
     absent = [name for field, words, name in ALONE if getattr(kernels, field) not in words]

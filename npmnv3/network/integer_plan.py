@@ -29,6 +29,7 @@ INTEGER_OPS = {
     "hard_swish":       ((), (), 1),
     "hard_sigmoid":     ((), ("slope", "offset"), 1),
     "global_avg_pool":  ((), (), 1),
+    "mean_to_vector":   ((), (), 1),                                 # TensorFlow Lite's MEAN without keep_dims, another kernel
     "max_pool2d":       ((), ("kernel",), 1),                        # keeps the grid
     "pad2d":            ((), ("pad",), 1),                           # keeps the grid
     "identity":         ((), (), 1),                                 # keeps the grid
@@ -128,6 +129,7 @@ def _check_step(plan, step, shapes):
         raise WeightsError(f"{', '.join(absent)} missing")
     if step.op in LAYERS:
         _check_layer(step, *plan.params(step))
+        _check_rest(plan.bias_rests.get(step.name), step.shape[:1])
     elif step.op == "scale":
         grid = plan.grids[step.inputs[0]]
         _check_scales(*plan.params(step)[1:], 1, (min(grid.low, -128), max(grid.high, 255)))
@@ -151,6 +153,12 @@ def _check_layer(step, weight, bias, scale, zero):
     _check_scales(scale, zero, len(weight))
     if min(step.stride) < 1 or min(step.pad) < 0 or max(step.pad) > 1 << 10:
         raise WeightsError(f"stride {step.stride} and padding {step.pad}")
+
+
+def _check_rest(rest, shape):
+    """What a bias lost when it was rounded: half a step, or what float32 cannot hold of a large one."""
+    if rest is not None and (rest.dtype != np.float64 or rest.shape != shape or not (np.abs(rest) <= 256).all()):
+        raise WeightsError(f"the rest of a bias {rest.dtype} {rest.shape}, expected float64 {shape} of little size")
 
 
 def _check_constant(constant, grid):
@@ -196,7 +204,7 @@ def _shape(step, plan, inputs):
         return step.shape
     if step.op == "pad2d":
         return first[0], first[1] + step.pad[0] + step.pad[1], first[2] + step.pad[2] + step.pad[3]
-    if step.op == "global_avg_pool":
+    if step.op in ("global_avg_pool", "mean_to_vector"):
         return first[:1]
     if step.op == "max_pool2d":
         if step.kernel < 1:

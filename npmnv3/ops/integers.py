@@ -37,8 +37,8 @@ from .requantize import (
     up,
 )
 
-#: The operation of `definitions` whose sums a layer's are, where the two have other names.
-SUMS = {"fully_connected": "linear"}
+#: Operations that have rules of their own, and are in all else another.
+LIKE = {"fully_connected": "linear", "mean_to_vector": "global_avg_pool"}
 
 
 def layer_field(op, dtype):
@@ -79,7 +79,7 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
     (N, O, ...) of the output's dtype
     """
     real = np.subtract(x, weight.dtype.type(grid.zero_point), dtype=weight.dtype)
-    acc = getattr(twins or definitions, SUMS.get(op, op))(real, weight, **space)
+    acc = getattr(twins or definitions, LIKE.get(op, op))(real, weight, **space)
     if saturating is not None:
         acc = acc + lost_to_saturation(x, saturating, grid.zero_point, twins=twins, **space)
     low, high = act_range(act, out)
@@ -226,8 +226,17 @@ def _add_fused(x, y, x_grid, y_grid, out, rule):
 
 def global_avg_pool(x, *, grid, out, kernels):
     """The mean over the pixels: (N, C, H, W) -> (N, C)."""
+    return _mean(x, grid, out, kernels.mean)
+
+
+def mean_to_vector(x, *, grid, out, kernels):
+    """The same, as kernels compute it that have another for it."""
+    return _mean(x, grid, out, kernels.mean_to_vector)
+
+
+def _mean(x, grid, out, rule):
     total, pixels = x.sum(axis=(2, 3), dtype=I64), x.shape[2] * x.shape[3]
-    return np.clip(_MEANS[kernels.mean](total, pixels, grid, out, kernels.mean), out.low, out.high).astype(out.dtype)
+    return np.clip(_MEANS[rule](total, pixels, grid, out, rule), out.low, out.high).astype(out.dtype)
 
 
 def _mean_fixed(total, pixels, grid, out, rule):

@@ -20,6 +20,7 @@ class KernelSet:
     mul_factor : "float32" or "float64", in which a product's factor is made of the scales
     add : "double", "single", "shift" or "fused"
     mean : "double", "single", "twice", "offset", "float_offset" or "float"
+    mean_to_vector : of TensorFlow Lite's MEAN without keep_dims: the same words
     hard_swish : "fixed" (16-bit fixed point, a table) or "float" (in float32 between two grids)
     saturates : pairs of products of uint8 by int8 are added with saturation to 16 bits
     """
@@ -32,19 +33,20 @@ class KernelSet:
     mul_factor: str
     add: str
     mean: str
+    mean_to_vector: str
     hard_swish: str = "fixed"
     saturates: bool = False
 
 
 # fmt: off
 KERNEL_SETS = {kernels.name: kernels for kernels in (
-    #         name                layers    depthwise_uint8  fully_connected   mul             mul_factor   add       mean
-    KernelSet("tflite-reference", "double", "double",        "real",           "double",       "float32",   "double", "double"),
-    KernelSet("tflite-optimized", "up",     "double",        "up",             "double",       "float32",   "double", "offset"),  # x86-64, one thread
-    KernelSet("xnnpack",          "float",  "double",        "float",          "float",        "float32",   "shift",  "float_offset"),  # TFLite's delegate, x86-64
-    KernelSet("onnxruntime",      "float",  "float",         "float",          "float_offset", "float32",   "fused",  "float", "float"),
-    KernelSet("onnxruntime-avx2", "float",  "float",         "float",          "float_offset", "float32",   "fused",  "float", "float", True),  # no VNNI
-    KernelSet("single-rounding",  "single", "single",        "single",         "single",       "float64",   "single", "single"),  # TFLite's and CMSIS-NN's macro
+    #         name                layers    depthwise_uint8  fully_connected  mul             mul_factor  add       mean            mean_to_vector
+    KernelSet("tflite-reference", "double", "double",        "real",          "double",       "float32",  "double", "double",       "double"),
+    KernelSet("tflite-optimized", "up",     "double",        "up",            "double",       "float32",  "double", "offset",       "double"),  # x86-64, one thread
+    KernelSet("xnnpack",          "float",  "double",        "float",         "float",        "float32",  "shift",  "float_offset", "float_offset"),  # TFLite's delegate, x86-64
+    KernelSet("onnxruntime",      "float",  "float",         "float",         "float_offset", "float32",  "fused",  "float",        "float", "float"),
+    KernelSet("onnxruntime-avx2", "float",  "float",         "float",         "float_offset", "float32",  "fused",  "float",        "float", "float", True),  # no VNNI
+    KernelSet("single-rounding",  "single", "single",        "single",        "single",       "float64",  "single", "single",       "single"),  # TFLite's and CMSIS-NN's macro
 )}
 # fmt: on
 

@@ -246,7 +246,7 @@ def test_damaged_scales(tmp_path):
 
 
 BYTES = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)
-ADD, MUL, CONV, DEPTHWISE, MEAN, DEQUANTIZE, QUANTIZE = 0, 18, 3, 4, 40, 6, 114
+ADD, MUL, CONV, DEPTHWISE, MEAN, DEQUANTIZE, QUANTIZE, TRANSPOSE = 0, 18, 3, 4, 40, 6, 114, 39
 
 
 def graph(kind="i1", again=None, bytes_to=1.0, end=None):
@@ -311,20 +311,6 @@ def test_what_is_behind_the_logits_is_left_out(end, told, tmp_path):
     assert f"the {told} at its end is left out: the last tensor is the logits'" in plan.notes and plan.warnings == ()
 
 
-@pytest.mark.parametrize("keeps", [0, 1])
-def test_a_mean_that_drops_its_axes_is_warned_of(keeps, tmp_path):
-    made = Graph()
-    x = made.tensor("x", (1, 4, 4, 1), scale=[1.0], kind="i1")
-    weight = made.constant("w", np.full((1, 1, 1, 1), 64, np.int8), scale=[0.01])
-    options = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("b", 0)}
-    x = made.operator(CONV, [x, weight], (1, 4, 4, 1), options, scale=[1.0], kind="i1")
-    axes = made.constant("axes", np.array([1, 2], np.int32))
-    made.operator(MEAN, [x, axes], (1, 1), {0: ("b", keeps)}, scale=[1.0], kind="i1")
-    (tmp_path / "m.tflite").write_bytes(made.bytes())
-    warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
-    assert any("drops its axes" in warning for warning in warnings) == (not keeps)
-
-
 @pytest.mark.parametrize("channels", [8, 9])
 def test_depthwise_channels_left_over_are_warned_of(channels, tmp_path):
     made = Graph()
@@ -336,6 +322,41 @@ def test_depthwise_channels_left_over_are_warned_of(channels, tmp_path):
     (tmp_path / "m.tflite").write_bytes(made.bytes())
     warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
     assert sum("no multiple of 8" in warning for warning in warnings) == (channels == 9)
+
+
+def turned(order, axes=(0, 2, 3, 1)):
+    """A layer of three channels behind an input (1, 3, 4, 5), as litert-torch converts PyTorch's networks.
+
+    order : what turns and rounds the picture before the layer
+    """
+    made, grid, sides = Graph(), {"scale": [0.5], "zero": [3], "kind": "i1"}, (1, 3, 4, 5)
+    x = made.tensor("input", sides, **({} if QUANTIZE in order else grid))
+    rounded = QUANTIZE not in order
+    for code in order:
+        rounded |= code == QUANTIZE
+        sides = (1, 4, 5, 3) if code == TRANSPOSE else sides
+        operands = [x, made.constant("axes", np.array(axes, np.int32))] if code == TRANSPOSE else [x]
+        x = made.operator(code, operands, sides, **(grid if rounded else {}))
+    weight = made.constant("w", np.arange(6, dtype=np.int8).reshape(2, 1, 1, 3), scale=[0.5])
+    options = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("b", 0)}
+    made.operator(CONV, [x, weight], (1, 4, 5, 2), options, scale=[0.5], kind="i1")
+    return made.bytes()
+
+
+@pytest.mark.parametrize("order", [(TRANSPOSE,), (QUANTIZE, TRANSPOSE), (TRANSPOSE, QUANTIZE)])
+def test_an_input_whose_channels_are_first(order, tmp_path):
+    (tmp_path / "m.tflite").write_bytes(turned(order))
+    npmnv3.convert(tmp_path / "m.tflite", tmp_path / "q.npz")
+    x = np.random.default_rng(3).integers(-9, 9, (1, 3, 4, 5)).astype(np.float32)
+    given = npmnv3.load(tmp_path / "q.npz", kernels="tflite-reference")(x)
+    weight = np.arange(6).reshape(2, 3) * 0.5
+    assert np.array_equal(given, np.clip(np.einsum("oc,nchw->nohw", weight, x), -64, 63.5))
+
+
+def test_another_turn_of_the_input_is_refused(tmp_path):
+    (tmp_path / "m.tflite").write_bytes(turned((TRANSPOSE,), (0, 3, 2, 1)))
+    with pytest.raises(WeightsError, match=r"turns the picture's axes by \[0, 3, 2, 1\], expected \[0, 2, 3, 1\]"):
+        read_quantized_model(tmp_path / "m.tflite")
 
 
 def test_integers_on_another_scale_are_refused(tmp_path):

@@ -121,6 +121,16 @@ def test_a_shape_between_an_operation_and_where_it_is_stored(tmp_path):
                 made.plan(tmp_path / "a.onnx", made.stored("flat", "z"))
 
 
+def test_a_padding_that_the_graph_computes_is_refused_in_words(tmp_path):
+    """timm's tf_ networks, exported and quantised without folding."""
+    made = Nodes()
+    real = made.stored("input", "x")
+    side = made.add("Gather", [made.add("Shape", [real], "shape"), made.put("two", np.int64(2))], "side")
+    made.add("Ceil", [made.add("Cast", [side], "cast", to=1)], "ceil")
+    with pytest.raises(WeightsError, match="its padding is computed from the sides in the graph; .*quant_pre_process"):
+        made.plan(tmp_path / "a.onnx", "ceil")
+
+
 def test_names_and_relus_that_are_known_by_another_name(tmp_path):
     """Identity nodes, and QuantizeLinear once for each reader, add nothing."""
     made = Nodes()

@@ -74,6 +74,14 @@ def test_written_and_read_again(tmp_path):
         write_quantized(tmp_path / "e.h5", second)
 
 
+def test_what_a_bias_of_floats_lost_is_kept(tmp_path):
+    """Without it, layers that ONNX Runtime computes in floats are said to differ."""
+    plan = read_quantized(written(tmp_path / "a.npz", **{"logits.bias_rest": np.array([0.25, -0.5])})).plan
+    write_quantized(tmp_path / "b.npz", replace(read_quantized(written(tmp_path / "c.npz")), plan=plan))
+    rests = read_quantized(tmp_path / "b.npz").plan.bias_rests
+    assert {name: rest.tolist() for name, rest in rests.items()} == {"logits": [0.25, -0.5]}
+
+
 def test_sums_of_sixteen_bits(tmp_path):
     """Twenty bits finer, times 31: more than 64, which no rule in fixed point may pass over in silence."""
     steps = [*STEPS[:1], {"name": "sum", "op": "add", "inputs": ["stem", "stem"], "shape": [4, 3, 3]}, *STEPS[1:]]
@@ -151,6 +159,8 @@ BAD = [
     ({"stem.weight": np.zeros((4, 3, 3, 3), np.float32)}, "'stem' .*weights float32"),
     ({"stem.weight": np.zeros((4, 3, 3), np.int8)}, "'stem' .*expected 4 axes of int8"),
     ({"stem.bias": np.zeros(5, np.int32)}, "'stem' .*a bias int32 .5,., expected int32 .4,."),
+    ({"stem.bias_rest": np.zeros(4, np.float32)}, "'stem' .*the rest of a bias float32 .4,., expected float64 .4,."),
+    ({"stem.bias_rest": np.full(4, np.nan)}, "'stem' .*the rest of a bias float64"),
     ({"stem.weight_scale": np.zeros(4, np.float32)}, "'stem' .*weight scales float32"),
     ({"stem.weight_scale": np.ones(3, np.float32)}, "'stem' .*expected 4 or 1 positive finite float32"),
     ({"stem.weight_zero_point": np.full(1, 999)}, "'stem' .*weight zero points"),

@@ -131,7 +131,7 @@ def small_model(kernels="tflite-reference", recipe=None, act="relu6"):
         IntegerStep("more", "mul", ("plus", evil), (3, 10, 9)),
         IntegerStep("gate", "hard_sigmoid", ("more",), (3, 10, 9), slope=0.2, offset=0.5),
         IntegerStep("rest", "relu", ("gate",), (3, 10, 9)),
-        IntegerStep("sum", "global_avg_pool", ("rest",), (3,)),
+        IntegerStep("sum", "mean_to_vector", ("rest",), (3,)),
         IntegerStep("y", "identity", ("sum",), (3,)),
     )
     arrays = {

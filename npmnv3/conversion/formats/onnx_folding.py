@@ -8,7 +8,7 @@ from ...errors import WeightsError
 
 SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-KEEP = "`npmnv3 convert FILE -o NAME.npz` keeps the integers"
+KEEP = "`npmnv3 convert FILE -o NAME.npz` keeps the integers of a file that is quantised throughout"
 MAX_ELEMENTS = 1 << 24  # of what is repeated
 
 

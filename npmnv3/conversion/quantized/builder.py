@@ -70,7 +70,7 @@ class Builder:
         if not self.steps:
             raise WeightsError("no operation on integers in it")
         steps = steps_in_canonical_order(self.steps, LAYERS)
-        told = (tuple(dict.fromkeys(told)) for told in (self.notes, self.warnings))
+        told = (tuple(dict.fromkeys(sentences)) for sentences in (self.notes, self.warnings))
         return IntegerPlan(steps, self.grids, self.arrays, input_shape, *told, self.bias_rests)
 
 

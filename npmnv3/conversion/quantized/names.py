@@ -8,7 +8,7 @@ from ...network.lowering import SCHEMES, lower
 from ...network.plan import check_side, make_plan
 from ...network.steps import INPUT
 from ...network.variants import get_variant, list_models
-from ...ops.integers import SUMS
+from ...ops.integers import LIKE
 from .builder import renamed
 from .preparation import constant_of, preparation
 
@@ -140,7 +140,7 @@ def _match(plan, expected, layers, factors):
 
 def _difference(plan, step, want, layers, factors):
     """What sets a step apart from what the network has there, "" if nothing does."""
-    if SUMS.get(step.op, step.op) != SUMS.get(want.op, want.op):
+    if LIKE.get(step.op, step.op) != LIKE.get(want.op, want.op):
         return f"is {step.op}, not {want.op}"
     if step.op in LAYERS:
         shape = plan.arrays[f"{step.name}.weight"].shape

@@ -24,9 +24,14 @@ from .onnx_space import TRANSPOSE, Layouts, channels_first, input_shape
 SCHEME = "onnx"
 _SAME = ("Identity", "Dropout", TRANSPOSE)
 _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
+_OF_SIDES = ("Ceil", "Floor", "Div", "Mod", "Pad")  # of a padding that is computed from height and width
 _IN_FLOATS = (
     "ONNX Runtime computes its {} in float32 (int8 QDQ on x86 at least): beside ties a step's integers may part from these by one, "
     "and those behind it by more"
+)
+_UNFOLDED = (
+    "its padding is computed from the sides in the graph; before it is quantised fold that into numbers (quant_pre_process of "
+    "onnxruntime.quantization, onnxsim), or convert to a float dump, -o NAME.h5"
 )
 _WHOLE = (
     "not quantised throughout; quantise every operation (op_types_to_quantize, nodes_to_exclude), or convert to a float dump, -o "
@@ -111,7 +116,7 @@ class _Graph(Constants):
         elif node.op == "Softmax" or node.op in _ABOUT_SHAPES:
             return
         else:
-            raise WeightsError(f"{node} reads floats: {_WHOLE}")
+            raise WeightsError(f"{node} reads floats: {_UNFOLDED if node.op in _OF_SIDES else _WHOLE}")
 
     def _is_flat(self, name):
         """Whether a name stands for floats that are not stored, one number a channel."""

@@ -19,16 +19,13 @@ from .builder import FEW, Builder, bias_array, make_grid
 SCHEME = "tflite"
 _CONV, _DEPTHWISE, _DENSE = 3, 4, 9
 _ADD, _MUL, _MEAN, _MAX_POOL, _HARD_SWISH = 0, 18, 40, 17, 117
-_PADS, _SHAPES, _DEQUANTIZE, _QUANTIZE = (34, 60), (22, 43), 6, 114
+_PADS, _SHAPES, _DEQUANTIZE, _QUANTIZE, _TRANSPOSE = (34, 60), (22, 43), 6, 114, 39
+_TO_CHANNELS_LAST = [0, 2, 3, 1]
 _PASSING = (*_SHAPES, _DEQUANTIZE, _QUANTIZE)
 _ENDS = {14: "sigmoid", 25: "softmax", 50: "log_softmax"}  # behind the logits
 _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
 _SAME = 0  # padding
-_OTHER_MEAN = (
-    "has a mean that drops its axes (keep_dims is false): TensorFlow Lite's optimised kernels and XNNPACK compute it by another "
-    "rule than is known here, so that only --kernels tflite-reference gives its integers"
-)
 _OTHER_TAIL = (
     "has depthwise layers whose channels are no multiple of 8: TensorFlow Lite's optimised kernels round the channels left over "
     "as its reference kernels do, --kernels tflite-optimized as all others: one number in thousands of them may be off by one"
@@ -65,12 +62,22 @@ class _Graph:
         if len(inputs) != 1:
             raise WeightsError(f"{len(inputs)} inputs, expected one picture")
         self.input, self.input_shape = inputs[0], self._shape(inputs[0])
+        if self._channels_first():
+            self.input_shape = tuple(self.tensors.shape(self.input)[1:])
         self.behind = set()  # tensors behind the logits
         self.used = {
             index for code, inputs, _, _ in self.tensors.operators() if code not in _PASSING for index in inputs
         }
         if self.tensors.dtype(self.input) != "f4":
             self.builder.begin(self.name(self.input), self.input_shape, self._grid(self.input))
+
+    def _channels_first(self):
+        """Whether the input is (1, C, H, W), turned before the first layer: a network of PyTorch's."""
+        told = [
+            (code, inputs[0], outputs[0]) for code, inputs, outputs, _ in self.tensors.operators() if inputs and outputs
+        ]
+        turned = {self.input, *(output for code, source, output in told if code == _QUANTIZE and source == self.input)}
+        return any(code == _TRANSPOSE and source in turned for code, source, _ in told)
 
     def name(self, index):
         """A tensor's own name and place: names need not differ."""
@@ -102,6 +109,8 @@ class _Graph:
             self.builder.rename(sources[0], name)
         elif code == _QUANTIZE and known:
             self._moved(inputs[0], output, name, known[0])
+        elif code == _TRANSPOSE and (inputs[0] == self.input or self.builder.known(sources[0]) == INPUT):
+            self._turned(inputs, output, name)
         elif code in _ABOUT_SHAPES or (code == _DEQUANTIZE and known):
             return
         elif code in _PASSING and inputs and inputs[0] in self.behind:
@@ -141,6 +150,18 @@ class _Graph:
                 f"{abs(outer.low - inner.low)} {'lower' if inner.low < outer.low else 'higher'}: the same numbers"
             )
 
+    def _turned(self, inputs, output, name):
+        """The picture with its channels last, which a plan has first all along."""
+        axes, is_real = self._ints(inputs, 1), self.tensors.dtype(output) == "f4"
+        if axes != _TO_CHANNELS_LAST or not (is_real or self._grid(output) == self.builder.grids[INPUT]):
+            raise WeightsError(
+                f"the tensor {name[:FEW]!r} turns the picture's axes by {axes}, expected {_TO_CHANNELS_LAST} and the same scale"
+            )
+        if is_real:
+            self.input = output
+        else:
+            self.builder.rename(self.name(inputs[0]), name)
+
     def _computed(self, code, inputs, output, options, name, known):
         builder, source = self.builder, self.builder.known(known[0])
         shape, grid = builder.shapes[source], self._grid(output)
@@ -153,9 +174,8 @@ class _Graph:
         elif code == _MEAN:
             if len(shape) != 3 or sorted(self._ints(inputs, 1)) != [1, 2]:
                 raise WeightsError(f"the tensor {name[:FEW]!r}: a mean over other axes than height and width")
-            builder.add(name, "global_avg_pool", (source,), shape[:1], grid)
-            if not (options and options.number(0, "b")):  # keep_dims
-                builder.warnings.append(_OTHER_MEAN)
+            keeps_dims = options and options.number(0, "b")
+            builder.add(name, "global_avg_pool" if keeps_dims else "mean_to_vector", (source,), shape[:1], grid)
         elif code == _MAX_POOL:
             self._max_pool(options, name, source, grid)
         elif code in _PADS:

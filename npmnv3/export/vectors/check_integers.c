@@ -12,8 +12,8 @@
 #include <string.h>
 
 enum dtype { I8, U8, I16, U16, I32, F32 };
-enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, FULLY_CONNECTED, RELU, HARD_SWISH, HARD_SIGMOID, GLOBAL_AVG_POOL, MAX_POOL2D, PAD2D,
-          IDENTITY, SCALE, MUL, ADD, FILL };
+enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, FULLY_CONNECTED, RELU, HARD_SWISH, HARD_SIGMOID,
+          GLOBAL_AVG_POOL, MEAN_TO_VECTOR, MAX_POOL2D, PAD2D, IDENTITY, SCALE, MUL, ADD, FILL };
 enum rule { NONE, DOUBLE, UP, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE, REAL };
 enum role { WEIGHT, BIAS, WEIGHT_ZERO, CONSTANT, MULTIPLIER, EXPONENT, FACTOR, ADDEND, LOOKUP, SCALES, ROLES };
 
@@ -317,7 +317,7 @@ static void run_step(const step *s, int32_t *y)
     const numbers *x = s->op == FILL ? NULL : &loaded[s->inputs[0]];
     switch (s->op) {
     case CONV2D: case DEPTHWISE_CONV2D: case POINTWISE_CONV2D: case LINEAR: case FULLY_CONNECTED: layer(s, y); break;
-    case GLOBAL_AVG_POOL: case MAX_POOL2D: pool(s, y); break;
+    case GLOBAL_AVG_POOL: case MEAN_TO_VECTOR: case MAX_POOL2D: pool(s, y); break;
     case SCALE: case MUL: multiply(s, y); break;
     case PAD2D: pad(s, y); break;
     case FILL:

@@ -21,6 +21,7 @@ def rule_of(step, plan, kernels):
         "scale": kernels.mul,
         "add": kernels.add,
         "global_avg_pool": kernels.mean,
+        "mean_to_vector": kernels.mean_to_vector,
         "relu": "table",
         "hard_swish": "table",
         "hard_sigmoid": "table",
@@ -50,7 +51,7 @@ def constants(step, plan, kernels):
         return _factor(rule, FACTORS[kernels.mul_factor](grids[0].scale, other, out.scale))
     if step.op == "add":
         return _ADDS.get(rule, lambda *grids: _integers(*factors.add_fixed(*grids)))(*grids, out)
-    if step.op == "global_avg_pool":
+    if step.op in ("global_avg_pool", "mean_to_vector"):
         height, width = _side(step.inputs[0], plan)
         return _MEANS[rule](height * width, grids[0], out)
     if rule == "table":

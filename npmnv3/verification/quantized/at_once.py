@@ -15,13 +15,13 @@ from .roundings import MEANS, SWISHES, WORDS
 
 LEAST = 8  # numbers
 # fmt: off
-_LAYERS = "layers", "depthwise_uint8", "fully_connected"
+_LAYERS, _MEANS = ("layers", "depthwise_uint8", "fully_connected"), ("mean", "mean_to_vector")
 _RULES = {  # what a KernelSet says: (what that is of, the words it may have, what these mean)
     _LAYERS:              ("layers",                 (*INTEGER_RULES, "float"),                                        WORDS),
     ("fully_connected",): ("fully connected layers", (*INTEGER_RULES, "real", "float"),                                WORDS),
     ("mul",):             ("products",               (*INTEGER_RULES, "float", "float_offset"),                        WORDS),
     ("add",):             ("sums",                   (*INTEGER_RULES, "shift", "fused"),                               WORDS),
-    ("mean",):            ("means",                  ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
+    _MEANS:               ("means",                  ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
     ("hard_swish",):      ("hard-swishes",           ("fixed", "float"),                                               SWISHES),
 }
 # fmt: on
@@ -64,7 +64,7 @@ def _other_rules(forced, kernels):
     """[(text, setting)] of each one word of a kernel set with which every tensor is exact."""
     found, used = [], {field_of(step, forced.plan) for step in forced.plan.steps}
     for fields, (what, words, texts) in _RULES.items():
-        for word in words if fields[0] in used else ():
+        for word in words if used.intersection(fields) else ():
             other = replace(kernels, **dict.fromkeys(fields, word))
             if other != kernels and forced.fit(other).whole:
                 found.append((f"{texts[word]} in all {what}", f"{fields[0]} {word}"))

@@ -7,7 +7,8 @@ from ...network.integer_plan import LAYERS
 from . import accumulators, grids, roundings
 
 _REQUANTISED = (*LAYERS, "mul", "scale")
-_NOT_SUMS = (*_REQUANTISED, "global_avg_pool", "hard_swish", "hard_sigmoid")
+_MEANS = ("global_avg_pool", "mean_to_vector")
+_NOT_SUMS = (*_REQUANTISED, *_MEANS, "hard_swish", "hard_sigmoid")
 _REAL = ("add", *_NOT_SUMS)
 
 
@@ -26,8 +27,8 @@ class RuleChange:
 TABLE = (
     #          rule                      operations                 claims                             of one tensor
     RuleChange("rounding",               ("hard_sigmoid", *_REQUANTISED, "add"), roundings.real_numbers),
-    RuleChange("mean of integers",       ("global_avg_pool",),      roundings.whole_means),
-    RuleChange("mean",                   ("global_avg_pool",),      roundings.real_numbers),
+    RuleChange("mean of integers",       _MEANS,                    roundings.whole_means),
+    RuleChange("mean",                   _MEANS,                    roundings.real_numbers),
     RuleChange("hard-swish",             ("hard_swish",),           roundings.hard_swishes),
     RuleChange("hard-swish in floats",   ("hard_swish",),           roundings.real_numbers),
     RuleChange("hard-swish in one",      ("mul",),                  roundings.fused_table),
@@ -51,9 +52,7 @@ TABLE = (
 )
 # fmt: on
 #: The kernel sets' own words come first.
-WORDS = RuleChange(
-    "rounding of a kernel set", ("hard_swish", *_REQUANTISED, "add", "global_avg_pool"), roundings.known_words
-)
+WORDS = RuleChange("rounding of a kernel set", ("hard_swish", *_REQUANTISED, "add", *_MEANS), roundings.known_words)
 
 
 def changes_of(case):

@@ -20,6 +20,7 @@ KINDS = {
     "scale": ("mul", "products"),
     "add": ("add", "sums"),
     "global_avg_pool": ("mean", "means"),
+    "mean_to_vector": ("mean", "means"),
     "relu": ("relu", "relus"),
     "hard_swish": ("hard_swish", "hard-swishes"),
     "hard_sigmoid": ("hard_sigmoid", "gates"),
@@ -34,7 +35,7 @@ def field_of(step, plan):
     """The field of a KernelSet that has a step's rule; of steps without a rule, their kind."""
     if step.op in LAYERS:
         return integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype)
-    return KINDS[step.op][0]
+    return step.op if step.op == "mean_to_vector" else KINDS[step.op][0]
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class Case:
     def sums_of(self, x, weight, zero_point, weight_zero_point=0):
         """(places, channels) int64: the layer's sums of other integers, by products that float64 holds exactly."""
         weight = weight.astype(np.float64) - np.reshape(weight_zero_point, (-1, *(1,) * (weight.ndim - 1)))
-        total = getattr(definitions, integers.SUMS.get(self.step.op, self.step.op))(
+        total = getattr(definitions, integers.LIKE.get(self.step.op, self.step.op))(
             x.astype(np.float64) - zero_point, weight, **self.space
         )
         return as_rows(total).astype(I64)

@@ -197,6 +197,10 @@ def sums(case):
     ways = {
         f"the scale of {first} taken for both of its inputs": {second: replace(other, scale=one.scale)},
         f"the scale of {second} taken for both of its inputs": {first: replace(one, scale=other.scale)},
+        "the scales of its inputs exchanged": {
+            first: replace(one, scale=other.scale),
+            second: replace(other, scale=one.scale),
+        },
         "the grids of its inputs exchanged": {first: other, second: one},
         "its inputs' integers added as they are": {name: out for name in case.step.inputs},
         "the zero points of its inputs left out": bare,
@@ -239,17 +243,23 @@ SCALES = {
     "twice": ("twice what it is", lambda scale: scale * 2),
 }
 
+#: Of a multiplier: likelier than of a scale, and said before.
+_SHIFTS = {"half": "a shift to the right by one too many", "twice": "a shift to the right by one too few"}
+
 
 def scales(case):
     """Scales of the inputs, of the output, of the weights, or of all, not as they should be."""
     if case.step.op in _NARROW:
         return
+    multiplied = case.kind in ("layers", "mul")
+    for setting, shift in _SHIFTS.items() if multiplied else ():
+        how, function = SCALES[setting]
+        yield Claim(f"multiplier {setting}", f"the multiplier {how} ({shift})", _multiplied(case, function))
     for setting, (how, function) in SCALES.items():
-        for whose, outer, inner, weights in _WHOSE:
-            claim = _scaled(case, function, outer, inner, weights) if case.is_layer or not weights else None
-            if claim:
+        for whose, *which in _WHOSE:
+            if claim := _scaled(case, function, *which):
                 yield Claim(f"{whose} {setting}", f"the scales of {whose} {how}", claim)
-        if case.kind in ("layers", "mul"):
+        if multiplied and setting not in _SHIFTS:
             yield Claim(f"multiplier {setting}", f"the multiplier {how}", _multiplied(case, function))
 
 
@@ -279,11 +289,13 @@ def _multiplied(case, function):
 
 def _scaled(case, function, outer, inner, weights):
     """What gives the step with scales so changed; None where one of them becomes 0, infinite, or none changes."""
+    if weights and not case.is_layer:
+        return None
     names = ((case.step.name,) if outer else ()) + (case.step.inputs if inner else ())
     old = {name: case.plan.grids[name] for name in names}
     values = {name: np.float32(function(grid.scale)) for name, grid in old.items()}
     own = case.weight_scale if case.is_layer else np.zeros(0, F32)
-    weight_scale = np.array([function(float(s)) for s in own], F32) if weights and case.is_layer else own
+    weight_scale = np.array([function(float(s)) for s in own], F32) if weights else own
     every = np.concatenate([weight_scale, np.array(list(values.values()), F32)])
     if not np.isfinite(every).all() or (every <= 0).any():
         return None

@@ -17,7 +17,7 @@ from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.verification.quantized import explain
 from npmnv3.verification.quantized.forced import Case, Parts
-from npmnv3.verification.quantized.grids import _integers
+from npmnv3.verification.quantized.grids import _integers, scales
 from npmnv3.verification.quantized.roundings import multipliers
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
@@ -62,6 +62,12 @@ def test_the_port_without_a_fault_is_the_engines():
             assert np.array_equal(found.ravel(), array.ravel()), (name, step, operation)
 
 
+def exchanged(port, step, *inputs):
+    """Integers of two grids as the other grid has them but for its scale: about the other's zero point."""
+    zeros = [port.zero(name) for name in step.inputs]
+    return [q.astype(np.int64) - zero + other for q, zero, other in zip(inputs, zeros, zeros[::-1])]
+
+
 #: What is changed: options of `IntegerPort`, and what the rule must say.
 EVERYWHERE = {
     "single": ({"layer_rule": once}, "single rounding"),
@@ -76,6 +82,10 @@ EVERYWHERE = {
     "grids of sums": (
         {"sum_of": lambda port, step, x, y: (replace(step, inputs=step.inputs[::-1]), x, y)},
         "the grids of its inputs exchanged",
+    ),
+    "scales of sums": (
+        {"sum_of": lambda port, step, x, y: (replace(step, inputs=step.inputs[::-1]), *exchanged(port, step, x, y))},
+        "the scales of its inputs exchanged",
     ),
     "sums without a skip path": (
         {"sum_of": lambda port, step, x, y: (step, x, np.full_like(y, port.zero(step.inputs[1])))},
@@ -200,6 +210,20 @@ def test_a_products_factor_in_float64():
     case = Case(Parts(grids, {}), step, given, np.array([[16]], np.int8), get_kernel_set("tflite-reference"))
     assert not case.equals(case.run())
     assert "scales multiplied in float64" in next(c.text for c in multipliers(case) if c.explains(case))
+
+
+@pytest.mark.parametrize("factor, words", [(0.5, "one too many"), (2, "one too few")])
+def test_a_shift_off_by_one_is_said_before_scales_that_give_the_same(factor, words):
+    grids = {"x": Grid(0.5, 3, "int8"), "gate": Grid(0.01, -128, "int8"), "y": Grid(0.4, -5, "int8")}
+    step, given = (
+        IntegerStep("y", "mul", ("x", "gate"), (4,)),
+        [np.array([q], np.int8) for q in ((26, -9, 40, -80), (99, 59, 7, 31))],
+    )
+    product = (given[0].astype(np.int64) - 3) * (given[1].astype(np.int64) + 128)
+    found = np.clip(twice_rounded(product, 0.0125 * factor) - 5, -128, 127).astype(np.int8)
+    case = Case(Parts(grids, {}), step, given, found, get_kernel_set("tflite-reference"))
+    told = [claim.text for claim in scales(case) if claim.explains(case)]
+    assert len(told) > 1 and f"(a shift to the right by {words})" in told[0]
 
 
 def test_zero_points_that_are_tried():
