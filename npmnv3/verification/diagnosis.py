@@ -136,7 +136,7 @@ def _drop_idle(found, comparison, only, budget):
 
 def _is_drop(explainer, trial):
     """Whether so much is off that a fault which sets so little of it right is not one of the few that explain it all."""
-    before = explainer.bad(explainer.port_run.base)
+    before = explainer.bad(explainer.base)
     return len(before) >= MANY and len(before - explainer.bad(trial.errors)) < DROP * len(before)
 
 
