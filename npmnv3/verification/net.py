@@ -25,7 +25,7 @@ class Net:
     input_shape: tuple[int, int, int]
     arrays: Mapping = field(default_factory=dict)  # further parameters: {name: function (the model's arrays) -> array}
     pictures: np.ndarray | None = None  # another input (N, 3, H, W) than the reference's
-    half: bool = False  # every number is a float16, sums included: see `operations.half_step`
+    half: bool = False  # every number is a float16, sums included: see `half_step`
     known: InitVar[tuple] = ()  # a plan whose shapes are right
 
     def __post_init__(self, known):
@@ -52,6 +52,10 @@ class Net:
         for name, make in self.arrays.items():  # in order: one fault's may be made of another's
             found[name] = make(found)
         return found
+
+    def run(self, step, inputs, arrays):
+        """What one of its steps makes of its inputs."""
+        return half_step(step, inputs, arrays) if self.half else run_step(step, inputs, arrays)
 
     def edit(self, edits, arrays=None):
         """The net with some steps changed.
@@ -85,6 +89,38 @@ def run_step(step, inputs, arrays):
         if step.op in FAULTY:
             return FAULTY[step.op](step, *inputs)
         return apply(step, inputs, arrays, definitions)
+
+
+def half_step(step, inputs, arrays):
+    """A step as an engine does it that keeps float16 throughout: products are added one after another, each sum rounded.
+
+    Parameters
+    ----------
+    step, inputs, arrays : as for `run_step`; the arrays are float32
+
+    Returns
+    -------
+    float32 array of float16 numbers
+    """
+    weight = step.param("weight")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if step.op in ("pointwise_conv2d", "linear"):
+            bias = step.param("bias")
+            found = _half_product(arrays[weight.name], inputs[0], arrays[bias.name] if bias else None)
+        else:
+            found = run_step(step, inputs, arrays)
+        return found.astype(np.float16).astype(np.float32)
+
+
+def _half_product(weight, x, bias):
+    flat = x.reshape(*x.shape[:2], -1)[0].astype(np.float16)
+    weight = weight.astype(np.float16)
+    total = np.zeros((len(weight), flat.shape[1]), np.float16)
+    for column, row in zip(weight.T, flat):
+        total += column[:, None] * row
+    if bias is not None:
+        total += bias.astype(np.float16)[:, None]
+    return total.astype(np.float32).reshape(1, len(weight), *x.shape[2:])
 
 
 def unchanged(plan, before):

@@ -83,36 +83,3 @@ FAULTY = {
     "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
     "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),
 }
-
-
-def half_step(step, inputs, arrays, run):
-    """A step as an engine does it that keeps float16 throughout: products are added one after another, each sum rounded.
-
-    Parameters
-    ----------
-    step, inputs, arrays : as for `net.run_step`; the arrays are float32
-    run : `net.run_step`, for steps without sums
-
-    Returns
-    -------
-    float32 array of float16 numbers
-    """
-    weight = step.param("weight")
-    with np.errstate(over="ignore", invalid="ignore"):
-        if step.op in ("pointwise_conv2d", "linear"):
-            bias = step.param("bias")
-            found = _half_product(arrays[weight.name], inputs[0], arrays[bias.name] if bias else None)
-        else:
-            found = run(step, inputs, arrays)
-        return found.astype(np.float16).astype(np.float32)
-
-
-def _half_product(weight, x, bias):
-    flat = x.reshape(*x.shape[:2], -1)[0].astype(np.float16)
-    weight = weight.astype(np.float16)
-    total = np.zeros((len(weight), flat.shape[1]), np.float16)
-    for column, row in zip(weight.T, flat):
-        total += column[:, None] * row
-    if bias is not None:
-        total += bias.astype(np.float16)[:, None]
-    return total.astype(np.float32).reshape(1, len(weight), *x.shape[2:])

@@ -248,13 +248,12 @@ def test_tensors_that_fit_nothing_beyond_what_agrees_are_not_fine(model, maker):
 
 
 def test_sums_in_float16_are_named(maker, model):
-    from npmnv3.verification.net import run_step
-    from npmnv3.verification.operations import half_step
+    from npmnv3.verification.net import half_step
 
     arrays = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}
     tensors = {"input": faulty_ports.half(maker.x)}
     for step in maker.plan:
-        tensors[step.name] = half_step(step, [tensors[i] for i in step.inputs], arrays, run_step)
+        tensors[step.name] = half_step(step, [tensors[i] for i in step.inputs], arrays)
     kept = ("input", "stem", "blocks.0", "blocks.2", "blocks.4", "blocks.8", "last", "pool", "head", "logits")
     report = verify(model, {f"t{i}": tensors[name] for i, name in enumerate(kept)}, maker.x)
     found = [row["fault"] for row in report.explained_by]
