@@ -11,9 +11,9 @@ from . import noise
 from .agreement import acquitted, wrong_mappings
 from .changes.rows import shape_evidence
 from .inputs import check_batch, nothing_fits
-from .matching import SURE, match, with_probabilities
+from .matching import SURE, match
 from .measure import decisions, measure
-from .net import Net
+from .net import Net, with_probabilities
 from .port_run import PortRun
 from .readings import place_by_order
 from .report import TensorReport

@@ -11,10 +11,17 @@ from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
-from ..network.steps import INPUT
+from ..network.steps import INPUT, Step
 from ..network.walk import apply
 from ..ops import definitions
 from .operations import FAULTY
+
+PROBABILITIES = "probabilities"  # name of a step behind the logits
+
+
+def with_probabilities(plan):
+    """The plan and, last, the softmax that some ports end in."""
+    return (*plan, Step(PROBABILITIES, "softmax", ("logits",), plan[-1].shape))
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from ...network.plan import make_plan
 from ...network.spec import round8
 from ...network.steps import INPUT
 from ...network.variants import BEYOND, TABLE
-from ..matching import with_probabilities
+from ..net import with_probabilities
 from .edits import Change
 
 SE_WIDTHS = (
