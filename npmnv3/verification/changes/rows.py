@@ -44,14 +44,8 @@ def row_changes(base, variant):
             continue
         if net is not None and _function(net.plan) not in seen:
             seen.add(_function(net.plan))
-            found.append(
-                Change(
-                    "other_source",
-                    f"{other.full_name}'s network with {variant.full_name}'s weights",
-                    _instead(base, net),
-                    whole=True,
-                )
-            )
+            text = f"{other.full_name}'s network with {variant.full_name}'s weights"
+            found.append(Change("other_source", text, _instead(base, net), whole=True))
     return found
 
 
@@ -155,24 +149,14 @@ def _one_shape(net, name, shape, step, classes):
             if one.name.endswith(".se.squeeze") and step in (None, one.name, f"{one.name}.fc", f"{one.name}.norm"):
                 expand = net.steps[one.name.replace(".se.squeeze", ".se.pool")].shape[0]
                 if step or shape[0] in {rule(expand) for rule in SE_WIDTHS}:
-                    return (
-                        "se_width",
-                        one.name,
-                        f"a squeeze layer of {shape[0]} channels ({name}) where the network has {one.shape[0]}",
-                    )
+                    text = f"a squeeze layer of {shape[0]} channels ({name}) where the network has {one.shape[0]}"
+                    return "se_width", one.name, text
     if len(shape) == 3:
+        c, *sides = shape
         for one in net.plan:
-            if (
-                len(one.shape) == 3
-                and one.shape[0] == shape[0]
-                and step in (None, one.name)
-                and one.shape[1:] != shape[1:]
-            ):
-                return (
-                    "stride",
-                    one.name,
-                    f"{name} is {shape[1]} x {shape[2]} where {one.name} is {one.shape[1]} x {one.shape[2]}",
-                )
+            if len(one.shape) == 3 and one.shape[0] == c and step in (None, one.name) and [*one.shape[1:]] != sides:
+                is_, should = (" x ".join(map(str, part)) for part in (sides, one.shape[1:]))
+                return "stride", one.name, f"{name} is {is_} where {one.name} is {should}"
     return "", "", ""
 
 
