@@ -60,6 +60,18 @@ class Net:
             found[name] = make(found)
         return found
 
+    def function(self):
+        """What the net computes, without its names, steps that do nothing, and padding that nobody reads."""
+        place, shapes, rows = {INPUT: "input"}, {INPUT: self.input_shape}, []
+        for step in self.plan:
+            inputs, shape = tuple(place[name] for name in step.inputs), shapes[step.inputs[0]]
+            shapes[step.name], place[step.name] = step.shape, str(len(rows))
+            if step.op == "identity":
+                place[step.name] = inputs[0]
+            else:
+                rows.append(replace(step, name="", inputs=inputs, pad=_pad_read(step, shape)))
+        return tuple(rows), None if self.pictures is None else id(self.pictures)
+
     def run(self, step, inputs, arrays):
         """What one of its steps makes of its inputs."""
         return half_step(step, inputs, arrays) if self.half else run_step(step, inputs, arrays)
@@ -81,6 +93,15 @@ class Net:
             if new is None:
                 alias[step.name] = alias.get(step.inputs[0], step.inputs[0])
         return replace(self, plan=tuple(plan), arrays={**self.arrays, **(arrays or {})}, known=self.plan)
+
+
+def _pad_read(step, shape):
+    """A convolution's padding, of which at the bottom and on the right only what its windows reach."""
+    if step.op not in ("conv2d", "depthwise_conv2d"):
+        return step.pad
+    top, _, left, _ = step.pad
+    down, right = ((out - 1) * s + step.kernel - n for out, s, n in zip(step.shape[1:], step.stride, shape[1:]))
+    return top, down - top, left, right - left
 
 
 @functools.lru_cache(maxsize=4096)

@@ -13,12 +13,10 @@ from .edits import Change
 
 SE_WIDTHS = (
     lambda e: e // 4,
-    lambda e: round(e / 4),
     lambda e: round8(e / 4),
     lambda e: max(e // 4, 8),
     lambda e: e // 8,
     lambda e: e // 16,
-    lambda e: -(-e // 4),
     lambda e: max(e // 32 * 8, 8),
     lambda e: -(-e // 32) * 8,
 )
@@ -32,7 +30,7 @@ def row_changes(base, variant):
     base : Net, the reference's
     variant : Variant it was made from
     """
-    found, seen = [], {_function(base.plan)}
+    found, seen = [], {base.function()}
     classes, side = base.steps["logits"].shape[0], base.input_shape[1:]
     for other in TABLE + BEYOND:
         if other.full_name == variant.full_name:
@@ -42,8 +40,8 @@ def row_changes(base, variant):
             net = _dressed(replace(base, plan=with_probabilities(plan)), base)
         except (UsageError, ValueError):  # too small an input, or weights of other shapes
             continue
-        if net is not None and _function(net.plan) not in seen:
-            seen.add(_function(net.plan))
+        if net is not None and (function := net.function()) not in seen:
+            seen.add(function)
             text = f"{other.full_name}'s network with {variant.full_name}'s weights"
             found.append(Change("other_source", text, _instead(base, net), whole=True))
     return found
@@ -76,14 +74,6 @@ def _dressed(net, base):
             return None
         edits[step.name] = replace(step, params=params)
     return net.edit(edits)
-
-
-def _function(plan):
-    """A plan without its names: equal for networks that compute the same."""
-    index = {"input": -1}
-    for i, step in enumerate(plan):
-        index[step.name] = i
-    return tuple(replace(s, name="", inputs=tuple(str(index[i]) for i in s.inputs), shape=()) for s in plan)
 
 
 def shape_evidence(net, variant, free, named):
