@@ -14,14 +14,14 @@ def _erf(x):
     return np.sign(x) * (1 - series * np.exp(-x * x))
 
 
-def softmax(x):
+def _softmax(step, x):
     """exp(x) over its sum, along the last axis, without overflow."""
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def log_softmax(x):
-    """Logarithm of `softmax`."""
+def _log_softmax(step, x):
+    """Logarithm of `_softmax`."""
     x = x - x.max(axis=-1, keepdims=True)
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
@@ -69,8 +69,8 @@ FAULTY = {
     "gelu": lambda step, x: (x * (1 + _erf(x / np.sqrt(2).astype(x.dtype))) / 2).astype(x.dtype, copy=False),
     "leaky_relu": lambda step, x: np.where(x > 0, x, x * x.dtype.type(0.01)),
     "sloped_swish": lambda step, x: x * np.clip(x * x.dtype.type(step.slope) + x.dtype.type(0.5), 0, 1),
-    "softmax": lambda step, x: softmax(x),
-    "log_softmax": lambda step, x: log_softmax(x),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
     "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
     "border_edge": _border("edge"),
     "border_reflect": _border("reflect"),

@@ -10,6 +10,9 @@ from ...ops.kernel_sets import KERNEL_SETS
 from ...ops.requantize import F32, I64, INTEGER_RULES, integer_factor, quantize_multiplier
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
+ENTRIES = 4  # of a table, that may be wrong
+ENOUGH = 4  # times as many numbers that were looked up there, or they are chance
+
 #: What the kernel sets' words say.
 WORDS = {
     "double": "double rounding (halves up, then halves away from zero, as TFLite's reference kernels)",
@@ -111,9 +114,6 @@ def _hard_sigmoid(case, dtype):
 
 #: Kind of step -> function (case, dtype) -> its real result, in steps of its grid.
 _STEPS = {"add": _sum, "mean": _mean, "hard_swish": _hard_swish, "hard_sigmoid": _hard_sigmoid}
-
-ENTRIES = 4  # of a table, that may be wrong
-ENOUGH = 4  # times as many numbers that were looked up there, or they are chance
 
 
 def _cut(case, steps):
