@@ -275,15 +275,15 @@ def cuts(case):
             yield Claim(f"act {act}", texts[act], lambda act=act: finish(case, case.accumulated, act=act))
     if own == "relu6":
         yield Claim("act relu", "relu6 without its upper clamp", lambda: finish(case, case.accumulated, act="relu"))
+    at_zero, narrow = (max(case.out.low, 0), case.out.high), (case.out.low + 1, case.out.high)
     if own:
-        ends = max(case.out.low, 0), case.out.high
         yield Claim(
             "at 0",
             f"{own} that cuts at the integer 0, not at the zero point",
-            lambda: finish(case, case.accumulated, ends=ends),
+            lambda: finish(case, case.accumulated, ends=at_zero),
         )
     yield Claim(
         "wraps", "missing clamp: the result wraps round at 8 bits", lambda: finish(case, case.accumulated, wraps=True)
     )
-    ends = case.out.low + 1, case.out.high
-    yield Claim("narrow", f"cut at {ends[0]}, not at {case.out.low}", lambda: finish(case, case.accumulated, ends=ends))
+    text = f"cut at {narrow[0]}, not at {case.out.low}"
+    yield Claim("narrow", text, lambda: finish(case, case.accumulated, ends=narrow))
