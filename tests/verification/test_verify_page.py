@@ -29,7 +29,7 @@ def page_of_a_fault(model):
     some = {name: tensor for name, tensor in tensors.items() if name != "blocks.3"}
     port = some | {"<script>alert(1)</script>": tensors["blocks.3"], "logits": 0.8 * tensors["logits"]}
     report = verify(model, port, x)
-    told = {"text": "what it is " * 30, "steps": (), "snr_db": 1.0, "snr_before_db": 0.0}
+    told = {"text": "what it is " * 30, "certainty": "", "steps": (), "snr_db": 1.0, "snr_before_db": 0.0}
     report.alternatives.append({"fault": "long", **told})
     return page(report)
 
