@@ -5,6 +5,8 @@ import io
 
 from ..errors import require
 
+RED, BLUE, GREY = "#c2410c", "#1d4ed8", "#94a3b8"  # which stay apart for colour-blind readers and on paper
+
 
 def check_html():
     """MissingExtraError if the packages of HTML reports are not here."""
@@ -28,8 +30,7 @@ def encoded(figure):
 
 def rendered(template, **values):
     """A page of a template in which {{ style }} stands for what such pages have in common; all else is escaped."""
-    import jinja2
-
+    jinja2 = require("jinja2", "report", "the HTML report")
     page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return page.from_string(template.replace("{{ style }}", _STYLE)).render(**values)
 

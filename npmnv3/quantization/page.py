@@ -2,32 +2,17 @@
 
 import numpy as np
 
-from ..evaluation.figures import check_html, encoded, new_figure, rendered
+from ..evaluation.figures import BLUE, GREY, RED, encoded, new_figure, rendered
 from .report import decibels_text
 
-# Colours that stay apart for colour-blind readers and on paper.
-BAD, GOOD, PLAIN = "#c2410c", "#1d4ed8", "#94a3b8"
+BAD, GOOD, PLAIN = RED, BLUE, GREY
 WORST = 16  # tensors that are drawn
 POOR = 15.0  # decibels below which a tensor costs first answers by itself
 CEILING = 70.0  # decibels from which it costs nothing that could be seen
 
 
 def page(report):
-    """The page's text.
-
-    Parameters
-    ----------
-    report : Report
-
-    Returns
-    -------
-    str, HTML with everything in it
-
-    Raises
-    ------
-    MissingExtraError
-    """
-    check_html()
+    """The HTML of a Report, with everything in it; MissingExtraError without the packages that draw it."""
     figures = {"tried": _tried(report), "alone": _alone(report), "ranges": _ranges(report)}
     return rendered(TEMPLATE, report=report, figures=figures, db=decibels_text)
 

@@ -56,12 +56,9 @@ def other_order(comparison, report):
         return False
     found, expected = np.sort(view.data, axis=1), np.sort(comparison.local["logits"], axis=1)
     error = np.square(found - expected).sum() / view.power
-    row = next(row for row in report.tensors if row.step == "logits")
-    if (
-        row.passes
-        or error > max(1e-4, 10 ** (-row.local.noise_db / 10))
-        or 10 ** (-row.local.snr_db / 10) < 100 * error
-    ):
+    row = logits_row(report.tensors)
+    is_near = error <= max(1e-4, 10 ** (-row.local.noise_db / 10)) and 100 * error <= 10 ** (-row.local.snr_db / 10)
+    if row.passes or not is_near:
         return False
     text = "the right logits in another order of the classes"
     return blame(report, "class_shift", "logits", text, "likely", row.local.snr_db, -10 * np.log10(max(error, 1e-32)))
@@ -76,7 +73,7 @@ def other_classifier(comparison, report):
     near = abs(correlation(view.data.ravel(), comparison.local["logits"].ravel()))
     if near > UNRELATED or view.data.size < FEWEST or not _given_behind(comparison, source):
         return False
-    row = next(row for row in report.tensors if row.step == "logits")
+    row = logits_row(report.tensors)
     text = sentences.other_classifier(near)
     return blame(report, "other_classifier", "logits", text, "likely", row.local.snr_db, row.local.snr_db)
 

@@ -1,11 +1,9 @@
 """How sure a fault is: certain only where its numbers cannot agree by chance, and nothing else gives them."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
-from ..network.steps import INPUT
 from .explain import CLEAN
 
 ALIKE = 1.0  # dB between two faults that these tensors cannot tell apart
@@ -67,7 +65,7 @@ def _is_rival(other, trial):
     kin = trial.change.kin and other.change.kin == trial.change.kin and other.change is not trial.change
     if not other.believed or other is trial or other.fault == trial.fault and not kin:
         return False
-    return other.errors != trial.errors or _function(other.net) != _function(trial.net)
+    return other.errors != trial.errors or other.net.function() != trial.net.function()
 
 
 def _is_as_good(rival, trial):
@@ -76,25 +74,3 @@ def _is_as_good(rival, trial):
         return True
     most = {name: CLEAN * max(trial.errors[name], trial.floors[name]) for name in trial.touched | rival.touched}
     return all(rival.errors[name] <= limit for name, limit in most.items())
-
-
-def _function(net):
-    """What a net computes, without its names, steps that do nothing, and padding that nobody reads."""
-    place, shapes, rows = {INPUT: "input"}, {INPUT: net.input_shape}, []
-    for step in net.plan:
-        inputs, shape = tuple(place[name] for name in step.inputs), shapes[step.inputs[0]]
-        shapes[step.name], place[step.name] = step.shape, str(len(rows))
-        if step.op == "identity":
-            place[step.name] = inputs[0]
-        else:
-            rows.append(replace(step, name="", inputs=inputs, pad=_pad_read(step, shape)))
-    return tuple(rows), None if net.pictures is None else id(net.pictures)
-
-
-def _pad_read(step, shape):
-    """A convolution's padding, of which at the bottom and on the right only what its windows reach."""
-    if step.op not in ("conv2d", "depthwise_conv2d"):
-        return step.pad
-    top, _, left, _ = step.pad
-    down, right = ((out - 1) * s + step.kernel - n for out, s, n in zip(step.shape[1:], step.stride, shape[1:]))
-    return top, down - top, left, right - left

@@ -1,7 +1,6 @@
 """A port beside the reference: its tensors matched, and measured against what honest arithmetic gives."""
 
 import copy
-import functools
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +11,9 @@ from . import noise
 from .agreement import acquitted, wrong_mappings
 from .changes.rows import shape_evidence
 from .inputs import check_batch, nothing_fits
-from .matching import SURE, match, with_probabilities
+from .matching import SURE, match
 from .measure import decisions, measure
-from .net import Net
+from .net import Net, with_probabilities
 from .port_run import PortRun
 from .readings import place_by_order
 from .report import TensorReport
@@ -90,8 +89,7 @@ class Comparison:
         barred, self.refuted = set(), {}
         for _ in range(REFUSALS):
             self._match(barred)
-            self._prepare()
-            self.rows = self.measures(self.precision, self.factor)
+            self._measure()
             wrong = wrong_mappings(self)
             if not wrong:
                 return
@@ -99,13 +97,18 @@ class Comparison:
             self.refuted |= dict(wrong)
 
     def _match(self, barred):
-        x = self.x if self.net.pictures is None else self.net.pictures
         known = {INPUT, *self.net.steps}
         given = self.mapping or {}
         if self.net is not self.reference:  # a fault may have dropped a step
             given = {port: step for port, step in given.items() if step is None or step in known}
         self.matching = match(
-            self.net, self.arrays, x, self.tensors, given, precision=self.precision, barred=frozenset(barred)
+            self.net,
+            self.arrays,
+            self._input(),
+            self.tensors,
+            given,
+            precision=self.precision,
+            barred=frozenset(barred),
         )
         self.views = self.matching.views
         if not self.views and not self.shape_evidence():
@@ -121,7 +124,6 @@ class Comparison:
         other.net, other._whole, other.detailed = net, {}, False
         other.exact = dict(net.with_arrays(self.model_arrays))
         other.arrays = {name: array.astype(np.float32) for name, array in other.exact.items()}
-        other.__dict__.pop("logits_noise", None)
         other._settle()
         return other
 
@@ -134,23 +136,14 @@ class Comparison:
         if not found:
             return None
         other = copy.copy(self)
-        other.matching = copy.copy(self.matching)
-        other.matching.views = other.views = {**self.views, **found}
-        other.matching.how = {**self.matching.how, **dict.fromkeys(found, "order")}
-        taken = {view.tensor.name for view in found.values()}
-        other.matching.free = [t for t in self.matching.free if t.name not in taken]
-        other.views = other.matching.views = {
-            name: other.views[name] for name in (INPUT, *self.net.steps) if name in other.views
-        }
-        other._prepare()
-        other.rows = other.measures(other.precision, other.factor)
+        how = {**self.matching.how, **dict.fromkeys(found, "order")}
+        other._take({**self.views, **found}, replace(self.matching, how=how))
         return other
 
     def in_precision(self, precision, factor):
         """The same port, taken for one that computes in another precision."""
         other = copy.copy(self)
         other.precision, other.factor, other.marked = precision, factor, False
-        other.__dict__.pop("logits_noise", None)
         other._settle()
         return other
 
@@ -171,14 +164,17 @@ class Comparison:
     def adopt(self, other):
         """Take over what another comparison matched: against the right fault a faulty step's tensor is known, too."""
         shapes = {INPUT: self.net.input_shape} | {name: step.shape for name, step in self.net.steps.items()}
-        views = {name: other.views[name] for name in shapes if name in other.views}
-        self.views = {name: view for name, view in views.items() if view.data.shape[1:] == shapes[name]}
-        known = {view.tensor.name for view in self.views.values()} | set(other.matching.copies)
-        self.matching = copy.copy(other.matching)
-        self.matching.views = self.views
-        self.matching.free = [t for t in self.tensors if t.name not in known]
-        self._prepare()
-        self.rows = self.measures(self.precision, self.factor)
+        fits = {name: view for name, view in other.views.items() if view.data.shape[1:] == shapes.get(name)}
+        self._take(fits, other.matching)
+
+    def _take(self, views, matching):
+        """Look at these views, and at what else a matching says."""
+        self.views = {name: views[name] for name in (INPUT, *self.net.steps) if name in views}
+        left_out = {name for name, step in (self.mapping or {}).items() if step is None}
+        known = {view.tensor.name for view in self.views.values()} | matching.copies.keys() | left_out
+        free = [t for t in self.tensors if t.name not in known]
+        self.matching = replace(matching, views=self.views, free=free)
+        self._measure()
 
     def _all_logits(self):
         """(port's, reference's float64) logits of all pictures."""
@@ -208,8 +204,8 @@ class Comparison:
     def _input(self):
         return self.x if self.net.pictures is None else self.net.pictures
 
-    def _prepare(self):
-        """The walk along the port, and the float64 references: whole run, and with the port's own inputs."""
+    def _measure(self):
+        """The walk along the port, the float64 references (whole run, and with the port's own inputs), and the rows."""
         self.port_run = PortRun(
             self.net, self.arrays, self._input(), self.views, self.matching.free, SURE[self.precision]
         )
@@ -220,6 +216,7 @@ class Comparison:
             forced.pop(INPUT, None)
         self.forced = forced
         self.local = self._trace("float64", forced) if forced else self.oracle
+        self.rows = self._rows()
 
     def _trace(self, precision, forced, keep=None):
         arrays = self.exact if precision == "float64" else noise.rounded_arrays(self.arrays, precision)
@@ -231,18 +228,17 @@ class Comparison:
             self._whole[precision] = self._trace(precision, {}, {INPUT, *self.net.steps})
         return self._whole[precision]
 
-    def noises(self, precision):
+    def _noises(self):
         """{step's name: (C,) mean squared error of honest rounding} for the matched tensors: (local, accumulated).
 
         The local one is on the port's own tensors: a port that is given other numbers rounds otherwise.
         """
-        whole = self._whole_run(precision)
-        local = self._trace(precision, self.forced) if self.forced else whole
+        whole = self._whole_run(self.precision)
+        local = self._trace(self.precision, self.forced) if self.forced else whole
         pairs = ((local, self.local), (whole, self.oracle))
         return [{name: self._noise(name, run[name], exact[name]) for name in self.views} for run, exact in pairs]
 
-    @functools.cached_property
-    def logits_noise(self):
+    def _logits_noise(self):
         """Squared relative error of the logits of an honest run; 0 where that overflows."""
         error = relative_error(self.oracle["logits"], self._whole_run(self.precision)["logits"])
         return error if error < 1 else 0.0
@@ -253,24 +249,24 @@ class Comparison:
         error[~np.isfinite(error)] = 0
         return error.mean(axis=(0, *range(2, error.ndim))) + self.views[name].scale ** 2 / 12
 
-    def _floor(self, name, precision):
+    def _floor(self, name):
         """Mean squared error below which nothing is held against a port: half the last place of typical values."""
-        return float(np.square(self.local[name]).mean()) * (noise.PRECISIONS[precision] / 2) ** 2 + 1e-60
+        return float(np.square(self.local[name]).mean()) * (noise.PRECISIONS[self.precision] / 2) ** 2 + 1e-60
 
-    def measures(self, precision, factor):
+    def _rows(self):
         """list of TensorReport."""
-        local_noise, whole_noise = self.noises(precision)
+        local_noise, whole_noise = self._noises()
         rows = []
         for name, view in self.views.items():
-            floor, found = self._floor(name, precision), view.data.astype(np.float64)
+            floor, found = self._floor(name), view.data.astype(np.float64)
             local = measure(found, self.local[name], local_noise[name], floor, self.detailed)
             whole = measure(found, self.oracle[name], whole_noise[name], floor, self.detailed)
             how, shape = self.matching.how[name], view.tensor.array.shape
-            passes = bool(local.ratio <= factor)
+            passes = bool(local.ratio <= self.factor)
             rows.append(
                 TensorReport(view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation)
             )
-        return acquitted(rows, factor)
+        return acquitted(rows, self.factor)
 
     def failing(self):
         """The rows that are off by more than rounding."""
@@ -279,7 +275,7 @@ class Comparison:
     def floors(self):
         """{port tensor's name: squared relative error of honest rounding}"""
         least = noise.PRECISIONS[self.precision] ** 2
-        floors = {t.name: max(self.logits_noise, least) for t in self.matching.free}
+        floors = dict.fromkeys((t.name for t in self.matching.free), max(self._logits_noise(), least))
         return floors | {row.port: max(10 ** (-row.local.noise_db / 10), least / 4) for row in self.rows}
 
     def named(self):

@@ -1,6 +1,5 @@
 """The search for what explains a port: faults are ranked, and believed where the port is fine against the faulty reference."""
 
-import functools
 from dataclasses import dataclass, field
 
 from ..network.steps import INPUT
@@ -57,48 +56,16 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
     -------
     Diagnosis
     """
-    found, budget = Diagnosis(), Budget(report=tell)
-    _search(found, comparison, only, budget)
+    budget = Budget(report=tell)
+    found = _Search(comparison, only, budget).run()
     if found.cleared is None and (ordered := comparison.by_order()) is not None:
-        again = Diagnosis(tried=found.tried)
-        _search(again, ordered, only, budget)
+        again = _Search(ordered, only, budget, found.tried).run()
         found = again if again.cleared is not None else found
     if found.cleared is None and comparison.marked and comparison.precision == "float32":
         _search_coarser(found, comparison, only, budget)
     found.others = [trial for trial in found.others if trial not in found.chain]
     found.certainties = certainties(found, {t.name: t.array.size for t in comparison.tensors})
     return found
-
-
-def _search(found, comparison, only, budget):
-    """Fill in a Diagnosis: one fault after another, until the port is fine with them or none helps."""
-    current = comparison
-    for _ in range(ROUNDS):
-        explainer = _explainer(current, comparison, only, budget)
-        is_fine = functools.partial(_is_fine, before=(comparison, current), only=only)
-        doubtful = (*solved_changes(current), *_gains(current))
-        best = _verified(current, explainer, is_fine, [(change, ()) for change in doubtful])
-        trials = explainer.trials() if best is None else []
-        best = best or _cleared(current, explainer, trials, is_fine)
-        best = best or _verified(current, explainer, is_fine, block_exchanges(current.net))
-        found.tried += explainer.tried
-        if not found.chain:
-            found.others = trials
-        if best is not None:
-            best[0].rivals = trials
-            found.chain.append(best[0])
-            found.cleared = best[1]
-            _drop_idle(found, comparison, only, budget)
-            return
-        if not trials or not trials[0].helps or _is_drop(explainer, trials[0]):
-            break
-        trials[0].rivals = trials[1:]
-        found.chain.append(trials[0])
-        current = current.under(trials[0].net)
-    # the part of it that is surely explained
-    doubtful = (i for i, trial in enumerate(found.chain) if not trial.believed or trial.snr_db < PARTLY)
-    reached = next(doubtful, len(found.chain))
-    found.chain = found.chain[:reached]
 
 
 def _search_coarser(found, comparison, only, budget):
@@ -108,87 +75,151 @@ def _search_coarser(found, comparison, only, budget):
     if not likely:
         return
     coarse = comparison.in_precision("float16", min(comparison.factor, COARSER["float16"][0]))
-    explainer = _explainer(coarse, coarse, only, budget)
+    search = _Search(coarse, only, budget)
+    explainer = search.explainer(coarse)
     trials = [trial for old in likely if (trial := explainer.again(old)) is not None]
-    best = _cleared(coarse, explainer, trials, functools.partial(_is_fine, before=(coarse,), only=only))
+    best = search.cleared(coarse, explainer, trials)
     if best is not None:
         best[0].rivals = trials
         found.chain, found.cleared, found.coarse = [best[0]], best[1], coarse
 
 
-def _drop_idle(found, comparison, only, budget):
-    """Leave out each fault of a chain without which the port is as fine with the rest; the rest is judged anew."""
-    for trial in found.chain if len(found.chain) > 1 else ():
-        rest, current = [], comparison
-        for other in (one for one in found.chain if one is not trial):
-            again = _explainer(current, comparison, only, budget).again(other)
-            if again is None:
+class _Search:
+    """Looks for faults, one on top of another, until the port is fine with them or none helps.
+
+    Parameters
+    ----------
+    comparison, only : as for `diagnose`
+    budget : Budget
+    tried : int, faults tried before
+    """
+
+    def __init__(self, comparison, only, budget, tried=0):
+        self.comparison, self.only, self.budget = comparison, only, budget
+        self.found = Diagnosis(tried=tried)
+
+    def run(self):
+        """The Diagnosis, without certainties."""
+        found, current = self.found, self.comparison
+        for _ in range(ROUNDS):
+            explainer = self.explainer(current)
+            doubtful = (*solved_changes(current), *_gains(current))
+            best = self._verified(current, explainer, [(change, ()) for change in doubtful])
+            trials = explainer.trials() if best is None else []
+            best = best or self.cleared(current, explainer, trials)
+            best = best or self._verified(current, explainer, block_exchanges(current.net))
+            found.tried += explainer.tried
+            if not found.chain:
+                found.others = trials
+            if best is not None:
+                best[0].rivals = trials
+                found.chain.append(best[0])
+                found.cleared = best[1]
+                self._drop_idle()
+                return found
+            if not trials or not trials[0].helps or _is_drop(explainer, trials[0]):
                 break
-            again.rivals = other.rivals
-            rest.append(again)
-            current = current.under(again.net)
-        else:
-            if _is_fine(current, (comparison,), only, any(one.change.ties for one in rest)):
-                found.chain, found.cleared = rest, current
-                _drop_idle(found, comparison, only, budget)
-                return
+            trials[0].rivals = trials[1:]
+            found.chain.append(trials[0])
+            current = current.under(trials[0].net)
+        # the part of it that is surely explained
+        doubtful = (i for i, trial in enumerate(found.chain) if not trial.believed or trial.snr_db < PARTLY)
+        found.chain = found.chain[: next(doubtful, len(found.chain))]
+        return found
+
+    def explainer(self, current):
+        """What tries faults on top of those that a Comparison has."""
+        changes = (
+            *CHANGES,
+            *(HALF_SUMS if current.precision == "float16" else ()),
+            *input_changes(current.x, current.model.preprocess, _pictures(current)),
+            *weight_changes(current.net),
+            *row_changes(self.comparison.reference, current.model.variant),
+        )
+        run = current.port_run
+        free = {t.name for t in run.free}
+        counted = set(run.step_of) | (set() if "logits" in run.views else free)
+        if self.only is not None:
+            counted &= self.only | free
+        return Explainer(run, current.floors(), current.factor, changes, counted, self.budget)
+
+    def cleared(self, current, explainer, trials):
+        """(Trial, Comparison) of the best fault with which the port is fine; None."""
+        likely = [t for t in trials if t.believed and not explainer.bad(t.errors)]
+        # A fault may also make the network so much more sensitive that its own rounding is far above the reference's.
+        likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
+        for trial in likely[:CANDIDATES]:
+            under = current.under(trial.net)
+            if self._is_fine(under, current, trial.change.ties):
+                return trial, under
+        return None
+
+    def _verified(self, current, explainer, changes):
+        """The same of changes, (Change, blocks that they are about), for which the tensors are matched once more.
+
+        Tensors of two blocks that have each other's weights were matched the wrong way round, a layer's channels in another
+        order may have been taken for a layout, and a scaled tensor for the one that it was made of.
+        """
+        off = {block_of(row.step) for row in current.failing()}
+        for change, blocks in changes:
+            net = change.apply(current.net, lambda name: True) if not blocks or off & set(blocks) else None
+            under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
+            if under is not None:
+                explainer.tried += 1
+                if self._is_fine(under, current, change.ties):
+                    errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
+                    return explainer.judged(change, net, errors), under
+        return None
+
+    def _drop_idle(self):
+        """Leave out each fault of a chain without which the port is as fine with the rest; the rest is judged anew."""
+        found = self.found
+        for trial in found.chain if len(found.chain) > 1 else ():
+            rest, current = [], self.comparison
+            for other in (one for one in found.chain if one is not trial):
+                again = self.explainer(current).again(other)
+                if again is None:
+                    break
+                again.rivals = other.rivals
+                rest.append(again)
+                current = current.under(again.net)
+            else:
+                if self._is_fine(current, self.comparison, any(one.change.ties for one in rest)):
+                    found.chain, found.cleared = rest, current
+                    self._drop_idle()
+                    return
+
+    def _is_fine(self, under, current, ties):
+        """Whether the port is fine against a faulty reference, which sets something right and loses no tensor that was known.
+
+        Else an engine's tensor that the plan does not have, such as the logits without their bias, would stand in for one
+        that the port has as it should be; and a fault under which a wrong tensor fits no step would have explained it.
+
+        Parameters
+        ----------
+        under, current : Comparison with the fault, and without it
+        ties : bool, what is off in one channel, by less than a level, may be rounded the other way
+        """
+        first, only = self.comparison, self.only
+        fine = {row.port for row in under.rows if row.passes or ties and _is_tie(row)} | under.matching.copies.keys()
+        rows = [row for one in (first, current) for row in one.rows if row.step != INPUT]
+        known = {row.port for row in rows if row.passes or row.how not in GUESSED and _counts(row, only)}
+        off = {row.port for row in first.rows if not row.passes}
+        if not agrees_whole(first.rows, under.factor):  # what only logits set right refute was never a step's
+            known -= under.refuted.keys()
+        if not under.rows or not known <= fine or off and not off & fine:
+            return False
+        return all(row.port in fine or not _counts(row, only) for row in under.rows)
 
 
 def _is_drop(explainer, trial):
     """Whether so much is off that a fault which sets so little of it right is not one of the few that explain it all."""
-    before = explainer.bad(explainer.port_run.base)
+    before = explainer.bad(explainer.base)
     return len(before) >= MANY and len(before - explainer.bad(trial.errors)) < DROP * len(before)
-
-
-def _explainer(current, comparison, only, budget):
-    changes = (
-        *CHANGES,
-        *(HALF_SUMS if current.precision == "float16" else ()),
-        *input_changes(current.x, current.model.preprocess, _pictures(current)),
-        *weight_changes(current.net),
-        *row_changes(comparison.reference, current.model.variant),
-    )
-    run = current.port_run
-    counted = set(run.step_of) | (set() if "logits" in run.views else {t.name for t in run.free})
-    if only is not None:
-        counted &= only | {t.name for t in run.free}
-    return Explainer(run, current.floors(), current.factor, changes, counted, budget)
 
 
 def _pictures(comparison):
     return [comparison.given.pictures[comparison.index]] if comparison.given.pictures else ()
-
-
-def _cleared(current, explainer, trials, is_fine):
-    """(Trial, Comparison) of the best fault with which the port is fine; None."""
-    likely = [t for t in trials if t.believed and not explainer.bad(t.errors)]
-    # A fault may also make the network so much more sensitive that its own rounding is far above the reference's.
-    likely = likely or [t for t in trials if t.helps and t.snr_db - t.before_db > LEAP]
-    for trial in likely[:CANDIDATES]:
-        under = current.under(trial.net)
-        if is_fine(under, ties=trial.change.ties):
-            return trial, under
-    return None
-
-
-def _is_fine(under, before, only, ties=False):
-    """Whether the port is fine against a faulty reference, which sets something right and loses no tensor that was known.
-
-    `before` : Comparisons without any fault, and without this one
-    `ties` : what is off in one channel, by less than a level, may be rounded the other way.
-
-    Else an engine's tensor that the plan does not have, such as the logits without their bias, would stand in for one that
-    the port has as it should be; and a fault under which a wrong tensor fits no step would have explained it.
-    """
-    fine = {row.port for row in under.rows if row.passes or ties and _is_tie(row)} | under.matching.copies.keys()
-    rows = [row for one in before for row in one.rows if row.step != INPUT]
-    known = {row.port for row in rows if row.passes or row.how not in GUESSED and _counts(row, only)}
-    off = {row.port for row in before[0].rows if not row.passes}
-    if not agrees_whole(before[0].rows, under.factor):  # what only logits set right refute was never a step's
-        known -= under.refuted.keys()
-    if not under.rows or not known <= fine or off and not off & fine:
-        return False
-    return all(row.port in fine or not _counts(row, only) for row in under.rows)
 
 
 def _counts(row, only):
@@ -205,24 +236,6 @@ def _gains(current):
     if row is None or row.step not in current.net.steps["logits"].inputs or row.accumulated.cosine < 1 - 1e-6:
         return []
     return [change for change in CHANGES if change.fault == "dropout_scale"]
-
-
-def _verified(current, explainer, is_fine, changes):
-    """The same of changes, (Change, blocks that they are about), for which the tensors are matched once more.
-
-    Tensors of two blocks that have each other's weights were matched the wrong way round, a layer's channels in another
-    order may have been taken for a layout, and a scaled tensor for the one that it was made of.
-    """
-    off = {block_of(row.step) for row in current.failing()}
-    for change, blocks in changes:
-        net = change.apply(current.net, lambda name: True) if not blocks or off & set(blocks) else None
-        under = None if net is None or blocks and len(current.views) < 3 else current.under(net)
-        if under is not None:
-            explainer.tried += 1
-            if is_fine(under, ties=change.ties):
-                errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
-                return explainer.judged(change, net, errors), under
-    return None
 
 
 def input_is_foreign(comparison):

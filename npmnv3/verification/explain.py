@@ -92,7 +92,7 @@ class Trial:
 
 
 class Explainer:
-    """Tries faults on a port.
+    """Tries faults on a port, each on top of the net that the port was run along.
 
     Parameters
     ----------
@@ -106,11 +106,12 @@ class Explainer:
 
     def __init__(self, port_run, floors, factor, changes, counted, budget):
         self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
+        self.net, self.base = port_run.net, port_run.base
         self.counted, self.budget = set(counted), budget
         self.tried = 0
 
     def bad(self, errors):
-        """The port's tensors that are off by more than rounding."""
+        """Names of the port's tensors that are off by more than rounding."""
         return {name for name in self.counted if name in errors and not errors[name] <= self._limit(name)}
 
     def _limit(self, name):
@@ -118,28 +119,28 @@ class Explainer:
 
     def trials(self):
         """Every fault that was tried, best first; none where there is nothing that a fault could explain."""
-        net, errors = self.port_run.net, self.port_run.base
-        if all(errors.get(name, 0) <= CLEAN * self.floors[name] for name in self.counted):
+        seen = self._seen()
+        if not seen:
             return []
-        return self._round(net, errors)
-
-    def _round(self, net, errors):
-        """Every change on top of a net: trials, best first."""
-        blocks = self.suspects(errors)
+        blocks = self._suspects(seen)
         changes = [change for change in self.changes if not change.layer]
         anywhere = [(change, ()) for change in changes if blocks is None or change.whole]
         # First only where something is wrong; everywhere, if that helps.
         nearby = [(change, blocks) for change in changes if blocks is not None and not change.whole]
-        trials = self._many(anywhere + nearby, net, errors)
+        trials = self._many(anywhere + nearby)
         helped = [t for t in trials if t.blocks and t.helps]
-        trials += self._many([(t.change, ()) for t in helped], net, errors)
-        trials += [self._refined(t, net, errors) for t in trials if blocks is None or t in helped]
-        trials = self._ranked(t for t in trials if t is not None)
-        if self.bad(errors) and not self._solved(trials):
-            trials = self._ranked(trials + self._single(net, errors, self.suspects(errors, self.bad(errors))))
+        trials += self._many([(t.change, ()) for t in helped])
+        refined = [self._refined(t) for t in trials if blocks is None or t in helped]
+        trials = self._ranked([*trials, *filter(None, refined)])
+        if (bad := self.bad(self.base)) and not self._solved(trials):
+            trials = self._ranked(trials + self._single(self._suspects(bad)))
         return trials
 
-    def _many(self, tasks, net, errors):
+    def _seen(self):
+        """Names of the port's tensors in which more than rounding may be seen."""
+        return {name for name in self.counted if not self.base.get(name, 0) <= CLEAN * self.floors[name]}
+
+    def _many(self, tasks):
         """Trials of (change, blocks), as many as the budget allows."""
         found = []
         with ThreadPoolExecutor(THREADS) as pool:
@@ -147,7 +148,7 @@ class Explainer:
                 if self.budget.spent:
                     break
                 part = tasks[start : start + CHUNK]
-                found += pool.map(lambda task: self._try(task[0], net, errors, task[1]), part)
+                found += pool.map(lambda task: self._try(*task), part)
                 self.budget.tell(part[-1][0].fault)
         return [trial for trial in found if trial is not None]
 
@@ -163,43 +164,40 @@ class Explainer:
     def _solved(self, trials):
         return bool(trials) and trials[0].believed and not self.bad(trials[0].errors)
 
-    def _try(self, change, net, errors, blocks=()):
-        """The trial of a change in some blocks, or steps, or everywhere; None where it changes nothing."""
+    def _try(self, change, blocks):
+        """The trial of a change in some blocks, or steps; in () it is made everywhere. None where it changes nothing."""
         where = (lambda name: block_of(name) in blocks or name in blocks) if blocks else (lambda name: True)
         try:
-            changed = change.apply(net, where)
+            changed = change.apply(self.net, where)
         except ValueError:  # shapes that do not fit: no port has this fault
             return None
         if changed is None:
             return None
         self.tried += 1
-        everywhere = changed.pictures is not net.pictures
         try:
-            found, work = self.port_run.errors(changed, self._hopeless(everywhere))
+            found, work = self.port_run.errors(changed, self._hopeless(changed.pictures is not self.net.pictures))
         except ValueError:  # arrays that do not fit
             return None
         self.budget.costs.append(work)
-        return self._judged(Trial(change, changed, found, blocks=tuple(blocks)), net, errors)
+        return self._judged(Trial(change, changed, found, blocks=tuple(blocks)))
 
     def judged(self, change, net, found):
         """The trial of a change whose errors, {port tensor's name: squared relative error}, are known."""
-        base = self.port_run.base
-        return self._judged(Trial(change, net, {**base, **found}), self.port_run.net, base)
+        return self._judged(Trial(change, net, {**self.base, **found}))
 
     def again(self, trial):
         """The trial of a change that was tried elsewhere, in the same places; None where it changes nothing."""
-        return self._try(trial.change, self.port_run.net, self.port_run.base, trial.blocks)
+        return self._try(trial.change, trial.blocks)
 
     @functools.cached_property
     def _possible(self):
         """{port tensor's name: dB by which its error falls if it comes out right}"""
-        errors = self.port_run.base
-        return {n: self._level(errors[n], n) - self._level(0.0, n) for n in self.counted if n in errors}
+        return {n: self._level(self.base[n], n) - self._level(0.0, n) for n in self.counted if n in self.base}
 
-    def _hopeless(self, everywhere):
+    def _hopeless(self, of_input):
         """A test of the errors found so far: even if all that is left came out right, the fault would not be believed.
 
-        One that changes the input shows at once. Each tensor is weighed when it is new.
+        `of_input` : whether it is a fault of the input, which shows at once. Each tensor is weighed when it is new.
         """
         possible, seen, gain, left, shown = self._possible, set(), 0.0, sum(self._possible.values()), 0
 
@@ -211,36 +209,38 @@ class Explainer:
                     gain += possible[name] + self._level(0.0, name) - self._level(found[name], name)
                     left -= possible[name]
                     shown += possible[name] > 1  # what is right, or fits no step, need not change
-            if everywhere and shown >= SHOWN and gain < EXPLAINS / 2:
+            if of_input and shown >= SHOWN and gain < EXPLAINS / 2:
                 return True
             return gain + left < EXPLAINS - MARGIN
 
         return hopeless
 
-    def _judged(self, trial, net, errors):
-        gains = {
-            name: self._level(errors[name], name) - self._level(trial.errors[name], name)
-            for name in errors
-            if name in self.counted and trial.errors[name] != errors[name]
-        }
-        trial.base, trial.floors = errors, self.floors
+    def _judged(self, trial):
+        """The trial, with what its errors say of it filled in."""
+        changed = [name for name, error in self.base.items() if name in self.counted and trial.errors[name] != error]
+        gains = {name: self._gain(trial, name) for name in changed}
+        trial.base, trial.floors = self.base, self.floors
         trial.touched = {name for name, gain in gains.items() if abs(gain) > 0.5}
         trial.gain = sum(gains.values())
         if trial.touched:
             trial.before_db, trial.snr_db = (
-                _snr([max(e[n], self.floors[n]) for n in trial.touched]) for e in (errors, trial.errors)
+                _snr([max(e[n], self.floors[n]) for n in trial.touched]) for e in (self.base, trial.errors)
             )
             trial.reached = bool(np.median([trial.errors[n] / self._limit(n) for n in trial.touched]) <= 1)
-        old = net.steps
+        old = self.net.steps
         trial.steps = tuple(s.name for s in trial.net.plan if s.name in old and old[s.name] != s)
-        if trial.net.pictures is not None and net.pictures is None:
+        if trial.net.pictures is not None and self.net.pictures is None:
             trial.steps = (INPUT, *trial.steps)
         return trial
+
+    def _gain(self, trial, name):
+        """dB by which a trial brings one of the port's tensors nearer."""
+        return self._level(self.base[name], name) - self._level(trial.errors[name], name)
 
     def _level(self, error, name):
         return 10 * math.log10(min(error, 1e6) + self.floors[name])
 
-    def _refined(self, trial, net, errors):
+    def _refined(self, trial):
         """The same fault in only those blocks where it helps, if it helps in some and harms in others."""
         if not trial.touched or not trial.steps or trial.change.whole:
             return None
@@ -248,59 +248,50 @@ class Explainer:
         step_of = self.port_run.step_of
         for name in trial.touched:
             block = block_of(step_of.get(name, trial.steps[0]))
-            gains[block] = (
-                gains.get(block, 0.0) + self._level(errors[name], name) - self._level(trial.errors[name], name)
-            )
+            gains[block] = gains.get(block, 0.0) + self._gain(trial, name)
         good = tuple(block for block, gain in gains.items() if gain > 1)
         if not good or all(gain > 1 for gain in gains.values()):
             return None
-        return self._try(trial.change, net, errors, good)
+        return self._try(trial.change, good)
 
-    def _single(self, net, errors, blocks):
+    def _single(self, blocks):
         """Each fault in each suspected block by itself and, where few are suspected, in each layer by itself."""
         few, anywhere = blocks is not None and len(blocks) <= FEW, blocks is None
         if anywhere:
-            blocks = dict.fromkeys(block_of(step.name) for step in net.plan)
+            blocks = dict.fromkeys(block_of(step.name) for step in self.net.plan)
         located = few or not anywhere
         trials = []
         for change in self.changes:
             if change.rare and not located:
                 continue
-            tasks = self._places(change, net, blocks, few)
-            made = self._many(tasks, net, errors)
+            made = self._many(self._places(change, blocks, few))
             trials += made
             if few and not change.whole and not change.layer:
                 steps = [(change, (step,)) for trial in made if len(trial.steps) > 1 for step in trial.steps]
-                trials += self._many(steps, net, errors)
+                trials += self._many(steps)
             if any(trial.believed and not self.bad(trial.errors) for trial in made):
                 kin = [c for c in self.changes if change.kin and c.kin == change.kin and c is not change]
-                trials += self._many([task for c in kin for task in self._places(c, net, blocks, few)], net, errors)
+                trials += self._many([task for c in kin for task in self._places(c, blocks, few)])
                 break
         return trials
 
-    def _places(self, change, net, blocks, few):
+    def _places(self, change, blocks, few):
         """[(change, where)]: the blocks, or layers, in which it is tried by itself."""
         if change.layer:
-            return [(change, (s.name,)) for s in net.plan if s.params and block_of(s.name) in blocks]
+            return [(change, (s.name,)) for s in self.net.plan if s.params and block_of(s.name) in blocks]
         return [(change, (block,)) for block in blocks] if few or change.alone else []
 
-    def suspects(self, errors, bad=None):
-        """Blocks that lie between an off tensor and the given tensors before it; None if that may be anywhere.
-
-        `bad` : names of the tensors that are off, default all in which more than rounding may be seen
-        """
-        if bad is None:
-            bad = {name for name in self.counted if errors.get(name, 0) > CLEAN * self.floors[name]}
-        net, blocks = self.port_run.net, []
+    def _suspects(self, bad):
+        """Blocks that lie between a tensor that is off and the given tensors before it; None if that may be anywhere."""
+        net, blocks = self.net, []
         for name, step in self.port_run.step_of.items():
             if name in bad and (step in net.steps or step == INPUT):
                 for one in net.back_to(step, self.port_run.views):
                     blocks.append(block_of(one))
                     # What a step gets may not be what the port dumped there, so the block before is suspect too.
                     blocks += [block_of(i) for i in net.steps[one].inputs] if one != INPUT else []
-        blocks = list(dict.fromkeys(blocks))
-        everywhere = {block_of(step.name) for step in self.port_run.net.plan} - {"probabilities"}
-        return None if not blocks or everywhere <= set(blocks) else tuple(blocks)
+        everywhere = {block_of(step.name) for step in net.plan} - {"probabilities"}
+        return None if not blocks or everywhere <= set(blocks) else tuple(dict.fromkeys(blocks))
 
 
 def _snr(errors):

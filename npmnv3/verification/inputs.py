@@ -9,17 +9,8 @@ from ..errors import UsageError, check_unmasked
 from ..pictures import recipes
 from .port import load_npy
 
-_OF_FLOATS = (
-    ".bin",
-    ".raw",
-    ".dat",
-    ".npz",
-    ".h5",
-    ".pt",
-    ".pth",
-    ".txt",
-    ".csv",
-)  # files that hold them, and no pictures
+#: endings of files that hold floats, and no pictures
+_OF_FLOATS = (".bin", ".raw", ".dat", ".npz", ".h5", ".pt", ".pth", ".txt", ".csv")
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,16 @@ tensors of which one is that layer of the other. What fits no step well is nobod
 does not have, and they prove nothing.
 """
 
+from collections import ChainMap
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..network.steps import INPUT, Step
+from ..network.steps import INPUT
 from ..network.walk import walk
-from .net import block_of, run_step
-from .readings import Readings, dequantized, permuted, thinning
-from .tensor_names import PROBABILITIES, by_name
+from .net import PROBABILITIES, block_of, run_step
+from .readings import Readings, fitted, permuted, thinning
+from .tensor_names import by_name
 from .tensors import correlation, sketch
 
 GOOD = 1e-2  # squared relative error (20 dB) below which a tensor may be the one that was computed
@@ -44,17 +45,12 @@ class Matching:
     copies: dict = field(default_factory=dict)
 
 
-def with_probabilities(plan):
-    """The plan and, last, the softmax that some ports end in."""
-    return (*plan, Step(PROBABILITIES, "softmax", ("logits",), plan[-1].shape))
-
-
 def match(net, arrays, x, tensors, given=None, *, precision="float32", barred=frozenset()):
     """Find the step of each of a port's tensors.
 
     Parameters
     ----------
-    net : Net, its plan `with_probabilities`
+    net : Net, its plan `net.with_probabilities`
     arrays : {name: float32 array}, canonical
     x : (N, 3, H, W) float32, the reference's input
     tensors : list of PortTensor
@@ -80,6 +76,7 @@ class _Matcher:
         self.rest = {t.name: t for t in tensors}
         self.reserved = {t.name: step for step, (t, _) in named.items()}
         self.views, self.how, self.values = {}, {}, {}
+        self.places = {step.name: place for place, step in enumerate(net.plan)}
         self.users, self.blocks = {}, {}
         for step in net.plan:
             if step.name.startswith("blocks."):
@@ -92,7 +89,7 @@ class _Matcher:
         self._input()
         everything = {INPUT, *self.net.steps}
         for step in walk(self.net.plan, self.values, self._run_step, keep=everything):
-            view, how = self._find(step, self.values[step.name])
+            view, how = self._find(step)
             if view is None and step.params:
                 view, how = self._pick_up(step)
             if view is None and step.name == block_of(step.name) in self.blocks:
@@ -143,9 +140,7 @@ class _Matcher:
         if not views:
             return
         expected = sketch(self.x)
-        view = max(views, key=lambda v: abs(correlation(v.sketch, expected)))
-        if view.tensor.is_raw_integer:
-            view = dequantized(view, expected)[0]
+        view, _ = fitted(max(views, key=lambda v: abs(correlation(v.sketch, expected))), expected)
         self._assign(INPUT, view, how)
         if view.error(self.x) > 1e-6 and self._stem_prefers_reference():
             self.values[INPUT] = self.x
@@ -170,35 +165,32 @@ class _Matcher:
         """(view, squared relative error) of the nearest free tensor; the one that bears the step's name wins a tie."""
         best, least = None, np.inf
         for view in self._views(step, len(self.x)):
-            view, error = (
-                dequantized(view, expected) if view.tensor.is_raw_integer else (view, view.quick_error(expected))
-            )
+            view, error = fitted(view, expected)
             owner = self.reserved.get(view.tensor.name)
             error *= 1.0 if owner == step.name else 1.01 if owner is None else 1.02
             if error < least:
                 best, least = view, error
         return best, least
 
-    def _find(self, step, predicted):
+    def _find(self, step):
         """(view, how) of the tensor that is this step's output, or (None, "")."""
+        predicted = self.values[step.name]
         tensor, how = self.named.get(step.name, (None, ""))
         views = tensor.views(step.shape, len(predicted)) if tensor and tensor.name in self.rest else []
         expected = sketch(predicted)
         own = min(views, key=lambda v: v.quick_error(expected), default=None)
-        if own is not None and own.tensor.is_raw_integer:
-            own = dequantized(own, expected)[0]
-        if own is not None and how == "map":
-            return own, how
-        if own is not None and self._belongs(step, predicted, own, own.quick_error(expected)):
-            return own, how
+        if own is not None:
+            own, _ = fitted(own, expected)
+            if how == "map" or self._belongs(step, own, own.quick_error(expected)):
+                return own, how
         best, error = self._best(step, expected)
-        if best is not None and self._belongs(step, predicted, best, error):
+        if best is not None and self._belongs(step, best, error):
             return best, "content"
         if own is not None:
             reordered = permuted(own, predicted, self.sure)
             if reordered is not None:
                 return reordered, how
-            return (None, "") if self._fits_later(step, predicted, own, GOOD) else (own, how)
+            return (None, "") if self._fits_later(step, own, GOOD) else (own, how)
         for view in self._views(step, len(predicted)):
             if view.tensor.name not in self.reserved:
                 reordered = permuted(view, predicted, self.sure)
@@ -206,20 +198,18 @@ class _Matcher:
                     return reordered, "content"
         return None, ""
 
-    def _belongs(self, step, predicted, view, error):
+    def _belongs(self, step, view, error):
         """Whether a tensor is the step's: near it, and not much nearer to a later step."""
         if error < EXACT:
             return True
-        return error < max(GOOD, self.sure) and not self._fits_later(step, predicted, view, BETTER * error)
+        return error < max(GOOD, self.sure) and not self._fits_later(step, view, BETTER * error)
 
-    def _fits_later(self, step, predicted, view, limit):
+    def _fits_later(self, step, view, limit):
         """Whether a tensor is nearer than `limit` to what a later step makes of this one, before the next convolution."""
-        values = dict(self.values)
-        values[step.name] = predicted
+        values = ChainMap({}, self.values)
         fresh = {step.name}
-        at = next(i for i, s in enumerate(self.net.plan) if s.name == step.name)
-        for later in self.net.plan[at + 1 :]:
-            if not fresh & set(later.inputs):
+        for later in self.net.plan[self.places[step.name] + 1 :]:
+            if fresh.isdisjoint(later.inputs):
                 continue
             if later.op not in _CHEAP or not values.keys() >= set(later.inputs):
                 return False
@@ -305,5 +295,4 @@ class _Matcher:
         if not views:
             return
         likest = max(range(len(views)), key=lambda i: (abs(correlation(views[i].sketch, expected)), i))
-        view = views[likest]
-        self._assign("logits", dequantized(view, expected)[0] if view.tensor.is_raw_integer else view, "likeness")
+        self._assign("logits", fitted(views[likest], expected)[0], "likeness")

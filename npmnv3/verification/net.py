@@ -11,10 +11,17 @@ from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
-from ..network.steps import INPUT
+from ..network.steps import INPUT, Step
 from ..network.walk import apply
 from ..ops import definitions
 from .operations import FAULTY
+
+PROBABILITIES = "probabilities"  # name of a step behind the logits
+
+
+def with_probabilities(plan):
+    """The plan and, last, the softmax that some ports end in."""
+    return (*plan, Step(PROBABILITIES, "softmax", ("logits",), plan[-1].shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +32,7 @@ class Net:
     input_shape: tuple[int, int, int]
     arrays: Mapping = field(default_factory=dict)  # further parameters: {name: function (the model's arrays) -> array}
     pictures: np.ndarray | None = None  # another input (N, 3, H, W) than the reference's
-    half: bool = False  # every number is a float16, sums included: see `operations.half_step`
+    half: bool = False  # every number is a float16, sums included: see `half_step`
     known: InitVar[tuple] = ()  # a plan whose shapes are right
 
     def __post_init__(self, known):
@@ -53,6 +60,22 @@ class Net:
             found[name] = make(found)
         return found
 
+    def function(self):
+        """What the net computes, without its names, steps that do nothing, and padding that nobody reads."""
+        place, shapes, rows = {INPUT: "input"}, {INPUT: self.input_shape}, []
+        for step in self.plan:
+            inputs, shape = tuple(place[name] for name in step.inputs), shapes[step.inputs[0]]
+            shapes[step.name], place[step.name] = step.shape, str(len(rows))
+            if step.op == "identity":
+                place[step.name] = inputs[0]
+            else:
+                rows.append(replace(step, name="", inputs=inputs, pad=_pad_read(step, shape)))
+        return tuple(rows), None if self.pictures is None else id(self.pictures)
+
+    def run(self, step, inputs, arrays):
+        """What one of its steps makes of its inputs."""
+        return half_step(step, inputs, arrays) if self.half else run_step(step, inputs, arrays)
+
     def edit(self, edits, arrays=None):
         """The net with some steps changed.
 
@@ -72,6 +95,15 @@ class Net:
         return replace(self, plan=tuple(plan), arrays={**self.arrays, **(arrays or {})}, known=self.plan)
 
 
+def _pad_read(step, shape):
+    """A convolution's padding, of which at the bottom and on the right only what its windows reach."""
+    if step.op not in ("conv2d", "depthwise_conv2d"):
+        return step.pad
+    top, _, left, _ = step.pad
+    down, right = ((out - 1) * s + step.kernel - n for out, s, n in zip(step.shape[1:], step.stride, shape[1:]))
+    return top, down - top, left, right - left
+
+
 @functools.lru_cache(maxsize=4096)
 def block_of(name):
     """`blocks.3` of `blocks.3.se.squeeze`; elsewhere the first word: `stem`, `last`, `pool`, `head`, `logits`."""
@@ -85,6 +117,38 @@ def run_step(step, inputs, arrays):
         if step.op in FAULTY:
             return FAULTY[step.op](step, *inputs)
         return apply(step, inputs, arrays, definitions)
+
+
+def half_step(step, inputs, arrays):
+    """A step as an engine does it that keeps float16 throughout: products are added one after another, each sum rounded.
+
+    Parameters
+    ----------
+    step, inputs, arrays : as for `run_step`; the arrays are float32
+
+    Returns
+    -------
+    float32 array of float16 numbers
+    """
+    weight = step.param("weight")
+    with np.errstate(over="ignore", invalid="ignore"):
+        if step.op in ("pointwise_conv2d", "linear"):
+            bias = step.param("bias")
+            found = _half_product(arrays[weight.name], inputs[0], arrays[bias.name] if bias else None)
+        else:
+            found = run_step(step, inputs, arrays)
+        return found.astype(np.float16).astype(np.float32)
+
+
+def _half_product(weight, x, bias):
+    flat = x.reshape(*x.shape[:2], -1)[0].astype(np.float16)
+    weight = weight.astype(np.float16)
+    total = np.zeros((len(weight), flat.shape[1]), np.float16)
+    for column, row in zip(weight.T, flat):
+        total += column[:, None] * row
+    if bias is not None:
+        total += bias.astype(np.float16)[:, None]
+    return total.astype(np.float32).reshape(1, len(weight), *x.shape[2:])
 
 
 def unchanged(plan, before):

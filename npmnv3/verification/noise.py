@@ -4,8 +4,6 @@ import numpy as np
 
 from ..network.steps import INPUT
 from ..network.walk import walk
-from .net import run_step
-from .operations import half_step
 from .tensors import sketch
 
 #: precision -> unit roundoff
@@ -70,9 +68,9 @@ def trace(net, arrays, x, precision="float64", forced=None, keep=None):
 
     def run(step, inputs):
         if net.half:
-            return half_step(step, inputs, arrays, run_step)
+            return net.run(step, inputs, arrays)
         plain = PLAIN.get(step.op) if precision != "float64" else None
-        return rounded(plain(step, arrays, *inputs) if plain else run_step(step, inputs, arrays), precision)
+        return rounded(plain(step, arrays, *inputs) if plain else net.run(step, inputs, arrays), precision)
 
     for step in walk(net.plan, values, run):
         if keep is None or step.name in keep:

@@ -14,14 +14,14 @@ def _erf(x):
     return np.sign(x) * (1 - series * np.exp(-x * x))
 
 
-def softmax(x):
+def _softmax(step, x):
     """exp(x) over its sum, along the last axis, without overflow."""
     powers = np.exp(x - x.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def log_softmax(x):
-    """Logarithm of `softmax`."""
+def _log_softmax(step, x):
+    """Logarithm of `_softmax`."""
     x = x - x.max(axis=-1, keepdims=True)
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
@@ -69,8 +69,8 @@ FAULTY = {
     "gelu": lambda step, x: (x * (1 + _erf(x / np.sqrt(2).astype(x.dtype))) / 2).astype(x.dtype, copy=False),
     "leaky_relu": lambda step, x: np.where(x > 0, x, x * x.dtype.type(0.01)),
     "sloped_swish": lambda step, x: x * np.clip(x * x.dtype.type(step.slope) + x.dtype.type(0.5), 0, 1),
-    "softmax": lambda step, x: softmax(x),
-    "log_softmax": lambda step, x: log_softmax(x),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
     "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
     "border_edge": _border("edge"),
     "border_reflect": _border("reflect"),
@@ -83,36 +83,3 @@ FAULTY = {
     "background": lambda step, x: np.pad(x, ((0, 0), (1, 0)), constant_values=np.nan),  # nobody knows that logit
     "background_last": lambda step, x: np.pad(x, ((0, 0), (0, 1)), constant_values=np.nan),
 }
-
-
-def half_step(step, inputs, arrays, run):
-    """A step as an engine does it that keeps float16 throughout: products are added one after another, each sum rounded.
-
-    Parameters
-    ----------
-    step, inputs, arrays : as for `net.run_step`; the arrays are float32
-    run : `net.run_step`, for steps without sums
-
-    Returns
-    -------
-    float32 array of float16 numbers
-    """
-    weight = step.param("weight")
-    with np.errstate(over="ignore", invalid="ignore"):
-        if step.op in ("pointwise_conv2d", "linear"):
-            bias = step.param("bias")
-            found = _half_product(arrays[weight.name], inputs[0], arrays[bias.name] if bias else None)
-        else:
-            found = run(step, inputs, arrays)
-        return found.astype(np.float16).astype(np.float32)
-
-
-def _half_product(weight, x, bias):
-    flat = x.reshape(*x.shape[:2], -1)[0].astype(np.float16)
-    weight = weight.astype(np.float16)
-    total = np.zeros((len(weight), flat.shape[1]), np.float16)
-    for column, row in zip(weight.T, flat):
-        total += column[:, None] * row
-    if bias is not None:
-        total += bias.astype(np.float16)[:, None]
-    return total.astype(np.float32).reshape(1, len(weight), *x.shape[2:])

@@ -2,35 +2,21 @@
 
 import numpy as np
 
-from ..evaluation.figures import check_html, encoded, new_figure, rendered
+from ..evaluation.figures import BLUE, GREY, RED, encoded, new_figure, rendered
 
 CHANNEL_BINS, CHANNEL_ROWS = 64, 32  # of the heat map, at most
-# Colours that stay apart for colour-blind readers and on paper.
-LOCAL, INHERITED, NOISE = "#c2410c", "#1d4ed8", "#94a3b8"
+LOCAL, INHERITED, NOISE = RED, BLUE, GREY
 
 
 def page(report):
-    """The page's text.
-
-    Parameters
-    ----------
-    report : Report
-
-    Returns
-    -------
-    str, HTML with everything in it
-
-    Raises
-    ------
-    MissingExtraError
-    """
-    check_html()
+    """The HTML of a Report, with everything in it; MissingExtraError without the packages that draw it."""
     figures = {"depth": _depth(report), "channels": _channels(report), "picture": _picture(report.picture)}
-    return rendered(TEMPLATE, report=report, figures=figures, rows=CHANNEL_ROWS, db=_decibels)
+    return rendered(TEMPLATE, report=report, figures=figures, rows=CHANNEL_ROWS, db=decibels)
 
 
-def _decibels(value):
-    return "exact" if value == np.inf else f"{value:.1f}"
+def decibels(value):
+    """`12.3`, `exact`, or `-` where nothing was measured."""
+    return "-" if value is None else "exact" if value == np.inf else f"{value:.1f}"
 
 
 def _level(snr):
@@ -72,12 +58,17 @@ def _depth(report):
     )
     axes.set_yscale("log")
     axes.set_ylabel("error / signal")
-    ticks = at[:: max(1, len(rows) // 24)]
-    axes.set_xticks(ticks, [rows[i].step for i in ticks], rotation=60, ha="right", fontsize=7)
+    label_depth(axes, [row.step for row in rows])
+    return encoded(figure)
+
+
+def label_depth(axes, names):
+    """Name some of the steps along the depth, which is the abscissa; a legend above."""
+    ticks = range(0, len(names), max(1, len(names) // 24))
+    axes.set_xticks(ticks, [names[i] for i in ticks], rotation=60, ha="right", fontsize=7)
     axes.grid(axis="y", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    return encoded(figure)
 
 
 def _channels(report):
@@ -132,12 +123,10 @@ td:nth-child(-n+3), th:nth-child(-n+3) { text-align: left; } tr.bad td { backgro
 <li>{{ report.tensors|length }} tensors matched, {{ report.unmatched|length }} not; {{ report.faults_tried }} faults tried.</li>
 {% for note in report.notes %}<li>{{ note }}</li>{% endfor %}
 </ul>
-{% if report.explained_by %}<h2>Explained by</h2><table class="faults"><tr><th>fault</th><th>what</th><th>how sure</th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
-{% for row in report.explained_by %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td>{{ row.certainty }}</td><td>{{ row.steps|length }}</td>
-<td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
-{% if report.alternatives %}<h2>Next best</h2><table class="faults"><tr><th>fault</th><th>what</th><th></th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
-{% for row in report.alternatives %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td></td><td>{{ row.steps|length }}</td>
-<td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}
+{% macro faults(title, rows, sure) %}{% if rows %}<h2>{{ title }}</h2><table class="faults"><tr><th>fault</th><th>what</th><th>{{ sure }}</th><th>steps</th><th>dB before</th><th>dB with it</th></tr>
+{% for row in rows %}<tr><td>{{ row.fault }}</td><td>{{ row.text }}</td><td>{{ row.certainty }}</td><td>{{ row.steps|length }}</td>
+<td>{{ "%.1f"|format(row.snr_before_db or 0) }}</td><td>{{ "%.1f"|format(row.snr_db or 0) }}</td></tr>{% endfor %}</table>{% endif %}{% endmacro %}{{ faults("Explained by", report.explained_by, "how sure") }}
+{{ faults("Next best", report.alternatives, "") }}
 <h2 class="depth">Error along the depth</h2><img alt="error along the depth" src="data:image/png;base64,{{ figures.depth }}">
 <h2>Worst channels{% if report.tensors|length > rows %}, of the {{ rows }} worst tensors{% endif %}</h2><img alt="worst channels" src="data:image/png;base64,{{ figures.channels }}">
 <h2>Tensors</h2><p>Local is what a step itself added: the reference is run with the port's own tensors as inputs. Accumulated is against the

@@ -4,12 +4,12 @@ So what a step's result is off by is that step's doing ("local"), not what it in
 steps between two given ones answer together, and with the logits alone the whole network does.
 """
 
+import functools
 import math
 
 from ..network.steps import INPUT
 from ..network.walk import walk
-from .net import run_step, unchanged
-from .operations import half_step
+from .net import unchanged
 from .tensors import sketch
 
 GOOD = 1e-2  # squared relative error above which a tensor does not fit what it was matched with
@@ -40,8 +40,10 @@ class PortRun:
         self.step_of = {view.tensor.name: name for name, view in self.views.items()}
         self._values, self._costs, self._of_shape = {}, {}, {}
         self._total = sum(self._cost(step) for step in net.plan)
-        self.forces_input = True
-        self._walk_base()
+        self.forces_input = INPUT in self.views
+        self.base, self._values = self._walk_base()
+        if self.forces_input:
+            self._check_input()
 
     def _cost(self, step):
         """Of a step, in arbitrary units: multiply-adds, and numbers written."""
@@ -54,18 +56,28 @@ class PortRun:
         return self._costs[key]
 
     def _walk_base(self):
-        self.base, _ = self._walk(self.net, base=True)
-        given = self.views.get(INPUT)
-        if given is None:
+        """(errors, values): what the reference itself leaves of each of the port's tensors, and the tensors of that walk."""
+        errors = dict.fromkeys((tensor.name for tensor in self.free), 1.0)
+        values, arrays = {INPUT: self._input(self.net, errors)}, self.net.with_arrays(self.arrays)
+        run = functools.partial(self.net.run, arrays=arrays)
+        for step in walk(self.net.plan, values, run, keep={INPUT, *self._steps}):
+            view = self.views.get(step.name)
+            if view is not None:
+                errors[view.tensor.name] = view.error(values[step.name])
+                if view.finite is None:
+                    values[step.name] = view.data
+        return errors, values
+
+    def _check_input(self):
+        """A port may have dumped another stage of its preprocessing than what its first layer gets."""
+        first = next((view.tensor.name for step in self.net.plan if (view := self.views.get(step.name))), None)
+        if first is None:
             return
-        # A port may have dumped another stage of its preprocessing than what its first layer gets.
-        own, own_values = self.base, self._values
         self.forces_input = False
-        self.base, _ = self._walk(self.net, base=True)
-        first = next((name for step in self.net.plan if (name := step.name) in self.views), None)
-        tensor = self.views[first].tensor.name if first else None
-        if tensor is None or not self.base[tensor] < 0.1 * own[tensor]:
-            self.forces_input, self.base, self._values = True, own, own_values
+        base, values = self._walk_base()
+        self.forces_input = not base[first] < 0.1 * self.base[first]
+        if not self.forces_input:
+            self.base, self._values = base, values
 
     def errors(self, net, hopeless=lambda found: False):
         """What the port's tensors are off by under a net.
@@ -80,63 +92,55 @@ class PortRun:
         (errors, work) : {port tensor's name: squared relative error}, 1.0 for what it does not predict either; and what that
             took, in runs of the whole net
         """
-        return self._walk(net, base=False, hopeless=hopeless)
+        errors, taken, clean, ran = {}, set(), set(), []
+        values, plan, arrays = {INPUT: self._input(net, errors)}, net.plan, net.with_arrays(self.arrays)
+        changed = {name for name in self.views if not self._is_as_it_was(net.steps.get(name), name)}
+
+        def run(step, inputs):
+            if not net.half and self._is_clean(step, inputs):
+                clean.add(step.name)
+                return self._values[step.name]
+            ran.append(self._cost(step))
+            return net.run(step, inputs, arrays)
+
+        if not net.half and values[INPUT] is self._values[INPUT]:  # before a change all is as it was
+            same = unchanged(plan, self.net.plan)
+            values, taken = dict(self._values), {v.tensor.name for s in plan[:same] if (v := self.views.get(s.name))}
+            plan = plan[same:]
+        for step in walk(plan, values, run):
+            if step.name in clean:
+                if step.name in self.views:
+                    taken.add(self.views[step.name].tensor.name)
+                continue
+            view = self._observed(step, values[step.name], taken, changed)
+            if view is None:
+                continue
+            name, error = view.tensor.name, view.error(values[step.name])
+            errors[name] = min(error, errors.get(name, error))
+            if hopeless(errors):
+                break
+            # A tensor that a fault does not bring nearer may be another step's under that fault.
+            if error < max(self.sure, 0.5 * self.base[name]):
+                taken.add(name)
+            if view.finite is None:
+                values[step.name] = view.data
+        return {**self.base, **errors}, sum(ran) / self._total
 
     def value(self, name):
         """The reference's tensor of a step, on the port's own inputs; where the port gave it, the port's."""
         return self._values[name]
 
-    def _walk(self, net, base, hopeless=None):
-        errors, taken, clean, ran = {}, set(), set(), []
-        values, plan = {INPUT: self._input(net, errors, base)}, net.plan
-        arrays = net.with_arrays(self.arrays)
-        changed = set() if base else {name for name in self.views if not self._is_as_it_was(net.steps.get(name), name)}
-
-        def run(step, inputs):
-            if not base and not net.half and self._is_clean(step, inputs):
-                clean.add(step.name)
-                return self._values[step.name]
-            ran.append(self._cost(step))
-            return half_step(step, inputs, arrays, run_step) if net.half else run_step(step, inputs, arrays)
-
-        if not base and not net.half and values[INPUT] is self._values[INPUT]:  # before a change all is as it was
-            same = unchanged(plan, self.net.plan)
-            values, taken = dict(self._values), {v.tensor.name for s in plan[:same] if (v := self.views.get(s.name))}
-            plan = plan[same:]
-        for step in walk(plan, values, run, keep={INPUT, *net.steps} if base else ()):
-            if step.name in clean:
-                if step.name in self.views:
-                    taken.add(self.views[step.name].tensor.name)
-                continue
-            view = self._observed(step, values[step.name], taken, changed, base)
-            if view is None:
-                continue
-            name, error = view.tensor.name, view.error(values[step.name])
-            errors[name] = min(error, errors.get(name, error))
-            if not base and hopeless(errors):
-                break
-            # A tensor that a fault does not bring nearer may be another step's under that fault.
-            if base or error < max(self.sure, 0.5 * self.base[name]):
-                taken.add(name)
-            if view.finite is None:
-                values[step.name] = view.data
-        if base:
-            self._values = values
-            return {**dict.fromkeys((t.name for t in self.free), 1.0), **errors}, 1.0
-        return {**self.base, **errors}, sum(ran) / self._total
-
-    def _input(self, net, errors, base):
-        view = self.views.get(INPUT)
+    def _input(self, net, errors):
+        """What a net's first layer gets. If that is the port's input tensor, what that is off by is one of the errors."""
         x = self.x if net.pictures is None else net.pictures
-        if view is None or not self.forces_input:
+        if not self.forces_input:
             return x
+        view = self.views[INPUT]
         error, own = view.error(x), view.error(self.x)
         if net.pictures is not None and own < 1e-6 and not error < 0.5 * own:
             return x  # what the port dumped is right, what its first layer got may not be
         errors[view.tensor.name] = error
-        if base:
-            return view.data
-        return self._values[INPUT]
+        return self._values.get(INPUT, view.data)
 
     def _is_clean(self, step, inputs):
         """Whether a step and all that it gets are as in the base walk."""
@@ -149,17 +153,15 @@ class PortRun:
         own = self._steps.get(name)
         return step is own or step == own
 
-    def _observed(self, step, predicted, taken, changed, base):
-        """The port's tensor that is this step's output, if it gave one.
+    def _observed(self, step, predicted, taken, changed):
+        """The port's tensor that is this step's output under a fault, if it gave one.
 
-        In the base net that was settled by matching. A fault moves things about, so elsewhere a tensor that fitted
-        nowhere, or not what it was matched with, or a step that the fault changed, may be the step's, if it surely is.
+        A fault moves things about: a tensor that fitted nowhere, or not what it was matched with, or a step that the fault
+        changed, may be this step's, if it surely is.
         """
         own = self.views.get(step.name)
         if own is not None and (own.tensor.name in taken or own.data.shape != predicted.shape):
             own = None
-        if base:
-            return own
         expected = sketch(predicted).astype(float)
         if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own

@@ -9,14 +9,16 @@ FEW = 16  # pixels a channel, with fewer two channels look alike too easily
 INNER = (".conv", ".norm", ".fc", ".add")  # steps behind which a layer goes on
 
 
-def dequantized(view, expected):
-    """(view, error) of raw integers with the scale and offset that fit best.
+def fitted(view, expected):
+    """(view, squared relative error on the sketch); of raw integers with the scale and offset that fit best.
 
     Parameters
     ----------
-    view : View of integers
-    expected : (K,) sketch of what they should be
+    view : View
+    expected : (K,) sketch of what it should be
     """
+    if not view.tensor.is_raw_integer:
+        return view, view.quick_error(expected)
     found = view.sketch
     if np.ptp(found) == 0 or not np.isfinite(expected).all():
         return view, np.inf
@@ -29,9 +31,9 @@ def dequantized(view, expected):
 
 def permuted(view, predicted, limit):
     """The view with its channels put in the order of the prediction's, if that makes the two agree; else None."""
-    if view.finite is not None or predicted.ndim != 4 or predicted.shape[1] < 3 or np.prod(predicted.shape[2:]) < FEW:
+    if view.finite is not None or view.tensor.is_raw_integer:
         return None
-    if view.tensor.is_raw_integer:
+    if predicted.ndim != 4 or predicted.shape[1] < 3 or np.prod(predicted.shape[2:]) < FEW:
         return None
     order = channel_order(view.data, predicted)
     if order is None or (order == np.arange(len(order))).all():

@@ -67,8 +67,7 @@ class Report:
     verdict : "fine" or "diverges"
     sentence : the verdict in words
     explained_by : list of dict(fault, steps, snr_db, snr_before_db, text, certainty), best first; more than one where
-        one
-        fault alone does not explain the port
+        one fault alone does not explain the port
     alternatives : list of dict, what was tried and comes next
     first_divergence : name of the first step that is off by more than rounding, or None
     tensors : list of TensorReport, in order of execution

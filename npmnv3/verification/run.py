@@ -95,13 +95,7 @@ def verify(
         )
     if tensors is not None or kernels is not None:
         refuse(port, "tensors=" if tensors is not None else "kernels=")
-    if precision not in ("auto", *noise.PRECISIONS):
-        raise UsageError(f"`precision={precision!r}`, expected auto, {', '.join(noise.PRECISIONS)}")
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:
-        raise UsageError(f"`factor={factor!r}`, expected a number from 1")
-    check_arguments("True or False", explain=explain)
-    if map is not None and not isinstance(map, Mapping):
-        raise UsageError(f"`map={reprlib.repr(map)}`, expected a mapping {{port's tensor: step's name or None}}")
+    _check_options(map, precision, factor, explain)
     if isinstance(model, QuantizedModel):
         raise UsageError("model is a quantised one, which is judged from its file: give verify the dump's path")
     if isinstance(model, Model) and (weights is not None or num_classes is not None):
@@ -123,6 +117,16 @@ def verify(
             )
         comparison = read_columns_first(Comparison(network, given, tensors, map, precision, float(factor)))
         return decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))
+
+
+def _check_options(map: Any, precision: Any, factor: Any, explain: Any) -> None:
+    if precision not in ("auto", *noise.PRECISIONS):
+        raise UsageError(f"`precision={precision!r}`, expected auto, {', '.join(noise.PRECISIONS)}")
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not factor >= 1:
+        raise UsageError(f"`factor={factor!r}`, expected a number from 1")
+    check_arguments("True or False", explain=explain)
+    if map is not None and not isinstance(map, Mapping):
+        raise UsageError(f"`map={reprlib.repr(map)}`, expected a mapping {{port's tensor: step's name or None}}")
 
 
 def _name(port: Any) -> str:

@@ -4,8 +4,7 @@ import re
 
 from ..errors import UsageError
 from ..network.steps import INPUT
-
-PROBABILITIES = "probabilities"  # a step behind the logits, see `matching.with_probabilities`
+from .net import PROBABILITIES
 
 
 def _keys(net):

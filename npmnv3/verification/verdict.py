@@ -30,64 +30,58 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     explain : bool, look for the cause
     tell : callable (work done, text), for a progress bar
     """
-    report = Report(comparison.model.variant.full_name, port, "fine", "", comparison.precision, comparison.factor)
-    failing = _fill(comparison, report)
     if input_is_foreign(comparison):
         return _by_own_input(comparison, port, explain, tell)
-    report.decisions = comparison.decisions()
-    report.picture = comparison.views[INPUT].data[0] if INPUT in comparison.views else comparison.x[0]
-    _notes(comparison, report)
+    report = _described(comparison, port)
     if comparison.precision == "int8":
         return _int8(comparison, report)
-    row = _overflow(comparison, report)
-    tried = row is None and may_be_coarser(comparison) and len(report.tensors) >= MANY
-    if tried:
-        coarse = _as_coarser(comparison, port, COARSER)
-        if coarse is not None:
-            return coarse
-    # Where the logits are right, tensors that fit no step prove nothing.
-    searched = explain and not (row is None and not failing and agrees_whole(comparison.rows, comparison.factor))
-    found = _explain(comparison, report, row, failing, tell) if searched else Diagnosis()
-    if row is not None:
-        _overflown(comparison, report, row)
+    overflow = _overflow(comparison, report)
+    is_spread = overflow is None and len(report.tensors) >= MANY and may_be_coarser(comparison)
+    if is_spread and (coarse := _as_coarser(comparison, port, COARSER)) is not None:
+        return coarse
+    found = _explain(comparison, report, overflow, tell) if explain else Diagnosis()
+    failing = comparison.failing()
+    if overflow is not None:
+        _overflown(comparison, report, overflow)
     elif found.chain:
         comparison = found.coarse or comparison
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
-        failing = [row for row in report.tensors if row.step == "logits"]
+        failing = [logits_row(report.tensors)]
     elif (
-        not tried
+        not is_spread
         and may_be_coarser(comparison, True)
         and (half := _as_coarser(comparison, port, ("float16",))) is not None
     ):
         return half
-    elif not any(tell(comparison, report) for tell in CAUSES):
-        if failing:
-            failing = _unexplained(comparison, report, failing)
-        else:
-            _fine(report)
-    if report.fine and (names := untold(comparison)):
-        report.verdict, report.sentence, report.explained_by = "diverges", sentences.untold(report.tensors, names), []
-    if report.fine and (names := _misnamed(comparison)):
-        report.sentence += sentences.misnamed(names)
+    elif any(is_cause(comparison, report) for is_cause in CAUSES):
+        pass
+    elif failing:
+        failing = _unexplained(comparison, report, failing)
+    else:
+        _fine(report)
+    if report.fine:
+        _doubt(comparison, report)
     if not report.fine:
         report.first_divergence = _first(comparison, report, failing)
     return report
 
 
+def _described(comparison, port):
+    """A Report with all that is there to say before the port is judged."""
+    report = Report(comparison.model.variant.full_name, port, "fine", "", comparison.precision, comparison.factor)
+    _fill(comparison, report)
+    report.decisions = comparison.decisions()
+    report.picture = comparison.views[INPUT].data[0] if INPUT in comparison.views else comparison.x[0]
+    _notes(comparison, report)
+    return report
+
+
 def _fill(comparison, report):
-    """Put the measures into the report; the rows that are off by more than rounding."""
+    """Put the measures into the report."""
     report.tensors = comparison.rows
     report.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in comparison.matching.free]
     report.copies = comparison.matching.copies
-    return comparison.failing()
-
-
-def _misnamed(comparison):
-    """Tensors that have a step's very name and size, and fit neither it nor another."""
-    steps = comparison.net.steps
-    free = comparison.matching.free
-    return [t.name for t in free if t.name in steps and t.array.size == math.prod(steps[t.name].shape)]
 
 
 def _notes(comparison, report):
@@ -165,9 +159,11 @@ def _as_coarser(comparison, port, precisions):
 # --- causes
 
 
-def _explain(comparison, report, overflow, failing, tell):
+def _explain(comparison, report, overflow, tell):
     """Fill in what explains the tensors, those before an overflow if there is one; the Diagnosis."""
-    only = None
+    only, failing = None, comparison.failing()
+    if overflow is None and not failing and agrees_whole(comparison.rows, comparison.factor):
+        return Diagnosis()  # where the logits are right, tensors that fit no step prove nothing
     if overflow is not None:
         rows = report.tensors[: report.tensors.index(overflow)]
         if all(row.passes for row in rows):
@@ -203,18 +199,17 @@ def _entry(comparison, trial, certainty):
 
 def _explained(comparison, report, found):
     """The verdict of a port that faults explain; the rows that are off, now that the tensors are surely matched."""
-    failing = comparison.failing()
     if found.cleared is not None:
         comparison.adopt(found.cleared)
-        failing = _fill(comparison, report)
+        _fill(comparison, report)
         report.decisions = report.decisions or comparison.decisions()
-        if failing and len(found.chain) == 1:
-            errors = [10 ** (-row.local.snr_db / 10) for row in failing]
+        errors = [10 ** (-row.local.snr_db / 10) for row in comparison.failing()]
+        if errors and len(found.chain) == 1:
             report.explained_by[0]["snr_before_db"] = plain(float(-10 * np.log10(np.mean(errors))))
     report.verdict, report.precision = "diverges", comparison.precision
     report.sentence = sentences.explained(report.explained_by, found.cleared is not None)
     report.sentence += sentences.INFERRED if found.coarse else ""
-    return failing
+    return comparison.failing()
 
 
 def _by_own_input(comparison, port, explain, tell):
@@ -257,3 +252,18 @@ def _fine(report):
         snr = min(row.accumulated.snr_db for row in report.tensors)
         sure = "certain" if report.precision == "float32" else "likely"  # coarser rounding may hide a small fault
         report.explained_by = [explanation("rounding", (), f"{report.precision} rounding", sure, snr, snr)]
+
+
+def _doubt(comparison, report):
+    """What tensors that fit no step have to say against a port that is fine without them."""
+    if names := untold(comparison):
+        report.verdict, report.sentence, report.explained_by = "diverges", sentences.untold(report.tensors, names), []
+    elif names := _misnamed(comparison):
+        report.sentence += sentences.misnamed(names)
+
+
+def _misnamed(comparison):
+    """Tensors that have a step's very name and size, and fit neither it nor another."""
+    steps = comparison.net.steps
+    free = comparison.matching.free
+    return [t.name for t in free if t.name in steps and t.array.size == math.prod(steps[t.name].shape)]

@@ -130,6 +130,12 @@ def test_two_faults_are_both_named(small, model):
     assert {row["fault"] for row in report.explained_by} == {"hard_sigmoid_slope", "dropout_scale"}, report.text()
 
 
+def test_a_tensor_that_the_map_leaves_out_stays_out_where_a_fault_is_named(small, model):
+    port = small.faults()["hard_sigmoid_slope", "the other slope"](np.float32)
+    report = verify(model, port | {"spare": port["blocks.0"] + 1}, small.x, map={"spare": None})
+    assert report.explained_by[0]["fault"] == "hard_sigmoid_slope" and not report.unmatched, report.text()
+
+
 def test_what_no_fault_explains_is_located(maker, model):
     rng = np.random.default_rng(7)
     name = next(s.param("weight").name for s in maker.plan if s.name == "blocks.4.project.conv")

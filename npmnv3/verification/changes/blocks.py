@@ -9,11 +9,8 @@ from .edits import ACTIVATIONS, edited, is_main
 
 def drop_residual(kind):
     def apply(net, where):
-        edits = {}
-        for step in [s for s in net.plan if s.op == "add" and where(s.name)]:
-            if kind(net, step):
-                edits[step.name] = replace(step, op="identity", inputs=step.inputs[:1])
-        return edited(net, edits)
+        steps = [s for s in net.plan if s.op == "add" and where(s.name) and kind(net, s)]
+        return edited(net, {s.name: replace(s, op="identity", inputs=s.inputs[:1]) for s in steps})
 
     return apply
 

@@ -22,8 +22,9 @@ class Change:
     unknowns: float = 0.0  # bits that were solved for from the port's own numbers
 
 
-def edited(net, edits):
-    return net.edit(edits) if edits else None
+def edited(net, edits, arrays=None):
+    """The net with some steps changed, as `Net.edit`; None where none is."""
+    return net.edit(edits, arrays) if edits else None
 
 
 def set_field(op, skip=lambda step: False, **fields):

@@ -81,23 +81,13 @@ def head_act_before_norm(net, where):
     norm, act = net.steps.get("head.norm"), net.steps.get("head")
     if norm is None or act is None or not where("head"):
         return None
-    return net.edit(
-        {
-            "head.norm": replace(act, name="head.norm", inputs=norm.inputs),
-            "head": replace(norm, name="head", inputs=act.inputs),
-        }
-    )
+    early, late = replace(act, name="head.norm", inputs=norm.inputs), replace(norm, name="head", inputs=act.inputs)
+    return net.edit({"head.norm": early, "head": late})
 
 
 def no_classifier_bias(net, where):
-    return edited(
-        net,
-        (
-            {"logits": without(net.steps["logits"], "bias")}
-            if where("logits") and net.steps["logits"].param("bias")
-            else {}
-        ),
-    )
+    logits = net.steps["logits"]
+    return net.edit({"logits": without(logits, "bias")}) if where("logits") and logits.param("bias") else None
 
 
 def gained(factor, after):
@@ -114,14 +104,8 @@ def gained(factor, after):
             return None if own.factor == factor else net.edit({"head.gain": replace(own, factor=factor)})
         if factor == 1.0:
             return None
-        return net.edit(
-            {
-                "logits": [
-                    Step("head.gain", "scale", logits.inputs, (), factor=factor),
-                    replace(logits, inputs=("head.gain",)),
-                ]
-            }
-        )
+        gain = Step("head.gain", "scale", logits.inputs, (), factor=factor)
+        return net.edit({"logits": [gain, replace(logits, inputs=("head.gain",))]})
 
     return apply
 
@@ -158,13 +142,7 @@ def reordered(op, by=0):
         logits = net.steps["logits"]
         if logits.op != "linear" or not where("logits"):
             return None
-        return net.edit(
-            {
-                "logits": [
-                    replace(logits, name="logits.unshifted"),
-                    Step("logits", op, ("logits.unshifted",), (), factor=by),
-                ]
-            }
-        )
+        changed = Step("logits", op, ("logits.unshifted",), (), factor=by)
+        return net.edit({"logits": [replace(logits, name="logits.unshifted"), changed]})
 
     return apply

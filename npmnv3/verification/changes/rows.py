@@ -8,17 +8,15 @@ from ...network.plan import make_plan
 from ...network.spec import round8
 from ...network.steps import INPUT
 from ...network.variants import BEYOND, TABLE
-from ..matching import with_probabilities
+from ..net import with_probabilities
 from .edits import Change
 
 SE_WIDTHS = (
     lambda e: e // 4,
-    lambda e: round(e / 4),
     lambda e: round8(e / 4),
     lambda e: max(e // 4, 8),
     lambda e: e // 8,
     lambda e: e // 16,
-    lambda e: -(-e // 4),
     lambda e: max(e // 32 * 8, 8),
     lambda e: -(-e // 32) * 8,
 )
@@ -32,7 +30,7 @@ def row_changes(base, variant):
     base : Net, the reference's
     variant : Variant it was made from
     """
-    found, seen = [], {_function(base.plan)}
+    found, seen = [], {base.function()}
     classes, side = base.steps["logits"].shape[0], base.input_shape[1:]
     for other in TABLE + BEYOND:
         if other.full_name == variant.full_name:
@@ -42,16 +40,10 @@ def row_changes(base, variant):
             net = _dressed(replace(base, plan=with_probabilities(plan)), base)
         except (UsageError, ValueError):  # too small an input, or weights of other shapes
             continue
-        if net is not None and _function(net.plan) not in seen:
-            seen.add(_function(net.plan))
-            found.append(
-                Change(
-                    "other_source",
-                    f"{other.full_name}'s network with {variant.full_name}'s weights",
-                    _instead(base, net),
-                    whole=True,
-                )
-            )
+        if net is not None and (function := net.function()) not in seen:
+            seen.add(function)
+            text = f"{other.full_name}'s network with {variant.full_name}'s weights"
+            found.append(Change("other_source", text, _instead(base, net), whole=True))
     return found
 
 
@@ -82,14 +74,6 @@ def _dressed(net, base):
             return None
         edits[step.name] = replace(step, params=params)
     return net.edit(edits)
-
-
-def _function(plan):
-    """A plan without its names: equal for networks that compute the same."""
-    index = {"input": -1}
-    for i, step in enumerate(plan):
-        index[step.name] = i
-    return tuple(replace(s, name="", inputs=tuple(str(index[i]) for i in s.inputs), shape=()) for s in plan)
 
 
 def shape_evidence(net, variant, free, named):
@@ -155,24 +139,14 @@ def _one_shape(net, name, shape, step, classes):
             if one.name.endswith(".se.squeeze") and step in (None, one.name, f"{one.name}.fc", f"{one.name}.norm"):
                 expand = net.steps[one.name.replace(".se.squeeze", ".se.pool")].shape[0]
                 if step or shape[0] in {rule(expand) for rule in SE_WIDTHS}:
-                    return (
-                        "se_width",
-                        one.name,
-                        f"a squeeze layer of {shape[0]} channels ({name}) where the network has {one.shape[0]}",
-                    )
+                    text = f"a squeeze layer of {shape[0]} channels ({name}) where the network has {one.shape[0]}"
+                    return "se_width", one.name, text
     if len(shape) == 3:
+        c, *sides = shape
         for one in net.plan:
-            if (
-                len(one.shape) == 3
-                and one.shape[0] == shape[0]
-                and step in (None, one.name)
-                and one.shape[1:] != shape[1:]
-            ):
-                return (
-                    "stride",
-                    one.name,
-                    f"{name} is {shape[1]} x {shape[2]} where {one.name} is {one.shape[1]} x {one.shape[2]}",
-                )
+            if len(one.shape) == 3 and one.shape[0] == c and step in (None, one.name) and [*one.shape[1:]] != sides:
+                is_, should = (" x ".join(map(str, part)) for part in (sides, one.shape[1:]))
+                return "stride", one.name, f"{name} is {is_} where {one.name} is {should}"
     return "", "", ""
 
 

@@ -58,7 +58,7 @@ def se_width(rule):
                 arrays |= {
                     _resized(p, axis, new).name: _resizing(p, axis, new) for p in one.params if axis < len(p.canonical)
                 }
-        return net.edit(edits, arrays) if edits else None
+        return edited(net, edits, arrays)
 
     return apply
 
@@ -134,4 +134,4 @@ def live_norms(net, where):
                 params[role] = replace(known, name=f"{known.name}@{role}")
                 arrays[params[role].name] = lambda all_, name=known.name, fill=fill: fill(all_[name])
             edits[step.name] = [live, replace(step, inputs=(live.name,), params=tuple(params.values()), eps=0.0)]
-    return net.edit(edits, arrays) if edits else None
+    return edited(net, edits, arrays)

@@ -97,7 +97,7 @@ def _output_order(layer, followers, x, found, arrays):
     rows = _by_row(layer, x, weight, arrays, found.shape, pixels)
     errors = np.empty((c, c), np.float32)
     for i in range(c):
-        values = np.repeat(rows(i)[None], 1, axis=0).swapaxes(0, 1)  # (rows of the weight, 1, pixels)
+        values = rows(i)[:, None]  # (rows of the weight, 1, pixels)
         errors[i] = np.square(_follow(followers, values, i, arrays)[:, 0] - target[i]).sum(axis=1) / scale[i]
     return _assigned(errors)
 

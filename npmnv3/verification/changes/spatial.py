@@ -12,17 +12,18 @@ def strided(step):
     return step.op in ("conv2d", "depthwise_conv2d") and step.stride != (1, 1)
 
 
-def same_pad(step, shape, flip=False):
-    """TensorFlow's "same", or its mirror image."""
-    pads = same_padding(shape[1:], (step.kernel,) * 2, step.stride)
-    return sum((pair[::-1] if flip else pair for pair in pads), ())
+def same_pad(step, shape):
+    """TensorFlow's "same"."""
+    return sum(same_padding(shape[1:], (step.kernel,) * 2, step.stride), ())
 
 
-def padded(rule, part=lambda name: True, only=strided):
+def padded(rule, part=lambda name: True):
+    """Another padding at stride 2: `rule` of the step and of what it gets."""
+
     def apply(net, where):
         edits = {}
         for step in net.plan:
-            if step.op in ("conv2d", "depthwise_conv2d") and only(step) and where(step.name) and part(step.name):
+            if strided(step) and where(step.name) and part(step.name):
                 source = step.inputs[0]
                 shape = net.input_shape if source == INPUT else net.steps[source].shape
                 pad = rule(step, shape)
@@ -38,7 +39,9 @@ def symmetric(step, shape):
 
 
 def mirror(step, shape):
-    return same_pad(step, shape, flip=True)
+    """TensorFlow's "same", mirrored."""
+    top, bottom, left, right = same_pad(step, shape)
+    return bottom, top, right, left
 
 
 def bordered(op):
@@ -85,10 +88,7 @@ def stride_moved(by):
             if strided(step) and where(step.name) and 0 <= other < len(convs) and not strided(convs[other]):
                 edits[step.name] = replace(step, stride=(1, 1))
                 edits[convs[other].name] = replace(convs[other], stride=step.stride)
-        try:
-            return edited(net, edits)
-        except ValueError:  # a shortcut that no longer fits
-            return None
+        return edited(net, edits)
 
     return apply
 
@@ -96,12 +96,7 @@ def stride_moved(by):
 def stride_dropped(net, where):
     """No stride where there should be one; tried one at a time, for each makes the network four times as large."""
     edits = {s.name: replace(s, stride=(1, 1)) for s in net.plan if strided(s) and where(s.name)}
-    if len(edits) != 1:
-        return None
-    try:
-        return edited(net, edits)
-    except ValueError:
-        return None
+    return net.edit(edits) if len(edits) == 1 else None
 
 
 def stride_late(net, where):

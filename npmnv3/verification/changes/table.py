@@ -218,7 +218,7 @@ CHANGES = (
          dynamic_range(a_channel, 1024), "ties"),
         ("weights int8 with one scale a tensor, what they meet int8 with a range a picture (dynamic range)",
          dynamic_range(a_tensor), "ties"),
-        ("weights int8 with one scale and zero point a tensor, what they meet int8 with a range a picture " "(dynamic range)",
+        ("weights int8 with one scale and zero point a tensor, what they meet int8 with a range a picture (dynamic range)",
          dynamic_range(a_tensor_skewed), "ties"),
         ("weights int8 with one scale a tensor", quantized(a_tensor)),
         ("weights int8 with a scale a channel", quantized(a_channel)),
@@ -234,12 +234,10 @@ HALF_SUMS = (Change("fp16_accumulation", "sums kept in float16, product after pr
 
 def block_exchanges(net):
     """[(Change, (block, block))]: two blocks of one shape that have each other's weights."""
-    found = []
-    for a, b in twins(net):
-        found.append(
-            (Change("weights_swapped", f"the weights of {a} and {b} exchanged", exchange(a, b), whole=True), (a, b))
-        )
-    return found
+    return [
+        (Change("weights_swapped", f"the weights of {a} and {b} exchanged", exchange(a, b), whole=True), (a, b))
+        for a, b in twins(net)
+    ]
 
 
 def weight_changes(net):

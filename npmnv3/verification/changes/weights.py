@@ -28,7 +28,7 @@ def remade(net, changes):
         params = tuple(replace(p, name=name) if p == param else p for p in step.params)
         edits[step.name] = replace(step, params=params)
         arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
-    return net.edit(edits, arrays) if edits else None
+    return edited(net, edits, arrays)
 
 
 def laid_out(mark, fits, make):
@@ -196,7 +196,7 @@ def dynamic_range(scheme, least=0):
             arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
             params = tuple(replace(p, name=name) if p == param else p for p in step.params)
             edits[step.name] = [Step(late, "grid", step.inputs, ()), replace(step, inputs=(late,), params=params)]
-        return net.edit(edits, arrays) if edits else None
+        return edited(net, edits, arrays)
 
     return apply
 

@@ -41,15 +41,14 @@ def widths(case):
     )
 
 
-def differing(case):
-    """(channels of a layer that differ from the kernel set's, its own output)."""
-    own = finish(case, case.accumulated)
-    return np.flatnonzero((own != case.rows).any(0)), own
+def _differing(case):
+    """The channels of a layer that differ from the kernel set's."""
+    return np.flatnonzero((finish(case, case.accumulated) != case.rows).any(0))
 
 
 def biases(case):
     """What bias each channel that differs must have: solved, since the result only grows with it."""
-    channels, _ = differing(case)
+    channels = _differing(case)
     if not channels.size:
         return
     low, high = _bias_interval(case, channels)
@@ -65,7 +64,7 @@ def biases(case):
 
         return Claim(setting, text, output, freedom)
 
-    where = channels_named(channels, len(case.bias))
+    where = _channels_named(channels, len(case.bias))
     missing = (low <= -bias) & (-bias <= high)
     if missing.all() and bias.any():
         yield claim("missing", f"the bias missing {where}", -bias)
@@ -86,7 +85,7 @@ def _signed(values):
     return f" ({values[0]:+d})" if len(set(values.tolist())) == 1 else ""
 
 
-def channels_named(channels, count):
+def _channels_named(channels, count):
     """ "of channel 7", "of channels 1, 2", "of all 16 channels", "of 30 of 40 channels"."""
     if len(channels) == count and count > 1:
         return f"of all {count} channels"
@@ -118,7 +117,7 @@ def _bias_interval(case, channels):
 
 def weights(case):
     """One weight of each channel that differs, another: which tap, found by trying all of them on a few places."""
-    channels, _ = differing(case)
+    channels = _differing(case)
     if not 0 < channels.size <= FEW:
         return
     few = len(case.rows) < LEAST_PLACES
@@ -142,7 +141,7 @@ def _weight_claim(case, setting, found):
     def output():
         changed = case.accumulated.copy()
         for channel, (tap, delta) in places.items():
-            changed[:, channel] += delta * case_columns(case, channel)[:, tap]
+            changed[:, channel] += delta * _columns(case, channel)[:, tap]
         return finish(case, changed)
 
     told = [_tap_text(case, channel, *options[0], len(options) - 1) for channel, options in list(found.items())[:3]]
@@ -161,7 +160,7 @@ def _tap_text(case, channel, tap, delta, others):
 
 def _taps(case, channel, deltas):
     """(tap, difference) of every single weight of a channel that explains it exactly."""
-    columns, wanted = case_columns(case, channel), case.rows[:, channel]
+    columns, wanted = _columns(case, channel), case.rows[:, channel]
     acc, one = case.accumulated[:, channel], slice(channel, channel + 1)
     off = np.flatnonzero(finish(case, acc[:, None], channels=one)[:, 0] != wanted)
     spread = np.linspace(0, len(wanted) - 1, min(PLACES, len(wanted))).astype(int)
@@ -184,7 +183,7 @@ def _difference(delta, kernel, zero, channel):
     return own[delta] if isinstance(delta, str) else np.full(len(kernel), delta)
 
 
-def case_columns(case, channel):
+def _columns(case, channel):
     """(places, taps) int64: what meets each weight of a channel, in the order of the weight's axes."""
     x = case.inputs[0].astype(I64) - case.grids[0].zero_point
     if x.ndim == 2:
@@ -265,7 +264,7 @@ def neighbours(case):
 
 def cuts(case):
     """Another activation, or none, or no cut at the ends."""
-    own, acc = case.step.act, (lambda: case.accumulated)
+    own = case.step.act
     texts = {
         "": f"{own or 'relu'} not fused (missing)",
         "relu": "relu fused where there is none",
@@ -273,14 +272,18 @@ def cuts(case):
     }
     for act in ("", "relu", "relu6"):
         if act != own and not (own == "relu6" and act == "relu"):
-            yield Claim(f"act {act}", texts[act], lambda act=act: finish(case, acc(), act=act))
+            yield Claim(f"act {act}", texts[act], lambda act=act: finish(case, case.accumulated, act=act))
     if own == "relu6":
-        yield Claim("act relu", "relu6 without its upper clamp", lambda: finish(case, acc(), act="relu"))
+        yield Claim("act relu", "relu6 without its upper clamp", lambda: finish(case, case.accumulated, act="relu"))
+    at_zero, narrow = (max(case.out.low, 0), case.out.high), (case.out.low + 1, case.out.high)
     if own:
-        ends = max(case.out.low, 0), case.out.high
         yield Claim(
-            "at 0", f"{own} that cuts at the integer 0, not at the zero point", lambda: finish(case, acc(), ends=ends)
+            "at 0",
+            f"{own} that cuts at the integer 0, not at the zero point",
+            lambda: finish(case, case.accumulated, ends=at_zero),
         )
-    yield Claim("wraps", "missing clamp: the result wraps round at 8 bits", lambda: finish(case, acc(), wraps=True))
-    ends = case.out.low + 1, case.out.high
-    yield Claim("narrow", f"cut at {ends[0]}, not at {case.out.low}", lambda: finish(case, acc(), ends=ends))
+    yield Claim(
+        "wraps", "missing clamp: the result wraps round at 8 bits", lambda: finish(case, case.accumulated, wraps=True)
+    )
+    text = f"cut at {narrow[0]}, not at {case.out.low}"
+    yield Claim("narrow", text, lambda: finish(case, case.accumulated, ends=narrow))

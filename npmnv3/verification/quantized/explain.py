@@ -1,6 +1,6 @@
 """Which change of the rules explains what is not equal: exactly, or not at all."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -37,17 +37,8 @@ class Rule:
     freedom: int
 
     def as_json(self):
-        return {
-            "rule": self.rule,
-            "setting": self.setting,
-            "text": self.text,
-            "explains": list(self.explains),
-            "numbers": self.numbers,
-            "agrees": self.agrees,
-            "of": self.of,
-            "kind": self.kind,
-            "local": self.local,
-        }
+        row = {name: value for name, value in asdict(self).items() if name != "freedom"}
+        return row | {"explains": list(self.explains)}
 
 
 @dataclass(frozen=True)
@@ -57,7 +48,7 @@ class Cause:
     tensor: str
     rules: tuple
     tensors: tuple
-    computed: tuple = field(default=())
+    computed: tuple = ()
 
     def as_json(self):
         return {

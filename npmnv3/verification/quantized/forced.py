@@ -189,8 +189,7 @@ def as_rows(array):
 
 @dataclass
 class Fit:
-    """How a kernel set fits. exact : {step's name: bool} in order of execution; cases : {step's name: Case} not exact, and how
-    to make one of any step."""
+    """How a kernel set fits. exact : {step's name: bool} in order of execution; inputs : {step's name: what it got}"""
 
     kernels: object
     exact: dict

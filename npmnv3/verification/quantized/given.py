@@ -8,6 +8,7 @@ from ...dumps.npy import read_npy
 from ...errors import UsageError
 from ...network.steps import INPUT
 from ..inputs import channels_first, pick_input
+from .claims import half_away, half_up
 
 SQUARE = 4  # pixels of a made-up picture that have one colour
 
@@ -69,9 +70,4 @@ def compare_input(seen, grid, x, on):
     return [f"its input is not {on} quantised: {off} of {seen.size} integers differ, by up to {largest}"]
 
 
-_QUANTISED = {
-    "halves up": lambda y: np.floor(y + np.float32(0.5)),
-    "halves away from zero": lambda y: np.sign(y) * np.floor(np.abs(y) + np.float32(0.5)),
-    "truncated": np.trunc,
-    "rounded down": np.floor,
-}
+_QUANTISED = {"halves up": half_up, "halves away from zero": half_away, "truncated": np.trunc, "rounded down": np.floor}

@@ -16,7 +16,7 @@ PLACES = 256  # of a tensor on which all zero points are tried
 _NARROW = ("identity", "max_pool2d", "pad2d")  # operations that keep their integers
 
 
-def sketch(case):
+def _some_places(case):
     """Places of a layer's output to try many things on: some that differ, some spread over all."""
     off = np.flatnonzero((finish(case, case.accumulated) != case.rows).any(1))
     spread = np.linspace(0, len(case.rows) - 1, min(PLACES, len(case.rows))).astype(int)
@@ -25,7 +25,7 @@ def sketch(case):
 
 def _scan(case, name, key, values, by, text):
     """A layer's claims for many values, each held against a few places first; `by` is what one unit adds, (places, channels)."""
-    rows = sketch(case)
+    rows = _some_places(case)
     few, few_by = case.accumulated[rows], (by if len(by) == 1 else by[rows])
     wanted = case.rows[rows]
 

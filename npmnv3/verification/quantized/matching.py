@@ -23,7 +23,9 @@ _ALIASES = {"output": "logits", "logits": "logits", "data": INPUT, "x": INPUT, "
 class Matching:
     """values : {step's name or INPUT: (N, *shape) of its grid's dtype}; rows : {step's name: (tensor's name, how, layout)}"""
 
-    count: int = 1  # pictures
+    plan: object
+    shapes: dict  # as `shapes_of` the plan
+    count: int  # pictures
     values: dict = field(default_factory=dict)
     rows: dict = field(default_factory=dict)
     unmatched: list = field(default_factory=list)
@@ -32,6 +34,10 @@ class Matching:
         layout, data = view
         self.values[step] = data
         self.rows[step] = given.name, how, layout
+
+    def views(self, tensor, step):
+        """[(layout, array)]: every way to read a tensor as a step's."""
+        return _views(tensor, self.shapes[step], self.count, self.plan.grids[step])
 
 
 def shapes_of(plan):
@@ -60,42 +66,50 @@ def match(plan, aliases, given, reference):
         A tensor under a step's name that cannot be it, or none that fits.
     """
     shapes = shapes_of(plan)
-    found = Matching(_pictures(shapes, given))
+    found = Matching(plan, shapes, _pictures(shapes, given))
     _settle_layouts(shapes, given)
     named = _named(shapes, aliases, given)
-    _place_input(plan, shapes, found, given, named, reference)
+    _place_input(found, given, named, reference)
     expected = reference(found.count, found.values.get(INPUT))
-    for step, tensor in named.items():
-        if step not in found.values:
-            views = _views(tensor, shapes[step], found.count, plan.grids[step])
-            if not views:
-                raise UsageError(
-                    f"the tensor {tensor.name!r} is {tensor.array.dtype} {tensor.array.shape}, expected "
-                    f"{plan.grids[step].dtype} of {step}, {(found.count, *shapes[step])} or channels last"
-                )
-            found.put(step, tensor, "name", _best(views, expected and expected.get(step))[1])
-    taken = {id(tensor) for tensor in named.values()} | {
-        id(t) for t in given if t.name == found.rows.get(INPUT, ("",))[0]
-    }
+    _place_named(found, named, expected)
+    taken = {id(t) for t in named.values()} | {id(t) for t in given if t.name == found.rows.get(INPUT, ("",))[0]}
     free = [tensor for tensor in given if id(tensor) not in taken]
     groups = {}
     for name, shape in shapes.items():
         if name not in found.values:
             groups.setdefault(math.prod(shape), []).append(name)
     for steps in groups.values():
-        free = _match_group(plan, shapes, found, steps, free, expected)
+        free = _match_group(found, steps, free, expected)
     found.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in free]
     if expected:
         leave_out_probabilities(plan, found, expected)
     if not found.values.keys() - {INPUT}:
-        some = ", ".join(f"{t.name} {t.array.dtype} {t.array.shape}" for t in given[:5])
-        if any(_views(t, shapes[step], found.count, plan.grids[step]) for t in given for step in shapes):
-            raise UsageError(
-                f"nothing but their shapes tells which steps the tensors are ({some}): give them the steps' names, or give the "
-                "input's integers as well, as input"
-            )
-        raise UsageError(f"none of the {len(given)} tensors of integers has the shape of one of the network's ({some})")
+        _refuse(found, given)
     return found
+
+
+def _place_named(found, named, expected):
+    """What names tell, in the layout that is most like a run; UsageError where one cannot be its step's."""
+    for step, tensor in named.items():
+        if step not in found.values:
+            views = found.views(tensor, step)
+            if not views:
+                raise UsageError(
+                    f"the tensor {tensor.name!r} is {tensor.array.dtype} {tensor.array.shape}, expected "
+                    f"{found.plan.grids[step].dtype} of {step}, {(found.count, *found.shapes[step])} or channels last"
+                )
+            found.put(step, tensor, "name", _best(views, expected and expected.get(step))[1])
+
+
+def _refuse(found, given):
+    """UsageError: none of the tensors is a step's."""
+    some = ", ".join(f"{t.name} {t.array.dtype} {t.array.shape}" for t in given[:5])
+    if any(found.views(tensor, step) for tensor in given for step in found.shapes):
+        raise UsageError(
+            f"nothing but their shapes tells which steps the tensors are ({some}): give them the steps' names, or give the "
+            "input's integers as well, as input"
+        )
+    raise UsageError(f"none of the {len(given)} tensors of integers has the shape of one of the network's ({some})")
 
 
 def _pictures(shapes, given):
@@ -107,10 +121,8 @@ def _pictures(shapes, given):
             firsts[shape[0]] += 1
     if firsts:
         return firsts.most_common(1)[0][0]
-    sizes = Counter(t.array.size for t in given)
     logits = shapes[list(shapes)[-1]]
-    flat = [t.array.shape[0] for t in given if t.array.shape[1:] == logits]
-    return flat[0] if flat and sizes else 1
+    return next((t.array.shape[0] for t in given if t.array.shape[1:] == logits), 1)
 
 
 def _settle_layouts(shapes, given):
@@ -120,8 +132,9 @@ def _settle_layouts(shapes, given):
     told = [tuple(way for way, fits in ways.items() if t.array.shape[-3:] in fits) for t in given]
     sure = {layouts for layouts in told if len(layouts) == 1}
     if len(sure) == 1:
+        ((layout,),) = sure
         for tensor, layouts in zip(given, told):
-            tensor.layout = sure.copy().pop()[0] if len(layouts) == 2 else ""
+            tensor.layout = layout if len(layouts) == 2 else ""
 
 
 def _key(name):
@@ -149,32 +162,32 @@ def _named(shapes, aliases, given):
     return named
 
 
-def _place_input(plan, shapes, found, given, named, reference):
+def _place_input(found, given, named, reference):
     """The picture's integers: by name, or what fits its shape and makes a run most like the other tensors."""
     tensor = named.get(INPUT)
     others = {id(other) for other in named.values()}
     fits = [tensor] if tensor else [t for t in given if id(t) not in others]
-    views = [(t, view) for t in fits for view in _views(t, shapes[INPUT], found.count, plan.grids[INPUT])]
+    views = [(t, view) for t in fits for view in found.views(t, INPUT)]
     if len(views) > 1:
-        views.sort(key=lambda pair: -_fit_of_run(plan, shapes, found, given, reference(found.count, pair[1][1])))
-    elif tensor is None and len({name for name, shape in shapes.items() if shape == shapes[INPUT]}) > 1:
+        views.sort(key=lambda pair: -_fit_of_run(found, given, reference(found.count, pair[1][1])))
+    elif tensor is None and list(found.shapes.values()).count(found.shapes[INPUT]) > 1:
         views = []  # it may as well be a step's
     if views:
         found.put(INPUT, views[0][0], "name" if tensor else "shape", views[0][1])
 
 
-def _fit_of_run(plan, shapes, found, given, expected):
+def _fit_of_run(found, given, expected):
     """How much like a run the tensors are, all of them in order."""
     total = 0.0
-    for name in shapes:
+    for name in found.shapes:
         if expected and name != INPUT:
-            views = [view for t in given for view in _views(t, shapes[name], found.count, plan.grids[name])]
+            views = [view for t in given for view in found.views(t, name)]
             total += max((_likeness(view[1], expected.get(name)) for view in views), default=0.0)
     return total
 
 
 def _views(tensor, shape, count, grid):
-    """[(layout, (count, *shape) of the grid's dtype)]: every way to read a tensor as a step's."""
+    """See `Matching.views`: arrays (count, *shape) of the grid's dtype."""
     array, wanted = tensor.array, (count, *shape)
     if array.size != int(np.prod(wanted)) * (2 if tensor.raw and grid.dtype.endswith("16") else 1):
         return []
@@ -199,13 +212,10 @@ def _as_dtype(array, grid):
     """Integers in the grid's dtype; None where they are not of it."""
     if array.dtype == grid.dtype:
         return np.ascontiguousarray(array)
-    low, high = int(array.min(initial=0)), int(array.max(initial=0))
-    if (
-        array.dtype.itemsize == 1 and np.dtype(grid.dtype).itemsize == 1
-    ):  # uint8 for int8: 128 apart, as engines convert
+    if array.dtype.itemsize == np.dtype(grid.dtype).itemsize == 1:  # uint8 for int8: 128 apart, as engines convert
         shifted = array.astype(np.int16) + (128 if grid.dtype == "uint8" else -128)
         return np.ascontiguousarray(shifted).astype(grid.dtype)
-    if low < grid.low or high > grid.high:
+    if array.min(initial=0) < grid.low or array.max(initial=0) > grid.high:
         return None
     return np.ascontiguousarray(array).astype(grid.dtype)
 
@@ -229,9 +239,9 @@ def _best(views, expected):
     return max(((_likeness(view[1], expected), view) for view in views), key=lambda pair: pair[0])
 
 
-def _match_group(plan, shapes, found, steps, free, expected):
+def _match_group(found, steps, free, expected):
     """Match the steps of one shape; what is left of the tensors."""
-    views = {(s, t.index): _views(t, shapes[s], found.count, plan.grids[s]) for s in steps for t in free}
+    views = {(s, t.index): found.views(t, s) for s in steps for t in free}
     fits = [t for t in free if any(views[s, t.index] for s in steps)]
     if not fits:
         return free
@@ -240,7 +250,7 @@ def _match_group(plan, shapes, found, steps, free, expected):
     }
     pairs, how = _in_order(steps, fits, best), "order"
     liked = _by_likeness(steps, fits, best) if expected else {}
-    if liked and (not pairs or _tells(liked, pairs, best, math.prod(shapes[steps[0]]))):
+    if liked and (not pairs or _tells(liked, pairs, best, math.prod(found.shapes[steps[0]]))):
         pairs, how = liked, "likeness"
     for step, tensor in pairs.items():
         found.put(step, tensor, how if len(steps) > 1 or len(fits) > 1 else "shape", best[step, tensor.index][1])

@@ -2,31 +2,16 @@
 
 import numpy as np
 
-from ...evaluation.figures import check_html, encoded, new_figure, rendered
+from ...evaluation.figures import BLUE, GREY, RED, encoded, new_figure, rendered
+from ..page import decibels, label_depth
 from .because import cause_text
 
-# Colours that stay apart for colour-blind readers and on paper.
-OFF, EXACT, PLAIN = "#c2410c", "#1d4ed8", "#94a3b8"
 WORST = 12  # layers and tensors that are listed as the worst
 CEILING = 70.0  # decibels from which nothing is lost that could be seen
 
 
 def page(report):
-    """The page's text.
-
-    Parameters
-    ----------
-    report : QuantizedReport
-
-    Returns
-    -------
-    str, HTML with everything in it; what comes from files is escaped
-
-    Raises
-    ------
-    MissingExtraError
-    """
-    check_html()
+    """The HTML of a QuantizedReport, with everything in it; MissingExtraError without the packages that draw it."""
     return rendered(
         TEMPLATE,
         report=report,
@@ -34,7 +19,7 @@ def page(report):
         costly=_worst(report.tensors, lambda row: row.snr_db),
         layers=_worst(report.layers, lambda layer: layer.snr_db, lambda layer: not layer.wrong),
         causes=[cause_text(cause) for cause in report.causes],
-        db=_decibels,
+        db=decibels,
     )
 
 
@@ -44,10 +29,6 @@ def _worst(rows, level, after=lambda row: False):
     return sorted(rows, key=lambda row: (after(row), level(row)))[:WORST]
 
 
-def _decibels(value):
-    return "-" if value is None else "exact" if value == np.inf else f"{value:.1f}"
-
-
 def _depth(report):
     """Along the depth, how far each tensor stays above what quantising added; those that are no kernel set's are marked."""
     rows = [row for row in report.tensors if row.snr_db is not None]
@@ -55,17 +36,13 @@ def _depth(report):
         return ""
     figure, axes = new_figure(11, 3.8)
     at, levels = np.arange(len(rows)), np.clip([row.snr_db for row in rows], 0, CEILING)
-    axes.plot(at, levels, "-", color=PLAIN, lw=1)
-    for exact, colour, label in ((True, EXACT, "exact"), (False, OFF, "not exact")):
+    axes.plot(at, levels, "-", color=GREY, lw=1)
+    for exact, colour, label in ((True, BLUE, "exact"), (False, RED, "not exact")):
         of = [i for i, row in enumerate(rows) if row.exact is exact]
         if of:
             axes.plot(at[of], levels[of], "o", color=colour, ms=4, label=label)
     axes.set_ylabel("dB above the error\nagainst the float network")
-    ticks = at[:: max(1, len(rows) // 24)]
-    axes.set_xticks(ticks, [_plain(rows[i].step) for i in ticks], rotation=60, ha="right", fontsize=7)
-    axes.grid(axis="y", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    label_depth(axes, [_plain(row.step) for row in rows])
     return encoded(figure)
 
 

@@ -10,6 +10,9 @@ from ...ops.kernel_sets import KERNEL_SETS
 from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, integer_factor, quantize_multiplier
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
+ENTRIES = 4  # of a table, that may be wrong
+ENOUGH = 4  # times as many numbers that were looked up there, or they are chance
+
 #: What the kernel sets' words say.
 WORDS = {
     "double": "double rounding (halves up, then halves away from zero, as TFLite's reference kernels)",
@@ -79,72 +82,58 @@ def real_numbers(case):
     """The real result in floats of some width, rounded in some way; but layers in float32 to even: a kernel set's word."""
     for dtype, (how, function) in itertools.product((F32, np.float64), ROUNDED.items()):
         width = "fp32" if dtype is F32 else "float64"
-        if width == "fp32" and function is np.rint and case.kind in ("layers", "mul"):
+        of_sums = case.kind in ("layers", "mul")
+        if width == "fp32" and function is np.rint and of_sums:
             continue
-        output = _REALS[case.kind](case, dtype, function)
-        yield Claim(f"{width} {how}", f"{width} {how}", output)
+        yield Claim(f"{width} {how}", f"{width} {how}", (_of_sums if of_sums else _of_reals)(case, dtype, function))
 
 
-def _layer(case, dtype, rounds):
+def _of_sums(case, dtype, rounds):
     def rule(acc, factors, out):
         scale, weight_scale = (np.asarray(part, dtype) for part in factors)
-        return rounds(acc.astype(dtype) * (scale * weight_scale / dtype(F32(out.scale)))).astype(I64)
+        return rounds(acc.astype(dtype) * (scale * weight_scale / _scale(out, dtype))).astype(I64)
 
     return lambda: finish(case, case.accumulated, rule=rule)
 
 
-def _sum(case, dtype, rounds):
-    def output():
-        real = sum(
-            (x.astype(dtype) - dtype(grid.zero_point)) * dtype(F32(grid.scale))
-            for x, grid in zip(case.inputs, case.grids)
-        )
-        return _cut(case, rounds(real / dtype(F32(case.out.scale))))
-
-    return output
+def _of_reals(case, dtype, rounds):
+    return lambda: _cut(case, rounds(_STEPS[case.kind](case, dtype)))
 
 
-def _mean(case, dtype, rounds):
-    def output():
-        x, grid = case.inputs[0], case.grids[0]
-        pixels = x.shape[2] * x.shape[3]
-        total = x.sum(axis=(2, 3), dtype=I64) - pixels * grid.zero_point
-        return _cut(
-            case, rounds(total.astype(dtype) / dtype(pixels) * (dtype(F32(grid.scale)) / dtype(F32(case.out.scale))))
-        )
-
-    return output
+def _scale(grid, dtype):
+    return dtype(F32(grid.scale))
 
 
-def _hard_swish(case, dtype, rounds):
-    def output():
-        real = (case.inputs[0].astype(dtype) - dtype(case.grids[0].zero_point)) * dtype(F32(case.grids[0].scale))
-        real = real * np.clip(real + dtype(3), dtype(0), dtype(6)) / dtype(6)
-        return _cut(case, rounds(real / dtype(F32(case.out.scale))))
-
-    return output
+def _reals(case, dtype):
+    """What the integers of each input stand for."""
+    pairs = zip(case.inputs, case.grids)
+    return [(x.astype(dtype) - dtype(grid.zero_point)) * _scale(grid, dtype) for x, grid in pairs]
 
 
-def _hard_sigmoid(case, dtype, rounds):
-    def output():
-        real = (case.inputs[0].astype(dtype) - dtype(case.grids[0].zero_point)) * dtype(F32(case.grids[0].scale))
-        real = np.clip(real * dtype(F32(case.step.slope)) + dtype(case.step.offset), dtype(0), dtype(1))
-        return _cut(case, rounds(real / dtype(F32(case.out.scale))))
-
-    return output
+def _sum(case, dtype):
+    return sum(_reals(case, dtype)) / _scale(case.out, dtype)
 
 
-_REALS = {
-    "layers": _layer,
-    "mul": _layer,
-    "add": _sum,
-    "mean": _mean,
-    "hard_swish": _hard_swish,
-    "hard_sigmoid": _hard_sigmoid,
-}
+def _mean(case, dtype):
+    x, grid = case.inputs[0], case.grids[0]
+    pixels = x.shape[2] * x.shape[3]
+    total = x.sum(axis=(2, 3), dtype=I64) - pixels * grid.zero_point
+    return total.astype(dtype) / dtype(pixels) * (_scale(grid, dtype) / _scale(case.out, dtype))
 
-ENTRIES = 4  # of a table, that may be wrong
-ENOUGH = 4  # times as many numbers that were looked up there, or they are chance
+
+def _hard_swish(case, dtype):
+    (real,) = _reals(case, dtype)
+    return real * np.clip(real + dtype(3), dtype(0), dtype(6)) / dtype(6) / _scale(case.out, dtype)
+
+
+def _hard_sigmoid(case, dtype):
+    (real,) = _reals(case, dtype)
+    gate = np.clip(real * dtype(F32(case.step.slope)) + dtype(case.step.offset), dtype(0), dtype(1))
+    return gate / _scale(case.out, dtype)
+
+
+#: Kind of step -> function (case, dtype) -> its real result, in steps of its grid.
+_STEPS = {"add": _sum, "mean": _mean, "hard_swish": _hard_swish, "hard_sigmoid": _hard_sigmoid}
 
 
 def _cut(case, steps):

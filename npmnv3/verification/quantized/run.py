@@ -226,24 +226,15 @@ class _Verification:
         return measure_cost(self.network, self.plan, values, x, kernels.name, on)
 
     def _decide(self, report, matching):
-        wrong = [layer for layer in report.layers if layer.wrong]
-        strange = self._strange(report.layers) and not self.told_weights
-        strangers = strange and matching is not None  # then its integers are what it is judged by
-        wrong = [] if strangers else wrong
+        # Of a port with some other weights, its integers are what it is judged by.
+        strangers = self._strange(report.layers) and not self.told_weights and matching is not None
+        wrong = [layer for layer in report.layers if layer.wrong and not strangers]
         off = [row for row in report.tensors if not row.right]
         report.verdict = "diverges" if off or wrong else "fine"
-        report.sentence = "; ".join(
-            filter(
-                None,
-                [
-                    self._integers_said(report, matching, off),
-                    self._weights_said(report, wrong),
-                    "but its weights have nothing to do with the published ones: name their checkpoint (--weights)"
-                    if strangers
-                    else "",
-                ],
-            )
-        )
+        said = [self._integers_said(report, matching, off), self._weights_said(report, wrong)]
+        if strangers:
+            said.append("but its weights have nothing to do with the published ones: name their checkpoint (--weights)")
+        report.sentence = "; ".join(filter(None, said))
 
     def _integers_said(self, report, matching, off):
         if matching is None:

@@ -16,6 +16,7 @@ from npmnv3.network.integer_plan import LAYERS, IntegerStep
 from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.verification.quantized import explain
+from npmnv3.verification.quantized.accumulators import cuts
 from npmnv3.verification.quantized.forced import Case, Parts
 from npmnv3.verification.quantized.grids import _integers, scales
 from npmnv3.verification.quantized.roundings import multipliers
@@ -224,6 +225,15 @@ def test_a_shift_off_by_one_is_said_before_scales_that_give_the_same(factor, wor
     case = Case(Parts(grids, {}), step, given, found, get_kernel_set("tflite-reference"))
     told = [claim.text for claim in scales(case) if claim.explains(case)]
     assert len(told) > 1 and f"(a shift to the right by {words})" in told[0]
+
+
+def test_a_cut_at_the_integer_0_keeps_its_ends_among_all_claims():
+    """They are asked for one by one of the first tensor, and all at once of those that it is checked on."""
+    grids = {"x": Grid(0.1, 0, "int8"), "gate": Grid(0.1, 0, "int8"), "y": Grid(0.1, -20, "int8")}
+    step = IntegerStep("y", "mul", ("x", "gate"), (2,), act="relu")
+    given = [np.array([row], np.int8) for row in ((-50, 60), (10, 10))]
+    case = Case(Parts(grids, {}), step, given, np.array([[0, 40]], np.int8), get_kernel_set("tflite-reference"))
+    assert [claim.setting for claim in list(cuts(case)) if claim.explains(case)] == ["at 0"]
 
 
 def test_zero_points_that_are_tried():
