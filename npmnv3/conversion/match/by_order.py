@@ -49,6 +49,9 @@ def compare(checkpoint, variant):
     tail = found[-1].shape if found else ()
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes
     naming = _naming(checkpoint, variant)
+    if naming is None:
+        told = f"its arrays lie as {_LAYOUTS[checkpoint.format]} has them, in which layout no form of this network is known"
+        return Fit(variant, num_classes, differences=(told,), distance=2 * len(found), share=0)
     form = _in_form(naming.variant, found)
     variant = variant._replace(in_channels=form.in_channels, head=form.head)
     folded = _is_folded(checkpoint)
