@@ -105,14 +105,10 @@ def identify(checkpoint, path=""):
 
 
 def _all_fits(checkpoint):
-    """How every network fits that may; timm's of other widths are only looked at where none of the named ones is it."""
-    match = matcher(checkpoint)
-    variants = [get_variant(name) for name in list_models()]
-    fits = [match.compare(checkpoint, variant) for variant in variants if match.plausible(checkpoint, variant)]
-    if all(fit.differences for fit in fits) and match is by_name:
-        known = {variant.name for variant in variants}
-        fits += [match.compare(checkpoint, variant) for variant in by_name.of_other_widths(checkpoint, known)]
-    return fits
+    match, variants = matcher(checkpoint), [get_variant(name) for name in list_models()]
+    if match is by_name:  # where most networks need no close look
+        return by_name.fits_to_any(checkpoint, variants)
+    return [match.compare(checkpoint, variant) for variant in variants]
 
 
 def _at(fits, place):

@@ -21,11 +21,6 @@ from .graph_windows import window_faults
 _OTHER_FORM = 1000  # of `Fit.style`: networks in their published form are likelier
 
 
-def plausible(checkpoint, variant):
-    """Any network may be in a graph."""
-    return True
-
-
 def compare(checkpoint, variant):
     """How well the graph fits a network; parameters and result as in `by_name.compare`."""
     before, places = find_places(checkpoint.layers)

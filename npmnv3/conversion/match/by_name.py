@@ -29,23 +29,32 @@ from .settings import setting_differences
 MAX_PREFIXES = 8  # of one naming that are tried
 
 
-def plausible(checkpoint, variant):
-    """Whether the first or the last layer of this network is there under some name: the others need no closer look."""
-    names = _names(checkpoint, variant)
-    if any(_prefixes(names, naming) for naming in namings_of(variant)):
-        return True
-    return variant.source.param_name("classifier", None, "weight") in names or bool(own_beginnings(checkpoint, variant))
+def fits_to_any(checkpoint, variants):
+    """The Fits of those of the networks of which anything is there; of timm's other widths, too, where it is none of these."""
+    found = [_compare(checkpoint, variant) for variant in variants]
+    found = [fit for fit in found if fit]
+    if all(fit.differences for fit in found):
+        known = {variant.name for variant in variants}
+        found += [compare(checkpoint, variant) for variant in _of_other_widths(checkpoint, known)]
+    return found
 
 
 def compare(checkpoint, variant):
     """The Fit of names and shapes to a network, with the arrays under the source's names."""
-    as_named = _compare(checkpoint, variant, {})
-    beginnings = own_beginnings(checkpoint, variant) if as_named.differences else {}
+    return _compare(checkpoint, variant) or _as_named(checkpoint, variant)
+
+
+def _compare(checkpoint, variant):
+    """`compare`, None where nothing of the network is there: neither its first nor its last layer under any name."""
+    as_named = _as_named(checkpoint, variant) if _is_there(checkpoint, variant) else None
+    if as_named and not as_named.differences:
+        return as_named
+    beginnings = own_beginnings(checkpoint, variant)
     if not beginnings:
         return as_named
     names = {own_name(name, beginnings): name for name in checkpoint.arrays}
     arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
-    fit = _compare(replace(checkpoint, arrays=arrays), variant, names)
+    fit = _as_named(replace(checkpoint, arrays=arrays), variant, names)
     if fit.differences:
         return fit
     compared = checkpoint.modules or checkpoint.program
@@ -53,15 +62,22 @@ def compare(checkpoint, variant):
     return replace(fit, notes=(told(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
 
 
-def _compare(checkpoint, variant, called):
-    """`compare` of a checkpoint with its parts' names as the source's; called : {name: what it was called in the file}, where others"""
+def _is_there(checkpoint, variant):
+    """Whether the first or the last layer is there, under a prefix or another repository's name."""
+    names = by_source_name(checkpoint.format, compose(checkpoint.arrays)[0], variant)
+    classifier = variant.source.param_name("classifier", None, "weight")
+    return classifier in names or any(_prefixes(names, naming) for naming in namings_of(variant))
+
+
+def _as_named(checkpoint, variant, called=None):
+    """`compare` of a checkpoint by the names that it has. called : {name: what it was called in the file}, of one renamed"""
     arrays, notes = compose(checkpoint.arrays)
     arrays = by_source_name(checkpoint.format, arrays, variant)
     fits = []
     for naming in namings_of(variant):
         places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
         fits += [
-            _Place(arrays, naming, variant, prefix, root, places, checkpoint, called).fit(notes)
+            _Place(arrays, naming, variant, prefix, root, places, checkpoint, called or {}).fit(notes)
             for prefix, root in places
         ]
     whole = [fit for fit in fits if not fit.differences]
@@ -77,7 +93,7 @@ def state(checkpoint, fit):
     return fit.arrays
 
 
-def of_other_widths(checkpoint, known):
+def _of_other_widths(checkpoint, known):
     """timm's networks of widths that have no name of their own in `known`, by their first and last convolutions."""
     widths = {}
     for name, array in compose(checkpoint.arrays)[0].items():
@@ -91,10 +107,6 @@ def of_other_widths(checkpoint, known):
 def _several(fit, told):
     sentence = f"the file holds the network several times, under {told}; say which with --key (key=)"
     return Fit(fit.variant, fit.num_classes, fit.folded, (sentence,), share=fit.share, prefix=fit.prefix)
-
-
-def _names(checkpoint, variant):
-    return by_source_name(checkpoint.format, compose(checkpoint.arrays)[0], variant)
 
 
 def _prefixes(names, naming):

@@ -15,10 +15,6 @@ from .namings import namings_of
 _LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
 
 
-def plausible(checkpoint, variant):
-    return _naming(checkpoint, variant) is not None
-
-
 def _naming(checkpoint, variant):
     """The naming of a variant whose arrays lie as the framework's do and have the likest shapes, None where there is none: a
     repository may make the same head of other layers."""
