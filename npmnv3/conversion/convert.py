@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 from dataclasses import dataclass, replace
 
 from ..dumps.dumps import Weights, checked_weights, load_weights, write_dump
+from ..dumps.folders import file_hash
 from ..dumps.mappings import mapping_entries
 from ..dumps.quantized import Quantized, write_quantized
 from ..errors import UsageError, WeightsError, check_arguments
@@ -46,7 +46,6 @@ _ENDINGS = (  # taken off for the dump's name, the first that fits
     ".pt2",
     ".pt",
 )
-_HASHED = 1 << 20  # bytes at a time
 
 
 @dataclass(frozen=True)
@@ -323,8 +322,4 @@ def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> st
 
 def _origin(path):
     """The file's name and hash."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_HASHED):
-            digest.update(piece)
-    return f"{os.path.basename(os.fspath(path))} (sha256 {digest.hexdigest()})"
+    return f"{os.path.basename(os.fspath(path))} (sha256 {file_hash(path)})"
