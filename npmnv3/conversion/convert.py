@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from ..dumps.dumps import Weights, checked_weights, load_weights, write_dump
 from ..dumps.folders import file_hash
 from ..dumps.mappings import mapping_entries
 from ..dumps.quantized import Quantized, write_quantized
+from ..dumps.reader import naming
 from ..errors import UsageError, WeightsError, check_arguments
 from ..network.spec import Variant
 from ..network.variants import get_variant
@@ -144,7 +144,7 @@ def convert(
     if is_dump(path):
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
-    with open_checkpoint(path, key) as (name, checkpoint), _named(name):
+    with open_checkpoint(path, key) as (name, checkpoint), naming(name):
         fit, told = _find(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
         about = {"origin": _origin(path), "licence": _licence(checkpoint, fit), **_card(checkpoint, fit)}
@@ -171,7 +171,7 @@ def load_checkpoint(
     ------
     WeightsError, UsageError
     """
-    with open_checkpoint(path, key) as (name, checkpoint), _named(name):
+    with open_checkpoint(path, key) as (name, checkpoint), naming(name):
         fit, told = _find(checkpoint, path, variant)
         if num_classes not in (None, fit.num_classes):
             raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
@@ -211,22 +211,13 @@ def _licence(checkpoint, fit):
     return checkpoint.card.get("licence") or fit.variant.source.licence
 
 
-@contextlib.contextmanager
-def _named(name):
-    """Put the file's name before what is wrong with it."""
-    try:
-        yield
-    except WeightsError as error:
-        raise WeightsError(f"{name}: {error}") from error
-
-
 def _convert_dump(path, out, variant, key, dtype):
     """Write a dump in the other format, or in another dtype, with what it says of itself; or the state dict of a file that
     does not say which network it is of."""
     with open_dump(path, key) as checkpoint:
         arrays, told = checkpoint.arrays, {}
         if not says_what_it_is(checkpoint):
-            with _named(os.fspath(path)):
+            with naming(os.fspath(path)):
                 fit, told = _find(checkpoint, path, variant)
                 variant, arrays = fit.variant, matcher(checkpoint).state(checkpoint, fit)
         weights = checked_weights(os.fspath(path), checkpoint.metadata, mapping_entries(arrays), variant)
@@ -251,7 +242,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
             raise UsageError(f"`{name}={value!r}` is not for a quantised model, whose integers are kept as they are")
     kernels = get_kernel_set(kernels).name if kernels else ""
     plan, scheme = read_quantized_model(path)
-    with _named(os.fspath(path)):
+    with naming(os.fspath(path)):
         named = name_tensors(plan, model)
     variant, notes, warnings = named.variant, list(plan.notes), list(plan.warnings)
     title = variant.full_name if variant else ""

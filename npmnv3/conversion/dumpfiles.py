@@ -9,7 +9,8 @@ import zipfile
 from dataclasses import replace
 
 from ..dumps.attributes import FORMAT
-from ..dumps.containers import open_container
+from ..dumps.containers import NPZ_MAGIC, open_container
+from ..dumps.hdf5 import MAGIC as HDF5_MAGIC
 from ..errors import UsageError
 from ..network.variants import list_models
 from .formats import only
@@ -28,9 +29,9 @@ def is_dump(path):
             return False
         with open(path, "rb") as file:
             magic = file.read(8)
-            if magic == b"\x89HDF\r\n\x1a\n":
+            if magic == HDF5_MAGIC:
                 return _is_hdf5_dump(file)
-            if magic[:4] == b"PK\x03\x04":
+            if magic.startswith(NPZ_MAGIC):
                 with zipfile.ZipFile(file) as archive:
                     return any(name.endswith(".npy") for name in archive.namelist())
     except (OSError, ValueError, NotImplementedError, struct.error, zipfile.BadZipFile):

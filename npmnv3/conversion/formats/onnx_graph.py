@@ -8,6 +8,7 @@ Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 import numpy as np
 
+from ...dumps.reader import naming
 from ...errors import WeightsError
 from ...network.forms import CHANNELS
 from ..graph_order import WEIGHTED, in_canonical_order
@@ -28,12 +29,10 @@ _ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast"
 _WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)  # types of integers and of truth values, which a Cast cuts numbers to
 
 
-def read(reader):
-    try:
-        model, graph = read_model(reader)
-        graph = _Graph(graph, External(reader.path))
-    except WeightsError as error:
-        raise WeightsError(f"ONNX: {error}") from error
+def read(model, graph, path):
+    """The Checkpoint of a model, of `read_model`; path : the file's, None of bytes"""
+    with naming("ONNX"):
+        graph = _Graph(graph, External(path))
     if not graph.weights:
         raise WeightsError("an ONNX model in which no layer has weights, or no ONNX model")
     notes = ("the graph ends in softmax: its output are probabilities",) if graph.ends_in("Softmax") else ()

@@ -8,6 +8,7 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
 
 import numpy as np
 
+from ...dumps.reader import naming
 from ...errors import WeightsError
 from ...network.padding import same_padding
 from ..graph_order import in_canonical_order
@@ -53,10 +54,8 @@ GATE = "folded_gate"  # attribute of a layer whose bias had a hard sigmoid's 3 i
 
 
 def read(reader):
-    try:
+    with naming("TensorFlow Lite"):
         graph = _Graph(reader)
-    except WeightsError as error:
-        raise WeightsError(f"TensorFlow Lite: {error}") from error
     if not graph.weights:
         raise WeightsError("a TensorFlow Lite model in which no layer has weights")
     about = {"quantization": graph.scales} if graph.scales else {}

@@ -8,7 +8,7 @@ import math
 import re
 from dataclasses import replace
 
-from ...dumps.containers import Entry
+from ...dumps.containers import Entry, read_any
 from ...dumps.problems import is_folded
 from ...network.counts import plan_param_shapes
 from ...network.forms import form_told
@@ -18,7 +18,7 @@ from ...network.variants.timm import widths_with
 from .by_wiring import Wiring
 from .children import own_beginnings, own_name, told, torn
 from .classifiers import find_classifier
-from .composed import as_stored, compose, read_any
+from .composed import as_stored, compose
 from .fit import Fit, listed, sides_for, stored_width_differences
 from .keras_names import by_source_name, names_in_program
 from .leftovers import is_beside, is_secondary, may_be_used

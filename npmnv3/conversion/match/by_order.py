@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 
+from ...dumps.containers import read_any
 from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from .by_wiring import Wiring
-from .composed import as_stored, read_any
+from .composed import as_stored
 from .fit import Fit, listed, stored_width_differences
 from .namings import namings_of
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...dumps.containers import Entry
+from ...dumps.containers import Entry, read_any
 from ...errors import WeightsError
 
 # Endings of the two parts' names, what takes their place, and how the weight is made of them.
@@ -64,11 +64,6 @@ def _composed(how, first, second, axes):
             return (b * (a / length)).astype(b.dtype)
 
     return Entry(whole.shape, whole.dtype, read)
-
-
-def read_any(value):
-    """The array of an array or an `Entry`."""
-    return value.read() if isinstance(value, Entry) else value
 
 
 def as_stored(array, ours, param):
