@@ -66,11 +66,11 @@ def load_checkpoint(
         if num_classes not in (None, fit.num_classes):
             raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
         weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
-        card = card_of(checkpoint, fit)
+        written = about(checkpoint, fit, path)
     for sentence in told["warnings"]:
         logging.getLogger("npmnv3").warning("%s %s", path, sentence)
-    about = {"origin": origin_of(path), "licence": licence_of(checkpoint, fit)}
-    return replace(weights, attributes=about, **{name: value for name, value in card.items() if value})
+    attributes = {name: written.pop(name) for name in ("origin", "licence")}
+    return replace(weights, attributes=attributes, **{name: value for name, value in written.items() if value})
 
 
 def find_network(checkpoint, path, variant):
@@ -86,19 +86,20 @@ def find_network(checkpoint, path, variant):
     return fit, {"reasons": found.reasons, "notes": found.notes, "warnings": found.warnings}
 
 
-def card_of(checkpoint, fit):
-    """What the dump says of pictures and classes where that is not the network's usual."""
-    labels = checkpoint.card.get("labels")
+def about(checkpoint, fit, path):
+    """What a dump says beside its arrays: origin, licence, and labels and preprocess where they are not the network's usual."""
+    card = checkpoint.card
+    labels = card.get("labels")
     if labels is not None and len(labels) != fit.num_classes:
         raise WeightsError(
             f"its metadata, or config.json beside it, has {len(labels)} label_names for {fit.num_classes} classes"
         )
-    labels = labels or ("imagenet-background" if has_background(fit) else None)
-    return {"labels": labels, "preprocess": checkpoint.card.get("preprocess")}
-
-
-def licence_of(checkpoint, fit):
-    return checkpoint.card.get("licence") or fit.variant.source.licence
+    return {
+        "origin": origin_of(path),
+        "licence": card.get("licence") or fit.variant.source.licence,
+        "labels": labels or ("imagenet-background" if has_background(fit) else None),
+        "preprocess": card.get("preprocess"),
+    }
 
 
 def _fit(checkpoint, variant):

@@ -12,7 +12,7 @@ from ..dumps.reader import naming
 from ..errors import UsageError, check_arguments
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
-from .checkpoints import card_of, find_network, licence_of, origin_of
+from .checkpoints import about, find_network, origin_of
 from .dumpfiles import is_dump, open_dump, says_what_it_is
 from .formats import open_checkpoint
 from .identify import matcher
@@ -21,28 +21,11 @@ from .quantized.names import name_tensors
 from .quantized.preparation import preparation
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
-_ENDINGS = (  # taken off for the dump's name, the first that fits
-    ".weights.h5",
-    ".safetensors.index.json",
-    ".safetensors",
-    ".pdiparams",
-    ".pdparams",
-    ".pth.tar",
-    ".hdf5",
-    ".tflite",
-    ".keras",
-    ".onnx",
-    ".ckpt",
-    ".npz",
-    ".npy",
-    ".pth",
-    ".bin",
-    ".pkl",
-    ".tar",
-    ".h5",
-    ".pt2",
-    ".pt",
-)
+# Taken off for the dump's name, the first that fits.
+_ENDINGS = (
+    ".weights.h5 .safetensors.index.json .safetensors .pdiparams .pdparams .pth.tar .hdf5 .tflite .keras .onnx .ckpt .npz "
+    ".npy .pth .bin .pkl .tar .h5 .pt2 .pt"
+).split()
 
 
 @dataclass(frozen=True)
@@ -119,8 +102,7 @@ def convert(
     with open_checkpoint(path, key) as (name, checkpoint), naming(name):
         fit, told = find_network(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
-        about = {"origin": origin_of(path), "licence": licence_of(checkpoint, fit), **card_of(checkpoint, fit)}
-        return _write(out, arrays, fit, dtype, told, **about)
+        return _write(out, arrays, fit, dtype, told, **about(checkpoint, fit, path))
 
 
 def _convert_dump(path, out, variant, key, dtype):
@@ -133,18 +115,13 @@ def _convert_dump(path, out, variant, key, dtype):
                 fit, told = find_network(checkpoint, path, variant)
                 variant, arrays = fit.variant, matcher(checkpoint).state(checkpoint, fit)
         weights = checked_weights(os.fspath(path), checkpoint.metadata, mapping_entries(arrays), variant)
-        about = weights.attributes
-        return _write(
-            out,
-            weights.arrays,
-            weights,
-            dtype,
-            told,
-            origin=about.get("origin") or origin_of(path),
-            labels=weights.labels,
-            licence=about.get("licence") or weights.variant.source.licence,
-            preprocess=about.get("preprocess"),
-        )
+        own = {
+            "origin": weights.attributes.get("origin") or origin_of(path),
+            "licence": weights.attributes.get("licence") or weights.variant.source.licence,
+            "labels": weights.labels,
+            "preprocess": weights.attributes.get("preprocess"),
+        }
+        return _write(out, weights.arrays, weights, dtype, told, **own)
 
 
 def _convert_quantized(path, out, model, key, dtype, kernels):
@@ -171,13 +148,14 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
         warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
     prepared = preparation(named.plan)
     of_bytes, told = prepared.told()
-    (notes if of_bytes else warnings).extend([told] * bool(told))
+    if told:
+        (notes if of_bytes else warnings).append(told)
     recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None
-    origin, licence = origin_of(path), variant.source.licence if variant else ""
-    about = {"preprocess": recipe, "attributes": {"origin": origin, "licence": licence}}
-    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **about))
+    attributes = {"origin": origin_of(path), "licence": variant.source.licence if variant else ""}
+    more = {"preprocess": recipe, "attributes": attributes}
+    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **more))
     reasons = (f"its operations, shapes, strides and padding are those of {title}",) if variant else ()
-    return Converted(out, title, named.num_classes, True, origin, reasons, tuple(notes), tuple(warnings))
+    return Converted(out, title, named.num_classes, True, attributes["origin"], reasons, tuple(notes), tuple(warnings))
 
 
 def _write(out, arrays, network, dtype, told, **about):
@@ -189,8 +167,9 @@ def _write(out, arrays, network, dtype, told, **about):
 
 def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:
     """Where to write: never over the input, and over another file that is no dump only where it is named."""
-    default, name = out is None, os.path.basename(os.fspath(path))
+    default = out is None
     if out is None:
+        name = os.path.basename(os.fspath(path))
         out = next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name) + ".h5"
     out = os.fspath(out)
     if not out.endswith(SUFFIXES):
