@@ -4,8 +4,8 @@ import os
 import re
 
 from ...network.plan import make_plan
+from .fit import listed
 
-_LISTED = 4
 _COUNTER = ".num_batches_tracked"
 _SORTED = ("safetensors", "dump")  # formats whose names may be in the alphabet's order
 
@@ -59,8 +59,7 @@ def own_name(name, beginnings):
 def told(beginnings):
     """A note on what was found."""
     pairs = [f"{here!r} for {own!r}" for here, own in beginnings.items() if here != own]
-    more = f" and {len(pairs) - _LISTED} more" * (len(pairs) > _LISTED)
-    return f"its parts' names are told by their order, shapes and the names within: {', '.join(pairs[:_LISTED])}{more}"
+    return f"its parts' names are told by their order, shapes and the names within: {listed(pairs, 4)}"
 
 
 def torn(beginnings):

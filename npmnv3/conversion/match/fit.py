@@ -3,8 +3,6 @@
 import operator
 from dataclasses import dataclass, field
 
-LISTED = 6  # names in one sentence
-
 # Parts of the network, as a plan's steps call them, and what their output channels are called.
 _PARTS = {
     "stem": "stem width",
@@ -116,7 +114,12 @@ def _row(numbers):
     return ", ".join(map(str, numbers))
 
 
-def listed(names):
+def listed(names, most=6):
     """The first names of a list and how many more there are."""
     names = list(names)
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def pair(value):
+    """Two numbers as a tuple, whatever a damaged file has there."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
