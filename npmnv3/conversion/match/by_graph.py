@@ -47,11 +47,11 @@ def compare(checkpoint, variant):
         num_classes,
         bool(norms) and not kept,
         tuple(sentences),
-        max(wrong, apart, len(sentences)),
-        _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
-        1 - wrong / len(steps),
-        () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
-        () if sentences else _of_other_sizes(variant, windows),
+        distance=max(wrong, apart, len(sentences)),
+        style=_style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
+        share=1 - wrong / len(steps),
+        notes=() if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
+        warnings=() if sentences else _of_other_sizes(variant, windows),
     )
 
 

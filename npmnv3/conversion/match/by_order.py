@@ -49,45 +49,49 @@ def compare(checkpoint, variant):
     if naming is None:
         told = f"its arrays lie as {_LAYOUTS[checkpoint.format]} has them, in which layout no form of this network is known"
         return Fit(variant, num_classes, differences=(told,), distance=2 * len(found), share=0)
-    form = _in_form(naming.variant, found)
+    form, folded = _in_form(naming.variant, found), _is_folded(checkpoint)
     variant = variant._replace(in_channels=form.in_channels, head=form.head)
-    folded = _is_folded(checkpoint)
     plan = make_plan(form, num_classes, folded=folded)
-    params = _params(plan)
-    wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
-    distance = len(wrong) + abs(len(found) - len(params))
-    sentences = []
-    if len(found) != len(params):
-        sentences.append(f"{len(found)} arrays, expected {len(params)}")
-    elif wrong:
-        shapes = {param.name: array.shape for param, array in zip(params, found)}
-        sentences += stored_width_differences(plan, shapes)
-    if wrong and len(sentences) == (len(found) != len(params)):
-        names = (f"{param.name} {param.shape}" for param in wrong)
-        sentences.append(f"the order of shapes differs, at the places of {listed(names)}")
-    notes = [f"named as {naming.title} names them"] if naming.title else []
-    notes += [f"a form of its own: {form_told(variant)}"] if form_told(variant) else []
-    if folded:
-        notes.append("batch norm is folded into the layers, so the dump is too")
-    warnings = ()
+    count = len(_params(plan))
+    sentences, distance = _shape_differences(plan, found)
+    notes, warnings = _form_notes(naming, variant, folded), ()
     if not sentences and checkpoint.program:
         wiring = _wiring(checkpoint, plan)
-        sentences, warnings = wiring.differences, tuple(wiring.warnings)
+        sentences, warnings = wiring.differences, wiring.warnings
         notes += [*wiring.notes, *_gain_told(wiring)]
         distance = int(bool(sentences))  # the arrays are this network's: nearer than any other
-    share = 1 - min(1, distance / len(params))
-    notes = () if sentences else tuple(notes)
     return Fit(
         variant,
         num_classes,
         folded,
         tuple(sentences),
         distance,
-        share=share,
-        notes=notes,
-        warnings=() if sentences else warnings,
+        share=1 - min(1, distance / count),
+        notes=() if sentences else tuple(notes),
+        warnings=() if sentences else tuple(warnings),
         style=int(bool(form_told(variant))),
     )
+
+
+def _shape_differences(plan, found):
+    """(sentences on the shapes of a sequence of arrays that are not the plan's, how many differ or are too many or too few)."""
+    params = _params(plan)
+    wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
+    other_count, sentences = abs(len(found) - len(params)), []
+    if other_count:
+        sentences.append(f"{len(found)} arrays, expected {len(params)}")
+    elif wrong:
+        sentences += stored_width_differences(plan, {param.name: array.shape for param, array in zip(params, found)})
+    if wrong and (other_count or not sentences):
+        names = (f"{param.name} {param.shape}" for param in wrong)
+        sentences.append(f"the order of shapes differs, at the places of {listed(names)}")
+    return sentences, len(wrong) + other_count
+
+
+def _form_notes(naming, variant, folded):
+    notes = [f"named as {naming.title} names them"] if naming.title else []
+    notes += [f"a form of its own: {form_told(variant)}"] if form_told(variant) else []
+    return notes + ["batch norm is folded into the layers, so the dump is too"] * folded
 
 
 def state(checkpoint, fit):
