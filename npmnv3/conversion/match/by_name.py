@@ -7,6 +7,7 @@ names for the same parameters. What is looked for is the one place where all of 
 import math
 import re
 from dataclasses import replace
+from typing import NamedTuple
 
 from ...dumps.containers import Entry, read_any
 from ...dumps.problems import is_folded
@@ -72,14 +73,12 @@ def _is_there(checkpoint, variant):
 def _as_named(checkpoint, variant, called=None):
     """`compare` of a checkpoint by the names that it has. called : {name: what it was called in the file}, of one renamed"""
     arrays, notes = compose(checkpoint.arrays)
-    arrays = by_source_name(checkpoint.format, arrays, variant)
+    file = _File(checkpoint, by_source_name(checkpoint.format, arrays, variant), notes, called or {})
     fits = []
     for naming in namings_of(variant):
-        places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
-        fits += [
-            _Place(arrays, naming, variant, prefix, root, places, checkpoint, called or {}).fit(notes)
-            for prefix, root in places
-        ]
+        places = _prefixes(file.arrays, naming) or ([] if naming.title else [("", "")])
+        prefixes = [prefix for prefix, _ in places]
+        fits += [_Place(file, naming, variant, prefix, root, prefixes).fit() for prefix, root in places]
     whole = [fit for fit in fits if not fit.differences]
     first = [fit for fit in whole if not fit.secondary] or whole
     if len(first) > 1 and len({fit.prefix for fit in first}) > 1:
@@ -122,56 +121,67 @@ def _prefixes(names, naming):
     return found[:MAX_PREFIXES]
 
 
-class _Place:
-    """A place in a file where a network may be."""
+class _File(NamedTuple):
+    """What is the same at all places of a file.
 
-    def __init__(self, arrays, naming, variant, prefix, root, places, checkpoint, called):
-        self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
-        here = {root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)}
+    arrays, notes : with weights in one piece, under the source's names, and what was done for that
+    called : {name: what it was called in the file}, where parts have other names
+    """
+
+    checkpoint: object
+    arrays: dict
+    notes: tuple
+    called: dict
+
+
+class _Found(NamedTuple):
+    """The entries of a file, sorted by whose they are.
+
+    form, num_classes, folded : of the network, with the names that are tried
+    arrays : {name in the form: array}, those that are not the network's among them
+    strange, beside : names in the file of what is not the network's: which may not, or may, be left out
+    renames : {name here: name in the form} of the classifier's entries
+    """
+
+    form: object
+    num_classes: int
+    folded: bool
+    arrays: dict
+    strange: list
+    beside: list
+    renames: dict
+
+
+class _Place:
+    """A place in a file where a network may be.
+
+    prefix, root : see `_prefixes`, of which prefixes are those of all places
+    """
+
+    def __init__(self, file, naming, variant, prefix, root, prefixes):
+        self.file, self.naming, self.variant, self.prefix, self.root = file, naming, variant, prefix, root
+        here = {root + name.removeprefix(prefix): name for name in file.arrays if name.startswith(prefix)}
         self.fused = _fused(here, naming.variant)
         # Name within the place: in the file.
         self.here = {self.fused.get(name, name): full for name, full in here.items()}
-        self.arrays, self.checkpoint, self.called = arrays, checkpoint, called
-        others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
-        self.outside = {
-            name: array
-            for name, array in arrays.items()
-            if not name.startswith(prefix) and not any(other and name.startswith(other) for other in others)
-        }
-        self.of_others = [n for n in arrays if not n.startswith(prefix) and n not in self.outside]
+        others = tuple(other for other in prefixes if other and not prefix.startswith(other))
+        around = {name: array for name, array in file.arrays.items() if not name.startswith(prefix)}
+        self.outside = {name: array for name, array in around.items() if not name.startswith(others)}
+        self.of_others = [name for name in around if name not in self.outside]
 
-    def fit(self, notes):
+    def fit(self):
         """The Fit of this place."""
-        inside = {name: self.arrays[full] for name, full in self.here.items()}
-        left_out = self._useless(inside)
-        for name in left_out:
-            del inside[name]
-        form, renames = find_classifier(self.naming.variant, inside, self.outside)
-        found = {renames.get(name, name): array for name, array in inside.items()}
-        found |= {renames[name]: array for name, array in self.outside.items() if name in renames}
-        outside = {name: array for name, array in self.outside.items() if name not in renames}
-        num_classes = _num_classes(form, found)
-        folded = is_folded(make_plan(form, num_classes), found)
-        shapes = plan_param_shapes(make_plan(form, num_classes, folded=folded))
-        found = {n: _in_shape(array, shapes[n]) if n in shapes else array for n, array in found.items()}
-        extra = {name: array for name, array in found.items() if name not in shapes}
-        beside = [name for name, array in extra.items() if is_beside(name, array.shape, outside=False)]
-        strange = [name for name in extra if name not in beside]
-        beside = [self.here[name] for name in (*left_out, *beside)]
-        beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
-        strange += [name for name in outside if name not in beside]
-        variant = _with_form(self.variant, form)
-        return self._judge(form, variant, num_classes, folded, found, strange, beside, renames, notes)
-
-    def _judge(self, form, variant, num_classes, folded, found, strange, beside, renames, notes):
-        plan = make_plan(form, num_classes, sides_for(self.checkpoint, form), folded=folded)
+        found = self._sorted()
+        form, num_classes, folded, arrays, strange, beside, renames = found
+        variant = self.variant._replace(in_channels=form.in_channels, head=form.head)
+        plan = make_plan(form, num_classes, sides_for(self.file.checkpoint, form), folded=folded)
         shapes = plan_param_shapes(plan)
-        counters = {param.name for step in plan for param in step.params if param.role == "count"}
-        missing = [name for name in shapes if name not in found and name not in counters]
-        misshapen = [name for name in shapes if name in found and found[name].shape != shapes[name]]
-        sentences = stored_width_differences(plan, {name: array.shape for name, array in found.items()})
+        counters = _counters(plan)
+        missing = [name for name in shapes if name not in arrays and name not in counters]
+        misshapen = [name for name in shapes if name in arrays and arrays[name].shape != shapes[name]]
+        sentences = stored_width_differences(plan, {name: array.shape for name, array in arrays.items()})
         if misshapen and not sentences:
-            told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
+            told = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(told)}")
         other = sentences or missing or strange
         differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
@@ -187,26 +197,47 @@ class _Place:
             tuple(sentences),
             len(missing) + len(strange) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
-            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames), *more),
+            notes=() if sentences else (*self.file.notes, *self._notes(form_is, beside, renames), *more),
             warnings=(*_warnings(variant, form_is, beside), *warnings),
             style=int(bool(form_is)),
             prefix=self.prefix,
             secondary=is_secondary(self.prefix),
-            arrays={} if sentences else self._source_arrays(found, form, variant, num_classes, folded),
+            arrays={} if sentences else _source_arrays(found, variant),
         )
+
+    def _sorted(self):
+        """The file's entries as `_Found`."""
+        inside = {name: self.file.arrays[full] for name, full in self.here.items()}
+        useless = self._useless(inside)
+        inside = {name: array for name, array in inside.items() if name not in useless}
+        form, renames = find_classifier(self.naming.variant, inside, self.outside)
+        arrays = {renames.get(name, name): array for name, array in inside.items()}
+        arrays |= {renames[name]: array for name, array in self.outside.items() if name in renames}
+        outside = {name: array for name, array in self.outside.items() if name not in renames}
+        num_classes = _num_classes(form, arrays)
+        folded = is_folded(make_plan(form, num_classes), arrays)
+        shapes = plan_param_shapes(make_plan(form, num_classes, folded=folded))
+        arrays = {n: _in_shape(array, shapes[n]) if n in shapes else array for n, array in arrays.items()}
+        extra = [name for name in arrays if name not in shapes]
+        beside = [name for name in extra if is_beside(name, arrays[name].shape, outside=False)]
+        strange = [name for name in extra if name not in beside]
+        beside = [self.here[name] for name in (*useless, *beside)]
+        beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
+        strange += [name for name in outside if name not in beside]
+        return _Found(form, num_classes, folded, arrays, strange, beside, renames)
 
     def _computed(self, plan, renames, counters):
         """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-        names = {own: self.called.get(name, name) for own, name in names.items()}
-        modules = self.checkpoint.modules
-        if not self.checkpoint.program:  # which tells all: a module that it does not use does not count
+        names = {own: self.file.called.get(name, name) for own, name in names.items()}
+        modules, program = self.file.checkpoint.modules, self.file.checkpoint.program
+        if not program:  # which tells all: a module that it does not use does not count
             sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
             return sentences, notes + unknown_code(names, modules, self.prefix), []
         used = {n: full for n, full in names.items() if n not in counters}
-        used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
-        stored = names_in_program(self.checkpoint, (self.called.get(name, name) for name in self.arrays))
-        wiring = Wiring(plan, used, self.checkpoint.program, stored)
+        used = dict(zip(used, names_in_program(self.file.checkpoint, used.values())))
+        stored = [self.file.called.get(name, name) for name in self.file.arrays]
+        wiring = Wiring(plan, used, program, names_in_program(self.file.checkpoint, stored))
         sentences = wiring.differences
         if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
             sentences.append(
@@ -216,8 +247,7 @@ class _Place:
 
     def _useless(self, inside):
         """Names of a profiler's buffers, and of counters that averaging and half precision turned into floats."""
-        plan = make_plan(self.naming.variant)
-        counters = {param.name for step in plan for param in step.params if param.role == "count"}
+        counters = _counters(make_plan(self.naming.variant))
         useless = [name for name in inside if name.rpartition(".")[2] in ("total_ops", "total_params")]
         there = [name for name in inside if name in counters]
         return useless + [name for name in there if inside[name].dtype.kind not in "iu" or inside[name].shape]
@@ -244,18 +274,23 @@ class _Place:
             notes.append(f"left out, of another network: {listed(self.of_others)}")
         return notes
 
-    def _source_arrays(self, found, form, variant, num_classes, folded):
-        """{source's name: array or Entry} in the plan's order."""
-        here = (param for step in make_plan(form, num_classes, folded=folded) for param in step.params)
-        there = [param for step in make_plan(variant, num_classes, folded=folded) for param in step.params]
-        if form.source.has_count != variant.source.has_count:
-            here = (param for param in here if param.role != "count")
-            there = [param for param in there if param.role != "count"]
-        return {
-            param.name: as_stored(found[ours.name], ours, param)
-            for ours, param in zip(here, there, strict=True)
-            if ours.name in found
-        }
+
+def _source_arrays(found, variant):
+    """{source's name: array or Entry} in the plan's order."""
+    plans = (make_plan(form, found.num_classes, folded=found.folded) for form in (found.form, variant))
+    here, there = ([param for step in plan for param in step.params] for plan in plans)
+    if found.form.source.has_count != variant.source.has_count:
+        here, there = ([param for param in params if param.role != "count"] for params in (here, there))
+    return {
+        param.name: as_stored(found.arrays[ours.name], ours, param)
+        for ours, param in zip(here, there, strict=True)
+        if ours.name in found.arrays
+    }
+
+
+def _counters(plan):
+    """Names of the parameters that count batches, which no network computes with."""
+    return {param.name for step in plan for param in step.params if param.role == "count"}
 
 
 def _fused(names, variant):
@@ -264,10 +299,6 @@ def _fused(names, variant):
     known = {param.name for plan in plans for step in plan for param in step.params}
     plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
     return {name: own for name, own in plain.items() if own in known and own not in names}
-
-
-def _with_form(variant, form):
-    return variant._replace(in_channels=form.in_channels, head=form.head)
 
 
 def _warnings(variant, form_is, beside):
