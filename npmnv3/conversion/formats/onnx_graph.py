@@ -14,7 +14,7 @@ from ...network.forms import CHANNELS
 from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .card import own_card
-from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_folding import ABOUT_SHAPES, DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_nodes import Node, read_constant, read_node
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
@@ -25,7 +25,6 @@ MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 _WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)  # types of integers and of truth values, which a Cast cuts numbers to
 
 
@@ -153,7 +152,7 @@ class _Graph(Constants):
 
     def _is_about_sizes(self, node):
         """Whether a node only reads sizes, or picks among those that others read."""
-        return node.op in _ABOUT_SHAPES and self.sizes.issuperset(node.outputs)
+        return node.op in ABOUT_SHAPES and self.sizes.issuperset(node.outputs)
 
     def _quantized(self, node, inputs):
         """Keep a quantisation's numbers; its values are taken as what they stand for."""

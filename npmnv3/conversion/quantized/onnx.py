@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import WeightsError
 from ..formats import protobuf
-from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE, fold
+from ..formats.onnx_folding import ABOUT_SHAPES, DEQUANTIZE, QUANTIZE, fold
 from ..formats.onnx_graph import Constants, read_model
 from ..formats.onnx_nodes import read_constant, read_node
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
@@ -23,7 +23,6 @@ from .onnx_space import TRANSPOSE, Layouts, channels_first, input_shape
 
 SCHEME = "onnx"
 _SAME = ("Identity", "Dropout", TRANSPOSE)
-_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 _IN_FLOATS = (
     "ONNX Runtime computes its {} in float32 (int8 QDQ on x86 at least): beside ties a step's integers may part from these by one, "
     "and those behind it by more"
@@ -108,7 +107,7 @@ class _Graph(Constants):
             self.pending[node.outputs[0]] = inner, act or self._act(node)
         elif any(name in self.real for name in node.inputs):
             self.pending[node.outputs[0]] = node, ""
-        elif node.op == "Softmax" or node.op in _ABOUT_SHAPES:
+        elif node.op == "Softmax" or node.op in ABOUT_SHAPES:
             return
         else:
             raise WeightsError(f"{node} reads floats: {_WHOLE}")
