@@ -202,8 +202,7 @@ class _Graph(Constants):
         if weight.ndim not in dims or weight.dtype.kind != "f":
             raise WeightsError(f"{node} has a weight {weight.dtype} {weight.shape}")
         self._take(node.inputs[1])
-        inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not attributes.get("transB"))
-        params = {"weight": weight.T if inputs_first else weight}
+        params = {"weight": weight.T if node.inputs_first else weight}
         if len(inputs) > 2 and node.inputs[2] and not self._is_filled_zero(node.inputs[2]):
             params["bias"] = self._vector(node, node.inputs[2], len(params["weight"]))
         return params
