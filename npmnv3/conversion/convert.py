@@ -106,8 +106,8 @@ def convert(
 
 
 def _convert_dump(path, out, variant, key, dtype):
-    """Write a dump in the other format, or in another dtype, with what it says of itself; or the state dict of a file that
-    does not say which network it is of."""
+    """Write a dump in the other format, or in another dtype, with what it says of itself. A state dict in such a file, which
+    does not say which network it is of, is identified as a checkpoint is."""
     with open_dump(path, key) as checkpoint:
         arrays, told = checkpoint.arrays, {}
         if not says_what_it_is(checkpoint):

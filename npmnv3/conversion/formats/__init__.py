@@ -1,8 +1,8 @@
 """Checkpoints of the sources, read without their frameworks.
 
 `read_checkpoint` takes torch's .pth (zip and legacy), .safetensors, paddle's .pdparams and .pdiparams, Keras's HDF5
-files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, told by content. Files may come from anybody: nothing in them is run, and nothing is allocated that they
-do not hold.
+files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, told by content. Files may come from anybody: nothing in them
+is run, and nothing is allocated that they do not hold.
 """
 
 import contextlib

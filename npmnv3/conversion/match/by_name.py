@@ -19,7 +19,7 @@ MAX_PREFIXES = 8  # of one naming that are tried
 
 
 def fits_to_any(checkpoint, variants):
-    """The Fits of those of the networks of which anything is there; of timm's other widths, too, where it is none of these."""
+    """The Fits of those networks of which anything is there; where none of them fits, timm's of other widths are tried too."""
     found = [_compare(checkpoint, variant) for variant in variants]
     found = [fit for fit in found if fit]
     if all(fit.differences for fit in found):
@@ -59,7 +59,7 @@ def _is_there(checkpoint, variant):
 
 
 def _as_named(checkpoint, variant, called=None):
-    """`compare` of a checkpoint by the names that it has. called : {name: what it was called in the file}, of one renamed"""
+    """`compare` by the names as they are; called : {name: what it was called in the file} where parts were renamed"""
     arrays, notes = compose(checkpoint.arrays)
     file = File(checkpoint, by_source_name(checkpoint.format, arrays, variant), notes, called or {})
     fits = []

@@ -17,8 +17,8 @@ _LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
 
 
 def _naming(checkpoint, variant):
-    """The naming of a variant whose arrays lie as the framework's do and have the likest shapes, None where there is none: a
-    repository may make the same head of other layers."""
+    """The naming of a variant in the framework's layout, None where there is none. Of several, which may make the head of other
+    layers, the one whose shapes are the most like the file's."""
     layout, found = _LAYOUTS[checkpoint.format], list(checkpoint.arrays.values())
 
     def unlike(naming):
@@ -74,7 +74,7 @@ def compare(checkpoint, variant):
 
 
 def _shape_differences(plan, found):
-    """(sentences on the shapes of a sequence of arrays that are not the plan's, how many differ or are too many or too few)."""
+    """(sentences on how the shapes of arrays in a row differ from the plan's, how many differ, are missing or too many)."""
     params = _params(plan)
     wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
     other_count, sentences = abs(len(found) - len(params)), []

@@ -1,6 +1,7 @@
-"""Paddle's program, or torch's exported one, beside a plan: not only the shapes, every operation of it and what it takes has to be the network's.
+"""A program beside a plan: paddle's, TorchScript's, an exported one, or what Keras's configuration says.
 
-From the output backwards each step of the plan is held against the value that the program has in its place.
+Every operation, and what it takes, has to be the network's. From the output backwards each step of the plan is compared with
+the value that the program has in its place.
 """
 
 import math

@@ -19,12 +19,12 @@ class Linear(NamedTuple):
 
 
 def find_classifier(variant, inside, outside):
-    """(Variant, {name here: name in the plan}): the form of a network that these entries are of, and what its classifier is called
-    here; the names are full ones where they are outside.
+    """(Variant, {name here: name in the plan}): the form of the network, and the entries that are its classifier, where they have
+    other names than the plan's.
 
     variant : Variant, with the names and layout of the naming that is tried
     inside : {name: array}, of the module that the network is in, under the names within it
-    outside : {name: array}, of the rest of the file
+    outside : {full name: array}, of the rest of the file
     """
     published = form_in(variant, {name: array.shape for name, array in inside.items()})
     name = variant.source.param_name

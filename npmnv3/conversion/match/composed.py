@@ -11,8 +11,10 @@ _PARAMETRIZED = (".parametrizations.weight.original0", ".parametrizations.weight
 
 
 def compose(arrays):
-    """({name: array or Entry}, notes) of such a dict with its weights put together; WeightsError where a length's shape does not
-    tell along which axes it was taken."""
+    """({name: array or Entry}, notes): the arrays with such weights in one piece.
+
+    WeightsError where the shape of a length does not tell along which axes it was taken.
+    """
     made, parts, told = {}, set(), {"product": [], "norm": []}
     for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
         for name in arrays:

@@ -23,7 +23,7 @@ class Fit:
 
     differences : sentences, none where it fits
     distance : how many entries or layers differ, to find the nearest network
-    style : how many layers are of another kind or epsilon than the source's own export would have; no contradiction
+    style : how many layers look otherwise than in the source's own files (kind, epsilon, form); it fits all the same
     share : of the network's entries that are there, 0 to 1
     notes : what conversion does beyond copying
     warnings : what may be otherwise than it was taken
@@ -46,7 +46,7 @@ class Fit:
 
 
 def sides_for(checkpoint, variant):
-    """The (height, width) of the pictures that a checkpoint's graph takes, None where it does not tell, or too few for the network."""
+    """The (height, width) of the pictures that a graph takes, None where it does not tell, or they are too small for the network."""
     fits = checkpoint.sides and all(map(operator.ge, checkpoint.sides, variant.min_side))
     return checkpoint.sides if fits else None
 

@@ -1,4 +1,4 @@
-"""What a file has at one place, beside the network that may be there: which entries are its own, and what is wrong with them."""
+"""One place of a file beside the network that may be there: which entries are the network's, and what is wrong with them."""
 
 import math
 import re

@@ -11,7 +11,7 @@ _SKIPS = ("use_res_connect", "has_skip")  # whether a block adds its input, as t
 
 
 def setting_differences(plan, names, prefix, modules):
-    """(sentences, notes) on where modules are set to other numbers or activations than the plan has, and on what they do not tell.
+    """(sentences on what modules are set to that the plan has otherwise, notes on what they do not tell).
 
     names : {parameter's name in the plan: its name in the file}
     prefix : str, of the names in the file that are the network's

@@ -58,8 +58,15 @@ def read(reader):
 
 
 class _Graph(Constants):
-    """real : {name of floats: the integers' tensor that they stand for}; weights : {name of floats: Weight}; pending : {name of
-    floats that are not stored: (node, fused activation)}; stored : {(name of floats, grid): the integers' tensor}; in_floats : what the engine computes so"""
+    """The steps of a graph, as far as its nodes were added.
+
+    real : {name of floats: the tensor of integers that they stand for}
+    weights : {name of floats: Weight}
+    pending : {name of floats that are not stored as integers yet: (node that gives them, fused activation)}
+    stored : {(name of floats, grid): the tensor of integers}
+    layouts : Layouts, of where channels are
+    in_floats : set of what ONNX Runtime computes in float32
+    """
 
     def __init__(self, fields, external):
         super().__init__(fields, external)
