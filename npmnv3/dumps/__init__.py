@@ -1,6 +1,6 @@
-"""Weights as files.
+"""Weights as files: dumps.
 
-dumps, quantized            what a dump, or a quantised one, must hold     attributes, problems   of dumps
-containers, hdf5, npy       files of named arrays                          reader, writing        of any file
-registry, folders           where published and fetched weights are        labels                 names of classes
+What a dump, or a quantised one, must hold (`dumps`, `quantized`, `attributes`, `problems`); files of named arrays (`containers`,
+`hdf5`, `npy`); how any file is read and written (`reader`, `writing`); where published and fetched weights are (`registry`,
+`folders`); names of classes (`labels`).
 """

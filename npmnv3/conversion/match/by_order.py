@@ -1,16 +1,11 @@
 """Paddle's inference files and frozen TorchScript, whose names are the program's own: matched by the order in which the
 program uses the arrays, and then by what it computes of them."""
 
-import math
-
-import numpy as np
-
-from ...dumps.containers import read_any
 from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from .by_wiring import Wiring
-from .composed import as_stored
-from .fit import Fit, listed, stored_width_differences
+from .composed import as_stored, regained
+from .fit import Fit, form_notes, gain_notes, listed, stored_width_differences
 from .namings import namings_of
 
 _LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
@@ -58,7 +53,7 @@ def compare(checkpoint, variant):
     if not sentences and checkpoint.program:
         wiring = _wiring(checkpoint, plan)
         sentences, warnings = wiring.differences, wiring.warnings
-        notes += [*wiring.notes, *_gain_told(wiring)]
+        notes += [*wiring.notes, *gain_notes("program", wiring.gain, wiring.expected_gain)]
         distance = int(bool(sentences))  # the arrays are this network's: nearer than any other
     return Fit(
         variant,
@@ -90,7 +85,7 @@ def _shape_differences(plan, found):
 
 def _form_notes(naming, variant, folded):
     notes = [f"named as {naming.title} names them"] if naming.title else []
-    notes += [f"a form of its own: {form_told(variant)}"] if form_told(variant) else []
+    notes += form_notes(variant)
     return notes + ["batch norm is folded into the layers, so the dump is too"] * folded
 
 
@@ -103,26 +98,14 @@ def state(checkpoint, fit):
         param.name: as_stored(array, ours, param)
         for ours, param, array in zip(here, there, checkpoint.arrays.values(), strict=True)
     }
+    weight = plans[0][-1].param("weight").name
     factor = _wiring(checkpoint, plans[1]).factor if checkpoint.program else 1.0
-    if not math.isclose(factor, 1, rel_tol=1e-6):
-        weight = plans[0][-1].param("weight").name
-        values = read_any(arrays[weight])
-        arrays[weight] = (values.astype(np.float64) * factor).astype(np.promote_types(values.dtype, np.float32))
-    return arrays
+    return arrays | {weight: regained(arrays[weight], factor)}
 
 
 def _wiring(checkpoint, plan):
     names = dict(zip((param.name for param in _params(plan)), checkpoint.arrays))
     return Wiring(plan, names, checkpoint.program, checkpoint.arrays)
-
-
-def _gain_told(wiring):
-    if math.isclose(wiring.factor, 1, rel_tol=1e-6):
-        return []
-    return [
-        f"the classifier's weight is multiplied by {wiring.factor:.4g}: the program scales what the classifier gets by "
-        f"{wiring.gain:.4g}, the network by {wiring.expected_gain:.4g}"
-    ]
 
 
 def _is_folded(checkpoint):

@@ -4,6 +4,7 @@ import numpy as np
 
 from ...dumps.containers import Entry, read_any
 from ...errors import WeightsError
+from .fit import is_one
 
 # Endings of the two parts' names, what takes their place, and how the weight is made of them.
 _PARTS = (("_orig", "_mask", "{}", "product"), ("_g", "_v", "{}", "norm"))
@@ -66,6 +67,14 @@ def _composed(how, first, second, axes):
             return (b * (a / length)).astype(b.dtype)
 
     return Entry(whole.shape, whole.dtype, read)
+
+
+def regained(weight, factor):
+    """The classifier's weight times what graph or program and plan multiply differently."""
+    if is_one(factor):
+        return weight
+    values = read_any(weight)
+    return (values.astype(np.float64) * factor).astype(np.promote_types(values.dtype, np.float32))
 
 
 def as_stored(array, ours, param):

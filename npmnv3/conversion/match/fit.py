@@ -1,7 +1,10 @@
 """How well a checkpoint fits a network, and, where it does not, what contradicts it in plain sentences."""
 
+import math
 import operator
 from dataclasses import dataclass, field
+
+from ...network.forms import form_told
 
 # Parts of the network, as a plan's steps call them, and what their output channels are called.
 _PARTS = {
@@ -43,6 +46,27 @@ class Fit:
     prefix: str = ""
     secondary: bool = False
     arrays: dict = field(default_factory=dict, repr=False, compare=False)
+
+
+def form_notes(variant):
+    """A note where a network is in another form than the published one, in a list."""
+    told = form_told(variant)
+    return [f"a form of its own: {told}"] if told else []
+
+
+def is_one(factor):
+    """Whether a factor changes nothing; paddle's 0.8 is rounded to float32."""
+    return math.isclose(factor, 1, rel_tol=1e-6)
+
+
+def gain_notes(what, gain, expected):
+    """A note where a graph or a program, called `what`, multiplies what the classifier gets otherwise than the network does."""
+    if is_one(gain / expected):
+        return []
+    return [
+        f"the classifier's weight is multiplied by {gain / expected:.4g}: the {what} scales what the classifier gets by {gain:.4g}, "
+        f"the network by {expected:.4g}"
+    ]
 
 
 def sides_for(checkpoint, variant):

@@ -1,6 +1,5 @@
 """One place of a file beside the network that may be there: which entries are the network's, and what is wrong with them."""
 
-import math
 import re
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from ...network.plan import classifier_part, make_plan
 from .by_wiring import Wiring
 from .classifiers import find_classifier
 from .composed import as_stored
-from .fit import Fit, listed, sides_for, stored_width_differences
+from .fit import Fit, form_notes, is_one, listed, sides_for, stored_width_differences
 from .keras_names import names_in_program
 from .leftovers import is_beside, is_secondary, may_be_used
 from .module_activations import unknown_code
@@ -96,7 +95,7 @@ class Place:
             tuple(sentences),
             len(missing) + len(strange) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
-            notes=() if sentences else (*self.file.notes, *self._notes(form_is, beside, renames), *more),
+            notes=() if sentences else (*self.file.notes, *self._notes(variant, beside, renames), *more),
             warnings=(*_warnings(variant, form_is, beside), *warnings),
             style=int(bool(form_is)),
             prefix=self.prefix,
@@ -138,7 +137,7 @@ class Place:
         stored = [self.file.called.get(name, name) for name in self.file.arrays]
         wiring = Wiring(plan, used, program, names_in_program(self.file.checkpoint, stored))
         sentences = wiring.differences
-        if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
+        if not is_one(wiring.factor):
             sentences.append(
                 f"the program multiplies what the classifier gets by {wiring.gain:.4g}, the network does not"
             )
@@ -151,7 +150,7 @@ class Place:
         there = [name for name in inside if name in counters]
         return useless + [name for name in there if inside[name].dtype.kind not in "iu" or inside[name].shape]
 
-    def _notes(self, form_is, beside, renames):
+    def _notes(self, variant, beside, renames):
         notes = []
         if self.naming.title:
             notes.append(f"named as {self.naming.title} names them")
@@ -165,8 +164,7 @@ class Place:
             )
         if renames:
             notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
-        if form_is:
-            notes.append(f"a form of its own: {form_is}")
+        notes += form_notes(variant)
         if idle := [name for name in beside if not may_be_used(name)]:
             notes.append(f"left out, used by nothing: {listed(idle)}")
         if self.of_others:
