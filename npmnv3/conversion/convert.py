@@ -2,51 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..dumps.dumps import Weights, checked_weights, load_weights, write_dump
+from ..dumps.dumps import checked_weights, write_dump
 from ..dumps.mappings import mapping_entries
 from ..dumps.quantized import Quantized, write_quantized
-from ..errors import UsageError, WeightsError, check_arguments
-from ..network.spec import Variant
+from ..dumps.reader import naming
+from ..errors import UsageError, check_arguments
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
-from .claims import read_claims
+from .checkpoints import about, find_network, origin_of
 from .dumpfiles import is_dump, open_dump, says_what_it_is
 from .formats import open_checkpoint
-from .identify import has_background, identify, matcher
+from .identify import matcher
 from .quantized import is_quantized_model, read_quantized_model
 from .quantized.names import name_tensors
 from .quantized.preparation import preparation
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
-_ENDINGS = (  # taken off for the dump's name, the first that fits
-    ".weights.h5",
-    ".safetensors.index.json",
-    ".safetensors",
-    ".pdiparams",
-    ".pdparams",
-    ".pth.tar",
-    ".hdf5",
-    ".tflite",
-    ".keras",
-    ".onnx",
-    ".ckpt",
-    ".npz",
-    ".npy",
-    ".pth",
-    ".bin",
-    ".pkl",
-    ".tar",
-    ".h5",
-    ".pt2",
-    ".pt",
-)
-_HASHED = 1 << 20  # bytes at a time
+# Taken off for the dump's name, the first that fits.
+_ENDINGS = (
+    ".weights.h5 .safetensors.index.json .safetensors .pdiparams .pdparams .pth.tar .hdf5 .tflite .keras .onnx .ckpt .npz "
+    ".npy .pth .bin .pkl .tar .h5 .pt2 .pt"
+).split()
 
 
 @dataclass(frozen=True)
@@ -69,31 +48,6 @@ class Converted:
     reasons: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def convert_state(checkpoint, variant, num_classes=None):
-    """A checkpoint's arrays under the source's own names.
-
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-    variant : Variant
-    num_classes : int, to insist on; default what the checkpoint holds
-
-    Returns
-    -------
-    dict {source's name: array}, in the plan's order; the folded form where the checkpoint has no norms (ONNX). Counters
-    that the checkpoint lacks are left out.
-
-    Raises
-    ------
-    WeightsError
-        The checkpoint is not this network's, or has another number of classes; the message says what differs.
-    """
-    fit = _fit(checkpoint, variant)
-    if num_classes is not None and fit.num_classes != num_classes:
-        raise WeightsError(f"the checkpoint has {fit.num_classes} classes, expected {num_classes}")
-    return matcher(checkpoint).state(checkpoint, fit)
 
 
 def convert(
@@ -145,104 +99,29 @@ def convert(
     if is_dump(path):
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
-    with open_checkpoint(path, key) as (name, checkpoint), _named(name):
-        fit, told = _find(checkpoint, path, variant)
+    with open_checkpoint(path, key) as (name, checkpoint), naming(name):
+        fit, told = find_network(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
-        about = {"origin": _origin(path), "licence": _licence(checkpoint, fit), **_card(checkpoint, fit)}
-        return _write(out, arrays, fit, dtype, told, **about)
-
-
-def load_checkpoint(
-    path: str | os.PathLike[str], variant: Variant | None = None, num_classes: int | None = None, key: str | None = None
-) -> Weights:
-    """A checkpoint file's arrays without a dump in between, checked as `load_weights` does.
-
-    Parameters
-    ----------
-    path : str or os.PathLike, see `read_checkpoint`
-    variant : Variant; default what the file is found to be
-    num_classes : int, to insist on; default what the file holds
-    key : str, which state dict of a training checkpoint to take
-
-    Returns
-    -------
-    Weights, with the attributes origin (the file's name and hash) and licence
-
-    Raises
-    ------
-    WeightsError, UsageError
-    """
-    with open_checkpoint(path, key) as (name, checkpoint), _named(name):
-        fit, told = _find(checkpoint, path, variant)
-        if num_classes not in (None, fit.num_classes):
-            raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
-        weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
-        card = _card(checkpoint, fit)
-    for sentence in told["warnings"]:
-        logging.getLogger("npmnv3").warning("%s %s", path, sentence)
-    about = {"origin": _origin(path), "licence": _licence(checkpoint, fit)}
-    return replace(weights, attributes=about, **{name: value for name, value in card.items() if value})
-
-
-def _find(checkpoint, path, variant):
-    """(Fit, its sentences): to this network, or, where it is None, to the one that the checkpoint is found to be."""
-    if variant:
-        fit = _fit(checkpoint, variant)
-        said = [f"{claim}" for claim in read_claims(checkpoint.says) if not claim.allows(variant)]
-        denied = (f"{'; '.join(said)}; taken for {variant.full_name}, as was asked for",) if said else ()
-        warnings = (*checkpoint.warnings, *fit.warnings, *denied)
-        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": warnings}
-    found = identify(checkpoint, path)
-    fit = _identified(found)
-    return fit, {"reasons": found.reasons, "notes": found.notes, "warnings": found.warnings}
-
-
-def _card(checkpoint, fit):
-    """What the dump says of pictures and classes where that is not the network's usual."""
-    labels = checkpoint.card.get("labels")
-    if labels is not None and len(labels) != fit.num_classes:
-        raise WeightsError(
-            f"its metadata, or config.json beside it, has {len(labels)} label_names for {fit.num_classes} classes"
-        )
-    labels = labels or ("imagenet-background" if has_background(fit) else None)
-    return {"labels": labels, "preprocess": checkpoint.card.get("preprocess")}
-
-
-def _licence(checkpoint, fit):
-    return checkpoint.card.get("licence") or fit.variant.source.licence
-
-
-@contextlib.contextmanager
-def _named(name):
-    """Put the file's name before what is wrong with it."""
-    try:
-        yield
-    except WeightsError as error:
-        raise WeightsError(f"{name}: {error}") from error
+        return _write(out, arrays, fit, dtype, told, **about(checkpoint, fit, path))
 
 
 def _convert_dump(path, out, variant, key, dtype):
-    """Write a dump in the other format, or in another dtype, with what it says of itself; or the state dict of a file that
-    does not say which network it is of."""
+    """Write a dump in the other format, or in another dtype, with what it says of itself. A state dict in such a file, which
+    does not say which network it is of, is identified as a checkpoint is."""
     with open_dump(path, key) as checkpoint:
         arrays, told = checkpoint.arrays, {}
         if not says_what_it_is(checkpoint):
-            with _named(os.fspath(path)):
-                fit, told = _find(checkpoint, path, variant)
+            with naming(os.fspath(path)):
+                fit, told = find_network(checkpoint, path, variant)
                 variant, arrays = fit.variant, matcher(checkpoint).state(checkpoint, fit)
         weights = checked_weights(os.fspath(path), checkpoint.metadata, mapping_entries(arrays), variant)
-        about = weights.attributes
-        return _write(
-            out,
-            weights.arrays,
-            weights,
-            dtype,
-            told,
-            origin=about.get("origin") or _origin(path),
-            labels=weights.labels,
-            licence=about.get("licence") or weights.variant.source.licence,
-            preprocess=about.get("preprocess"),
-        )
+        own = {
+            "origin": weights.attributes.get("origin") or origin_of(path),
+            "licence": weights.attributes.get("licence") or weights.variant.source.licence,
+            "labels": weights.labels,
+            "preprocess": weights.attributes.get("preprocess"),
+        }
+        return _write(out, weights.arrays, weights, dtype, told, **own)
 
 
 def _convert_quantized(path, out, model, key, dtype, kernels):
@@ -252,7 +131,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
             raise UsageError(f"`{name}={value!r}` is not for a quantised model, whose integers are kept as they are")
     kernels = get_kernel_set(kernels).name if kernels else ""
     plan, scheme = read_quantized_model(path)
-    with _named(os.fspath(path)):
+    with naming(os.fspath(path)):
         named = name_tensors(plan, model)
     variant, notes, warnings = named.variant, list(plan.notes), list(plan.warnings)
     title = variant.full_name if variant else ""
@@ -269,13 +148,14 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
         warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
     prepared = preparation(named.plan)
     of_bytes, told = prepared.told()
-    (notes if of_bytes else warnings).extend([told] * bool(told))
+    if told:
+        (notes if of_bytes else warnings).append(told)
     recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None
-    origin, licence = _origin(path), variant.source.licence if variant else ""
-    about = {"preprocess": recipe, "attributes": {"origin": origin, "licence": licence}}
-    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **about))
+    attributes = {"origin": origin_of(path), "licence": variant.source.licence if variant else ""}
+    more = {"preprocess": recipe, "attributes": attributes}
+    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **more))
     reasons = (f"its operations, shapes, strides and padding are those of {title}",) if variant else ()
-    return Converted(out, title, named.num_classes, True, origin, reasons, tuple(notes), tuple(warnings))
+    return Converted(out, title, named.num_classes, True, attributes["origin"], reasons, tuple(notes), tuple(warnings))
 
 
 def _write(out, arrays, network, dtype, told, **about):
@@ -285,28 +165,11 @@ def _write(out, arrays, network, dtype, told, **about):
     return Converted(out, model, network.num_classes, network.folded, about["origin"], **told)
 
 
-def _fit(checkpoint, variant):
-    """The checkpoint's Fit to this network, or WeightsError with what differs, and what it is instead."""
-    fit = matcher(checkpoint).compare(checkpoint, variant)
-    if fit.differences:
-        found = identify(checkpoint)
-        instead = f"is {found.model}, not {variant.full_name}" if found.fits else f"is not {variant.full_name}"
-        raise WeightsError("\n  ".join([f"{instead}:", *fit.differences, *checkpoint.unread]))
-    return fit
-
-
-def _identified(found):
-    """The Fit of an Identification, or WeightsError with what contradicts it."""
-    if not found.fits:
-        head = f"fits no network; the nearest is {found.model}:" if found.variant else "fits no network:"
-        raise WeightsError("\n  ".join([head, *found.contradictions]))
-    return found.fit
-
-
 def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:
     """Where to write: never over the input, and over another file that is no dump only where it is named."""
-    default, name = out is None, os.path.basename(os.fspath(path))
+    default = out is None
     if out is None:
+        name = os.path.basename(os.fspath(path))
         out = next((name.removesuffix(end) for end in _ENDINGS if name.endswith(end)), name) + ".h5"
     out = os.fspath(out)
     if not out.endswith(SUFFIXES):
@@ -319,12 +182,3 @@ def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> st
         if default and not is_dump(out):
             raise UsageError(f"{out} is there already and is no dump; name a file for the dump (-o OUT)")
     return out
-
-
-def _origin(path):
-    """The file's name and hash."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while piece := file.read(_HASHED):
-            digest.update(piece)
-    return f"{os.path.basename(os.fspath(path))} (sha256 {digest.hexdigest()})"

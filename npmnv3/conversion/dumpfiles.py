@@ -9,7 +9,8 @@ import zipfile
 from dataclasses import replace
 
 from ..dumps.attributes import FORMAT
-from ..dumps.containers import open_container
+from ..dumps.containers import NPZ_MAGIC, open_container
+from ..dumps.hdf5 import MAGIC as HDF5_MAGIC
 from ..errors import UsageError
 from ..network.variants import list_models
 from .formats import only
@@ -28,9 +29,9 @@ def is_dump(path):
             return False
         with open(path, "rb") as file:
             magic = file.read(8)
-            if magic == b"\x89HDF\r\n\x1a\n":
+            if magic == HDF5_MAGIC:
                 return _is_hdf5_dump(file)
-            if magic[:4] == b"PK\x03\x04":
+            if magic.startswith(NPZ_MAGIC):
                 with zipfile.ZipFile(file) as archive:
                     return any(name.endswith(".npy") for name in archive.namelist())
     except (OSError, ValueError, NotImplementedError, struct.error, zipfile.BadZipFile):
@@ -68,8 +69,8 @@ def open_dump(path, key=None):
 
 
 def _dotted(checkpoint):
-    """With dots in names for the groups of the file that parts of them are, or a prefix; Keras's weights, whose names have slashes, are
-    no `weight`."""
+    """With dots in names in place of slashes: where a state dict was written into groups, "features/0/weight". Keras's own names,
+    which have slashes, end otherwise than in `weight`."""
     names = {name: name.replace("/", ".") for name in checkpoint.arrays}
     weights = [name for name in names if re.search(r"/(.*\.)?weight$", name)]
     if not weights or len(set(names.values())) < len(names):
@@ -79,5 +80,5 @@ def _dotted(checkpoint):
 
 
 def says_what_it_is(checkpoint):
-    """Whether a file says of which network it is, under whose names it then has its arrays, or that it is no dump."""
+    """Whether a file says which network it is of, whose names its arrays then have; or that it is something else than a dump."""
     return {"source", "variant"} <= checkpoint.metadata.keys() or checkpoint.metadata.get("format", FORMAT) != FORMAT

@@ -13,12 +13,16 @@ from .match import by_graph, by_name, by_order
 from .match.fit import Fit
 from .match.namings import not_ours, quantized_by_torch
 
-_GRAPHS = ("onnx", "tflite")
 _MATCHERS = {  # the other formats have names
     "onnx": by_graph,
     "tflite": by_graph,
     "paddle-inference": by_order,
     "torch-frozen": by_order,
+}
+_HOW = {
+    by_graph: "the graph's layers fit in order, shape, stride, padding, activation and what they read",
+    by_order: "{count} arrays fit in the program's order and in shape",
+    by_name: "{count} arrays have {source}'s names and this network's shapes",
 }
 _NEAR = 0.3  # share of a network's entries that must be there to call it the nearest
 
@@ -27,9 +31,8 @@ _NEAR = 0.3  # share of a network's entries that must be there to call it the ne
 class Identification:
     """What a checkpoint was found to be.
 
-    fits : whether it is the network `variant`; if not, that is the nearest, or None where none is near
-    num_classes : int, from the classifier's shape
-    folded : batch norm is folded into the layers, or is to be
+    fit : Fit to the network, or to the nearest where it is none; None where none is near. It tells variant, num_classes (by the
+        classifier's shape) and folded: whether batch norm is folded into the layers, or is to be
     also : names of other networks that the file fits as well
     reasons : sentences on why it is `variant` and not the next one
     contradictions : sentences on why it is not `variant`, none where it fits
@@ -37,19 +40,30 @@ class Identification:
     warnings : what may be otherwise, and is not said in the file: which of several networks it is
     """
 
-    variant: object  # Variant or None
-    num_classes: int
-    folded: bool
-    also: tuple[str, ...]
-    reasons: tuple[str, ...]
-    contradictions: tuple[str, ...]
-    notes: tuple[str, ...]
-    fit: Fit | None = None
+    fit: Fit | None
+    also: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
+    def variant(self):
+        """The network or the nearest, None where there is none."""
+        return self.fit and self.fit.variant
+
+    @property
+    def num_classes(self):
+        return self.fit.num_classes if self.fit else 0
+
+    @property
+    def folded(self):
+        return bool(self.fit) and self.fit.folded
+
+    @property
     def fits(self):
-        return self.variant is not None and not self.contradictions
+        """Whether it is the network `variant`."""
+        return self.fit is not None and not self.contradictions
 
     @property
     def model(self):
@@ -94,7 +108,8 @@ def identify(checkpoint, path=""):
     exact = [fit for fit in exact if not fit.secondary] or exact
     places = sorted({fit.prefix for fit in exact})
     if len(places) > 1:
-        told = "; ".join(f"{place!r} is {_at(exact, place).variant.full_name}" for place in places)
+        first = {place: next(fit for fit in exact if fit.prefix == place) for place in places}
+        told = "; ".join(f"{place!r} is {fit.variant.full_name}" for place, fit in first.items())
         return _refused(checkpoint, exact[0], f"the file holds several networks: {told}; say which with --key (key=)")
     allowed = [fit for fit in exact if all(claim.allows(fit.variant) for claim in claims)]
     if not allowed:
@@ -105,18 +120,10 @@ def identify(checkpoint, path=""):
 
 
 def _all_fits(checkpoint):
-    """How every network fits that may; timm's of other widths are only looked at where none of the named ones is it."""
-    match = matcher(checkpoint)
-    variants = [get_variant(name) for name in list_models()]
-    fits = [match.compare(checkpoint, variant) for variant in variants if match.plausible(checkpoint, variant)]
-    if all(fit.differences for fit in fits) and match is by_name:
-        known = {variant.name for variant in variants}
-        fits += [match.compare(checkpoint, variant) for variant in by_name.of_other_widths(checkpoint, known)]
-    return fits
-
-
-def _at(fits, place):
-    return next(fit for fit in fits if fit.prefix == place)
+    match, variants = matcher(checkpoint), [get_variant(name) for name in list_models()]
+    if match is by_name:  # where most networks need no close look
+        return by_name.fits_to_any(checkpoint, variants)
+    return [match.compare(checkpoint, variant) for variant in variants]
 
 
 def _found(checkpoint, fits, allowed, exact, claims, path):
@@ -131,35 +138,30 @@ def _found(checkpoint, fits, allowed, exact, claims, path):
     reasons = [_what_fits(checkpoint, taken), *why, *_why_not([fit for fit in fits if fit.differences])]
     same, differ = _twins(checkpoint, taken, others)
     return Identification(
-        taken.variant,
-        taken.num_classes,
-        taken.folded,
+        taken,
         tuple(fit.variant.full_name for fit in others),
         tuple(reasons),
-        (),
-        (*checkpoint.notes, *taken.notes, *same, *(() if not why else differ), *_background(taken)),
-        taken,
-        (*checkpoint.warnings, *taken.warnings, *(() if why else differ)),
+        notes=(*checkpoint.notes, *taken.notes, *same, *(differ if why else ()), *_background(taken)),
+        warnings=(*checkpoint.warnings, *taken.warnings, *(() if why else differ)),
     )
 
 
-def _refused(checkpoint, fit, sentence):
-    return Identification(fit.variant, fit.num_classes, fit.folded, (), (), (sentence,), checkpoint.notes, fit)
+def _refused(checkpoint, fit, *contradictions):
+    return Identification(fit, contradictions=contradictions, notes=checkpoint.notes)
 
 
 def _nearest(checkpoint, fits, claims):
-    meant = [fit for fit in fits if claims and all(claim.allows(fit.variant) for claim in claims)]
-    fit = min(meant or fits, key=lambda fit: fit.distance, default=None)
     foreign = not_ours(checkpoint.arrays) or quantized_by_torch(checkpoint.arrays)
     if foreign:
-        return Identification(None, 0, False, (), (), (foreign,), checkpoint.notes)
-    if fit is None or fit.share < _NEAR:
-        shown = ", ".join(list(checkpoint.arrays)[:3])
-        told = f"{len(checkpoint.arrays)} arrays ({shown}, ...): no known network has these names and shapes"
-        said = tuple(f"{claim}, which is not known here" for claim in claims if claim.other)
-        return Identification(None, 0, False, (), (), (told, *checkpoint.unread, *said), checkpoint.notes)
-    told = (*fit.differences, *checkpoint.unread)
-    return Identification(fit.variant, fit.num_classes, fit.folded, (), (), told, checkpoint.notes, fit)
+        return _refused(checkpoint, None, foreign)
+    meant = [fit for fit in fits if claims and all(claim.allows(fit.variant) for claim in claims)]
+    fit = min(meant or fits, key=lambda fit: fit.distance, default=None)
+    if fit is not None and fit.share >= _NEAR:
+        return _refused(checkpoint, fit, *fit.differences, *checkpoint.unread)
+    shown = ", ".join(list(checkpoint.arrays)[:3])
+    told = f"{len(checkpoint.arrays)} arrays ({shown}, ...): no known network has these names and shapes"
+    said = (f"{claim}, which is not known here" for claim in claims if claim.other)
+    return _refused(checkpoint, None, told, *checkpoint.unread, *said)
 
 
 def _between(best, texts):
@@ -181,15 +183,8 @@ def _names_it(variant, text):
 
 
 def _what_fits(checkpoint, fit):
-    variant, count = fit.variant, fit.num_classes
-    classes = f"{count} class{'es' if count > 1 else ''} by the classifier's shape"
-    if checkpoint.format in _GRAPHS:
-        how = "the graph's layers fit in order, shape, stride, padding, activation and what they read"
-    elif matcher(checkpoint) is by_order:
-        how = f"{len(checkpoint.arrays)} arrays fit in the program's order and in shape"
-    else:
-        how = f"{len(checkpoint.arrays)} arrays have {variant.source.name}'s names and this network's shapes"
-    return f"{how}; {classes}"
+    how = _HOW[matcher(checkpoint)].format(count=len(checkpoint.arrays), source=fit.variant.source.name)
+    return f"{how}; {fit.num_classes} class{'es' if fit.num_classes > 1 else ''} by the classifier's shape"
 
 
 def _why_not(others):
@@ -200,13 +195,10 @@ def _why_not(others):
 
 def _twins(checkpoint, taken, others):
     """(notes on the other networks that are the same, and on those that differ), of the ones that fit as well."""
-    plan = make_plan(taken.variant, taken.num_classes, folded=taken.folded)
     same, differ = [], []
     for fit in others:
         # What fits a graph computes what it does.
-        alike = checkpoint.format in _GRAPHS or _functions_agree(
-            make_plan(fit.variant, fit.num_classes, folded=fit.folded), plan
-        )
+        alike = matcher(checkpoint) is by_graph or _function(fit) == _function(taken)
         (same if alike else differ).append(fit.variant.full_name)
     notes = (f"it could as well be called {', '.join(same)}: that computes the same",) if same else ()
     told = f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "
@@ -214,13 +206,10 @@ def _twins(checkpoint, taken, others):
     return notes, (told,) if differ else ()
 
 
-def _functions_agree(a, b):
-    """Whether two plans compute the same, whatever the parameters are called."""
-    return [_unnamed(step) for step in a] == [_unnamed(step) for step in b]
-
-
-def _unnamed(step):
-    return step.op, step.inputs, step.shape, step.kernel, step.stride, step.pad, step.eps, step.slope, step.factor
+def _function(fit):
+    """What a network computes, whatever its parameters are called."""
+    plan = make_plan(fit.variant, fit.num_classes, folded=fit.folded)
+    return [(s.op, s.inputs, s.shape, s.kernel, s.stride, s.pad, s.eps, s.slope, s.factor) for s in plan]
 
 
 def has_background(fit):

@@ -100,7 +100,7 @@ def read_labels(where, attributes, variant, num_classes):
 
 
 def read_preprocess(where, attributes, variant=None):
-    """The dump's own preprocessing, for that network if it is known: a recipe's name, or its fields as JSON, as text or as they are."""
+    """The dump's own preprocessing: a recipe's name, or its fields, as an object or as JSON text. None where it says nothing."""
     said = attributes.get("preprocess")
     if said is None:
         return None

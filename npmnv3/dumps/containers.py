@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import Npmnv3Error, WeightsError, require
+from .hdf5 import MAGIC as HDF5_MAGIC
 from .hdf5 import open_tree
 from .hdf5.storage import MAX_RATIO
 from .npy import as_array, read_header
@@ -71,6 +72,11 @@ class Entry:
             return np.asarray(array, array.dtype.newbyteorder("="))
 
 
+def read_any(value):
+    """The array of an array or an `Entry`."""
+    return value.read() if isinstance(value, Entry) else value
+
+
 @contextlib.contextmanager
 def open_container(path):
     """Open a file of named arrays.
@@ -91,7 +97,7 @@ def open_container(path):
     with Reader(os.fspath(path)) as file:
         magic = file.read(8)
         file.seek(0)
-        if magic == b"\x89HDF\r\n\x1a\n":
+        if magic == HDF5_MAGIC:
             opened = _open_hdf5
         elif magic[:4] == NPZ_MAGIC:
             opened = _open_npz

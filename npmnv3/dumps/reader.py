@@ -11,6 +11,15 @@ MAX_LINE = 4096  # bytes
 _SMALL = 1 << 16  # bytes
 
 
+@contextlib.contextmanager
+def naming(name, kinds=WeightsError):
+    """Put a name, a file's or a format's, before what is wrong with it: before errors of these kinds."""
+    try:
+        yield
+    except kinds as error:
+        raise type(error)(f"{name}: {error}") from error
+
+
 class Reader:
     """A file, or bytes, as a binary stream of known size.
 

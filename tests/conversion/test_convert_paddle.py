@@ -38,6 +38,13 @@ def test_programs_of_the_networks(model, json, tmp_path):
     files.assert_same(arrays, state)
 
 
+@pytest.mark.parametrize("model", ("keras/MobileNetV3Small", "timm/mobilenetv3_rw"))
+def test_a_network_that_no_file_of_paddles_is_of(model, tmp_path):
+    _, path = written(tmp_path)
+    with pytest.raises(WeightsError, match=f"is {PPCLS}, not {model}:\n  its arrays lie as paddle has them"):
+        convert(path, tmp_path / "other.h5", model)
+
+
 # Operations that are not the network's: (what is changed, of which rows, the error)
 
 

@@ -12,7 +12,7 @@ import npmnv3
 from npmnv3.conversion import convert
 from npmnv3.conversion.formats import Checkpoint
 from npmnv3.conversion.match import by_order
-from npmnv3.conversion.match.composed import read_any
+from npmnv3.dumps.containers import read_any
 from npmnv3.errors import WeightsError
 from npmnv3.network.variants import get_variant
 

@@ -26,7 +26,9 @@ def exported(path, model, change=lambda name, about: None, decomposed=False, dam
     specs.append({"user_input": {"arg": {"as_tensor": {"name": "x"}}}})
     nodes, given = _graph(model, settings_of(model, change), decomposed)
     signature = {"input_specs": specs, "output_specs": [{"user_output": {"arg": {"as_tensor": {"name": given}}}}]}
-    program = {"graph_module": {"graph": {"nodes": nodes}, "signature": signature}}
+    shapes = {"x": (1, 3, *get_variant(model).side), **{name.replace(".", "_"): a.shape for name, a in state.items()}}
+    sizes = {name: {"sizes": [{"as_int": n} for n in shape]} for name, shape in shapes.items()}
+    program = {"graph_module": {"graph": {"nodes": nodes, "tensor_values": sizes}, "signature": signature}}
     damage(program["graph_module"])
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("m/data/weights/model_weights_config.json", json.dumps({"config": config}))

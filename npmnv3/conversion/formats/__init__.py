@@ -1,8 +1,8 @@
 """Checkpoints of the sources, read without their frameworks.
 
 `read_checkpoint` takes torch's .pth (zip and legacy), .safetensors, paddle's .pdparams and .pdiparams, Keras's HDF5
-files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, told by content. Files may come from anybody: nothing in them is run, and nothing is allocated that they
-do not hold.
+files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, told by content. Files may come from anybody: nothing in them
+is run, and nothing is allocated that they do not hold.
 """
 
 import contextlib
@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...dumps.containers import Entry
+from ...dumps.containers import read_any
 from ...dumps.hdf5 import MAGIC as HDF5_MAGIC
 from ...dumps.npy import MAGIC as NPY_MAGIC
-from ...dumps.reader import Reader
+from ...dumps.reader import Reader, naming
 from ...errors import UsageError, WeightsError
 from . import (
     keras,
@@ -88,9 +88,8 @@ def read_checkpoint(path_or_bytes, key=None):
     UsageError
         Nothing under `key`.
     """
-    with open_checkpoint(path_or_bytes, key) as (name, checkpoint), _named(name):
-        arrays = {n: value.read() if isinstance(value, Entry) else value for n, value in checkpoint.arrays.items()}
-        return replace(checkpoint, arrays=arrays)
+    with open_checkpoint(path_or_bytes, key) as (name, checkpoint), naming(name):
+        return replace(checkpoint, arrays={n: read_any(value) for n, value in checkpoint.arrays.items()})
 
 
 @contextlib.contextmanager
@@ -103,22 +102,13 @@ def open_checkpoint(path_or_bytes, key=None):
     """
     # What a file holds may overflow where it is put together: what is not finite is named when the arrays are checked.
     with np.errstate(all="ignore"), Reader(path_or_bytes) as reader:
-        with _named(reader.name):
+        with naming(reader.name, (WeightsError, UsageError)):
             if reader.path is not None:
                 shards.refuse_part(reader.path)
                 paddle_inference.refuse_program(reader.path)
             checkpoint = _with_end(without_wrappers(_with_card(_read(reader, key), reader.path)))
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
-
-
-@contextlib.contextmanager
-def _named(name):
-    """Put the file's name before what is wrong with it."""
-    try:
-        yield
-    except (WeightsError, UsageError) as error:
-        raise type(error)(f"{name}: {error}") from error
 
 
 def _with_card(checkpoint, path):

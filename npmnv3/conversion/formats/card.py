@@ -47,9 +47,7 @@ def read_card(path):
     try:
         if isinstance(cfg, dict) and {"mean", "std", "input_size"} <= cfg.keys():
             card["preprocess"] = _preprocess(named, cfg)
-        labels = config.get("label_names") or (isinstance(cfg, dict) and cfg.get("label_names"))
-        if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
-            card["labels"] = tuple(labels)
+        card |= _labels(config.get("label_names") or (isinstance(cfg, dict) and cfg.get("label_names")))
     except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError) as error:
         raise WeightsError(
             f"{NAME} beside it has a pretrained_cfg that is none ({type(error).__name__}: {error})"
@@ -63,13 +61,17 @@ def own_card(metadata):
         return {}
     card = {"licence": metadata["licence"]} if metadata.get("licence") else {}
     with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError, UsageError):
-        labels = json.loads(metadata.get("labels", "null"))
-        if isinstance(labels, list) and all(isinstance(label, str) for label in labels):
-            card["labels"] = tuple(labels)
+        card |= _labels(json.loads(metadata.get("labels", "null")))
         told = json.loads(metadata.get("preprocess", "null"))
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
         card["preprocess"] = find_recipe(Preprocess(**values))
     return card
+
+
+def _labels(told):
+    """The card's part on names of classes, empty where these are none."""
+    names = isinstance(told, list) and all(isinstance(label, str) for label in told)
+    return {"labels": tuple(told)} if names else {}
 
 
 def _preprocess(name, cfg):

@@ -1,5 +1,7 @@
 """NumPy arrays as they lie in pickles, rebuilt without NumPy's own unpickling functions."""
 
+import math
+
 from ...dumps.npy import header_text
 from ...errors import WeightsError
 from .arrays import BFLOAT16, check_shape, numpy_dtype, shaped
@@ -53,7 +55,7 @@ class Array(Stored):
         if type(self.data) not in (bytes, str):
             raise WeightsError(f"the pickle has an array whose data are a {type(self.data).__name__}")
         self.nbytes = len(self.data)
-        if self.nbytes != _product(self.shape) * self.dtype.itemsize:
+        if self.nbytes != math.prod(self.shape) * self.dtype.itemsize:
             raise WeightsError(f"the pickle has an array {kind} {self.shape} of {self.nbytes} bytes")
 
     def as_bfloat16(self):
@@ -75,13 +77,6 @@ class Array(Stored):
                 raise WeightsError(f"the pickle has an array whose text is no latin-1: {error.reason}") from error
         kind, order = BFLOAT16 if self.bfloat16 else self.stored_as.kind, self.stored_as.order
         return shaped(self.data, kind, self.shape, "an array", order=order, fortran=bool(self.fortran))
-
-
-def _product(shape):
-    total = 1
-    for n in shape:
-        total *= n
-    return total
 
 
 def _from_buffer(data, dtype, shape, order):

@@ -7,6 +7,7 @@ import numpy as np
 from ...errors import WeightsError
 
 SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 KEEP = "`npmnv3 convert FILE -o NAME.npz` keeps the integers of a file that is quantised throughout"
 MAX_ELEMENTS = 1 << 24  # of what is repeated

@@ -8,12 +8,13 @@ Source: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 import numpy as np
 
+from ...dumps.reader import naming
 from ...errors import WeightsError
 from ...network.forms import CHANNELS
 from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .card import own_card
-from .onnx_folding import DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_folding import ABOUT_SHAPES, DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
 from .onnx_nodes import Node, read_constant, read_node
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
@@ -24,16 +25,13 @@ MAX_BYTES = 512 << 20  # the largest network has 22 << 20
 
 _NORM_ROLES = ("gamma", "beta", "mean", "variance")
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
-_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 _WHOLE = (2, 3, 4, 5, 6, 7, 9, 12, 13)  # types of integers and of truth values, which a Cast cuts numbers to
 
 
-def read(reader):
-    try:
-        model, graph = read_model(reader)
-        graph = _Graph(graph, External(reader.path))
-    except WeightsError as error:
-        raise WeightsError(f"ONNX: {error}") from error
+def read(model, graph, path):
+    """The Checkpoint of a model, of `read_model`; path : the file's, None of bytes"""
+    with naming("ONNX"):
+        graph = _Graph(graph, External(path))
     if not graph.weights:
         raise WeightsError("an ONNX model in which no layer has weights, or no ONNX model")
     notes = ("the graph ends in softmax: its output are probabilities",) if graph.ends_in("Softmax") else ()
@@ -154,7 +152,7 @@ class _Graph(Constants):
 
     def _is_about_sizes(self, node):
         """Whether a node only reads sizes, or picks among those that others read."""
-        return node.op in _ABOUT_SHAPES and self.sizes.issuperset(node.outputs)
+        return node.op in ABOUT_SHAPES and self.sizes.issuperset(node.outputs)
 
     def _quantized(self, node, inputs):
         """Keep a quantisation's numbers; its values are taken as what they stand for."""
@@ -204,8 +202,7 @@ class _Graph(Constants):
         if weight.ndim not in dims or weight.dtype.kind != "f":
             raise WeightsError(f"{node} has a weight {weight.dtype} {weight.shape}")
         self._take(node.inputs[1])
-        inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not attributes.get("transB"))
-        params = {"weight": weight.T if inputs_first else weight}
+        params = {"weight": weight.T if node.inputs_first else weight}
         if len(inputs) > 2 and node.inputs[2] and not self._is_filled_zero(node.inputs[2]):
             params["bias"] = self._vector(node, node.inputs[2], len(params["weight"]))
         return params

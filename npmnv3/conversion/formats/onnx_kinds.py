@@ -2,6 +2,7 @@
 
 import re
 
+from ...dumps.reader import naming
 from ...errors import WeightsError
 from . import onnx_graph, protobuf
 
@@ -19,29 +20,20 @@ _OF_TENSORFLOW = re.compile(r"\.(pb|index|data-\d+-of-\d+)$")
 
 def read(reader):
     """The Checkpoint of an ONNX model."""
-    _refuse_others(reader)
-    return onnx_graph.read(reader)
-
-
-def _refuse_others(reader):
-    """WeightsError for a model whose weights are quantised for integers that are made when it runs, and for TensorFlow's."""
-    try:
+    with naming("ONNX"):
         model, graph = onnx_graph.read_model(reader)
         nodes = (protobuf.text(protobuf.collect(node), 4) for node in graph.get(1, ()))
-        found = sorted({op for op in nodes if op in _DYNAMIC})
-    except WeightsError as error:
-        raise WeightsError(f"ONNX: {error}") from error
-    finally:
-        reader.seek(0)
+        dynamic = sorted({op for op in nodes if op in _DYNAMIC})
     if _GRAPH not in model and is_tensorflows(reader):
         raise WeightsError(TENSORFLOW)
     if _GRAPH not in model and max(model, default=0) >= _COREML:
         raise WeightsError("a Core ML model, which is not read: give the file that it was made of, torch's or ONNX")
-    if found:
+    if dynamic:
         raise WeightsError(
-            f"ONNX, quantised dynamically (quantize_dynamic; it has {', '.join(found)}): such weights are not read, "
+            f"ONNX, quantised dynamically (quantize_dynamic; it has {', '.join(dynamic)}): such weights are not read, "
             "whose inputs become integers when the model runs; give the model in floats that it was made from"
         )
+    return onnx_graph.read(model, graph, reader.path)
 
 
 def is_tensorflows(reader):

@@ -35,6 +35,11 @@ class Node:
     def __str__(self):
         return f"{self.op[:50]} {self.outputs[0][:100]!r}"
 
+    @property
+    def inputs_first(self):
+        """Whether a layer's weight has the input channels first."""
+        return self.op == "MatMul" or (self.op == "Gemm" and not self.attributes.get("transB"))
+
 
 def read_node(fields):
     """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantised ones."""

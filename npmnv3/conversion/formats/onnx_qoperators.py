@@ -45,7 +45,8 @@ def as_floats(node, constant):
         raise WeightsError(f"{node} has {len(node.inputs)} inputs, expected {end + 2} or more")
     arrays, scales = {}, {node.outputs[0]: (*_numbers(node, constant, end), 1)}
     names = [node.inputs[place] for place in places]
-    axis = _channel_axis(op, node)
+    floats = replace(node, op=op)
+    axis = -1 if floats.inputs_first else 0  # where a weight has its output channels
     for name, place in zip(names, places):
         value = constant(name)
         if value is not None:
@@ -61,13 +62,7 @@ def as_floats(node, constant):
         scales[bias] = scale, None, 0
         names.append(bias)
         arrays[bias] = _dequantized(node, bias, value, scale, None, 0)
-    return replace(node, op=op, inputs=names), arrays, scales
-
-
-def _channel_axis(op, node):
-    """Where a weight has its output channels."""
-    inputs_first = op == "MatMul" or (op == "Gemm" and not node.attributes.get("transB"))
-    return -1 if inputs_first else 0
+    return replace(floats, inputs=names), arrays, scales
 
 
 def _numbers(node, constant, place):

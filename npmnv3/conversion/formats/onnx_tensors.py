@@ -1,5 +1,6 @@
 """Tensors of ONNX models: in the file, or in another one beside it, as exporters of today leave them."""
 
+import math
 import os
 
 import numpy as np
@@ -84,10 +85,8 @@ def read_tensor(tensor, external):
         )
     (dtype, field), shape = _TYPES[kind], protobuf.integers(tensor, 1)
     if is_external(tensor):
-        count = 1
-        for n in shape:
-            count *= max(n, 0)
-        return shaped(external.read(tensor, what, count * itemsize(dtype)), dtype, shape, what)
+        size = math.prod(max(n, 0) for n in shape) * itemsize(dtype)
+        return shaped(external.read(tensor, what, size), dtype, shape, what)
     if 9 in tensor:
         data = bytes(protobuf.message(tensor, 9))
     elif field in (_FLOATS, _DOUBLES):

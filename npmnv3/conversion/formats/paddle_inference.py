@@ -11,7 +11,7 @@ import re
 import struct
 from dataclasses import replace
 
-from ...dumps.reader import Reader
+from ...dumps.reader import Reader, naming
 from ...errors import WeightsError
 from . import protobuf
 from .arrays import BFLOAT16, check_shape, itemsize, shaped
@@ -119,10 +119,8 @@ def _parsed(path, parse):
     with Reader(path) as program:
         if program.size > MAX_PROGRAM:
             raise WeightsError(f"{name} has {program.size} bytes, more than {MAX_PROGRAM}")
-        try:
+        with naming(f"{name} beside it"):
             return parse(program.take(0, program.size, name))
-        except WeightsError as error:
-            raise WeightsError(f"{name} beside it: {error}") from error
 
 
 def _tensor(reader, position, name):

@@ -89,7 +89,7 @@ class Checkpoint:
     widened: tuple[str, ...] = ()
 
     def renamed(self, rename):
-        """The checkpoint with its dotted names as a function gives them, which gets those of modules with a point behind."""
+        """The checkpoint with other names: `rename` is a function of a dotted name, which for a module ends in a dot."""
         names = {name: rename(name) for name in self.arrays}
         inputs = (tuple(names.get(name, name) for name in made.inputs) for made in self.program)
         return replace(

@@ -6,6 +6,7 @@ Source: https://github.com/huggingface/safetensors, section "Format"
 import json
 import struct
 
+from ...dumps.reader import naming
 from ...errors import WeightsError, once_each
 from .arrays import BFLOAT16, shaped
 from .record import Checkpoint
@@ -49,9 +50,8 @@ def read(reader):
 
 def _parse(text):
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=once_each)
-    except WeightsError as error:
-        raise WeightsError(f"the header: {error}") from error
+        with naming("the header"):
+            header = json.loads(text.decode("utf-8"), object_pairs_hook=once_each)
     except (ValueError, RecursionError) as error:
         raise WeightsError(f"the header is not JSON: {str(error)[:200]}") from error
     if not isinstance(header, dict):

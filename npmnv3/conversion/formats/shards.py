@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+from ...dumps.containers import read_any
 from ...dumps.reader import Reader
 from ...errors import WeightsError
 from .record import Checkpoint
@@ -38,9 +39,7 @@ def read(reader, read_one):
         with Reader(os.path.join(os.path.dirname(reader.path), name)) as part:
             checkpoint = read_one(part)
             kind = checkpoint.format
-            found |= {
-                n: array if not hasattr(array, "read") else array.read() for n, array in checkpoint.arrays.items()
-            }
+            found |= {n: read_any(array) for n, array in checkpoint.arrays.items()}
     missing = [name for name in placed if name not in found]
     if missing:
         raise WeightsError(f"{missing[0][:100]!r} and {len(missing) - 1} more of the index are in none of its files")

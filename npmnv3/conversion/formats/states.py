@@ -117,8 +117,8 @@ def _search(top):
 
 
 def _settings(module, prefix):
-    """A module's settings by the names that its parameters have without the prefix; those of the modules around the network
-    and beside it behind `AROUND` and `BESIDE`."""
+    """{dotted name without the prefix: what a module is set to}. Names of modules around the network begin with `AROUND`, of
+    others beside it with `BESIDE`."""
     found = {}
     for name, told in module_settings(module).items():
         full = f"{name}." if name else ""

@@ -8,39 +8,37 @@ Source: tensorflow/compiler/mlir/lite/schema/schema.fbs
 
 import numpy as np
 
+from ...dumps.reader import naming
 from ...errors import WeightsError
 from ...network.padding import same_padding
 from ..graph_order import in_canonical_order
 from .ends import told_end
 from .onnx_folding import KEEP, dequantized
 from .record import Checkpoint, Layer, known_sides
-from .tflite_tensors import MAGIC, Tensors
+from .tflite_tensors import MAGIC, SAME, Op, Tensors, channels_first, window
 
 __all__ = ["GATE", "MAGIC", "read"]
 
-_CONV, _DEPTHWISE, _DENSE, _DEQUANTIZE, _QUANTIZE, _MEAN = 3, 4, 9, 6, 114, 40
-_PADS = (34, 60)  # with zeros, with a number of the model's
-_ARITHMETIC = {0: "Add", 18: "Mul", 41: "Sub", 42: "Div"}
+_ARITHMETIC = {Op.ADD: "Add", Op.MUL: "Mul", 41: "Sub", 42: "Div"}
 _PLAIN = {  # operations by number, as ONNX calls them
     1: "AveragePool",
     14: "Sigmoid",
-    17: "MaxPool",
+    Op.MAX_POOL: "MaxPool",
     19: "Relu",
     25: "Softmax",
     50: "LogSoftmax",
-    _MEAN: "ReduceMean",
+    Op.MEAN: "ReduceMean",
     55: "Max",
     57: "Min",
-    117: "HardSwish",
+    Op.HARD_SWISH: "HardSwish",
 }
-_POOLS = (1, 17)
-_SAME_ELEMENTS = {22, 39, 43, 53, 70, 130, _DEQUANTIZE, _QUANTIZE}  # reshape, transpose, squeeze, cast, ...
+_POOLS = (1, Op.MAX_POOL)
+_SAME_ELEMENTS = {22, 39, 43, 53, 70, 130, Op.DEQUANTIZE, Op.QUANTIZE}  # reshape, transpose, squeeze, cast, ...
 _ABOUT_SHAPES = {2, 36, 45, 65, 77, 83, 94}  # concatenation, gather, slices, shape, pack, fill
 _RELU, _RELU6 = 1, 3  # fused activations
 _RELU6_ALONE, _SHAPE, _TRANSPOSE = 21, 77, 39
 _SIX = {"least": np.zeros(1), "most": np.full(1, 6.0)}
 _LIMITS = {55: ("Max", "least"), 57: ("Min", "most")}  # operators of two values
-_SAME = 0  # padding
 _DYNAMIC_RANGE = (
     "quantised, but its weights alone: they are taken as what they stand for, in float32; where TensorFlow Lite quantises what "
     "a layer reads when it runs, the dump does not, so its logits are other than those"
@@ -53,10 +51,8 @@ GATE = "folded_gate"  # attribute of a layer whose bias had a hard sigmoid's 3 i
 
 
 def read(reader):
-    try:
+    with naming("TensorFlow Lite"):
         graph = _Graph(reader)
-    except WeightsError as error:
-        raise WeightsError(f"TensorFlow Lite: {error}") from error
     if not graph.weights:
         raise WeightsError("a TensorFlow Lite model in which no layer has weights")
     about = {"quantization": graph.scales} if graph.scales else {}
@@ -114,7 +110,7 @@ class _Graph(Tensors):
             raise WeightsError(f"the tensor {name[:100]!r} is quantised by what does not fit it: {error}") from error
 
     def _add(self, code, inputs, output, options):
-        if code in (_CONV, _DEPTHWISE, _DENSE):
+        if code in Op.LAYERS:
             self._weighted(code, inputs, output, options)
         elif code in _SAME_ELEMENTS:
             value = self.constant(inputs[0]) if inputs else None
@@ -136,20 +132,22 @@ class _Graph(Tensors):
             )
             self._append(op, inputs, output, params, told)
             self._activate(output, options.number(0, "b") if options else 0)
-        elif code in _PADS:
+        elif code in Op.PADS:
             pads = self.constant(inputs[1]) if len(inputs) > 1 else None
             told = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
             self._append("Pad", inputs, output, {}, told)
         elif code == _RELU6_ALONE:
             self._append("Clip", inputs, output, _SIX, {})
         elif code in _POOLS and options:
-            self._append(_PLAIN[code], inputs, output, {}, _window(options))
+            self._append(_PLAIN[code], inputs, output, {}, _pool_window(options))
             self._activate(output, options.number(5, "b"))
         elif code in _LIMITS and (constant := self._constant_among(inputs)) is not None:
             op, role = _LIMITS[code]
             self._append(op, inputs, output, {role: constant}, {})
         elif code not in _ABOUT_SHAPES or not self.sizes.issuperset({output}):
-            told = {} if code != _MEAN or (axes := self._constant_among(inputs)) is None else {"axes": (*axes.ravel(),)}
+            told = (
+                {} if code != Op.MEAN or (axes := self._constant_among(inputs)) is None else {"axes": (*axes.ravel(),)}
+            )
             self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, told)
 
     def _constant_among(self, inputs):
@@ -170,11 +168,16 @@ class _Graph(Tensors):
     def _weighted(self, code, inputs, output, options):
         """A convolution or a dense layer, its channels first; an activation that is fused becomes a layer."""
         weight = self.constant(inputs[1]) if len(inputs) > 1 else None
-        if weight is None or weight.ndim != (2 if code == _DENSE else 4) or weight.dtype.kind != "f" or options is None:
+        if (
+            weight is None
+            or weight.ndim != (2 if code == Op.DENSE else 4)
+            or weight.dtype.kind != "f"
+            or options is None
+        ):
             raise WeightsError(f"{self.name(output)[:100]!r} has weights that are no constants, or no floats")
         bias = self.constant(inputs[2]) if len(inputs) > 2 else None
         self.read_as.add(self.dtype(inputs[0]))
-        count = weight.shape[3] if code == _DEPTHWISE else weight.shape[0]
+        count = weight.shape[3] if code == Op.DEPTHWISE else weight.shape[0]
         if bias is not None and (bias.shape != (count,) or bias.dtype.kind != "f"):
             raise WeightsError(
                 f"{self.name(output)[:100]!r} has a bias {bias.dtype} {bias.shape}, expected {count} floats"
@@ -182,40 +185,35 @@ class _Graph(Tensors):
         for index, value in ((inputs[1], weight), (inputs[2] if bias is not None else -1, bias)):
             if value is not None:
                 self.weights[self.name(index)] = value
-        if code == _DENSE:
+        if code == Op.DENSE:
             attributes, fused = {}, options.number(0, "b")
         else:
-            weight = weight.transpose(3, 0, 1, 2) if code == _DEPTHWISE else weight.transpose(0, 3, 1, 2)
+            weight = channels_first(weight, code == Op.DEPTHWISE)
             attributes, fused = self._spatial(code, inputs[0], weight, options)
         params = {"weight": weight} if bias is None or not bias.any() else {"weight": weight, "bias": bias}
         if fused == _RELU6:  # relu6(x + 3), whose 3 went into the bias
             params["bias"] = (np.zeros(count, np.float32) if bias is None else bias) - np.float32(3)
-            self._append("Gemm" if code == _DENSE else "Conv", inputs, output, params, attributes | {GATE: 1})
+            self._append("Gemm" if code == Op.DENSE else "Conv", inputs, output, params, attributes | {GATE: 1})
             self._append("Add", [output], output, {"constant": np.array(3, np.float32)}, {})
         else:
-            self._append("Gemm" if code == _DENSE else "Conv", inputs, output, params, attributes)
+            self._append("Gemm" if code == Op.DENSE else "Conv", inputs, output, params, attributes)
         self._activate(output, fused)
 
     def _spatial(self, code, source, weight, options):
         """(attributes, fused activation) of a convolution."""
-        depthwise = code == _DEPTHWISE
-        fused, *dilation = (options.number(n + depthwise, kind) for n, kind in ((3, "b"), (4, "i"), (5, "i")))
-        multiplier = options.number(3, "i") if depthwise else 1
-        if any(n > 1 for n in dilation) or multiplier > 1:
-            raise WeightsError("a convolution with dilation or a depth multiplier, which no network here has")
+        depthwise = code == Op.DEPTHWISE
+        strides, same, fused = window(options, depthwise)
         shape = self.shape(source)
         channels = shape[3] if len(shape) == 4 else 0
         group = len(weight) if depthwise else max(channels // max(weight.shape[1], 1), 1)
-        attributes = {"strides": (options.number(2, "i"), options.number(1, "i")), "group": group}
-        if options.number(0, "b") == _SAME:
-            attributes |= _same(shape[1:3], weight.shape[2:], attributes["strides"])
-        return attributes, fused
+        pads = _same(shape[1:3], weight.shape[2:], strides) if same else {}
+        return {"strides": strides, "group": group} | pads, fused
 
 
-def _window(options):
+def _pool_window(options):
     """Attributes of a pool."""
     across, down, width, height = (options.number(n, "i") for n in (1, 2, 3, 4))
-    pads = {"auto_pad": "SAME_UPPER"} if options.number(0, "b") == _SAME else {}
+    pads = {"auto_pad": "SAME_UPPER"} if options.number(0, "b") == SAME else {}
     return {"strides": (down, across), "kernel_shape": (height, width)} | pads
 
 

@@ -16,7 +16,17 @@ MAX_BYTES = 512 << 20
 MAX_NAME = 400  # characters
 MAX_EXPANSION = 16  # of all constants that are read, against the file
 
+SAME = 0  # padding
+
 DTYPES = {0: "f4", 1: "f2", 2: "i4", 3: "u1", 4: "i8", 6: "b1", 7: "i2", 9: "i1", 10: "f8"}
+
+
+class Op:
+    """Numbers of operators that both readers of models know; PADS are with zeros, and with a number of the model's."""
+
+    ADD, MUL, CONV, DEPTHWISE, DENSE, MAX_POOL, MEAN, HARD_SWISH = 0, 18, 3, 4, 9, 17, 40, 117
+    DEQUANTIZE, QUANTIZE, TRANSPOSE, PADS = 6, 114, 39, (34, 60)
+    LAYERS = CONV, DEPTHWISE, DENSE
 
 
 class Tensors:
@@ -109,3 +119,16 @@ class Tensors:
         if not scale.size:
             return None
         return scale, np.array(told.numbers(3, "q") or (0,), np.int64), told.number(6, "i")
+
+
+def window(options, depthwise):
+    """((strides down and across), whether it is padded to "same", fused activation) of a convolution's options."""
+    act, *dilation = (options.number(n + depthwise, kind) for n, kind in ((3, "b"), (4, "i"), (5, "i")))
+    if any(n > 1 for n in dilation) or (depthwise and options.number(3, "i") > 1):
+        raise WeightsError("a convolution with dilation or a depth multiplier, which no network here has")
+    return (options.number(2, "i"), options.number(1, "i")), options.number(0, "b") == SAME, act
+
+
+def channels_first(weight, depthwise):
+    """(O, I, KH, KW) of a convolution's weight (O, KH, KW, I), or (1, KH, KW, O) where it is depthwise."""
+    return weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2)

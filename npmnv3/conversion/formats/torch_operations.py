@@ -2,7 +2,7 @@
 
 from ...network.padding import same_padding
 from .record import Operation
-from .torch_sizes import Sides
+from .torch_sizes import Sides, pair
 
 #: What is raised where a program is not written as expected: it is not followed then.
 UNKNOWN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, StopIteration)
@@ -106,8 +106,8 @@ class Graph:
         return (given | {"dim": (2, 3)}, (source,)) if source and {before, axis} == {2, 3} else (given, inputs)
 
     def _convolution(self, given, inputs, outputs):
-        stride, padding = _pair(given.get("stride"), 1), given.get("padding")
-        told = {"strides": stride, "dilations": _pair(given.get("dilation"), 1), "groups": given.get("groups", 1)}
+        stride, padding = pair(given.get("stride"), 1), given.get("padding")
+        told = {"strides": stride, "dilations": pair(given.get("dilation"), 1), "groups": given.get("groups", 1)}
         source, pads = given["input"], (0, 0, 0, 0)
         if isinstance(padding, str):
             return Operation("conv2d", inputs, outputs, told | {"padding_algorithm": padding.upper()})
@@ -117,7 +117,7 @@ class Graph:
                 told["padding_algorithm"] = "SAME"
             pads = (0, 0, 0, 0) if len(pads) != 4 else (*pads[2:], *pads[:2])
             inputs = (self.names.get(source, source), *inputs[1:])
-        rows, columns = _pair(padding, 0)
+        rows, columns = pair(padding, 0)
         told["paddings"] = tuple(a + b for a, b in zip(pads, (rows, rows, columns, columns), strict=True))
         return Operation("conv2d", inputs, outputs, told)
 
@@ -141,7 +141,7 @@ def _meaning(op, numbers, inputs):
     if op in _SAME_ELEMENTS or op in _DROPOUTS and not numbers.get("train"):
         return "assign", {}, inputs[:1]
     if op == "adaptive_avg_pool2d":
-        size = _pair(numbers.get("output_size"), 1)
+        size = pair(numbers.get("output_size"), 1)
         return "pool2d", {"pooling_type": "avg", "adaptive": True, "kernel_size": size}, inputs
     if op == "mean" and isinstance(numbers.get("dim"), tuple):
         return "mean", {"axis": numbers["dim"]}, inputs
@@ -190,8 +190,3 @@ def _plain(arg, sides):
     if kind in ("as_ints", "as_floats", "as_tensors"):
         return tuple(_tensors(arg) if kind == "as_tensors" else value)
     return value if kind in ("as_int", "as_float", "as_bool", "as_string", "as_scalar_type") else None
-
-
-def _pair(value, default):
-    value = (default,) if value is None else value if isinstance(value, tuple) else (value,)
-    return value * 2 if len(value) == 1 else value

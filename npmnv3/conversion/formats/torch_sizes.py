@@ -55,11 +55,12 @@ class Sides:
         window = (self.sizes[given["weight"]][2:], *(given.get(what) for what in ("stride", "padding", "dilation")))
         if isinstance(window[2], str):  # "same" comes with strides of 1 alone
             return self.sizes[given["input"]][2:]
-        kernel, stride, pads, spread = (_pair(value, usual) for value, usual in zip(window, (1, 1, 0, 1)))
+        kernel, stride, pads, spread = (pair(value, usual) for value, usual in zip(window, (1, 1, 0, 1)))
         ways = zip(self.sizes[given["input"]][2:], kernel, stride, pads, spread, strict=True)
         return [(n + 2 * pad - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in ways]
 
 
-def _pair(value, default):
-    value = (default,) if value is None else tuple(value)
+def pair(value, default):
+    """Of an argument for height and width, one number for both or none: two numbers."""
+    value = (default,) if value is None else tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return value * 2 if len(value) == 1 else value

@@ -1,8 +1,12 @@
-"""torch's zip files (1.6 and later): NAME/data.pkl and the storages, NAME/data/KEY. TorchScript (torch.jit.save) is the same
-with code beside; exported programs (.pt2) have a list of their weights and their graph in JSON."""
+"""torch's zip files, of 1.6 and later: NAME/data.pkl, and the storages NAME/data/KEY.
+
+TorchScript (torch.jit.save) is the same with code beside; exported programs (.pt2) have a list of their weights, and their graph,
+in JSON.
+"""
 
 import functools
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -37,11 +41,8 @@ def read(reader, entries, key):
     if len(names) != 1:
         raise WeightsError(f"a zip file with {len(names)} entries NAME{PICKLE}, expected one")
     folder, size = names[0].removesuffix(PICKLE), unpacked_size(entries)
-    order = (
-        ">"
-        if f"{folder}/byteorder" in entries and read_entry(reader, entries[f"{folder}/byteorder"]) == b"big"
-        else "<"
-    )
+    order = entries.get(f"{folder}/byteorder")
+    order = ">" if order and read_entry(reader, order) == b"big" else "<"
     storages = Storages(size)
     with Reader(read_entry(reader, entries[names[0]])) as stream:
         top = pickles.load(stream, KNOWN, storages.persistent)
@@ -157,18 +158,10 @@ def _exported(reader, entries, folder, name, about):
     shape = check_shape([size["as_int"] for size in meta["sizes"]], name[:100])
     strides = check_shape([step["as_int"] for step in meta["strides"]], f"the strides of {name[:100]}")
     dtype = _DTYPES.get(meta["dtype"])
-    plain = tuple(_contiguous(shape)) == strides or 0 in shape
+    in_order = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))  # strides of an array in C order
+    plain = in_order == strides or 0 in shape
     if dtype is None or not plain or meta["storage_offset"]["as_int"]:
         raise WeightsError(f"the weight {name[:100]} is not stored plainly (dtype {meta['dtype']}, strides {strides})")
-    if entry.file_size != itemsize(dtype) * max(1, _product(shape)):
+    if entry.file_size != itemsize(dtype) * max(1, math.prod(shape)):
         raise WeightsError(f"the weight {name[:100]} {shape} has {entry.file_size} bytes")
     return Entry(shape, numpy_dtype(dtype), lambda: shaped(read_entry(reader, entry), dtype, shape, name[:100]), name)
-
-
-def _contiguous(shape):
-    """Strides of an array in C order, in elements."""
-    return [_product(shape[i + 1 :]) for i in range(len(shape))]
-
-
-def _product(numbers):
-    return functools.reduce(lambda a, b: a * b, numbers, 1)

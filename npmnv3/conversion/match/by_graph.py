@@ -13,17 +13,13 @@ import numpy as np
 from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from ..formats.tflite import GATE
-from .fit import Fit, layers_of, listed, norms_of, sides_for, width_differences
+from .composed import regained
+from .fit import Fit, form_notes, gain_notes, layers_of, listed, norms_of, sides_for, width_differences
 from .graph_functions import function_faults
 from .graph_places import NOBODYS, classifier_gain, eps_of, find_places, plan_gain
 from .graph_windows import window_faults
 
 _OTHER_FORM = 1000  # of `Fit.style`: networks in their published form are likelier
-
-
-def plausible(checkpoint, variant):
-    """Any network may be in a graph."""
-    return True
 
 
 def compare(checkpoint, variant):
@@ -52,11 +48,11 @@ def compare(checkpoint, variant):
         num_classes,
         bool(norms) and not kept,
         tuple(sentences),
-        max(wrong, apart, len(sentences)),
-        _style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
-        1 - wrong / len(steps),
-        () if sentences else _form(variant) + _notes(before, plan, pairs, norms, kept),
-        () if sentences else _of_other_sizes(variant, windows),
+        distance=max(wrong, apart, len(sentences)),
+        style=_style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
+        share=1 - wrong / len(steps),
+        notes=() if sentences else (*form_notes(variant), *_notes(before, plan, pairs, norms, kept)),
+        warnings=() if sentences else _of_other_sizes(variant, windows),
     )
 
 
@@ -88,9 +84,9 @@ def state(checkpoint, fit):
     for step, place in zip(layers_of(plan), places):
         weight, bias = place.folded() if fit.folded else (place.weight, place.bias)
         if step.name in gates:
-            weight, bias = (_regained(part, gates[step.name]) for part in (weight, bias))
+            weight, bias = (regained(part, gates[step.name]) for part in (weight, bias))
         if step.name == "logits":
-            weight = _regained(weight, classifier_gain(places) / plan_gain(plan))
+            weight = regained(weight, classifier_gain(places) / plan_gain(plan))
         _store(arrays, step, {"weight": weight, "bias": bias})
         if step.name in norms:
             _store(arrays, norms[step.name], place.norms[0].params)
@@ -102,13 +98,6 @@ def _store(arrays, step, values):
         if param.role != "count":
             value = values[param.role]
             arrays[param.name] = param.from_canonical(np.zeros(param.canonical, np.float32) if value is None else value)
-
-
-def _regained(weight, factor):
-    """The classifier's weight times what graph and plan multiply differently; paddle's 0.8 is rounded to float32."""
-    if math.isclose(factor, 1, rel_tol=1e-6):
-        return weight
-    return (weight.astype(np.float64) * factor).astype(np.promote_types(weight.dtype, np.float32))
 
 
 def _other_length(variant, num_classes, steps, places):
@@ -207,11 +196,6 @@ def _style(checkpoint, variant, pairs, norms):
     return count
 
 
-def _form(variant):
-    told = form_told(variant)
-    return (f"a form of its own: {told}",) if told else ()
-
-
 def _notes(before, plan, pairs, norms, kept):
     notes, places = [], [place for _, place in pairs]
     prepared = [
@@ -222,13 +206,8 @@ def _notes(before, plan, pairs, norms, kept):
     if norms and not kept:
         left = sum(bool(place.affine) for step, place in pairs if step.name in norms)
         notes.append(f"batch norm is folded into the layers ({left} of {len(norms)} by npmnv3), so the dump is too")
-    gain, expected = classifier_gain(places), plan_gain(plan)
-    if not math.isclose(gain, expected, rel_tol=1e-6):
-        notes.append(
-            f"the classifier's weight is multiplied by {gain / expected:.4g}: "
-            f"the graph scales what the classifier gets by {gain:.4g}, the network by {expected:.4g}"
-        )
+    notes += gain_notes("graph", classifier_gain(places), plan_gain(plan))
     more = [layer.op for layer in places[-1].after if layer.op != "Softmax"]
     if more:
         notes.append(f"behind the classifier the graph has {listed(more)}; the dump ends with the logits")
-    return tuple(notes)
+    return notes

@@ -4,48 +4,46 @@ The network may be anywhere in a file: under any prefix, with entries of others 
 names for the same parameters. What is looked for is the one place where all of a network's entries are.
 """
 
-import math
-import re
 from dataclasses import replace
 
-from ...dumps.containers import Entry
-from ...dumps.problems import is_folded
-from ...network.counts import plan_param_shapes
-from ...network.forms import form_told
-from ...network.plan import classifier_part, make_plan
 from ...network.variants import get_variant
 from ...network.variants.timm import widths_with
-from .by_wiring import Wiring
 from .children import own_beginnings, own_name, told, torn
-from .classifiers import find_classifier
-from .composed import as_stored, compose, read_any
-from .fit import Fit, listed, sides_for, stored_width_differences
-from .keras_names import by_source_name, names_in_program
-from .leftovers import is_beside, is_secondary, may_be_used
-from .module_activations import unknown_code
+from .composed import compose
+from .fit import Fit
+from .keras_names import by_source_name
+from .name_places import File, Place
 from .namings import namings_of
-from .settings import setting_differences
 
 MAX_PREFIXES = 8  # of one naming that are tried
 
 
-def plausible(checkpoint, variant):
-    """Whether the first or the last layer of this network is there under some name: the others need no closer look."""
-    names = _names(checkpoint, variant)
-    if any(_prefixes(names, naming) for naming in namings_of(variant)):
-        return True
-    return variant.source.param_name("classifier", None, "weight") in names or bool(own_beginnings(checkpoint, variant))
+def fits_to_any(checkpoint, variants):
+    """The Fits of those networks of which anything is there; where none of them fits, timm's of other widths are tried too."""
+    found = [_compare(checkpoint, variant) for variant in variants]
+    found = [fit for fit in found if fit]
+    if all(fit.differences for fit in found):
+        known = {variant.name for variant in variants}
+        found += [compare(checkpoint, variant) for variant in _of_other_widths(checkpoint, known)]
+    return found
 
 
 def compare(checkpoint, variant):
     """The Fit of names and shapes to a network, with the arrays under the source's names."""
-    as_named = _compare(checkpoint, variant, {})
-    beginnings = own_beginnings(checkpoint, variant) if as_named.differences else {}
+    return _compare(checkpoint, variant) or _as_named(checkpoint, variant)
+
+
+def _compare(checkpoint, variant):
+    """`compare`, None where nothing of the network is there: neither its first nor its last layer under any name."""
+    as_named = _as_named(checkpoint, variant) if _is_there(checkpoint, variant) else None
+    if as_named and not as_named.differences:
+        return as_named
+    beginnings = own_beginnings(checkpoint, variant)
     if not beginnings:
         return as_named
     names = {own_name(name, beginnings): name for name in checkpoint.arrays}
     arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
-    fit = _compare(replace(checkpoint, arrays=arrays), variant, names)
+    fit = _as_named(replace(checkpoint, arrays=arrays), variant, names)
     if fit.differences:
         return fit
     compared = checkpoint.modules or checkpoint.program
@@ -53,17 +51,22 @@ def compare(checkpoint, variant):
     return replace(fit, notes=(told(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
 
 
-def _compare(checkpoint, variant, called):
-    """`compare` of a checkpoint with its parts' names as the source's; called : {name: what it was called in the file}, where others"""
+def _is_there(checkpoint, variant):
+    """Whether the first or the last layer is there, under a prefix or another repository's name."""
+    names = by_source_name(checkpoint.format, compose(checkpoint.arrays)[0], variant)
+    classifier = variant.source.param_name("classifier", None, "weight")
+    return classifier in names or any(_prefixes(names, naming) for naming in namings_of(variant))
+
+
+def _as_named(checkpoint, variant, called=None):
+    """`compare` by the names as they are; called : {name: what it was called in the file} where parts were renamed"""
     arrays, notes = compose(checkpoint.arrays)
-    arrays = by_source_name(checkpoint.format, arrays, variant)
+    file = File(checkpoint, by_source_name(checkpoint.format, arrays, variant), notes, called or {})
     fits = []
     for naming in namings_of(variant):
-        places = _prefixes(arrays, naming) or ([] if naming.title else [("", "")])
-        fits += [
-            _Place(arrays, naming, variant, prefix, root, places, checkpoint, called).fit(notes)
-            for prefix, root in places
-        ]
+        places = _prefixes(file.arrays, naming) or ([] if naming.title else [("", "")])
+        prefixes = [prefix for prefix, _ in places]
+        fits += [Place(file, naming, variant, prefix, root, prefixes).fit() for prefix, root in places]
     whole = [fit for fit in fits if not fit.differences]
     first = [fit for fit in whole if not fit.secondary] or whole
     if len(first) > 1 and len({fit.prefix for fit in first}) > 1:
@@ -77,7 +80,7 @@ def state(checkpoint, fit):
     return fit.arrays
 
 
-def of_other_widths(checkpoint, known):
+def _of_other_widths(checkpoint, known):
     """timm's networks of widths that have no name of their own in `known`, by their first and last convolutions."""
     widths = {}
     for name, array in compose(checkpoint.arrays)[0].items():
@@ -93,10 +96,6 @@ def _several(fit, told):
     return Fit(fit.variant, fit.num_classes, fit.folded, (sentence,), share=fit.share, prefix=fit.prefix)
 
 
-def _names(checkpoint, variant):
-    return by_source_name(checkpoint.format, compose(checkpoint.arrays)[0], variant)
-
-
 def _prefixes(names, naming):
     """[(prefix, root)] of the places where the stem of a network is: ("net.", "") where the source's names follow
     "net.", and ("backbone.", "features.") where "backbone." stands for the source's own "features."."""
@@ -108,187 +107,3 @@ def _prefixes(names, naming):
         ending = [name for name in names if inner and (name == inner or name.endswith(f".{inner}"))]
         found = [(name.removesuffix(inner), first + dot) for name in ending if len(names[name].shape) == 4]
     return found[:MAX_PREFIXES]
-
-
-class _Place:
-    """A place in a file where a network may be."""
-
-    def __init__(self, arrays, naming, variant, prefix, root, places, checkpoint, called):
-        self.naming, self.variant, self.prefix, self.root = naming, variant, prefix, root
-        here = {root + name.removeprefix(prefix): name for name in arrays if name.startswith(prefix)}
-        self.fused = _fused(here, naming.variant)
-        # Name within the place: in the file.
-        self.here = {self.fused.get(name, name): full for name, full in here.items()}
-        self.arrays, self.checkpoint, self.called = arrays, checkpoint, called
-        others = [other for other, _ in places if other != prefix and not prefix.startswith(other)]
-        self.outside = {
-            name: array
-            for name, array in arrays.items()
-            if not name.startswith(prefix) and not any(other and name.startswith(other) for other in others)
-        }
-        self.of_others = [n for n in arrays if not n.startswith(prefix) and n not in self.outside]
-
-    def fit(self, notes):
-        """The Fit of this place."""
-        inside = {name: self.arrays[full] for name, full in self.here.items()}
-        left_out = self._useless(inside)
-        for name in left_out:
-            del inside[name]
-        form, renames = find_classifier(self.naming.variant, inside, self.outside)
-        found = {renames.get(name, name): array for name, array in inside.items()}
-        found |= {renames[name]: array for name, array in self.outside.items() if name in renames}
-        outside = {name: array for name, array in self.outside.items() if name not in renames}
-        num_classes = _num_classes(form, found)
-        folded = is_folded(make_plan(form, num_classes), found)
-        shapes = plan_param_shapes(make_plan(form, num_classes, folded=folded))
-        found = {n: _in_shape(array, shapes[n]) if n in shapes else array for n, array in found.items()}
-        extra = {name: array for name, array in found.items() if name not in shapes}
-        beside = [name for name, array in extra.items() if is_beside(name, array.shape, outside=False)]
-        strange = [name for name in extra if name not in beside]
-        beside = [self.here[name] for name in (*left_out, *beside)]
-        beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
-        strange += [name for name in outside if name not in beside]
-        variant = _with_form(self.variant, form)
-        return self._judge(form, variant, num_classes, folded, found, strange, beside, renames, notes)
-
-    def _judge(self, form, variant, num_classes, folded, found, strange, beside, renames, notes):
-        plan = make_plan(form, num_classes, sides_for(self.checkpoint, form), folded=folded)
-        shapes = plan_param_shapes(plan)
-        counters = {param.name for step in plan for param in step.params if param.role == "count"}
-        missing = [name for name in shapes if name not in found and name not in counters]
-        misshapen = [name for name in shapes if name in found and found[name].shape != shapes[name]]
-        sentences = stored_width_differences(plan, {name: array.shape for name, array in found.items()})
-        if misshapen and not sentences:
-            told = [f"{name} is {found[name].shape}, expected {shapes[name]}" for name in misshapen]
-            sentences.append(f"misshapen: {listed(told)}")
-        other = sentences or missing or strange
-        differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
-        sentences += differences
-        ends = "" if strange else _ends_before(plan, missing)
-        sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
-        sentences += [f"not of it: {listed(strange)}{_unmerged(strange)}"] * bool(strange)
-        form_is = form_told(variant)
-        return Fit(
-            variant,
-            num_classes,
-            folded,
-            tuple(sentences),
-            len(missing) + len(strange) + len(misshapen) + bool(sentences),
-            share=1 - len(missing) / (len(shapes) - len(counters)),
-            notes=() if sentences else (*notes, *self._notes(form_is, beside, renames), *more),
-            warnings=(*_warnings(variant, form_is, beside), *warnings),
-            style=int(bool(form_is)),
-            prefix=self.prefix,
-            secondary=is_secondary(self.prefix),
-            arrays={} if sentences else self._source_arrays(found, form, variant, num_classes, folded),
-        )
-
-    def _computed(self, plan, renames, counters):
-        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
-        names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-        names = {own: self.called.get(name, name) for own, name in names.items()}
-        modules = self.checkpoint.modules
-        if not self.checkpoint.program:  # which tells all: a module that it does not use does not count
-            sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
-            return sentences, notes + unknown_code(names, modules, self.prefix), []
-        used = {n: full for n, full in names.items() if n not in counters}
-        used = dict(zip(used, names_in_program(self.checkpoint, used.values())))
-        stored = names_in_program(self.checkpoint, (self.called.get(name, name) for name in self.arrays))
-        wiring = Wiring(plan, used, self.checkpoint.program, stored)
-        sentences = wiring.differences
-        if not math.isclose(wiring.factor, 1, rel_tol=1e-6):
-            sentences.append(
-                f"the program multiplies what the classifier gets by {wiring.gain:.4g}, the network does not"
-            )
-        return sentences, wiring.notes, wiring.warnings
-
-    def _useless(self, inside):
-        """Names of a profiler's buffers, and of counters that averaging and half precision turned into floats."""
-        plan = make_plan(self.naming.variant)
-        counters = {param.name for step in plan for param in step.params if param.role == "count"}
-        useless = [name for name in inside if name.rpartition(".")[2] in ("total_ops", "total_params")]
-        there = [name for name in inside if name in counters]
-        return useless + [name for name in there if inside[name].dtype.kind not in "iu" or inside[name].shape]
-
-    def _notes(self, form_is, beside, renames):
-        notes = []
-        if self.naming.title:
-            notes.append(f"named as {self.naming.title} names them")
-        if self.prefix and self.root:
-            notes.append(f"{self.prefix!r} stands for {self.root!r}")
-        elif self.prefix:
-            notes.append(f"took {self.prefix!r} off the names")
-        if self.fused:
-            notes.append(
-                f"took '0' out of the names of layers that torch fused with what follows: {listed(self.fused)}"
-            )
-        if renames:
-            notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
-        if form_is:
-            notes.append(f"a form of its own: {form_is}")
-        if idle := [name for name in beside if not may_be_used(name)]:
-            notes.append(f"left out, used by nothing: {listed(idle)}")
-        if self.of_others:
-            notes.append(f"left out, of another network: {listed(self.of_others)}")
-        return notes
-
-    def _source_arrays(self, found, form, variant, num_classes, folded):
-        """{source's name: array or Entry} in the plan's order."""
-        here = (param for step in make_plan(form, num_classes, folded=folded) for param in step.params)
-        there = [param for step in make_plan(variant, num_classes, folded=folded) for param in step.params]
-        if form.source.has_count != variant.source.has_count:
-            here = (param for param in here if param.role != "count")
-            there = [param for param in there if param.role != "count"]
-        return {
-            param.name: as_stored(found[ours.name], ours, param)
-            for ours, param in zip(here, there, strict=True)
-            if ours.name in found
-        }
-
-
-def _fused(names, variant):
-    """{name: the source's} of entries in the first of the modules that torch fused, where the source has one module."""
-    plans = [make_plan(variant, folded=folded) for folded in (False, True)]
-    known = {param.name for plan in plans for step in plan for param in step.params}
-    plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
-    return {name: own for name, own in plain.items() if own in known and own not in names}
-
-
-def _with_form(variant, form):
-    return variant._replace(in_channels=form.in_channels, head=form.head)
-
-
-def _warnings(variant, form_is, beside):
-    told = []
-    if form_is and variant.head and "hidden layer" in form_is:
-        told.append("what lies behind the hidden layer is not in the file: taken for the network's own activation")
-    if used := [name for name in beside if may_be_used(name)]:
-        told.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
-    return tuple(told)
-
-
-def _unmerged(strange):
-    """What to do where a file has the factors of LoRA beside weights."""
-    told = ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
-    return told * any("lora_" in name for name in strange)
-
-
-def _ends_before(plan, missing):
-    """What to say where no more is missing than the layers from one on."""
-    layers = [{param.name for param in step.params if param.role != "count"} for step in plan if step.params]
-    count = next((n for n in range(1, len(layers)) if set().union(*layers[-n:]) == set(missing)), 0)
-    told = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
-    return told * bool(count)
-
-
-def _num_classes(form, found):
-    """By the classifier's bias or, failing that, its weight's other side than what it takes."""
-    bias = found.get(form.source.param_name(classifier_part(form), None, "bias"))
-    return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else form.num_classes
-
-
-def _in_shape(array, shape):
-    """A layer's array in the shape that is wanted, where they differ in axes of length 1 alone."""
-    if array.shape == shape or [n for n in array.shape if n != 1] != [n for n in shape if n != 1] or len(shape) < 2:
-        return array
-    return Entry(shape, array.dtype, lambda: read_any(array).reshape(shape))

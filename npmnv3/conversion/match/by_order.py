@@ -1,27 +1,19 @@
 """Paddle's inference files and frozen TorchScript, whose names are the program's own: matched by the order in which the
 program uses the arrays, and then by what it computes of them."""
 
-import math
-
-import numpy as np
-
 from ...network.forms import CHANNELS, form_told
 from ...network.plan import make_plan
 from .by_wiring import Wiring
-from .composed import as_stored, read_any
-from .fit import Fit, listed, stored_width_differences
+from .composed import as_stored, regained
+from .fit import Fit, form_notes, gain_notes, listed, stored_width_differences
 from .namings import namings_of
 
 _LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
 
 
-def plausible(checkpoint, variant):
-    return _naming(checkpoint, variant) is not None
-
-
 def _naming(checkpoint, variant):
-    """The naming of a variant whose arrays lie as the framework's do and have the likest shapes, None where there is none: a
-    repository may make the same head of other layers."""
+    """The naming of a variant in the framework's layout, None where there is none. Of several, which may make the head of other
+    layers, the one whose shapes are the most like the file's."""
     layout, found = _LAYOUTS[checkpoint.format], list(checkpoint.arrays.values())
 
     def unlike(naming):
@@ -49,45 +41,52 @@ def compare(checkpoint, variant):
     tail = found[-1].shape if found else ()
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes
     naming = _naming(checkpoint, variant)
-    form = _in_form(naming.variant, found)
+    if naming is None:
+        told = f"its arrays lie as {_LAYOUTS[checkpoint.format]} has them, in which layout no form of this network is known"
+        return Fit(variant, num_classes, differences=(told,), distance=2 * len(found), share=0)
+    form, folded = _in_form(naming.variant, found), _is_folded(checkpoint)
     variant = variant._replace(in_channels=form.in_channels, head=form.head)
-    folded = _is_folded(checkpoint)
     plan = make_plan(form, num_classes, folded=folded)
-    params = _params(plan)
-    wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
-    distance = len(wrong) + abs(len(found) - len(params))
-    sentences = []
-    if len(found) != len(params):
-        sentences.append(f"{len(found)} arrays, expected {len(params)}")
-    elif wrong:
-        shapes = {param.name: array.shape for param, array in zip(params, found)}
-        sentences += stored_width_differences(plan, shapes)
-    if wrong and len(sentences) == (len(found) != len(params)):
-        names = (f"{param.name} {param.shape}" for param in wrong)
-        sentences.append(f"the order of shapes differs, at the places of {listed(names)}")
-    notes = [f"named as {naming.title} names them"] if naming.title else []
-    notes += [f"a form of its own: {form_told(variant)}"] if form_told(variant) else []
-    if folded:
-        notes.append("batch norm is folded into the layers, so the dump is too")
-    warnings = ()
+    count = len(_params(plan))
+    sentences, distance = _shape_differences(plan, found)
+    notes, warnings = _form_notes(naming, variant, folded), ()
     if not sentences and checkpoint.program:
         wiring = _wiring(checkpoint, plan)
-        sentences, warnings = wiring.differences, tuple(wiring.warnings)
-        notes += [*wiring.notes, *_gain_told(wiring)]
+        sentences, warnings = wiring.differences, wiring.warnings
+        notes += [*wiring.notes, *gain_notes("program", wiring.gain, wiring.expected_gain)]
         distance = int(bool(sentences))  # the arrays are this network's: nearer than any other
-    share = 1 - min(1, distance / len(params))
-    notes = () if sentences else tuple(notes)
     return Fit(
         variant,
         num_classes,
         folded,
         tuple(sentences),
         distance,
-        share=share,
-        notes=notes,
-        warnings=() if sentences else warnings,
+        share=1 - min(1, distance / count),
+        notes=() if sentences else tuple(notes),
+        warnings=() if sentences else tuple(warnings),
         style=int(bool(form_told(variant))),
     )
+
+
+def _shape_differences(plan, found):
+    """(sentences on how the shapes of arrays in a row differ from the plan's, how many differ, are missing or too many)."""
+    params = _params(plan)
+    wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
+    other_count, sentences = abs(len(found) - len(params)), []
+    if other_count:
+        sentences.append(f"{len(found)} arrays, expected {len(params)}")
+    elif wrong:
+        sentences += stored_width_differences(plan, {param.name: array.shape for param, array in zip(params, found)})
+    if wrong and (other_count or not sentences):
+        names = (f"{param.name} {param.shape}" for param in wrong)
+        sentences.append(f"the order of shapes differs, at the places of {listed(names)}")
+    return sentences, len(wrong) + other_count
+
+
+def _form_notes(naming, variant, folded):
+    notes = [f"named as {naming.title} names them"] if naming.title else []
+    notes += form_notes(variant)
+    return notes + ["batch norm is folded into the layers, so the dump is too"] * folded
 
 
 def state(checkpoint, fit):
@@ -99,26 +98,14 @@ def state(checkpoint, fit):
         param.name: as_stored(array, ours, param)
         for ours, param, array in zip(here, there, checkpoint.arrays.values(), strict=True)
     }
+    weight = plans[0][-1].param("weight").name
     factor = _wiring(checkpoint, plans[1]).factor if checkpoint.program else 1.0
-    if not math.isclose(factor, 1, rel_tol=1e-6):
-        weight = plans[0][-1].param("weight").name
-        values = read_any(arrays[weight])
-        arrays[weight] = (values.astype(np.float64) * factor).astype(np.promote_types(values.dtype, np.float32))
-    return arrays
+    return arrays | {weight: regained(arrays[weight], factor)}
 
 
 def _wiring(checkpoint, plan):
     names = dict(zip((param.name for param in _params(plan)), checkpoint.arrays))
     return Wiring(plan, names, checkpoint.program, checkpoint.arrays)
-
-
-def _gain_told(wiring):
-    if math.isclose(wiring.factor, 1, rel_tol=1e-6):
-        return []
-    return [
-        f"the classifier's weight is multiplied by {wiring.factor:.4g}: the program scales what the classifier gets by "
-        f"{wiring.gain:.4g}, the network by {wiring.expected_gain:.4g}"
-    ]
 
 
 def _is_folded(checkpoint):

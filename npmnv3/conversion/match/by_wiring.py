@@ -1,6 +1,7 @@
-"""Paddle's program, or torch's exported one, beside a plan: not only the shapes, every operation of it and what it takes has to be the network's.
+"""A program beside a plan: paddle's, TorchScript's, an exported one, or what Keras's configuration says.
 
-From the output backwards each step of the plan is held against the value that the program has in its place.
+Every operation, and what it takes, has to be the network's. From the output backwards each step of the plan is compared with
+the value that the program has in its place.
 """
 
 import math
@@ -75,8 +76,7 @@ class Wiring:
 
     def _compare(self, name, value):
         """[(step's name, value)] to compare next."""
-        while name in self.steps and self.steps[name].op in ("identity", "scale"):
-            name = self.steps[name].inputs[0]
+        name = self._behind_idle(name)
         if name in self.seen:
             if self.seen[name] is not value and not any(name in places for places in self.wrong.values()):
                 self._differs(name, "the program takes another value than the network")
@@ -114,10 +114,13 @@ class Wiring:
 
     def _before(self, step):
         """The step that gives a step its input, itself where none does."""
-        name = step.inputs[0]
+        return self.steps.get(self._behind_idle(step.inputs[0]), step)
+
+    def _behind_idle(self, name):
+        """The name of what a step passes on: a factor before the classifier is compared as a gain, apart from the steps."""
         while name in self.steps and self.steps[name].op in ("identity", "scale"):
             name = self.steps[name].inputs[0]
-        return self.steps.get(name, step)
+        return name
 
     def _inputs(self, step, values):
         if len(values) != len(step.inputs):
@@ -140,9 +143,7 @@ class Wiring:
         """How much values look like steps, to tell which input of a sum or product is which."""
         count = 0
         for name, value in zip(names, values):
-            while name in self.steps and self.steps[name].op == "identity":
-                name = self.steps[name].inputs[0]
-            step = self.steps.get(name)
+            step = self.steps.get(self._behind_idle(name))
             if step is not None and value is not None and value.kind in KINDS[step.op]:
                 params = [self.names.get(param.name) for param in step.params]
                 count += 1 + 2 * bool(set(params) & set(parameters_of(value)))
@@ -174,11 +175,9 @@ def _without_tail(value):
 
 
 def _is_layer(value):
-    return (
-        any(each.kind in LAYERS for each in (value, *sources(value)) if each)
-        if value.kind == "add"
-        else (value.kind in LAYERS)
-    )
+    """Whether it is a layer, or a layer and its bias."""
+    layers = (value, *sources(value)) if value.kind == "add" else (value,)
+    return any(each.kind in LAYERS for each in layers if each)
 
 
 def _without_bias(step, value):

@@ -4,17 +4,18 @@ import os
 import re
 
 from ...network.plan import make_plan
+from .fit import listed
 
-_LISTED = 4
 _COUNTER = ".num_batches_tracked"
 _SORTED = ("safetensors", "dump")  # formats whose names may be in the alphabet's order
 
 
 def own_beginnings(checkpoint, variant):
-    """{beginning of names in the file: the source's} of the parts that a network is in, each of which goes on as the source's, blocks
-    as a whole; empty where that is not so, or where no more than one prefix is before all.
+    """{beginning of names in the file: the source's} of the parts that a network is in.
 
-    Parts that go on alike are told by their order, where the names are sorted by their numbers.
+    A part is all entries whose names begin alike, and go on as those of one of the source's parts do; a block is not taken apart.
+    Parts that go on alike are told by their order, where the names are sorted by their numbers. Empty where the parts are not
+    the whole network, or where all of it is one part: its names have a prefix then, and are the source's own.
     """
     params = [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
     shapes = {name: array.shape for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}
@@ -28,18 +29,14 @@ def _beginnings(shapes, params, kind, axes):
     """`own_beginnings` of arrays of these shapes, of which a function tells how many axes they have."""
     theirs = _parts({name: axes(shape) for name, shape in shapes.items()})
     own = _parts({param.name: axes(param.shape) for _, param in params})
-    alike = {}
-    for part in own.keys() - _within_blocks(own, params):
-        alike.setdefault(own[part], []).append(part)
-    known = [part for part, inner in theirs.items() if inner in alike]
-    places = {}
-    for part in known:
-        if not any(part != outer and part.startswith(outer) for outer in known):
-            places.setdefault(theirs[part], []).append(part)
-    found = {}
-    for inner in sorted(places, key=len, reverse=True):
-        free = [part for part in own if part in alike[inner] and not part.startswith(tuple(found.values()))]
-        here = _in_order(places[inner], kind)
+    in_blocks = _within_blocks(own, params)
+    ours_alike = _by_inner({part: inner for part, inner in own.items() if part not in in_blocks})
+    known = {part: inner for part, inner in theirs.items() if inner in ours_alike}
+    outermost = {part: inner for part, inner in known.items() if not _lies_in(part, known)}
+    theirs_alike, found = _by_inner(outermost), {}
+    for inner in sorted(theirs_alike, key=len, reverse=True):  # large parts first, which hold smaller ones
+        free = [part for part in ours_alike[inner] if not part.startswith(tuple(found.values()))]
+        here = _in_order(theirs_alike[inner], kind)
         if len(free) != len(here):
             return {}
         found |= zip(here, free)
@@ -48,6 +45,18 @@ def _beginnings(shapes, params, kind, axes):
         return {}
     order = list(own)
     return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))
+
+
+def _by_inner(parts):
+    """{how parts go on: those that go on so}"""
+    alike = {}
+    for part, inner in parts.items():
+        alike.setdefault(inner, []).append(part)
+    return alike
+
+
+def _lies_in(part, others):
+    return any(part != outer and part.startswith(outer) for outer in others)
 
 
 def own_name(name, beginnings):
@@ -59,8 +68,7 @@ def own_name(name, beginnings):
 def told(beginnings):
     """A note on what was found."""
     pairs = [f"{here!r} for {own!r}" for here, own in beginnings.items() if here != own]
-    more = f" and {len(pairs) - _LISTED} more" * (len(pairs) > _LISTED)
-    return f"its parts' names are told by their order, shapes and the names within: {', '.join(pairs[:_LISTED])}{more}"
+    return f"its parts' names are told by their order, shapes and the names within: {listed(pairs, 4)}"
 
 
 def torn(beginnings):
@@ -96,7 +104,7 @@ def _within_blocks(parts, params):
             blocks.setdefault(step.split(".")[1], []).append(param.name)
     shared = [os.path.commonprefix(names) for names in blocks.values()]
     whole = [names[: names.rfind(".") + 1] for names in shared]
-    return {part for part in parts if any(part != block and part.startswith(block) for block in whole)}
+    return {part for part in parts if _lies_in(part, whole)}
 
 
 def _apart_alike(found):

@@ -19,27 +19,26 @@ class Linear(NamedTuple):
 
 
 def find_classifier(variant, inside, outside):
-    """(Variant, {name here: name in the plan}): the form of a network that these entries are of, and what its classifier is called
-    here; the names are full ones where they are outside.
+    """(Variant, {name here: name in the plan}): the form of the network, and the entries that are its classifier, where they have
+    other names than the plan's.
 
     variant : Variant, with the names and layout of the naming that is tried
     inside : {name: array}, of the module that the network is in, under the names within it
-    outside : {name: array}, of the rest of the file
+    outside : {full name: array}, of the rest of the file
     """
-    form = form_in(variant, {name: array.shape for name, array in inside.items()})
+    published = form_in(variant, {name: array.shape for name, array in inside.items()})
     name = variant.source.param_name
-    if name(classifier_part(form), None, "weight") in inside or not variant.source.head_stored_as:
-        return form, {}
+    if name(classifier_part(published), None, "weight") in inside or not variant.source.head_stored_as:
+        return published, {}
     head = name("head", None, "weight")
-    if head not in inside or _is_alone(variant, inside, head):
-        form = form._replace(head=0)
+    has_head = head in inside and not _is_alone(variant, inside, head)
+    form = published if has_head else published._replace(head=0)
     trunk = plan_param_shapes(make_plan(form))
     linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
-    has_head = head in inside and form.head > 0
-    linear = [layer for layer in linear if _may_follow(name, layer, has_head)] + _linears(variant, outside)
+    linear = [layer for layer in linear if not form.head or _may_follow(name, layer)] + _linears(variant, outside)
     fitting = [layer for layer in linear if layer.takes == (form.head or form.last)]
     if len(fitting) != 1:
-        return form_in(variant, {n: array.shape for n, array in inside.items()}), {}
+        return published, {}
     part = classifier_part(form)
     renames = {fitting[0].weight: name(part, None, "weight"), fitting[0].bias: name(part, None, "bias")}
     return form, {here: there for here, there in renames.items() if here}
@@ -55,13 +54,11 @@ def _is_alone(variant, inside, head):
     return [(layer.weight, layer.takes) for layer in linear] == [(head, variant.last)]
 
 
-def _may_follow(name, layer, has_head):
+def _may_follow(name, layer):
     """Whether nothing unknown lies between the hidden layer and this one: not where both are in one sequence of others."""
-    own, sequence = (
-        name("classifier", None, "weight").rpartition(".")[0],
-        name("head", None, "weight").partition(".")[0],
-    )
-    if not has_head or not own.startswith(f"{sequence}."):
+    own = name("classifier", None, "weight").rpartition(".")[0]
+    sequence = name("head", None, "weight").partition(".")[0]
+    if not own.startswith(f"{sequence}."):
         return True
     return layer.module.startswith(f"{own}.") or not layer.module.startswith(f"{sequence}.")
 
@@ -71,7 +68,7 @@ def _linears(variant, arrays):
     found = []
     for name, array in arrays.items():
         module, slash, last = name.rpartition("/" if "/" in name else ".")
-        role = last.partition(":")[0]
+        role, colon, number = last.partition(":")  # Keras 2 has kernel:0
         shape = array.shape
         if role not in ("weight", "kernel") or len(shape) not in (2, 4):
             continue
@@ -81,8 +78,7 @@ def _linears(variant, arrays):
                 continue
         torch = variant.source.layout == "torch" or (variant.source.layout == "paddle" and len(array.shape) == 4)
         gives, takes = shape if torch else shape[::-1]
-        bias = name.replace(role, "bias") if role == last else f"{module}{slash}bias{last[len(role) :]}"
-        bias = f"{module}{slash}bias{last[len(role) :]}" if bias not in arrays else bias
+        bias = f"{module}{slash}bias{colon}{number}"
         has_bias = bias in arrays and arrays[bias].shape == (gives,)
         found.append(Linear(module, name, bias if has_bias else "", takes, gives))
     return found

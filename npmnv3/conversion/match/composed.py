@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from ...dumps.containers import Entry
+from ...dumps.containers import Entry, read_any
 from ...errors import WeightsError
+from .fit import is_one
 
 # Endings of the two parts' names, what takes their place, and how the weight is made of them.
 _PARTS = (("_orig", "_mask", "{}", "product"), ("_g", "_v", "{}", "norm"))
@@ -11,8 +12,10 @@ _PARAMETRIZED = (".parametrizations.weight.original0", ".parametrizations.weight
 
 
 def compose(arrays):
-    """({name: array or Entry}, notes) of such a dict with its weights put together; WeightsError where a length's shape does not
-    tell along which axes it was taken."""
+    """({name: array or Entry}, notes): the arrays with such weights in one piece.
+
+    WeightsError where the shape of a length does not tell along which axes it was taken.
+    """
     made, parts, told = {}, set(), {"product": [], "norm": []}
     for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
         for name in arrays:
@@ -66,9 +69,12 @@ def _composed(how, first, second, axes):
     return Entry(whole.shape, whole.dtype, read)
 
 
-def read_any(value):
-    """The array of an array or an `Entry`."""
-    return value.read() if isinstance(value, Entry) else value
+def regained(weight, factor):
+    """The classifier's weight times what graph or program and plan multiply differently."""
+    if is_one(factor):
+        return weight
+    values = read_any(weight)
+    return (values.astype(np.float64) * factor).astype(np.promote_types(values.dtype, np.float32))
 
 
 def as_stored(array, ours, param):

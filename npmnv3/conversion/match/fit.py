@@ -1,9 +1,10 @@
 """How well a checkpoint fits a network, and, where it does not, what contradicts it in plain sentences."""
 
+import math
 import operator
 from dataclasses import dataclass, field
 
-LISTED = 6  # names in one sentence
+from ...network.forms import form_told
 
 # Parts of the network, as a plan's steps call them, and what their output channels are called.
 _PARTS = {
@@ -25,7 +26,7 @@ class Fit:
 
     differences : sentences, none where it fits
     distance : how many entries or layers differ, to find the nearest network
-    style : how many layers are of another kind or epsilon than the source's own export would have; no contradiction
+    style : how many layers look otherwise than in the source's own files (kind, epsilon, form); it fits all the same
     share : of the network's entries that are there, 0 to 1
     notes : what conversion does beyond copying
     warnings : what may be otherwise than it was taken
@@ -47,8 +48,29 @@ class Fit:
     arrays: dict = field(default_factory=dict, repr=False, compare=False)
 
 
+def form_notes(variant):
+    """A note where a network is in another form than the published one, in a list."""
+    told = form_told(variant)
+    return [f"a form of its own: {told}"] if told else []
+
+
+def is_one(factor):
+    """Whether a factor changes nothing; paddle's 0.8 is rounded to float32."""
+    return math.isclose(factor, 1, rel_tol=1e-6)
+
+
+def gain_notes(what, gain, expected):
+    """A note where a graph or a program, called `what`, multiplies what the classifier gets otherwise than the network does."""
+    if is_one(gain / expected):
+        return []
+    return [
+        f"the classifier's weight is multiplied by {gain / expected:.4g}: the {what} scales what the classifier gets by {gain:.4g}, "
+        f"the network by {expected:.4g}"
+    ]
+
+
 def sides_for(checkpoint, variant):
-    """The (height, width) of the pictures that a checkpoint's graph takes, None where it does not tell, or too few for the network."""
+    """The (height, width) of the pictures that a graph takes, None where it does not tell, or they are too small for the network."""
     fits = checkpoint.sides and all(map(operator.ge, checkpoint.sides, variant.min_side))
     return checkpoint.sides if fits else None
 
@@ -116,7 +138,12 @@ def _row(numbers):
     return ", ".join(map(str, numbers))
 
 
-def listed(names):
+def listed(names, most=6):
     """The first names of a list and how many more there are."""
     names = list(names)
-    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def pair(value):
+    """Two numbers as a tuple, whatever a damaged file has there."""
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)

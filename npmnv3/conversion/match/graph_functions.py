@@ -31,7 +31,7 @@ _KINDS = {
     "add": "Add",
     "Sum": "Add",
 }
-_ALONG = dict.fromkeys((3, -1), "the mean of each row") | dict.fromkeys((2, -2), "the mean of each column")
+_ALONG = dict.fromkeys((3, -1), "the mean of each row") | dict.fromkeys((2, -2), "the mean of each column")  # by axis
 _ODD_MEAN = "another mean"
 _PIXELS = [2, 3], [1, 2]  # axes of height and width
 _ARITHMETIC = {"Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": operator.truediv}
@@ -130,17 +130,21 @@ def _operate(op, given, params, attributes):
 
 
 def _mean(x, axes, kept, pads):
-    """Over all pixels: some exporters take one axis after the other, or lay pixels along one axis before."""
-    kind, before = x.origin[0], x.origin[-1]
-    along = _ALONG.get(axes[0], _ODD_MEAN) if len(axes) == 1 else ""
-    if along and x.numbers is NUMBERS and kind in _ALONG.values() and (kind != along or not kept):
-        return _join("mean", before)
-    if along and kind == "mean" and not kept:
-        return x  # of two axes, the first of which could have been all pixels
-    if along and (kept or axes[0] not in (2, -1)):
+    """Over all pixels, at once or one axis after the other; anything else is a mean that no network here has.
+
+    A mean that drops the one axis it is taken over counts as one of all pixels, which exporters may have laid along that axis.
+    """
+    if len(axes) != 1:
+        whole = sorted(axis % 4 for axis in axes) in _PIXELS and not any(pads)
+        return _join("mean", x) if whole else Value((_ODD_MEAN, x), NUMBERS)
+    along, before = _ALONG.get(axes[0], _ODD_MEAN), x.origin[0]
+    if before in _ALONG.values() and x.numbers is NUMBERS and (before != along or not kept):
+        return _join("mean", x.origin[1])  # the second axis
+    if before == "mean" and not kept:
+        return x  # the second axis, where the first could have been all pixels
+    if kept or axes[0] not in (2, -1):
         return Value((along, x), NUMBERS)
-    odd = any(pads) or not along and sorted(axis % 4 for axis in axes) not in _PIXELS
-    return Value((_ODD_MEAN, x), NUMBERS) if odd else _join("mean", x)
+    return _join("mean", x)
 
 
 def _arithmetic(op, x, others, constant, attributes):
@@ -184,15 +188,15 @@ def _clip(x, params, attributes):
     return x if most is None else np.minimum(x, float(np.ravel(most)[0]))
 
 
-def _hard_sigmoid(x, params, attributes):
+def _hard_sigmoid(x, _, attributes):
     return np.clip(x * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5), 0, 1)  # the defaults are ONNX's
 
 
-def _hard_swish(x, params=None, attributes=None):
+def _hard_swish(x, *_):
     return x * np.clip(x + 3, 0, 6) / 6
 
 
-def _relu(x, params=None, attributes=None):
+def _relu(x, *_):
     return np.maximum(x, 0)
 
 
@@ -218,9 +222,8 @@ def _alike(one, other):
         return False
     if kind == "layer":
         return its == others
-    return any(
-        all(map(_alike, its, order)) for order in {tuple(map(id, o)): o for o in (others, others[::-1])}.values()
-    )
+    orders = {tuple(map(id, order)): order for order in (others, others[::-1])}  # of the same twice there is one
+    return any(all(map(_alike, its, order)) for order in orders.values())
 
 
 def _told(value, names):

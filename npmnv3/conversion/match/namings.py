@@ -10,7 +10,6 @@ import functools
 import re
 from dataclasses import dataclass
 
-from ...network.plan import make_plan
 from ...network.variants.naming import PADDLE_NORM, TORCH_NORM, DottedNames
 
 
@@ -24,16 +23,6 @@ class Naming:
 
     title: str
     variant: object
-
-    def params(self, num_classes, folded):
-        """Pairs (parameter as here named and stored, as the source does), in the plan's order."""
-        return _pairs(self.variant, num_classes, folded)
-
-
-@functools.lru_cache(maxsize=64)
-def _pairs(variant, num_classes, folded):
-    plan = make_plan(variant, num_classes, folded=folded)
-    return tuple(param for step in plan for param in step.params)
 
 
 def _mmpretrain(part, unit):
@@ -77,29 +66,18 @@ def _paddleocr(part, unit):
     return module + ".conv", module + ".bn"
 
 
-# (title, names of the variants, place, names of a norm's entries, layout, counters)
-_OTHERS = (
+_TORCH, _PADDLE = {"layout": "torch", "has_count": True}, {"layout": "paddle", "has_count": False}
+_TORCHVISION = ("torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large")
+_OTHERS = (  # title, names of the variants, names of the parameters, in what else the `Source` is another
     (
         "mmpretrain",
-        (
-            "torchvision/mobilenet_v3_small",
-            "torchvision/mobilenet_v3_large",
-            "timm/mobilenetv3_small_050",
-            "timm/mobilenetv3_small_075",
-        ),
-        _mmpretrain,
-        TORCH_NORM,
-        "torch",
+        (*_TORCHVISION, "timm/mobilenetv3_small_050", "timm/mobilenetv3_small_075"),
+        DottedNames(_mmpretrain, TORCH_NORM),
+        _TORCH | {"head_stored_as": "linear"},
     ),
-    (
-        "paddle.vision",
-        ("torchvision/mobilenet_v3_small", "torchvision/mobilenet_v3_large"),
-        _paddle_vision,
-        PADDLE_NORM,
-        "paddle",
-    ),
-    ("PaddleOCR", ("ppocr/text_direction",), _paddleocr, PADDLE_NORM, "paddle"),
-    ("PaddleOCR2Pytorch", ("ppocr/text_direction",), _paddleocr, TORCH_NORM, "torch"),
+    ("paddle.vision", _TORCHVISION, DottedNames(_paddle_vision, PADDLE_NORM), _PADDLE),
+    ("PaddleOCR", ("ppocr/text_direction",), DottedNames(_paddleocr, PADDLE_NORM), _PADDLE),
+    ("PaddleOCR2Pytorch", ("ppocr/text_direction",), DottedNames(_paddleocr, TORCH_NORM), _TORCH),
 )
 
 
@@ -107,12 +85,9 @@ _OTHERS = (
 def namings_of(variant):
     """The namings that a variant's parameters may have, the source's own first."""
     found = [Naming("", variant)]
-    for title, names, place, norm, layout in _OTHERS:
-        if variant.full_name in names:
-            changes = {"has_count": norm is TORCH_NORM, "layout": layout}
-            if title == "mmpretrain":  # whose head is made of linear layers
-                changes["head_stored_as"] = "linear"
-            source = variant.source._replace(param_name=DottedNames(place, norm), **changes)
+    for title, models, names, changes in _OTHERS:
+        if variant.full_name in models:
+            source = variant.source._replace(param_name=names, **changes)
             found.append(Naming(title, variant._replace(source=source)))
     return tuple(found)
 

@@ -23,9 +23,6 @@ class Value:
     attributes: dict = field(default_factory=dict)
     whole: object = ...  # what it is a part of computing, found out once
 
-    def __str__(self):
-        return f"{self.kind[:50]} {self.name[:80]!r}"
-
     @property
     def number(self):
         """The constant that it is, None where it is none."""

@@ -4,14 +4,14 @@ import collections
 import math
 
 from ..formats.modules import AROUND, BESIDE
-from .fit import listed
+from .fit import listed, pair
 from .module_activations import KINDS, TAIL, activations_in, place_differences
 
 _SKIPS = ("use_res_connect", "has_skip")  # whether a block adds its input, as torchvision and timm call it
 
 
 def setting_differences(plan, names, prefix, modules):
-    """(sentences, notes) on where modules are set to other numbers or activations than the plan has, and on what they do not tell.
+    """(sentences on what modules are set to that the plan has otherwise, notes on what they do not tell).
 
     names : {parameter's name in the plan: its name in the file}
     prefix : str, of the names in the file that are the network's
@@ -38,7 +38,7 @@ def _window_differences(step, told):
     """(what, found, expected) of a convolution's window where it moves or reaches otherwise."""
     before, after, by_size = step.pad[::2], step.pad[1::2], "same" in told["class"].lower()
     padding = told.get("padding", before)
-    padding = (step.kernel // 2,) * 2 if padding == "same" else _pair(padding)
+    padding = (step.kernel // 2,) * 2 if padding == "same" else pair(padding)
     if any(step.pad) and told.get("padding_mode", "zeros") != "zeros":
         yield "padding", f"{told['padding_mode']!r} padding", "zeros"
     # What pads by the input's size, as TensorFlow does, is symmetric where the stride is 1.
@@ -47,13 +47,9 @@ def _window_differences(step, told):
     elif not by_size and (padding != before or padding != after):
         yield "padding", padding, step.pad
     for what, expected in (("stride", step.stride), ("dilation", (1, 1))):
-        found = _pair(told.get(what, expected))
+        found = pair(told.get(what, expected))
         if found != expected:
             yield what, found, expected
-
-
-def _pair(value):
-    return value if isinstance(value, tuple) else (value, value)
 
 
 def _activations(plan, modules):

@@ -2,6 +2,7 @@
 
 import math
 
+from .fit import pair
 from .program_values import parameters_of
 
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
@@ -46,7 +47,7 @@ def _nothing(step, value, told):
 
 
 def _convolution(step, value, told):
-    strides, pads = _pair(told.get("strides")), told.get("paddings", (0, 0))
+    strides, pads = pair(told.get("strides")), told.get("paddings", (0, 0))
     pads = (pads[0], pads[0], pads[1], pads[1]) if isinstance(pads, tuple) and len(pads) == 2 else pads
     rule = told.get("padding_algorithm", "EXPLICIT")
     if rule == "VALID" or rule == "SAME" and not step.kernel:
@@ -58,7 +59,7 @@ def _convolution(step, value, told):
         yield f"the program has strides {strides}, expected {step.stride}"
     if pads != step.pad:
         yield f"the program pads {pads} (top, bottom, left, right), expected {step.pad}"
-    if _pair(told.get("dilations", (1, 1))) != (1, 1):
+    if pair(told.get("dilations", (1, 1))) != (1, 1):
         yield f"the program has dilations {told['dilations']}, expected none"
     groups = step.shape[0] if step.op == "depthwise_conv2d" else 1
     if told.get("groups", groups if value.kind == "depthwise_conv2d" else 1) != groups:
@@ -99,17 +100,17 @@ def _pool(step, value, told):
     size = told.get("kernel_size")
     if len(value.inputs) > 1 and value.inputs[1] is not None:
         size = value.inputs[1].attributes.get("value", size)
-    whole = told.get("global_pooling") or (told.get("adaptive") and _pair(size) == (1, 1))
+    whole = told.get("global_pooling") or (told.get("adaptive") and pair(size) == (1, 1))
     if step.op == "global_avg_pool" and (told.get("pooling_type") != "avg" or not whole):
         yield f"the program pools by {told.get('pooling_type')}, {'whole' if whole else size}; expected avg over the whole"
     if step.op == "max_pool2d":
-        found = told.get("pooling_type"), whole, _pair(size), _pair(told.get("strides")), set(told.get("paddings", ()))
+        found = told.get("pooling_type"), whole, pair(size), pair(told.get("strides")), set(told.get("paddings", ()))
         if found[:1] + found[2:] != ("max", (step.kernel,) * 2, step.stride, {0}) or whole or told.get("ceil_mode"):
             yield f"the program pools by {found[0]} {found[2]}, expected max {(step.kernel,) * 2}"
 
 
 def _mean(step, value, told):
-    if sorted(_pair(told.get("axis"))) not in ([2, 3], [-2, -1]) or step.op != "global_avg_pool":
+    if sorted(pair(told.get("axis"))) not in ([2, 3], [-2, -1]) or step.op != "global_avg_pool":
         yield f"the program takes the mean over axes {told.get('axis')}, expected height and width"
 
 
@@ -130,11 +131,6 @@ _OF_KIND = {
     "multiply": _product,
     "add": _product,
 }
-
-
-def _pair(value):
-    """Two numbers as a tuple of ints, whatever a damaged program has there."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
 
 
 def _close(found, expected):

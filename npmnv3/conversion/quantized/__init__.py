@@ -2,7 +2,7 @@
 
 import os
 
-from ...dumps.reader import Reader
+from ...dumps.reader import Reader, naming
 from ...errors import WeightsError
 from ..formats import onnx_graph, tflite_tensors
 from . import onnx, tflite
@@ -39,11 +39,8 @@ def read_quantized_model(path):
         Damaged, not quantised throughout, or with what MobileNetV3 does not have; the message names file and tensor.
     """
     path = os.fspath(path)
-    with Reader(path) as reader:
-        try:
-            module = _module(reader)
-            if module is None:
-                raise WeightsError("no quantised .tflite or .onnx")
-            return module.read(reader), module.SCHEME
-        except WeightsError as error:
-            raise WeightsError(f"{path}: {error}") from error
+    with Reader(path) as reader, naming(path):
+        module = _module(reader)
+        if module is None:
+            raise WeightsError("no quantised .tflite or .onnx")
+        return module.read(reader), module.SCHEME

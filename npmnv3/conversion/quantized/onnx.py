@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import WeightsError
 from ..formats import protobuf
-from ..formats.onnx_folding import DEQUANTIZE, QUANTIZE, fold
+from ..formats.onnx_folding import ABOUT_SHAPES, DEQUANTIZE, QUANTIZE, fold
 from ..formats.onnx_graph import Constants, read_model
 from ..formats.onnx_nodes import read_constant, read_node
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
@@ -23,7 +23,6 @@ from .onnx_space import TRANSPOSE, Layouts, channels_first, input_shape
 
 SCHEME = "onnx"
 _SAME = ("Identity", "Dropout", TRANSPOSE)
-_ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 _OF_SIDES = ("Ceil", "Floor", "Div", "Mod", "Pad")  # of a padding that is computed from height and width
 _IN_FLOATS = (
     "ONNX Runtime computes its {} in float32 (int8 QDQ on x86 at least): beside ties a step's integers may part from these by one, "
@@ -64,8 +63,15 @@ def read(reader):
 
 
 class _Graph(Constants):
-    """real : {name of floats: the integers' tensor that they stand for}; weights : {name of floats: Weight}; pending : {name of
-    floats that are not stored: (node, fused activation)}; stored : {(name of floats, grid): the integers' tensor}; in_floats : what the engine computes so"""
+    """The steps of a graph, as far as its nodes were added.
+
+    real : {name of floats: the tensor of integers that they stand for}
+    weights : {name of floats: Weight}
+    pending : {name of floats that are not stored as integers yet: (node that gives them, fused activation)}
+    stored : {(name of floats, grid): the tensor of integers}
+    layouts : Layouts, of where channels are
+    in_floats : set of what ONNX Runtime computes in float32
+    """
 
     def __init__(self, fields, external):
         super().__init__(fields, external)
@@ -113,7 +119,7 @@ class _Graph(Constants):
             self.pending[node.outputs[0]] = inner, act or self._act(node)
         elif any(name in self.real for name in node.inputs):
             self.pending[node.outputs[0]] = node, ""
-        elif node.op == "Softmax" or node.op in _ABOUT_SHAPES:
+        elif node.op == "Softmax" or node.op in ABOUT_SHAPES:
             return
         else:
             raise WeightsError(f"{node} reads floats: {_UNFOLDED if node.op in _OF_SIDES else _WHOLE}")

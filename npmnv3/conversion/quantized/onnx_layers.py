@@ -22,39 +22,19 @@ class Weight(NamedTuple):
 
 def add_layer(graph, node, act, out, grid, source):
     """Add a layer's step to a graph's builder."""
-    told, builder = node.attributes, graph.builder
-    weight, scale, zero, axis = graph.weights.get((*node.inputs, "")[1], (None,) * 4)
-    if (
-        weight is None
-        or scale is None
-        or told.get("alpha", 1.0) != 1
-        or told.get("beta", 1.0) != 1
-        or told.get("transA")
-    ):
-        raise WeightsError(f"{node} has weights that are no quantised constants, or scales its product or its bias")
-    inputs_first = node.op == "MatMul" or (node.op == "Gemm" and not told.get("transB"))
-    weight = weight.T if inputs_first else weight
-    if weight.ndim != (4 if node.op == "Conv" else 2):
-        raise WeightsError(f"{node} has weights {weight.shape}")
-    from_q = node.inputs[0].startswith(f"{node.outputs[0]} reads ")
-    if scale.size > 1 and (scale.size != len(weight) or not from_q and axis % weight.ndim != inputs_first):
-        raise WeightsError(
-            f"{node} has weights {weight.shape} with {scale.size} scales along axis {axis}, expected {len(weight)} along "
-            "the output channels, or one"
-        )
-    plain = {"stride": (1, 1), "pad": (0, 0, 0, 0)}
-    fields = space_of(node, weight.shape[2:], builder.shapes[source]) if node.op == "Conv" else plain
-    group = told.get("group", 1)
-    if node.op != "Conv":
-        weight = weight[:, :, None, None]
+    builder, (weight, scale, zero, _) = graph.builder, _weight(graph, node)
+    if node.op == "Conv":
+        fields = space_of(node, weight.shape[2:], builder.shapes[source])
+    else:
+        fields, weight = {"stride": (1, 1), "pad": (0, 0, 0, 0)}, weight[:, :, None, None]
+    group = node.attributes.get("group", 1)
     if group not in (1, len(weight)) or (group > 1 and weight.shape[1] != 1):
         raise WeightsError(f"{node} has {group} groups, which no network here has")
     op, weight = builder.layer_op(source, weight, depthwise=group > 1, strides=fields["stride"], pads=fields["pad"])
     scale = scale.reshape(-1)
-    bias = _bias(graph, node, out, np.float32(builder.grids[source].scale) * scale, len(weight))
     arrays = {
         "weight": weight,
-        "bias": bias,
+        "bias": _bias(graph, node, out, np.float32(builder.grids[source].scale) * scale, len(weight)),
         "weight_scale": scale,
         "weight_zero_point": zero.reshape(-1).astype(np.int32),
     }
@@ -63,6 +43,25 @@ def add_layer(graph, node, act, out, grid, source):
     else:
         shape = (len(weight), *slid(builder.shapes[source][1:], weight.shape[-2:], **fields))
     builder.add(out, op, (source,), shape, grid, arrays, act=act, **fields)
+
+
+def _weight(graph, node):
+    """The Weight of a layer, output channels first."""
+    told, found = node.attributes, graph.weights.get((*node.inputs, "")[1])
+    scaled = told.get("alpha", 1.0) != 1 or told.get("beta", 1.0) != 1 or told.get("transA")
+    if found is None or found.scale is None or scaled:
+        raise WeightsError(f"{node} has weights that are no quantised constants, or scales its product or its bias")
+    weight, scale = found.integers.T if node.inputs_first else found.integers, found.scale
+    if weight.ndim != (4 if node.op == "Conv" else 2):
+        raise WeightsError(f"{node} has weights {weight.shape}")
+    of_q_operator = node.inputs[0].startswith(f"{node.outputs[0]} reads ")  # whose scales need no axis
+    elsewhere = not of_q_operator and found.axis % weight.ndim != node.inputs_first
+    if scale.size > 1 and (scale.size != len(weight) or elsewhere):
+        raise WeightsError(
+            f"{node} has weights {weight.shape} with {scale.size} scales along axis {found.axis}, expected {len(weight)} "
+            "along the output channels, or one"
+        )
+    return found._replace(integers=weight)
 
 
 def _bias(graph, node, out, scale, count):

@@ -13,19 +13,16 @@ from ...network.padding import same_padding
 from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
 from ..formats.ends import each_class
-from ..formats.tflite_tensors import Tensors
+from ..formats.tflite_tensors import SAME, Op, Tensors, channels_first, window
 from .builder import FEW, Builder, bias_array, make_grid
 
 SCHEME = "tflite"
-_CONV, _DEPTHWISE, _DENSE = 3, 4, 9
-_ADD, _MUL, _MEAN, _MAX_POOL, _HARD_SWISH = 0, 18, 40, 17, 117
-_PADS, _SHAPES, _DEQUANTIZE, _QUANTIZE, _TRANSPOSE = (34, 60), (22, 43), 6, 114, 39
+_SHAPES = (22, 43)
 _TO_CHANNELS_LAST = [0, 2, 3, 1]
-_PASSING = (*_SHAPES, _DEQUANTIZE, _QUANTIZE)
+_PASSING = (*_SHAPES, Op.DEQUANTIZE, Op.QUANTIZE)
 _ENDS = {14: "sigmoid", 25: "softmax", 50: "log_softmax"}  # behind the logits
 _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
-_SAME = 0  # padding
 _OTHER_TAIL = (
     "has depthwise layers whose channels are no multiple of 8: TensorFlow Lite's optimised kernels round the channels left over "
     "as its reference kernels do, --kernels tflite-optimized as all others: one number in thousands of them may be off by one"
@@ -35,7 +32,7 @@ _NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
 
 def is_quantized(tensors):
     """Whether a model's layers read integers; weights alone may be integers in a model that computes with floats."""
-    layers = [inputs for code, inputs, _, _ in tensors.operators() if code in (_CONV, _DEPTHWISE, _DENSE) and inputs]
+    layers = [inputs for code, inputs, _, _ in tensors.operators() if code in Op.LAYERS and inputs]
     return bool(layers) and all(tensors.dtype(inputs[0]) in ("i1", "u1", "i2") for inputs in layers)
 
 
@@ -76,8 +73,11 @@ class _Graph:
         told = [
             (code, inputs[0], outputs[0]) for code, inputs, outputs, _ in self.tensors.operators() if inputs and outputs
         ]
-        turned = {self.input, *(output for code, source, output in told if code == _QUANTIZE and source == self.input)}
-        return any(code == _TRANSPOSE and source in turned for code, source, _ in told)
+        turned = {
+            self.input,
+            *(output for code, source, output in told if code == Op.QUANTIZE and source == self.input),
+        }
+        return any(code == Op.TRANSPOSE and source in turned for code, source, _ in told)
 
     def name(self, index):
         """A tensor's own name and place: names need not differ."""
@@ -104,21 +104,21 @@ class _Graph:
     def add(self, code, inputs, output, options):
         name, sources = self.name(output), [self.name(index) for index in inputs]
         known = [source for source in sources if self.builder.known(source)]
-        if code == _QUANTIZE and inputs == [self.input] and self.tensors.dtype(self.input) == "f4":
+        if code == Op.QUANTIZE and inputs == [self.input] and self.tensors.dtype(self.input) == "f4":
             self.builder.begin(sources[0], self.input_shape, self._grid(output))
             self.builder.rename(sources[0], name)
-        elif code == _QUANTIZE and known:
+        elif code == Op.QUANTIZE and known:
             self._moved(inputs[0], output, name, known[0])
-        elif code == _TRANSPOSE and (inputs[0] == self.input or self.builder.known(sources[0]) == INPUT):
+        elif code == Op.TRANSPOSE and (inputs[0] == self.input or self.builder.known(sources[0]) == INPUT):
             self._turned(inputs, output, name)
-        elif code in _ABOUT_SHAPES or (code == _DEQUANTIZE and known):
+        elif code in _ABOUT_SHAPES or (code == Op.DEQUANTIZE and known):
             return
         elif code in _PASSING and inputs and inputs[0] in self.behind:
             self.behind.add(output)
         elif code in _ENDS and known and output not in self.used:
             self.behind.add(output)
             self._end(_ENDS[code], self.builder.shapes[self.builder.known(known[0])])
-        elif not known or (code in (_ADD, _MUL) and len(inputs) != 2):
+        elif not known or (code in (Op.ADD, Op.MUL) and len(inputs) != 2):
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} (operator {code}) reads nothing that is computed from the picture"
             )
@@ -165,20 +165,20 @@ class _Graph:
     def _computed(self, code, inputs, output, options, name, known):
         builder, source = self.builder, self.builder.known(known[0])
         shape, grid = builder.shapes[source], self._grid(output)
-        if code in (_CONV, _DEPTHWISE, _DENSE):
+        if code in Op.LAYERS:
             self._layer(code, inputs, output, options, name, source)
-        elif code in (_ADD, _MUL):
+        elif code in (Op.ADD, Op.MUL):
             self._arithmetic(code, inputs, options, name, known, grid)
-        elif code == _HARD_SWISH:
+        elif code == Op.HARD_SWISH:
             builder.add(name, "hard_swish", (source,), shape, grid)
-        elif code == _MEAN:
+        elif code == Op.MEAN:
             if len(shape) != 3 or sorted(self._ints(inputs, 1)) != [1, 2]:
                 raise WeightsError(f"the tensor {name[:FEW]!r}: a mean over other axes than height and width")
             keeps_dims = options and options.number(0, "b")
             builder.add(name, "global_avg_pool" if keeps_dims else "mean_to_vector", (source,), shape[:1], grid)
-        elif code == _MAX_POOL:
+        elif code == Op.MAX_POOL:
             self._max_pool(options, name, source, grid)
-        elif code in _PADS:
+        elif code in Op.PADS:
             self._pad(inputs, name, source, grid)
         elif code in _SHAPES:
             count = math.prod(shape)
@@ -197,7 +197,7 @@ class _Graph:
     def _max_pool(self, options, name, source, grid):
         c, h, w = self.builder.shapes[source] if len(self.builder.shapes[source]) == 3 else (0, 0, 0)
         told = [options.number(field, "i") for field in (1, 2, 3, 4)] if options else []
-        if len(set(told)) != 1 or told[0] < 1 or (options.number(0, "b") == _SAME and (h % told[0] or w % told[0])):
+        if len(set(told)) != 1 or told[0] < 1 or (options.number(0, "b") == SAME and (h % told[0] or w % told[0])):
             raise WeightsError(f"the tensor {name[:FEW]!r}: a pool whose windows are no squares side by side")
         self.builder.add(name, "max_pool2d", (source,), (c, h // told[0], w // told[0]), grid, kernel=told[0])
 
@@ -214,7 +214,7 @@ class _Graph:
         shapes = [self.builder.shapes[self.builder.known(source)] for source in known]
         if len(known) == 2:
             known = sorted(known, key=lambda source: -len(self.builder.shapes[self.builder.known(source)]))
-            self.builder.add(name, "mul" if code == _MUL else "add", known, max(shapes, key=len), grid, act=act)
+            self.builder.add(name, "mul" if code == Op.MUL else "add", known, max(shapes, key=len), grid, act=act)
             return
         constant = next(index for index in inputs if self.builder.known(self.name(index)) is None)
         array, scale = self.tensors.array(constant), self.tensors.scale(constant)
@@ -222,7 +222,7 @@ class _Graph:
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} is computed with a constant that is not one quantised number"
             )
-        if code == _ADD:
+        if code == Op.ADD:
             other = f"{name};constant"
             arrays = {"constant": array.reshape(())}
             self.builder.add(other, "fill", (), shapes[0], self._grid(constant), arrays)
@@ -244,16 +244,16 @@ class _Graph:
 
     def _layer(self, code, inputs, output, options, name, source):
         weight = self.tensors.array(inputs[1]) if len(inputs) > 1 else None
-        if weight is None or weight.ndim != (2 if code == _DENSE else 4) or options is None:
+        if weight is None or weight.ndim != (2 if code == Op.DENSE else 4) or options is None:
             raise WeightsError(f"the tensor {name[:FEW]!r} has weights that are no constants")
         scale = self._weight_scale(code, inputs[1], weight)
         weight, fields, act = self._placed(code, weight, options, source)
         op, weight = self.builder.layer_op(
-            source, weight, depthwise=code == _DEPTHWISE, strides=fields["stride"], pads=fields["pad"]
+            source, weight, depthwise=code == Op.DEPTHWISE, strides=fields["stride"], pads=fields["pad"]
         )
-        if code == _DENSE:
+        if code == Op.DENSE:
             op = "fully_connected"
-        if code == _DEPTHWISE and len(weight) % 8 and self.builder.grids[source].dtype == "int8":
+        if code == Op.DEPTHWISE and len(weight) % 8 and self.builder.grids[source].dtype == "int8":
             self.builder.warnings.append(_OTHER_TAIL)
         if op in OF_VECTORS:
             fields = {}
@@ -267,7 +267,7 @@ class _Graph:
         if told is None or weight.dtype not in (np.int8, np.uint8):
             raise WeightsError(f"the weights {name[:FEW]!r} are {weight.dtype} without a scale: not quantised")
         scale, zero, axis = told
-        expected = 3 if code == _DEPTHWISE else 0
+        expected = 3 if code == Op.DEPTHWISE else 0
         if scale.size > 1 and (axis != expected or scale.size != weight.shape[expected]):
             raise WeightsError(
                 f"the weights {name[:FEW]!r} {weight.shape} have {scale.size} scales along axis {axis}, expected "
@@ -279,17 +279,13 @@ class _Graph:
 
     def _placed(self, code, weight, options, source):
         """(weight (O, I, KH, KW), stride and padding, fused activation)."""
-        if code == _DENSE:
+        if code == Op.DENSE:
             return weight[:, :, None, None], {"stride": (1, 1), "pad": (0, 0, 0, 0)}, options.number(0, "b")
-        depthwise = code == _DEPTHWISE
-        weight = weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2)
-        act, *dilation = (options.number(n + depthwise, kind) for n, kind in ((3, "b"), (4, "i"), (5, "i")))
-        if any(n > 1 for n in dilation) or (depthwise and options.number(3, "i") > 1):
-            raise WeightsError("a convolution with dilation or a depth multiplier, which no network here has")
-        stride = options.number(2, "i"), options.number(1, "i")
+        weight = channels_first(weight, code == Op.DEPTHWISE)
+        stride, same, act = window(options, code == Op.DEPTHWISE)
         shape, pad = self.builder.shapes[source], (0, 0, 0, 0)
         if min(stride) < 1:
             raise WeightsError(f"a convolution with the stride {stride}: damaged")
-        if options.number(0, "b") == _SAME and len(shape) == 3:
+        if same and len(shape) == 3:
             pad = sum(same_padding(shape[1:], weight.shape[2:], stride), ())
         return weight, {"stride": stride, "pad": pad}, act

@@ -1,0 +1,125 @@
+"""A checkpoint's arrays under the names of the network that it is found to be, or that was asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import replace
+
+from ..dumps.dumps import Weights, load_weights
+from ..dumps.folders import file_hash
+from ..dumps.reader import naming
+from ..errors import WeightsError
+from ..network.spec import Variant
+from .claims import read_claims
+from .formats import open_checkpoint
+from .identify import has_background, identify, matcher
+
+
+def convert_state(checkpoint, variant, num_classes=None):
+    """A checkpoint's arrays under the source's own names.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    variant : Variant
+    num_classes : int, to insist on; default what the checkpoint holds
+
+    Returns
+    -------
+    dict {source's name: array}, in the plan's order; the folded form where the checkpoint has no norms (ONNX). Counters
+    that the checkpoint lacks are left out.
+
+    Raises
+    ------
+    WeightsError
+        The checkpoint is not this network's, or has another number of classes; the message says what differs.
+    """
+    fit = _fit(checkpoint, variant)
+    if num_classes is not None and fit.num_classes != num_classes:
+        raise WeightsError(f"the checkpoint has {fit.num_classes} classes, expected {num_classes}")
+    return matcher(checkpoint).state(checkpoint, fit)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], variant: Variant | None = None, num_classes: int | None = None, key: str | None = None
+) -> Weights:
+    """A checkpoint file's arrays without a dump in between, checked as `load_weights` does.
+
+    Parameters
+    ----------
+    path : str or os.PathLike, see `read_checkpoint`
+    variant : Variant; default what the file is found to be
+    num_classes : int, to insist on; default what the file holds
+    key : str, which state dict of a training checkpoint to take
+
+    Returns
+    -------
+    Weights, with the attributes origin (the file's name and hash) and licence
+
+    Raises
+    ------
+    WeightsError, UsageError
+    """
+    with open_checkpoint(path, key) as (name, checkpoint), naming(name):
+        fit, told = find_network(checkpoint, path, variant)
+        if num_classes not in (None, fit.num_classes):
+            raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
+        weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
+        written = about(checkpoint, fit, path)
+    for sentence in told["warnings"]:
+        logging.getLogger("npmnv3").warning("%s %s", path, sentence)
+    attributes = {name: written.pop(name) for name in ("origin", "licence")}
+    return replace(weights, attributes=attributes, **{name: value for name, value in written.items() if value})
+
+
+def find_network(checkpoint, path, variant):
+    """(Fit, its sentences): to this network, or, where it is None, to the one that the checkpoint is found to be."""
+    if variant:
+        fit = _fit(checkpoint, variant)
+        said = [f"{claim}" for claim in read_claims(checkpoint.says) if not claim.allows(variant)]
+        denied = (f"{'; '.join(said)}; taken for {variant.full_name}, as was asked for",) if said else ()
+        warnings = (*checkpoint.warnings, *fit.warnings, *denied)
+        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": warnings}
+    found = identify(checkpoint, path)
+    fit = _identified(found)
+    return fit, {"reasons": found.reasons, "notes": found.notes, "warnings": found.warnings}
+
+
+def about(checkpoint, fit, path):
+    """What a dump says beside its arrays: origin, licence, and labels and preprocess where they are not the network's usual."""
+    card = checkpoint.card
+    labels = card.get("labels")
+    if labels is not None and len(labels) != fit.num_classes:
+        raise WeightsError(
+            f"its metadata, or config.json beside it, has {len(labels)} label_names for {fit.num_classes} classes"
+        )
+    return {
+        "origin": origin_of(path),
+        "licence": card.get("licence") or fit.variant.source.licence,
+        "labels": labels or ("imagenet-background" if has_background(fit) else None),
+        "preprocess": card.get("preprocess"),
+    }
+
+
+def _fit(checkpoint, variant):
+    """The checkpoint's Fit to this network, or WeightsError with what differs, and what it is instead."""
+    fit = matcher(checkpoint).compare(checkpoint, variant)
+    if fit.differences:
+        found = identify(checkpoint)
+        instead = f"is {found.model}, not {variant.full_name}" if found.fits else f"is not {variant.full_name}"
+        raise WeightsError("\n  ".join([f"{instead}:", *fit.differences, *checkpoint.unread]))
+    return fit
+
+
+def _identified(found):
+    """The Fit of an Identification, or WeightsError with what contradicts it."""
+    if not found.fits:
+        head = f"fits no network; the nearest is {found.model}:" if found.variant else "fits no network:"
+        raise WeightsError("\n  ".join([head, *found.contradictions]))
+    return found.fit
+
+
+def origin_of(path):
+    """The file's name and hash."""
+    return f"{os.path.basename(os.fspath(path))} (sha256 {file_hash(path)})"
