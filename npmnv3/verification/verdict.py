@@ -12,7 +12,7 @@ from .causes import CAUSES, blame, explanation, other_final
 from .coarser import COARSER, MANY, as_coarser, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
-from .measure import plain
+from .measure import plain, share
 from .net import block_of
 from .report import Report
 
@@ -209,7 +209,7 @@ def _explained(comparison, report, found):
         failing = _fill(comparison, report)
         report.decisions = report.decisions or comparison.decisions()
         if failing and len(found.chain) == 1:
-            errors = [10 ** (-row.local.snr_db / 10) for row in failing]
+            errors = [share(row.local.snr_db) for row in failing]
             report.explained_by[0]["snr_before_db"] = plain(float(-10 * np.log10(np.mean(errors))))
     report.verdict, report.precision = "diverges", comparison.precision
     report.sentence = sentences.explained(report.explained_by, found.cleared is not None)
