@@ -167,6 +167,7 @@ def _one_shape(net, name, shape, step, classes):
                 and one.shape[0] == shape[0]
                 and step in (None, one.name)
                 and one.shape[1:] != shape[1:]
+                and _alike(one.shape[1:], shape[1:])
             ):
                 return (
                     "stride",
@@ -174,6 +175,13 @@ def _one_shape(net, name, shape, step, classes):
                     f"{name} is {shape[1]} x {shape[2]} where {one.name} is {one.shape[1]} x {one.shape[2]}",
                 )
     return "", "", ""
+
+
+def _alike(one, other):
+    """Whether two maps may be one, made with another stride or border: both sides, but for a pixel, as they are, twice or half."""
+    return any(
+        all(abs(a * up - b * down) <= up + down for a, b in zip(one, other)) for up, down in ((1, 1), (2, 1), (1, 2))
+    )
 
 
 def _row_of(odd, own, variant):
