@@ -5,7 +5,7 @@ import numpy as np
 from ..network.steps import INPUT
 from . import sentences
 from .agreement import logits_row
-from .measure import plain
+from .measure import plain, share
 from .noise import trace
 from .tensors import correlation, relative_error
 
@@ -43,7 +43,7 @@ def other_final(comparison, report):
             continue
         total = np.log(np.exp(found - found.max()).sum()) + found.max()  # of probabilities it is 0
         relative = error / max(np.square(logits - logits.mean()).sum(), 1e-30)
-        if relative <= 100 * 10 ** (-row.accumulated.noise_db / 10) and abs(total) < 1e-2:
+        if relative <= 100 * share(row.accumulated.noise_db) and abs(total) < 1e-2:
             text = f"log-softmax of the logits ({tensor.name}), which the network does not have"
             return blame(report, "log_softmax", "logits", text, "certain", 0.0, -10 * np.log10(max(relative, 1e-32)))
     return False
@@ -57,7 +57,7 @@ def other_order(comparison, report):
     found, expected = np.sort(view.data, axis=1), np.sort(comparison.local["logits"], axis=1)
     error = np.square(found - expected).sum() / view.power
     row = logits_row(report.tensors)
-    is_near = error <= max(1e-4, 10 ** (-row.local.noise_db / 10)) and 100 * error <= 10 ** (-row.local.snr_db / 10)
+    is_near = error <= max(1e-4, share(row.local.noise_db)) and 100 * error <= share(row.local.snr_db)
     if row.passes or not is_near:
         return False
     text = "the right logits in another order of the classes"
@@ -138,7 +138,7 @@ def _are_of_jitter(comparison, rows):
     x = comparison.x + levels / np.asarray(comparison.model.preprocess.std)[:, None, None]
     found = trace(net, comparison.exact, x, keep=tuple(row.step for row in rows))
     typical = [relative_error(comparison.oracle[row.step], found[row.step]) for row in rows]
-    return all(one / 1000 < 10 ** (-row.local.snr_db / 10) < 10 * one for row, one in zip(rows, typical))
+    return all(one / 1000 < share(row.local.snr_db) < 10 * one for row, one in zip(rows, typical))
 
 
 #: function (comparison, report) -> whether it is the cause, in the order in which they are asked

@@ -12,7 +12,7 @@ from .agreement import acquitted, wrong_mappings
 from .changes.rows import shape_evidence
 from .inputs import check_batch, nothing_fits
 from .matching import SURE, match
-from .measure import decisions, measure
+from .measure import decisions, measure, share
 from .net import Net, with_probabilities
 from .port_run import PortRun
 from .readings import place_by_order
@@ -276,7 +276,7 @@ class Comparison:
         """{port tensor's name: squared relative error of honest rounding}"""
         least = noise.PRECISIONS[self.precision] ** 2
         floors = dict.fromkeys((t.name for t in self.matching.free), max(self._logits_noise(), least))
-        return floors | {row.port: max(10 ** (-row.local.noise_db / 10), least / 4) for row in self.rows}
+        return floors | {row.port: max(share(row.local.noise_db), least / 4) for row in self.rows}
 
     def named(self):
         """{port tensor's name: step's name} as far as names tell, for the tensors that fit nowhere."""

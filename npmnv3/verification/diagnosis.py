@@ -11,6 +11,7 @@ from .changes.solved import solved_changes
 from .changes.table import CHANGES, HALF_SUMS, block_exchanges, weight_changes
 from .coarser import COARSER, may_be_coarser
 from .explain import ROUNDS, Budget, Explainer
+from .measure import share
 from .net import block_of
 
 CANDIDATES = 3  # best trials that a whole comparison is made for
@@ -167,7 +168,7 @@ class _Search:
             if under is not None:
                 explainer.tried += 1
                 if self._is_fine(under, current, change.ties):
-                    errors = {row.port: 10 ** (-row.local.snr_db / 10) for row in under.rows}
+                    errors = {row.port: share(row.local.snr_db) for row in under.rows}
                     return explainer.judged(change, net, errors), under
         return None
 

@@ -1,10 +1,11 @@
 """How far two tensors are apart, in the measures that people use, and in multiples of honest rounding."""
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from .tensors import signal_power
+from .tensors import WORST, signal_power
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,11 @@ def _ulps(size, expected):
     flat = ulps.reshape(-1)
     typical = float(np.percentile(flat[:: max(1, flat.size // 250_000)], 99.9)) if flat.size else 0.0
     return float(ulps.max(initial=0.0)), typical
+
+
+def share(db):
+    """The power of an error over that of the signal, of so many decibels; at most WORST."""
+    return 10 ** min(-db / 10, math.log10(WORST))
 
 
 def _db(ratio):

@@ -101,7 +101,7 @@ def read_arrays(path, pictures=None):
         return {"logits": load_npy(path)}
     if path.suffix.lower() in printed.ENDINGS:
         _check_size(path, path.stat().st_size)
-        return {"logits": printed.read_printed(path, pictures)}
+        return printed.read_printed(path, pictures)
     try:
         with open_container(path) as (attributes, entries):
             if attributes.get("format") == FORMAT:
@@ -112,7 +112,10 @@ def read_arrays(path, pictures=None):
             _check_size(path, sum(math.prod(e.shape) * e.dtype.itemsize for e in entries.values()))
             return {name: entry.read() for name, entry in entries.items()}
     except WeightsError as error:
-        raise UsageError(f"the port's tensors cannot be read: {error}") from error
+        raise UsageError(
+            f"the port's tensors cannot be read: {error}; of a bare file of numbers no shape is known: put .bin into a folder "
+            "with a JSON file, or save .npy or text"
+        ) from error
 
 
 def check_listed(folder):

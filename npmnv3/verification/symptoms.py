@@ -5,6 +5,8 @@ import numpy as np
 from .tensors import correlation
 
 HINT = 0.1  # share of an error's power that a hint may leave
+COARSE = 14  # bits behind the point at most that are told as a grid: a fixed-point format's, or a table's
+FEW = 16  # numbers from which that says something
 BARE = 1e-6  # share of the worst pixel's error below which a pixel has none
 
 
@@ -27,7 +29,16 @@ def symptom(found, expected):
     if found.ndim == 4 and (place := _rectangle(error)):
         words.append(place)
     looks = _affine(found, expected) or (_border(error) or _shift(found, expected) if found.ndim == 4 else "")
-    return ": ".join(filter(None, [", ".join(words), looks]))
+    return ": ".join(filter(None, [", ".join(words), ", ".join(filter(None, [looks, _grid(found, expected)]))]))
+
+
+def _grid(found, expected):
+    """All numbers are multiples of a power of two, as the reference's are not: fixed point, or a table's entries."""
+    scaled = ((2**bits * found % 1 == 0).all() for bits in range(COARSE + 1))
+    bits = next((bits for bits, whole in enumerate(scaled) if whole), None) if found.size >= FEW else None
+    if bits is None or (2**bits * expected % 1 == 0).all():
+        return ""
+    return f"all numbers are multiples of 2^-{bits}: fixed point?"
 
 
 def _affine(found, expected):
@@ -64,7 +75,8 @@ def _border(error):
     inner = pixels[2:-2, 2:-2].mean()
     if not _removes(np.sqrt(pixels), np.sqrt(pixels[2:-2, 2:-2])):
         return ""
-    edges = {"top": pixels[:1], "bottom": pixels[-1:], "left": pixels[:, :1], "right": pixels[:, -1:]}
+    rows, columns = pixels[:, 2:-2], pixels[2:-2]  # without the corners, which are of two sides
+    edges = {"top": rows[:1], "bottom": rows[-1:], "left": columns[:, :1], "right": columns[:, -1:]}
     sides = [name for name, edge in edges.items() if edge.mean() > 20 * max(inner, 1e-300)]
     return f"looks like a border fault ({', '.join(sides)}): padding" if sides else ""
 

@@ -11,6 +11,8 @@ WORST = 1e12  # a relative error beyond which nothing matters
 BLOCKS = (2, 4, 8, 16, 32, 64)  # channels of one block in channel-blocked layouts
 #: the same, of those that a graph may declare as (N, C, H, W) with C filled up by zeros: a vector register's floats
 BARE_BLOCKS = (8, 16)
+#: what a kernel's rows and channels are filled up to, by zeros, a multiple of
+ALIGNED = (4, 8, 16, 32, 64)
 _TURNED = str.maketrans("hw", "wh")
 
 
@@ -200,6 +202,8 @@ def _layouts(array, shape, n):
     """(layout, array) for each layout whose shape fits; `shape` is (C, H, W) or (C,)."""
     if array.size == n * math.prod(shape):
         yield from _plain_layouts(array, shape, n)
+    elif array.size > n * math.prod(shape):
+        yield from _aligned_layouts(array, shape, n)
     yield from _blocked_layouts(array, shape, n)
 
 
@@ -223,6 +227,24 @@ def _plain_layouts(array, shape, n):
         yield "n(hw)c", array.reshape(n, h, w, c).transpose(0, 3, 1, 2)
     if trimmed == _trim((n, c, h * w)):
         yield "nc(hw)", array.reshape(n, c, h, w)
+
+
+def _aligned_layouts(array, shape, n):
+    """Channels, and the rows' pixels, filled up by zeros for the sake of alignment."""
+    c, h, w = (*shape, 1, 1)[:3]
+    for layout, own, order in (("nchw", (c, h, w), (0, 1, 2, 3)), ("nhwc", (h, w, c), (0, 3, 1, 2))):
+        stored = (n, *array.shape[-3:]) if array.ndim >= 3 else (n, array.shape[-1], 1, 1)
+        if array.size != math.prod(stored) or array.ndim < 3 and (len(shape) > 1 or layout != "nchw"):
+            continue
+        if all(side in (size, *_aligned(size)) for size, side in zip(own, stored[1:])):
+            whole = array.reshape(stored)
+            kept = whole[(slice(None), *map(slice, own))]
+            if np.count_nonzero(whole) == np.count_nonzero(kept):
+                yield f"{layout} filled up", kept.transpose(order).reshape(n, *shape)
+
+
+def _aligned(size):
+    return {-(-size // multiple) * multiple for multiple in ALIGNED} if size > 1 else ()
 
 
 def _trim(shape):

@@ -12,7 +12,7 @@ from .causes import CAUSES, blame, explanation, other_final
 from .coarser import COARSER, MANY, as_coarser, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
-from .measure import plain
+from .measure import plain, share
 from .net import block_of
 from .report import Report
 
@@ -203,7 +203,7 @@ def _explained(comparison, report, found):
         comparison.adopt(found.cleared)
         _fill(comparison, report)
         report.decisions = report.decisions or comparison.decisions()
-        errors = [10 ** (-row.local.snr_db / 10) for row in comparison.failing()]
+        errors = [share(row.local.snr_db) for row in comparison.failing()]
         if errors and len(found.chain) == 1:
             report.explained_by[0]["snr_before_db"] = plain(float(-10 * np.log10(np.mean(errors))))
     report.verdict, report.precision = "diverges", comparison.precision

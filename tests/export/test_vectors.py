@@ -56,6 +56,14 @@ def test_files_hold_the_numbers(model, tmp_path, dtype):
             assert np.array_equal(found.reshape(row["shape"]), expected), f"{format}: {key}"
 
 
+def test_the_manifest_says_what_its_numbers_mean(model):
+    manifest = make_kit(model, only=SOME).manifest("bin")
+    assert "top, bottom, left, right" in manifest["pad"] and "weights OIHW" in manifest["layout"]
+    assert "absolute" in manifest["tolerance"]
+    assert manifest["operations"].keys() == {step["op"] for step in manifest["steps"]}
+    assert "slope * x + 0.5" in manifest["operations"]["hard_sigmoid"]
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 @pytest.mark.parametrize(("dtype", "only"), [("float32", SOME), ("float16", SOME), ("int8", SOME), ("float32", "*")])
 def test_the_c_checker_compiles_without_a_warning_and_passes(model, tmp_path, dtype, only):

@@ -13,6 +13,7 @@ import npmnv3
 from npmnv3.cli.verify_command import _read_map
 from npmnv3.dumps.npy import read_npy
 from npmnv3.errors import Npmnv3Error, UsageError, WeightsError
+from npmnv3.verification.measure import share
 from npmnv3.verification.port import load_port
 
 COUNT = int(os.environ.get("NPMNV3_DAMAGES", "100"))
@@ -173,6 +174,12 @@ def test_no_number_makes_a_warning(value):
         report = npmnv3.verify(model, port, x, explain=part == 1.0 and value in SEARCHED)
         # Half of the tensors bear such numbers: no further fault is looked for on top of one that mends none of them.
         assert not report.fine and report.faults_tried < 800
+
+
+def test_decibels_beyond_all_numbers_are_a_share():
+    """A gate that is not cut blows up block by block: the reference on the port's tensors may be of any size."""
+    assert share(-np.inf) == share(-5000.0) == pytest.approx(1e12)
+    assert share(np.inf) == 0 and share(20.0) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("scale", [1e200, np.nan, [0.1] * 15 + [1e200]])

@@ -13,6 +13,7 @@ from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
 from npmnv3.testing import random_params
 from npmnv3.verification.changes.rows import shape_evidence
+from npmnv3.verification.changes.spatial import mirror, padded
 from npmnv3.verification.measure import measure
 from npmnv3.verification.net import Net
 from npmnv3.verification.noise import PRECISIONS, rounded
@@ -62,6 +63,35 @@ def test_blocks_of_channels_declared_as_nchw_are_read(model, plan, x, clean, log
     report = verify(model, anonymous(filled_up(clean[name]) for name in names), x, explain=logits)
     assert report.fine, report.text()
     assert not report.unmatched
+
+
+def aligned(tensor, layout, many):
+    """(1, C, H, W) or (1, C) with its channels, and of maps the pixels of its rows, filled up to a multiple of `many`."""
+    sides = [(0, -n % many if axis in (1, 3) else 0) for axis, n in enumerate(tensor.shape)]
+    whole = np.pad(tensor, sides)
+    return whole.transpose(0, 2, 3, 1) if layout == "nhwc" and whole.ndim == 4 else whole
+
+
+@pytest.mark.parametrize("layout", ["nchw", "nhwc"])
+@pytest.mark.parametrize("many", [8, 16])
+def test_channels_and_rows_filled_up_for_alignment_are_read(model, plan, x, clean, layout, many):
+    names = [s.name for s in plan if s.op not in ("identity", "batch_norm")]
+    report = verify(model, anonymous([aligned(clean[name], layout, many) for name in names]), x, explain=False)
+    assert report.fine and not report.unmatched, report.text()
+
+
+def test_rows_filled_up_with_anything_are_no_other_stride(model, plan):
+    """(1, H, W, C) whose height is some step's channels."""
+    rows = PortTensor("rows", np.ones((1, 24, 32, 16), np.float32))
+    assert any(step.shape[0] == 24 for step in plan)
+    assert not shape_evidence(Net(plan, (3, *SIDE)), model.variant, [rows], {})
+
+
+def test_a_padding_that_reads_the_same_pixels_is_no_fault(plan):
+    """Of even sides at stride 2 the last row and column of zeros are never read."""
+    rule, tf = padded(mirror), make_plan(get_variant("timm/tf_mobilenetv3_small_075"), CLASSES, SIDE)
+    assert rule(Net(plan, (3, *SIDE)), lambda name: True) is None
+    assert rule(Net(tf, (3, *SIDE)), lambda name: True) is not None
 
 
 def test_a_hard_swish_written_out_is_no_fault_where_nothing_behind_it_was_given(model, x, clean):

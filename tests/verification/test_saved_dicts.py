@@ -65,6 +65,7 @@ def test_what_lies_among_the_tensors(tmp_path):
         ("0: 0.5\n1: 2\n2: 3\n", [0.5, 2, 3]),
         ("1,0.5\n2,2\n3,3\n", [0.5, 2, 3]),
         ("0x1.8p+1\n-0X1P-3", [3, -0.125]),
+        ("{0.5f, -1.25e-1F};", [[0.5, -0.125]]),
     ],
 )
 def test_logits_as_text(text, logits, tmp_path):
@@ -74,6 +75,41 @@ def test_logits_as_text(text, logits, tmp_path):
     (tmp_path / "p.csv").write_text(f"logits {text}", encoding="utf-8")
     with pytest.raises(UsageError, match="p.csv: expected the logits as numbers, and nothing else .*logits"):
         load_port(tmp_path / "p.csv", None)
+
+
+def test_a_table_with_headings_and_a_log_of_numbers_by_name(tmp_path):
+    (tmp_path / "p.csv").write_text("index,value\n0,0.5\n1,2\n2,3\n")
+    assert load_port(tmp_path / "p.csv", None)[0].array.tolist() == [0.5, 2, 3]
+    (tmp_path / "p.log").write_text("boot ok\n[ 0.10] pool[0] = 3\n[ 0.11] logits[0]: -0.5,\n[ 0.12] logits[1]: 2e0\n")
+    assert [(one.name, one.array.tolist()) for one in load_port(tmp_path / "p.log", None)] == [
+        ("pool", [3]),
+        ("logits", [-0.5, 2]),
+    ]
+
+
+def test_a_header_of_c_s_arrays(tmp_path):
+    text = """#define N 2 /* int8_t y[1] = {1}; */
+    const float stem[2][2][1] __attribute__((aligned(16))) = {{{1.0f}, {2}}, {{3e0}, {4}}};
+    int8_t q[] = {-128, 127};"""
+    (tmp_path / "p.h").write_text(text)
+    stem, q = load_port(tmp_path / "p.h", None)
+    assert stem.array.tolist() == [[[1], [2]], [[3], [4]]] and q.array.tolist() == [-128, 127] and q.is_raw_integer
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("y[0] = 1\ny[2] = 3\n", r"y\[2\] comes where y\[1\] should"),
+        ("float y[3] = {1, 2};", "reshape"),
+        ("float y[2] = {A, 2};", "'A'"),
+        ("float y[] = {1}; float y[] = {2};", "y is defined twice"),
+        ("int8_t y[] = {128};", "y is declared int8_t and holds other numbers"),
+    ],
+)
+def test_printed_tensors_that_are_not_whole_are_refused(text, told, tmp_path):
+    (tmp_path / "p.log").write_text(text)
+    with pytest.raises(UsageError, match=f"p.log: expected .*{told}"):
+        load_port(tmp_path / "p.log", None)
 
 
 @pytest.mark.parametrize("text", ["1,5;2,5;-3,25e-1\n", "0,5\n-1,25\n", "[1,5 2]"])

@@ -1,6 +1,7 @@
 """verify: what an error looks like that no known fault explains."""
 
 import numpy as np
+import pytest
 
 from npmnv3.verification.symptoms import symptom
 
@@ -12,6 +13,21 @@ def test_hints_remove_most_of_the_error():
     assert symptom(x, x) == symptom(x, np.where(x > 1, np.inf, x)) == ""
     assert "scale: 0.8 x" in symptom(0.8 * x, x)
     assert "shift by" in symptom(np.roll(x, 1, axis=3), x)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12])
+def test_a_grid_of_fixed_point_is_said(bits):
+    x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
+    assert f"multiples of 2^-{bits}: fixed point" in symptom(np.floor(x * 2**bits) / 2**bits, x)
+    cut = np.clip(np.round(x), 0, 1)
+    assert "fixed point" not in symptom(np.roll(cut, 1), cut)  # the reference's are 0 and 1 too
+
+
+def test_a_row_at_the_bottom_is_of_no_other_side():
+    x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
+    found = x.copy()
+    found[:, :, -1] = 0
+    assert "border fault (bottom)" in symptom(found, x)
 
 
 def test_a_tile_a_row_or_a_column_that_alone_is_wrong_is_said():

@@ -14,7 +14,7 @@ from ...ops.integers import act_range
 from ...ops.kernel_sets import get_kernel_set
 from .formats import c_kind, c_place, c_shape, pick_format
 from .integer_constants import constants, rule_of
-from .kit import select
+from .kit import LAYOUT, PAD, select
 
 #: What the words of a kernel set mean: the rule by which a step's exact sum becomes the stored integer. `high(x, m, e)` is
 #: floor((x * 2^max(e, 0) * m + 2^30) / 2^31); F(...) is rounded to float32; rne rounds halves to even.
@@ -108,7 +108,8 @@ class IntegerKit:
             "version": 1,
             "model": self.model,
             "kernels": self.kernels.name,
-            "layout": "CHW, little-endian; weights OIHW, depthwise CHW, else OI",
+            "layout": LAYOUT,
+            "pad": PAD,
             "value": "scale * (integer - zero_point)",
             "factor": "multiplier * 2^(shift - 31), where shift is e of the rules and multiplier m",
             "rules": {rule: RULES[rule] for rule in RULES if rule in used},

@@ -16,6 +16,9 @@ from .formats import NAMES, float_tables, pick_format
 
 DTYPES = ("float32", "float16", "int8")
 ROLES = ("weight", "bias", "gamma", "beta", "mean", "variance")
+#: what a manifest says of its fields, once for all steps
+LAYOUT = "CHW, little-endian; weights OIHW, depthwise CHW, else OI"
+PAD = "rows and columns of zeros: top, bottom, left, right"
 
 
 @dataclass
@@ -102,10 +105,19 @@ class Kit:
             "version": 1,
             "model": self.model,
             "dtype": self.dtype,
-            "layout": "CHW, little-endian",
+            "layout": LAYOUT,
+            "pad": PAD,
+            "tolerance": "largest absolute error of a step run on these very inputs",
+            "operations": _formulas(self.steps),
             "tensors": tensors,
             "steps": steps,
         }
+
+
+def _formulas(steps):
+    """{operation: what it computes}, in the words of its definition; a field that these do not name means nothing to it."""
+    docs = {step.op: getattr(definitions, step.op).__doc__ or "" for step in steps}  # none under python -OO
+    return {op: doc.strip().split("\n\n")[0] for op, doc in docs.items()}
 
 
 def make_kit(model, x=None, *, dtype="float32", only="*"):

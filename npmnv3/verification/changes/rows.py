@@ -144,10 +144,18 @@ def _one_shape(net, name, shape, step, classes):
     if len(shape) == 3:
         c, *sides = shape
         for one in net.plan:
-            if len(one.shape) == 3 and one.shape[0] == c and step in (None, one.name) and [*one.shape[1:]] != sides:
+            same = len(one.shape) == 3 and one.shape[0] == c and step in (None, one.name)
+            if same and [*one.shape[1:]] != sides and _alike(one.shape[1:], sides):
                 is_, should = (" x ".join(map(str, part)) for part in (sides, one.shape[1:]))
                 return "stride", one.name, f"{name} is {is_} where {one.name} is {should}"
     return "", "", ""
+
+
+def _alike(one, other):
+    """Whether two maps may be one, made with another stride or border: both sides, but for a pixel, as they are, twice or half."""
+    return any(
+        all(abs(a * up - b * down) <= up + down for a, b in zip(one, other)) for up, down in ((1, 1), (2, 1), (1, 2))
+    )
 
 
 def _row_of(odd, own, variant):

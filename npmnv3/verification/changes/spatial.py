@@ -27,11 +27,18 @@ def padded(rule, part=lambda name: True):
                 source = step.inputs[0]
                 shape = net.input_shape if source == INPUT else net.steps[source].shape
                 pad = rule(step, shape)
-                if pad != step.pad:
+                if _reads(step, shape, pad) != _reads(step, shape, step.pad):
                     edits[step.name] = replace(step, pad=pad)
         return edited(net, edits)
 
     return apply
+
+
+def _reads(step, shape, pad):
+    """(first row, first column, rows, columns) under the kernels: zeros beyond the last stride are never read."""
+    top, bottom, left, right = pad
+    sides = zip(shape[1:], (top + bottom, left + right), step.stride)
+    return top, left, *((side + border - step.kernel) // stride for side, border, stride in sides)
 
 
 def symmetric(step, shape):
