@@ -85,7 +85,7 @@ def layer(op, x, weight, bias, weight_scale, saturating=None, *, grid, out, kern
     low, high = act_range(act, out)
     round_to_grid = twins.requantize if twins else requantize
     rule, wide = getattr(kernels, layer_field(op, grid.dtype)), grid.high - grid.low > 255
-    factor = layer_factor(op, rule, grid.scale, weight_scale, out.scale)
+    factor = layer_factor(op, rule, kernels, grid.scale, weight_scale, out.scale)
     return round_to_grid(acc, bias, rule, factor, out, low, high, wide=wide)
 
 

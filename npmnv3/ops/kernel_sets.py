@@ -16,8 +16,9 @@ class KernelSet:
     layers : of convolutions and linear layers, but those below: "double", "up", "single", "float" or "truncate"
     depthwise_uint8 : of depthwise convolutions of uint8: the same words
     fully_connected : of TensorFlow Lite's operation of this name: the same words, or "real"
+    fully_connected_factor : "float32" or "float64", in which its input's scale meets the weights', where these have one
     mul : "double", "single", "float" or "float_offset"
-    mul_factor : "float32" or "float64", in which a product's factor is made of the scales
+    mul_factor : "float32" or "float64", in which its factor is made of the scales
     add : "double", "single", "shift" or "fused"
     mean : "double", "single", "twice", "offset", "float_offset" or "float"
     mean_to_vector : of TensorFlow Lite's MEAN without keep_dims: the same words
@@ -29,6 +30,7 @@ class KernelSet:
     layers: str
     depthwise_uint8: str
     fully_connected: str
+    fully_connected_factor: str
     mul: str
     mul_factor: str
     add: str
@@ -40,13 +42,14 @@ class KernelSet:
 
 # fmt: off
 KERNEL_SETS = {kernels.name: kernels for kernels in (
-    #         name                layers    depthwise_uint8  fully_connected  mul             mul_factor  add       mean            mean_to_vector
-    KernelSet("tflite-reference", "double", "double",        "real",          "double",       "float32",  "double", "double",       "double"),
-    KernelSet("tflite-optimized", "up",     "double",        "up",            "double",       "float32",  "double", "offset",       "double"),  # x86-64, one thread
-    KernelSet("xnnpack",          "float",  "double",        "float",         "float",        "float32",  "shift",  "float_offset", "float_offset"),  # TFLite's delegate, x86-64
-    KernelSet("onnxruntime",      "float",  "float",         "float",         "float_offset", "float32",  "fused",  "float",        "float", "float"),
-    KernelSet("onnxruntime-avx2", "float",  "float",         "float",         "float_offset", "float32",  "fused",  "float",        "float", "float", True),  # no VNNI
-    KernelSet("single-rounding",  "single", "single",        "single",        "single",       "float64",  "single", "single",       "single"),  # TFLite's and CMSIS-NN's macro
+    #         name                layers    depthwise_uint8  fully_connected  its factor   mul             its factor  add       mean            mean_to_vector
+    KernelSet("tflite-reference", "double", "double",        "real",          "float64",   "double",       "float32",  "double", "double",       "double"),
+    KernelSet("tflite-optimized", "up",     "double",        "up",            "float32",   "double",       "float32",  "double", "offset",       "double"),  # x86-64, one thread
+    KernelSet("xnnpack",          "float",  "double",        "float",         "float32",   "float",        "float32",  "shift",  "float_offset", "float_offset"),  # TFLite's delegate, x86-64
+    KernelSet("tflite-micro",     "double", "double",        "double",        "float64",   "double",       "float64",  "double", "double",       "double"),  # its portable kernels
+    KernelSet("onnxruntime",      "float",  "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float"),
+    KernelSet("onnxruntime-avx2", "float",  "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float", True),  # no VNNI
+    KernelSet("single-rounding",  "single", "single",        "single",        "float64",   "single",       "float64",  "single", "single",       "single"),  # TFLite's and CMSIS-NN's macro
 )}
 # fmt: on
 

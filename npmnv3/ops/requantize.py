@@ -125,14 +125,14 @@ def float_factor(scale, weight_scale, out_scale):
 FACTORS = {"float32": float_factor, "float64": integer_factor}
 
 
-def layer_factor(op, rule, scale, weight_scale, out_scale):
+def layer_factor(op, rule, kernels, scale, weight_scale, out_scale):
     """The factor that a rule takes for a layer, (C,) or (1,): float32 for "float", else float64.
 
     Source: tensorflow/lite/kernels/kernel_util.cc, where a FULLY_CONNECTED with one scale multiplies two floats, and casts then
     """
     if rule == "float":
         return float_factor(scale, weight_scale, out_scale)
-    if op == "fully_connected" and rule in INTEGER_RULES and len(weight_scale) == 1:
+    if op == "fully_connected" and kernels.fully_connected_factor == "float32" and len(weight_scale) == 1:
         return float_factor(scale, weight_scale, 1).astype(np.float64) / np.float64(F32(out_scale))
     return integer_factor(scale, weight_scale, out_scale)
 

@@ -20,7 +20,7 @@ from npmnv3.network.integer_plan import LAYERS, IntegerPlan, IntegerStep
 from npmnv3.ops.grids import Grid
 
 INT8 = goldens.CUT / "int8"
-SETS = {"ref": "tflite-reference", "opt": "tflite-optimized", "xnn": "xnnpack"}
+SETS = {"ref": "tflite-reference", "opt": "tflite-optimized", "xnn": "xnnpack", "micro": "tflite-micro"}
 
 # file: the network, whether it is whole
 # fmt: off
@@ -59,7 +59,7 @@ def golden(name):
 
 def wanted(data, kind):
     """{operation: tensor} of a kernel set in a .npz of a .tflite: what the engine gave, as the file's README says."""
-    if kind == "ref":
+    if kind in ("ref", "micro"):
         return {key[4:]: data[key] for key in data.files if key.startswith("ref/")}
     partial = sum(key.startswith("opt-ref/") for key in data.files) < 30  # only the means and the last tensor were kept
     names = [str(name) for name in data["ops"]]

@@ -19,7 +19,7 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 from npmnv3.pictures.recipes import Preprocess
 
-KERNELS = ["tflite-reference", "tflite-optimized", "xnnpack"]
+KERNELS = ["tflite-reference", "tflite-optimized", "xnnpack", "tflite-micro"]
 DENSE = [f"fully_connected:{kind}.{number}." for kind in ("one_scale", "channels") for number in range(3)]
 CONV, DEPTHWISE, FULLY_CONNECTED, RESHAPE, MEAN, HARD_SWISH = 3, 4, 9, 22, 40, 117
 PLAIN = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("i", 1), 4: ("b", 0)}  # "same" padding, no stride, nothing fused
@@ -109,7 +109,7 @@ def test_the_integers_are_the_kernels(case, engine, kernels):
     assert known
 
 
-@pytest.mark.parametrize(("file", "different"), [*((case, 3) for case in DENSE), ("mean_to_vector", 2)])
+@pytest.mark.parametrize(("file", "different"), [*((case, 4) for case in DENSE), ("mean_to_vector", 2)])
 def test_the_data_tell_the_kernels_apart(file, different):
     data = golden(file)
     assert len({data[kernels].tobytes() for kernels in KERNELS}) == different

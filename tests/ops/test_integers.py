@@ -95,7 +95,7 @@ def test_twins_round_alike(twins, rule, dtype, sums):
     out, scales = Grid(0.05, 7, dtype), rng.uniform(1e-5, 1e-3, 5).astype(np.float32)
     scales[0] = 0.025 / 0.5  # a factor of one half: ties
     bias[0] = 0
-    factor = layer_factor("linear", rule, 0.5, scales, out.scale)
+    factor = layer_factor("linear", rule, None, 0.5, scales, out.scale)
     expected = requantize(acc.astype(np.int64), bias, rule, factor, out, out.low + 3, out.high)
     round_to_grid = twins.requantize if twins else requantize
     found = round_to_grid(acc, bias, rule, factor, out, out.low + 3, out.high)
@@ -168,7 +168,7 @@ def test_layers(name, op, shape, weight_shape, space, dtypes, twins):
     sums = np.empty(found.shape, np.int64)
     for place in np.ndindex(found.shape):
         sums[place] = one_sum(op, x, weight, place, low + 3, int(weight_zero[0]), **space, pairs=saturating is not None)
-    factor = layer_factor(op, kernels.layers, 0.02, scales, out.scale)
+    factor = layer_factor(op, kernels.layers, kernels, 0.02, scales, out.scale)
     expected = requantize(sums, bias, kernels.layers, factor, out, low + 90, high)
     assert np.array_equal(found, expected), f"{np.argwhere(found != expected)[:3]}"
     assert (found == low + 90).any() and (found > low + 90).any()

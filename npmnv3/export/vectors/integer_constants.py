@@ -45,7 +45,7 @@ def constants(step, plan, kernels):
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
     rule = rule_of(step, plan, kernels)
     if step.op in LAYERS:
-        return _of_layer(step, rule, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
+        return _of_layer(step, rule, kernels, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
     if step.op in ("mul", "scale"):
         other = grids[1].scale if step.op == "mul" else plan.arrays[f"{step.name}.weight_scale"]
         return _factor(rule, FACTORS[kernels.mul_factor](grids[0].scale, other, out.scale))
@@ -77,11 +77,13 @@ def _factor(rule, factor):
     return _integers(*quantize_multiplier(factor)) if rule in INTEGER_RULES else _floats(factor=factor)
 
 
-def _of_layer(step, rule, scale, weight_scale, out_scale):
+def _of_layer(step, rule, kernels, scale, weight_scale, out_scale):
     each = np.broadcast_to(weight_scale, step.shape[:1])
     if rule == "real":
         return _floats(scales=[scale, out_scale, *each])
-    return _factor(rule, np.broadcast_to(layer_factor(step.op, rule, scale, weight_scale, out_scale), each.shape))
+    return _factor(
+        rule, np.broadcast_to(layer_factor(step.op, rule, kernels, scale, weight_scale, out_scale), each.shape)
+    )
 
 
 def _add_fused(*grids):

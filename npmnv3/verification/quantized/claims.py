@@ -62,7 +62,7 @@ def factor_by(case, kernels):
         return lambda factors, out: FACTORS[kernels.mul_factor](*factors, out.scale)
     # Of many scales those of some channels may be given, which may be one.
     op = case.step.op if len(case.weight_scale) == 1 else "linear"
-    return lambda factors, out: layer_factor(op, case.word(kernels), *factors, out.scale)
+    return lambda factors, out: layer_factor(op, case.word(kernels), kernels, *factors, out.scale)
 
 
 def rounding(case, kernels=None):

@@ -235,8 +235,8 @@ class Forced:
         if any(name not in self.values for name in step.inputs):
             return apply(step, given, self.plan, kernels)
         saturates = step.op in LAYERS and self._saturates(step, kernels)
-        # Of a product its factor is another word.
-        key = step.name, getattr(kernels, field_of(step, self.plan), ""), kernels.mul_factor, saturates
+        field = field_of(step, self.plan)
+        key = step.name, getattr(kernels, field, ""), getattr(kernels, f"{field}_factor", ""), saturates
         if key not in self._kept:
             self._kept[key] = apply(step, given, self.plan, kernels)
         return self._kept[key]

@@ -69,10 +69,10 @@ def known_words(case):
 
 
 def _by_word(case, word):
-    kernels = replace(case.kernels, **{case.field: word})
-    if case.kind == "mul":  # with the factor of those whose word it is
-        theirs = next((other for other in KERNEL_SETS.values() if other.mul == word), kernels)
-        kernels = replace(kernels, mul_factor=theirs.mul_factor)
+    kernels, factor = replace(case.kernels, **{case.field: word}), f"{case.field}_factor"
+    if hasattr(kernels, factor):  # that of those whose word it is
+        theirs = next((other for other in KERNEL_SETS.values() if case.word(other) == word), kernels)
+        kernels = replace(kernels, **{factor: getattr(theirs, factor)})
     if case.kind in ("layers", "mul"):
         return lambda: finish(case, case.accumulated, rule=rounding(case, kernels))
     return lambda: case.run(kernels=kernels)
@@ -239,10 +239,11 @@ def multipliers(case):
 
         return lambda: finish(case, case.accumulated, rule=steps)
 
-    if not case.is_layer:
-        (width,) = FACTORS.keys() - {kernels.mul_factor}
+    field = f"{case.field}_factor"
+    if hasattr(kernels, field):
+        (width,) = FACTORS.keys() - {getattr(kernels, field)}
         told = f"a factor of scales multiplied in {WIDTHS[width]}"
-        yield Claim(width, told, rule(lambda m: m, replace(kernels, mul_factor=width)))
+        yield Claim(width, told, rule(lambda m: m, replace(kernels, **{field: width})))
     for bits in (8, 12, 15, 16, 24):
         low = 31 - bits
         yield Claim(

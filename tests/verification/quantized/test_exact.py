@@ -16,6 +16,7 @@ from npmnv3.conversion import convert
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.dumps.labels import softmax
 from npmnv3.errors import UsageError, WeightsError
+from npmnv3.ops.kernel_sets import KERNEL_SETS
 from npmnv3.verification.quantized.run import verify_quantized
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
@@ -106,7 +107,7 @@ def test_the_command(tmp_path, capsys):
     argv = ["verify", golden.model_of(name), golden.path(name), golden.FOLDER / f"{name}.npz"]
     code, out, _ = run(capsys, *argv, "--json", "--junit", tmp_path / "a.xml")
     found = json.loads(out)
-    assert code == 0 and found["kernels"] == ["tflite-reference"] and len(found["tensors"]) == 37
+    assert code == 0 and found["kernels"] == ["tflite-reference", "tflite-micro"] and len(found["tensors"]) == 37
     assert ET.parse(tmp_path / "a.xml").getroot().get("failures") == "0"
     code, out, _ = run(capsys, *argv, "--kernels", "xnnpack", "--no-explain", "--junit", tmp_path / "b.xml")
     assert code == 1 and "DIVERGES: stem.conv is the first of 37 tensors that is not xnnpack's" in out
@@ -161,15 +162,15 @@ def test_the_page(tmp_path, capsys):
     cells = Cells(text)
     assert code == 1 and "script" not in cells.tags and "&lt;script&gt;" in text
     sets = next(row for row in cells.rows if row[:4] == ["step", "port's tensor", "matched by", "layout"])[4:-4]
-    assert sets == [row["name"] for row in found["kernel_sets"]] and len(sets) == 6
+    assert sets == [row["name"] for row in found["kernel_sets"]] and len(sets) == len(KERNEL_SETS)
     counts = {row[0]: row[1:4] for row in cells.rows if row[0] in sets}
     assert counts["tflite-reference"] == ["36", "37", found["tensors"][-1]["step"]]
     for tensor in found["tensors"]:
-        (row,) = (row for row in cells.rows if row[:1] == [tensor["step"]] and len(row) == 4 + 6 + 4)
+        (row,) = (row for row in cells.rows if row[:1] == [tensor["step"]] and len(row) == 4 + len(sets) + 4)
         assert [name for name, cell in zip(sets, row[4:]) if cell == "exact"] == tensor["exact_of"]
     assert (
         row[1] == hostile
-        and row[10] == f"{tensor['off']} of {tensor['of']}"
+        and row[4 + len(sets)] == f"{tensor['off']} of {tensor['of']}"
         and "tflite-reference" not in tensor["exact_of"]
     )
     assert "diverges" in text and found["causes"][0]["rules"][0]["text"].split("[")[0] in html.unescape(text)
