@@ -94,7 +94,8 @@ def _instead(plan, kernels):
         absent.append("hard_swish_table")
     elif len(set(swishes)) == 1 and swishes[0] in ("int8", "uint8"):
         absent.append("hard_swish_float_table")
-    return changes | {(INTEGERS, name): f"{name} = None  # which these kernels do not need" for name in absent}
+    places = [*((INTEGERS, name) for name in absent), *[(REQUANTIZE, "real")] * ("real" not in used)]
+    return changes | {(module, name): f"{name} = None  # which these kernels do not need" for module, name in places}
 
 
 def _kernels(kernels):

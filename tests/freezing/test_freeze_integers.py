@@ -70,9 +70,19 @@ def test_only_the_code_that_is_needed(dumps, tmp_path):
     for kernels in KERNEL_SETS:
         freeze(npmnv3.load(dumps[quantized_files.SMALL], kernels=kernels, engine="numpy"), tmp_path / "a.pyz")
         texts[kernels] = source(tmp_path / "a.pyz")
-    foreign = ("npmnv3 import", "h5py", "base64", "opencv_linear", "def max_pool2d", "def hard_sigmoid", "_mean_twice")
+    foreign = (
+        "npmnv3 import",
+        "def real(",
+        "h5py",
+        "base64",
+        "opencv_linear",
+        "def max_pool2d",
+        "def hard_sigmoid",
+        "_mean_twice",
+    )
     needless = {
         "tflite-reference": ("def _add_shift", "def up(", "def single(", "_mean_offset", "hard_swish_float_table("),
+        "tflite-micro": ("def _add_shift", "def up(", "def single(", "_mean_offset", "hard_swish_float_table("),
         "tflite-optimized": ("def _add_shift", "def single(", "_mean_fixed", "hard_swish_float_table("),
         "xnnpack": ("def _add_fixed", "def double(", "def up(", "_mean_fixed", "hard_swish_float_table("),
         "onnxruntime": ("def _add_fixed", "def double(", "def up(", "hard_swish_table(", "def lost_to_saturation"),
