@@ -11,10 +11,10 @@ ENDINGS = (".txt", ".csv", ".log", ".h", ".c")
 _BETWEEN = re.compile(r"[][(){}:;\s]+")  # numbers, as commas may be
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+(e[+-]?\d+)?", re.IGNORECASE)
 _C_NUMBER = re.compile(r"([+-]?(?:\d+\.\d*|\.\d+)(?:e[+-]?\d+)?)f", re.IGNORECASE)  # with its suffix
-_COMMENT = re.compile(r"/\*.*?\*/|//[^\n]*", re.DOTALL)
-#: NAME[2][3] = {{...}, {...}};
+_COMMENT = re.compile(r"/\*.*?(?:\*/|\Z)|//[^\n]*", re.DOTALL)
+#: NAME[2][3] = {{...}, {...}}; with attributes before the =, not so long that a text without arrays takes its square of time
 _C_ARRAY = re.compile(
-    r"(?:\b(u?int(?:8|16|32))_t\s+)?\b([A-Za-z_]\w*)\s*((?:\[[\s\d]*\]\s*)+)[^=;{}]*=\s*\{([^;=]*)\}\s*;"
+    r"(?:\b(u?int(?:8|16|32))_t\s+)?\b([A-Za-z_]\w*)\s*((?:\[[\s\d]*\]\s*)+)[^=;{}]{0,200}=\s*\{([^;=]*)\}\s*;"
 )
 #: NAME[7] = 0.25, behind a time stamp maybe
 _ELEMENT = re.compile(r"(?<![\w./])([A-Za-z_][\w./]*)\[(\d+)\]\s*[=:]\s*([^\s,;]+)[,;]?\s*$", re.MULTILINE)
