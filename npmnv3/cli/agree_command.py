@@ -20,7 +20,7 @@ def add_arguments(parser):
     parser.add_argument(
         "model_b", metavar="MODEL_B", help="what is compared with it, e.g. its quantised dump"
     ).completer = complete_model
-    add_data_arguments(parser)
+    add_data_arguments(parser, "any folder of pictures")
     parser.add_argument("--weights-a", metavar="FILE", help="weight dump of MODEL_A")
     parser.add_argument("--weights-b", metavar="FILE", help="weight dump of MODEL_B")
     add_kernels(parser)

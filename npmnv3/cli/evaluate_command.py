@@ -47,9 +47,9 @@ def add_arguments(parser):
     )
 
 
-def add_data_arguments(parser):
+def add_data_arguments(parser, flat="a flat folder with --labels"):
     """What `evaluate` and `agree` share: the pictures, and how they are worked through."""
-    parser.add_argument("data", metavar="DATA", help="class folders, a flat folder with --labels, or tar shards")
+    parser.add_argument("data", metavar="DATA", help=f"class folders, {flat}, or tar shards")
     add_engine(parser)
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a worker takes at a time (default 32)")
     parser.add_argument("--workers", type=int, metavar="N", help="threads (default one more than there are cores)")

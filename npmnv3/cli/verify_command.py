@@ -17,17 +17,17 @@ def add_arguments(parser):
     parser.add_argument(
         "port",
         metavar="PORT",
-        help="the port's tensors: .npz, HDF5, .pt, .safetensors, a folder of .npy or .bin; or an .onnx file, which is run; or a quantised .tflite, "
-        ".onnx or dump",
+        help="the port's tensors: .npz, HDF5, .pt, .safetensors, text, or a folder of .npy or .bin; or an .onnx file, which is "
+        "run here; or a quantised .tflite, .onnx or dump",
     )
     parser.add_argument(
         "tensors",
         metavar="TENSORS",
         nargs="?",
-        help="of a quantised port: the integers that a device stored, as PORT's",
+        help="of a quantised port: the integers that the device stored, in any of the forms of PORT",
     )
     parser.add_argument(
-        "--kernels", metavar="NAME", help="of a quantised port: whose exact integers (default each kernel set's)"
+        "--kernels", metavar="NAME", help="of a quantised port: compare with this kernel set alone (default: with each)"
     )
     parser.add_argument(
         "--input", nargs="+", metavar="PICTURE|FILE.npy", help="what the port was given (default: its own input tensor)"
@@ -42,10 +42,10 @@ def add_arguments(parser):
         "--precision",
         default="auto",
         choices=("auto", "float32", "float16", "bfloat16", "int8"),
-        help="whose rounding is honest (default auto)",
+        help="the precision whose rounding passes (default auto: what the port's numbers look like)",
     )
     parser.add_argument(
-        "--factor", type=float, metavar="F", help="errors up to F times that rounding are fine (default 10)"
+        "--factor", type=float, metavar="F", help="errors up to F times that rounding pass (default 10)"
     )
     parser.add_argument("--no-explain", action="store_true", help="measure only, try no faults")
     add_json(parser, "the report as JSON")

@@ -16,8 +16,8 @@ SIMULATIONS = {
 #: README.md has the measurements: 100 to 300 photographs, TensorFlow Lite's and ONNX Runtime's kernels.
 SPREAD = (
     "Predicted by simulation in floats, without any kernel set's roundings: kernel sets of one scheme differ among themselves, "
-    "and their top-1 was measured from 6 points below such a prediction to 2 above{apart}. One's own: -o Q.npz, then "
-    "npmnv3 evaluate Q.npz DATA --kernels {kernels}."
+    "and their top-1 was measured from 6 points below such a prediction to 2 above{apart}. A kernel set's own top-1: "
+    "-o Q.npz, then npmnv3 evaluate Q.npz DATA --kernels {kernels}."
 )
 
 APART = " (on AVX2 without VNNI uint8 times int8 costs more, which has lines of its own)"

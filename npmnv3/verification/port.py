@@ -87,7 +87,7 @@ def read_arrays(path, pictures=None):
         return _from_folder(path)
     if not path.exists():
         raise UsageError(
-            f"{path}: no such file or folder; a port is an .npz, HDF5, .pt or .onnx file, or a folder of .npy or .bin files"
+            f"{path}: no such file or folder; a port is an .npz, HDF5, .pt, .txt or .onnx file, or a folder of .npy or .bin files"
         )
     if path.suffix.lower() in WEIGHT_FILES:
         raise UsageError(
