@@ -192,7 +192,7 @@ def picture_files(arguments):
 
 def _pictures_in(folder):
     from ..evaluation.files import asides, counted, is_aside, some  # a room that takes a while to import
-    from ..pictures.decode import SUFFIXES, is_picture
+    from ..pictures.files import SUFFIXES, is_picture
 
     paths, aside, unlisted = [], [], []
     for above, inner, names in os.walk(folder, onerror=unlisted.append):

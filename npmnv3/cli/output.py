@@ -131,7 +131,7 @@ def _same_place(path, other):
 
 def _is_picture_in(folder, path):
     """Whether there is such a picture somewhere in a folder of pictures."""
-    from ..pictures.decode import is_picture
+    from ..pictures.files import is_picture
 
     if not (is_picture(path) and os.path.isfile(path) and os.path.isdir(folder)):
         return False

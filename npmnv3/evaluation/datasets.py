@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from ..pictures.decode import SUFFIXES, is_picture
+from ..pictures.files import SUFFIXES, is_picture
 from .files import Picture, asides, counted, is_aside, parent, some
 from .labelfiles import read_label_file
 from .tars import find_shards, list_shards

@@ -11,7 +11,7 @@ import re
 
 from ..dumps.reader import read_whole
 from ..errors import UsageError, WeightsError, once_each
-from ..pictures.decode import is_picture
+from ..pictures.files import is_picture
 from .truths import ClassList, DevkitTruth, Table
 
 #: Columns of a table that can say which picture, as `_plain` writes them.

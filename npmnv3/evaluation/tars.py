@@ -7,7 +7,7 @@ import tarfile
 
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
-from ..pictures.decode import is_picture
+from ..pictures.files import is_picture
 from .files import Picture, counted, is_aside, parent, shown, some
 from .labelfiles import label_in
 from .truths import DevkitTruth

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..errors import UsageError
-from ..pictures.decode import is_picture
+from ..pictures.files import is_picture
 from .files import parent
 
 _VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.JPEG

@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import PictureError, UsageError, check_unmasked
 from ..evaluation import open_dataset
 from ..evaluation.files import read_picture
-from ..pictures.decode import describe
+from ..pictures.files import describe
 from ..pictures.recipes import preprocess
 from ..progress import progress_bar
 from .ranges import BINS, Statistics
