@@ -153,8 +153,7 @@ class Classifier(abc.ABC):
         x = self._input(x)
         if len(x) != 1:
             raise UsageError(f"x has {len(x)} pictures, expected 1")
-        if isinstance(rounds, bool) or not isinstance(rounds, numbers.Integral) or rounds < 1:
-            raise UsageError(f"`rounds={rounds!r}`, expected a whole number from 1")
+        _check_count("rounds", rounds)
         return self._engine.profile(x, rounds)
 
     def predict(self, pictures: Iterable[Picture] | Picture, top: int = 5) -> list[list[tuple[int, str, float]]]:
@@ -200,8 +199,7 @@ class Classifier(abc.ABC):
         [(0, '0', 0.99...)]
         nowhere.png: ...
         """
-        if isinstance(top, bool) or not isinstance(top, numbers.Integral) or top < 1:
-            raise UsageError(f"`top={top!r}`, expected a whole number from 1")
+        _check_count("top", top)
         stream = iter(_as_pictures(pictures))
         while batch := [self._read(picture) for picture in itertools.islice(stream, BATCH)]:
             good = [x for x in batch if not isinstance(x, PictureError)]
@@ -231,6 +229,11 @@ class Classifier(abc.ABC):
         self._check_side(array.shape[2:])
         with np.errstate(over="ignore"):  # what the dtype does not hold is infinite
             return np.ascontiguousarray(array, self.dtype)
+
+
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise UsageError(f"`{name}={value!r}`, expected a whole number from 1")
 
 
 def _as_pictures(pictures: Any) -> Iterable[Picture]:
