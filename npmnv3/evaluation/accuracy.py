@@ -10,10 +10,8 @@ from ..errors import UsageError
 from .classes import Classes
 from .confusion import Confusion, plot
 from .files import some
-from .pools import pieces_of
-from .pools import workers as start_workers
-from .results import Row, Writer
-from .results import resume as take_over
+from .pools import pieces_of, start_workers
+from .results import Row, Writer, take_over
 from .statistics import Tally, verdict
 from .work import identify, load_all, published, top_answers
 
@@ -101,7 +99,7 @@ def evaluate(
     workers : int, threads; default one more than there are cores, or than NPMNV3_THREADS says
     csv : path, optional, of the results picture by picture (`results.Row`); replaced unless `resume`
     resume : bool, go on from the rows that `csv` has
-    scheduler : str, optional, a dask scheduler that has the work done, see `pools.workers`
+    scheduler : str, optional, a dask scheduler that has the work done, see `pools.start_workers`
     confusion : path, optional, of a plot of the accuracy by class and the worst confusions (needs the extra `report`)
     progress : callable (pictures done, list of Tally), optional, called whenever there is news
 

@@ -55,6 +55,12 @@ def some(names, count=3):
     return ", ".join(map(shown, names[:count])) + (", ..." if len(names) > count else "")
 
 
+def spread(total, count):
+    """The indices of so many of `total` things, evenly spread over all of them."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
+
+
 def read_picture(root, picture):
     """The bytes of a picture; PictureError if they cannot be had, or are too many."""
     path, offset, size = picture.place or (picture.file, 0, None)

@@ -24,12 +24,8 @@ class Table:
 
     def label_of(self, file):
         """The label of a file by its path, its name, with or without its ending, or its folder, or ""."""
-        names = (
-            file,
-            file.rpartition("/")[2],
-            *map(without_ending, (file, file.rpartition("/")[2])),
-            file.rpartition("/")[0],
-        )
+        folder, _, name = file.rpartition("/")
+        names = (file, name, without_ending(file), without_ending(name), folder)
         return next((self.labels[name] for name in names if name in self.labels), "")
 
     def resolved(self, folder, files):
@@ -68,13 +64,13 @@ def _finder(folder, files):
     root, by_name = os.path.abspath(folder), {}
     for file in files:
         for written in dict.fromkeys((file, without_ending(file))):
-            path = _plain(f"{root}/{written}")
+            path = _on_any_system(f"{root}/{written}")
             by_name.setdefault(path.rpartition("/")[2], []).append((path, file))
 
     def find(name):
-        plain = _plain(name)
+        plain = _on_any_system(name)
         alike = by_name.get(plain.rpartition("/")[2], ())
-        below = [file for path, file in alike if path == _plain(f"{root}/{name}")]
+        below = [file for path, file in alike if path == _on_any_system(f"{root}/{name}")]
         if below or os.path.isdir(os.path.join(folder, name)):
             return below or [name]
         return [file for path, file in alike if f"/{path}".endswith(f"/{plain}")] or [name]
@@ -82,7 +78,7 @@ def _finder(folder, files):
     return find
 
 
-def _plain(path):
+def _on_any_system(path):
     """A path without what differs from system to system: Windows's separators, macOS's decomposed letters, capitals."""
     return unicodedata.normalize("NFC", path.replace("\\", "/")).casefold()
 
