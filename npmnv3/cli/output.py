@@ -78,6 +78,11 @@ def print_table(rows, header, align):
         print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())
 
 
+def counted_classes(number):
+    """`1 class`, `1000 classes`."""
+    return f"{number} class{'es' * (number != 1)}"
+
+
 def as_options(message):
     """A message of `npmnv3.errors` with options where it speaks of arguments: `weights=FILE` is `--weights FILE`."""
 
