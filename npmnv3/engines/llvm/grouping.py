@@ -7,7 +7,7 @@ def done_together(layers, readers, tensors):
     Parameters
     ----------
     layers : sequence of Layer, those that are still to be done
-    readers : {tensor's name: number of layers that read it}
+    readers : Counter {tensor's name: number of layers that read it}
     tensors : names of the tensors that are in memory
 
     Returns
@@ -31,7 +31,7 @@ def done_together(layers, readers, tensors):
 
 def _projects(layer, after, readers):
     """Whether `after` is a pointwise layer that alone reads a depthwise one, with nothing between."""
-    alone = layer.op == "depthwise" and not layer.pool and readers.get(layer.name) == 1
+    alone = layer.op == "depthwise" and not layer.pool and readers[layer.name] == 1
     return alone and after.op == "pointwise" and after.inputs == (layer.name,) and not after.gate
 
 

@@ -7,6 +7,7 @@ A depthwise convolution is done together with what makes its input: a few rows, 
 are made in a small ring and used up at once, so that the widest maps never leave the cache (see `separable`).
 """
 
+import collections
 import math
 import operator
 from typing import NamedTuple
@@ -110,10 +111,7 @@ class Schedule:
         self._label, self._next, self._repeated = "", 0, 0
         self._workspace, self._rings, self._tables, self._table_size = Workspace(guard), {}, {}, 0
         self._last = {name: index for index, layer in enumerate(layers) for name in layer.reads}
-        self._readers = {}
-        for layer in layers:
-            for name in layer.reads:
-                self._readers[name] = self._readers.get(name, 0) + 1
+        self._readers = collections.Counter(name for layer in layers for name in layer.reads)
         self._ends = []
 
     # Memory
