@@ -6,7 +6,6 @@ import abc
 import functools
 import itertools
 import numbers
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..dumps.mappings import as_array
 from ..errors import PictureError, UsageError
 from ..network.spec import Preprocess, Variant
 from ..pictures import recipes
+from ..pictures.files import is_one
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -238,8 +238,7 @@ def _check_count(name: str, value: object) -> None:
 
 def _as_pictures(pictures: Any) -> Iterable[Picture]:
     """`pictures` as an iterable, also where it is a single one."""
-    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(pictures, "convert")
-    if single or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
+    if is_one(pictures):
         return [pictures]
     if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
         raise UsageError(

@@ -26,6 +26,12 @@ def is_picture(name):
     return name.lower().endswith(SUFFIXES) and not os.path.basename(name).startswith("._")
 
 
+def is_one(given):
+    """Whether what is given as pictures is a single one, no iterable of them."""
+    single = isinstance(given, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(given, "convert")
+    return single or (isinstance(given, np.ndarray) and given.ndim in (2, 3))
+
+
 def describe(picture):
     """What messages call a picture: its path where it has one, in one line."""
     if isinstance(picture, (str, os.PathLike)):

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import PictureError, UsageError, check_unmasked
 from ..evaluation import open_dataset
 from ..evaluation.files import read_picture, spread
-from ..pictures.files import describe
+from ..pictures.files import describe, is_one
 from ..pictures.recipes import preprocess
 from ..progress import progress_bar
 from .ranges import BINS, Statistics
@@ -90,8 +90,7 @@ class Pictures:
 def _listed(given):
     if given is None:
         raise UsageError("no pictures to calibrate on")
-    single = isinstance(given, (str, os.PathLike, bytes, bytearray)) or hasattr(given, "convert")
-    if single or (isinstance(given, np.ndarray) and given.ndim == 3):
+    if is_one(given):
         return [given]
     try:
         return list(given)
