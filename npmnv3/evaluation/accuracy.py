@@ -105,9 +105,16 @@ def evaluate(
 
     Returns
     -------
-    list of dict, one a network: model, pictures (that count), top1 and top5 (percent, None of nothing), interval (95%,
-    {"top1": (low, high), "top5": ...}), published ({"top1", "top5", "consistent", "verdict"} or None; of a
-    quantised network the float network's, and consistent None), unreadable (files), unknown_labels ({label: pictures}), seconds (of this run)
+    list of dict, one a network:
+        model : str
+        pictures : int, that count
+        top1, top5 : float, percent; None of nothing
+        interval : {"top1": (low, high), "top5": ...}, 95%
+        published : {"top1", "top5", "consistent", "verdict"} or None; of a quantised network the float network's, and
+            consistent is None
+        unreadable : list of files
+        unknown_labels : {label: pictures}
+        seconds : float, of this run
 
     Raises
     ------

@@ -117,7 +117,8 @@ def agree(
     Raises
     ------
     UsageError
-        The models' classes differ (those that are only numbered differ from no others). A background class before ImageNet's is left out.
+        The models' classes differ. Classes that are only numbered differ from no others, and a background class before
+        ImageNet's is left out.
     """
     start = time.perf_counter()
     networks = identify((network_a, network_b))

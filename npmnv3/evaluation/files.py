@@ -30,8 +30,10 @@ def parent(path):
 
 
 def is_aside(folder):
-    """Whether a folder's name says that a tool made it, or that it is hidden: .ipynb_checkpoints, .git, __MACOSX. What is in
-    it are no pictures of the set, and it is no class."""
+    """Whether a folder's name says that it is hidden or a tool's: .ipynb_checkpoints, .git, __MACOSX.
+
+    What is in it are no pictures of the set, and it is no class.
+    """
     return (folder.startswith(".") and folder not in (".", "..")) or folder == "__MACOSX"
 
 

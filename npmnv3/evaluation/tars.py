@@ -41,9 +41,9 @@ def find_shards(data):
 def list_shards(shards, truth=None):
     """The pictures of shards.
 
-    A picture's class is what the labels file says or, without one, the content of the file `KEY.cls` beside it, the
-    entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the content of `KEY.txt`, or the name of its folder; KEY is its own path up to the first
-    dot of its name.
+    A picture's class is what the labels file says or, without one, the first that there is of: the content of the file
+    `KEY.cls` beside it, the entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the content of `KEY.txt`, the
+    name of its folder. KEY is the picture's own path up to the first dot of its name.
 
     Parameters
     ----------

@@ -29,8 +29,10 @@ class Table:
         return next((self.labels[name] for name in names if name in self.labels), "")
 
     def resolved(self, folder, files):
-        """{file: label} with names as the folder has them: in the table they may lack their ending, begin above the folder or
-        below it, and be written as Windows or macOS writes names.
+        """{file: label} with names as the folder has them.
+
+        In the table they may lack their ending, begin above the folder or below it, and be written as Windows or macOS
+        writes names.
 
         Parameters
         ----------
@@ -59,8 +61,11 @@ class Table:
 
 
 def _finder(folder, files):
-    """A function: name in a table -> the files that it fits, best as a path from the folder, else as the end of a file's
-    whole path (`val/a.jpg` of a folder val, `a.jpg` of x/a.jpg); of what is not there, or a folder, the name itself."""
+    """A function from a name in a table to the files that it fits.
+
+    It fits best as a path from the folder, else as the end of a file's whole path: `val/a.jpg` of a folder val, `a.jpg`
+    of x/a.jpg. Of what is not there, or is a folder, the name itself is given back.
+    """
     root, by_name = os.path.abspath(folder), {}
     for file in files:
         for written in dict.fromkeys((file, without_ending(file))):

@@ -1,14 +1,15 @@
 """Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
 
 Files may be JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000, TGA and some others (`MORE_FORMATS`) where Pillow
-has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not blended; palettes are looked up; of an animation the first frame is taken. Beyond
-that there are two ways:
+has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not
+blended; palettes are looked up; of an animation the first frame is taken. Beyond that there are two ways:
 
 * "pil" is Pillow's convert("RGB"): EXIF rotation is ignored; gray with 16 bits is clipped at 255, as Pillow and so
   torchvision do, which makes most such pictures white.
 * "cv2" is OpenCV's imread: EXIF rotation is applied; gray with 16 bits keeps its upper 8; CMYK goes through OpenCV's
-  own formula; bitmaps with 16 bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG, PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since
-  4.11). What else OpenCV does to transparency and colours in GIF and TIFF is not followed.
+  own formula; bitmaps with 16 bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG,
+  PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since 4.11). What else OpenCV does to transparency and
+  colours in GIF and TIFF is not followed.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""What is given as a picture: a path, a file's bytes, a PIL image or an array; what messages call it, and its file opened."""
+"""What is given as a picture, a path, a file's bytes, a PIL image or an array: what it is called, and its file opened."""
 
 import io
 import os

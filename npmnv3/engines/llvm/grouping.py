@@ -1,4 +1,4 @@
-"""Which neighbouring layers are done together: a depthwise convolution with what makes its input and what projects its output."""
+"""Which neighbours are done together: a depthwise convolution, what makes its input, and what projects its output."""
 
 
 def done_together(layers, readers, tensors):

@@ -73,7 +73,9 @@ class IntegerVector:
 
 @dataclass
 class IntegerKit:
-    """Attributes
+    """The vectors of a quantised network.
+
+    Attributes
     ----------
     model : str
     kernels : KernelSet

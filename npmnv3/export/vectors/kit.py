@@ -53,7 +53,9 @@ class Vector:
 
 @dataclass
 class Kit:
-    """Attributes
+    """The vectors of a network in floats.
+
+    Attributes
     ----------
     model, dtype : str
     steps : tuple of Step, those asked for
