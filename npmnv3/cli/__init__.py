@@ -1,7 +1,7 @@
 """The command line. A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 
-Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written, or memory is short; 2 the command cannot be
-done as it was given; 130 interrupted; 141 who read its output has gone, as `head` does.
+Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written, or memory is short; 2 the
+command cannot be done as it was given; 130 interrupted; 141 who read its output has gone, as `head` does.
 """
 
 import argparse

@@ -4,7 +4,7 @@ import sys
 
 from ..errors import UsageError
 from ..progress import progress_bar
-from .arguments import add_kernels, complete_model, kernels_of_quantized
+from .arguments import add_kernels, add_network, kernels_of_quantized
 from .evaluate_command import add_data_arguments, show_dataset
 from .output import print_json
 
@@ -14,12 +14,8 @@ SHOWN = 10  # disagreements printed
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "model_a", metavar="MODEL_A", help="the original: a model's name, or a dump's path"
-    ).completer = complete_model
-    parser.add_argument(
-        "model_b", metavar="MODEL_B", help="what is compared with it, e.g. its quantised dump"
-    ).completer = complete_model
+    add_network(parser, "model_a", "the original: a model's name, or a dump's path", metavar="MODEL_A")
+    add_network(parser, "model_b", "what is compared with it, e.g. its quantised dump", metavar="MODEL_B")
     add_data_arguments(parser, "any folder of pictures")
     parser.add_argument("--weights-a", metavar="FILE", help="weight dump of MODEL_A")
     parser.add_argument("--weights-b", metavar="FILE", help="weight dump of MODEL_B")

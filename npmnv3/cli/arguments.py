@@ -15,8 +15,13 @@ MAX_SIDE = 8192  # pixels, of the largest square picture that is read: the llvm 
 
 def add_model(parser):
     """MODEL and --weights."""
-    parser.add_argument("model", metavar="MODEL", help="a model's name, or a dump's path").completer = complete_model
+    add_network(parser, "model", metavar="MODEL")
     add_weights(parser)
+
+
+def add_network(parser, name, help="a model's name, or a dump's path", **options):
+    """An argument or option that names a network."""
+    parser.add_argument(name, help=help, **options).completer = complete_model
 
 
 def add_weights(parser):
@@ -46,9 +51,7 @@ def complete_model(prefix, **_):
 
 def add_model_options(parser):
     """--model, --weights and --engine, of commands that have a network without being told."""
-    parser.add_argument(
-        "--model", metavar="M", help=f"a model's name, or a dump's path (default {DEFAULT_MODEL})"
-    ).completer = complete_model
+    add_network(parser, "--model", f"a model's name, or a dump's path (default {DEFAULT_MODEL})", metavar="M")
     add_weights(parser)
     add_kernels(parser)
     add_engine(parser)
@@ -192,7 +195,7 @@ def picture_files(arguments):
 
 def _pictures_in(folder):
     from ..evaluation.files import asides, counted, is_aside, some  # a room that takes a while to import
-    from ..pictures.decode import SUFFIXES, is_picture
+    from ..pictures.files import SUFFIXES, is_picture
 
     paths, aside, unlisted = [], [], []
     for above, inner, names in os.walk(folder, onerror=unlisted.append):

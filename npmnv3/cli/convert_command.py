@@ -3,7 +3,7 @@
 import sys
 
 from ..progress import working
-from .output import as_options
+from .output import as_options, counted_classes
 
 HELP = "turn a checkpoint file of any source into a weight dump, without its framework"
 
@@ -35,9 +35,7 @@ def run(args):
     with working("converting"):
         done = convert(args.file, args.out, args.model, args.key, args.dtype, args.kernels)
     folded = ", batch norm folded" if done.folded else ""
-    print(
-        f"{done.path}: {done.model or 'no known network'}, {done.num_classes} class{'es' if done.num_classes > 1 else ''}{folded}"
-    )
+    print(f"{done.path}: {done.model or 'no known network'}, {counted_classes(done.num_classes)}{folded}")
     for title, sentences in (("because", done.reasons), ("note", done.notes)):
         for sentence in sentences:
             print(f"  {title:7s}  {as_options(sentence)}")

@@ -4,24 +4,14 @@ import sys
 
 from ..errors import UsageError
 from ..progress import progress_bar
-from .arguments import (
-    add_engine,
-    add_fetch,
-    add_json,
-    add_kernels,
-    add_weight_dtype,
-    complete_model,
-    kernels_of_quantized,
-)
+from .arguments import add_engine, add_fetch, add_json, add_kernels, add_network, add_weight_dtype, kernels_of_quantized
 from .output import print_json, print_table
 
 HELP = "measure top-1 and top-5 accuracy on labelled pictures, beside the published figures"
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "models", nargs="+", metavar="MODEL", help="a model's name, or a dump's path"
-    ).completer = complete_model
+    add_network(parser, "models", nargs="+", metavar="MODEL")
     add_data_arguments(parser)
     parser.add_argument(
         "--weights", action="append", metavar="FILE", help="a weight dump; one for each MODEL, in order"

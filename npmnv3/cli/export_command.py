@@ -5,6 +5,7 @@ import os
 from ..errors import UsageError
 from ..progress import working
 from .arguments import add_model, add_side, input_side, refuse_quantized
+from .output import counted_classes
 
 HELP = "write a model as an ONNX file: one node a step, weights under their source's names"
 
@@ -42,10 +43,9 @@ def run(args):
             model, args.output, side=side, folded=args.folded, dynamic_batch=args.dynamic_batch, softmax=args.softmax
         )
     shape = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
-    classes = f"{model.num_classes} class{'es' * (model.num_classes != 1)}"
     norms = next(prop.value for prop in proto.metadata_props if prop.key == "batch_norm")
     print(
-        f"{args.output}: {model.variant.full_name}, {classes}, input {'x'.join(map(str, shape))}, "
+        f"{args.output}: {model.variant.full_name}, {counted_classes(model.num_classes)}, input {'x'.join(map(str, shape))}, "
         f"output {proto.graph.output[0].name}, batch norm {norms}, {len(proto.graph.node)} nodes, "
         f"{os.path.getsize(args.output):,} bytes"
     )

@@ -4,6 +4,7 @@ import json
 
 from ..progress import working
 from .arguments import add_json
+from .output import counted_classes
 
 HELP = "tell which network a checkpoint is, from names and shapes, with reasons"
 
@@ -48,8 +49,7 @@ def _describe(file, checkpoint, found):
 
 def _print(file, checkpoint, found):
     if found.fits:
-        classes = f"{found.num_classes} class{'es' if found.num_classes > 1 else ''}"
-        print(f"{file}: {found.model}, {classes} ({checkpoint.format})")
+        print(f"{file}: {found.model}, {counted_classes(found.num_classes)} ({checkpoint.format})")
     else:
         nearest = f"; the nearest is {found.model}, with {found.num_classes} classes" if found.model else ""
         print(f"{file}: none of the known networks ({checkpoint.format}){nearest}")

@@ -1,14 +1,13 @@
 """`npmnv3 info`: a network, layer by layer."""
 
 import json
-import math
 import os
 
 from ..errors import UsageError
-from ..network.counts import plan_counts, step_macs
+from ..network.counts import plan_counts, step_learned, step_macs
 from ..network.plan import make_plan
 from ..network.variants import get_variant, list_models
-from .arguments import add_json, add_kernels, add_side, add_weight_dtype, complete_model, input_side
+from .arguments import add_json, add_kernels, add_network, add_side, add_weight_dtype, input_side
 from .list_command import describe
 from .output import print_table
 
@@ -19,9 +18,7 @@ HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulat
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "model", metavar="MODEL", help="a model's name, see `npmnv3 list`; or a dump's path"
-    ).completer = complete_model
+    add_network(parser, "model", "a model's name, see `npmnv3 list`; or a dump's path", metavar="MODEL")
     parser.add_argument("--classes", type=int, metavar="N", help="number of classes (default: the published)")
     add_side(parser)
     add_kernels(parser, text="of a quantised dump: name the rule of each step with these kernels")
@@ -169,7 +166,7 @@ def _step(step):
         "stride": list(step.stride),
         "pad": list(step.pad),
         "macs": step_macs(step),
-        "params": sum(math.prod(p.shape) for p in step.params if p.role not in ("mean", "variance", "count")),
+        "params": step_learned(step),
         "param_names": [param.name for param in step.params],
     }
 

@@ -4,7 +4,7 @@ import json
 
 from ..network.integer_plan import LAYERS
 from ..network.steps import INPUT
-from .output import print_table
+from .output import counted_classes, print_table
 
 
 def print_integer_steps(path, kernels, as_json):
@@ -27,11 +27,11 @@ def print_integer_steps(path, kernels, as_json):
         return
     given = _grid(plan, INPUT)
     shape = "x".join(map(str, plan.input_shape))
-    print(f"{name or 'no known network'}, quantised{f' ({quantized.scheme})' if quantized.scheme else ''}: ", end="")
+    scheme = f" ({quantized.scheme})" if quantized.scheme else ""
     print(
-        f"{quantized.num_classes} class{'es' * (quantized.num_classes != 1)}, input {shape} {given['dtype']}, ", end=""
+        f"{name or 'no known network'}, quantised{scheme}: {counted_classes(quantized.num_classes)}, input {shape} "
+        f"{given['dtype']}, scale {given['scale']:.6g}, zero point {given['zero_point']}"
     )
-    print(f"scale {given['scale']:.6g}, zero point {given['zero_point']}")
     print()
     header = ["step", "operation", "output", "dtype", "scale", "zero point", "act", "weights' scale"]
     print_table(

@@ -48,8 +48,10 @@ class PlainStream:
 
 
 class Messages(PlainStream):
-    """Standard error, plain as well. Once it cannot take something, as on a full disk, all else is lost too; the work goes on, its
-    exit code stays."""
+    """Standard error, plain as well.
+
+    Once it cannot take something, as on a full disk, all else is lost too; the work goes on, and its exit code stays.
+    """
 
     def write(self, text):
         try:
@@ -65,7 +67,7 @@ class Messages(PlainStream):
             self._give_up()
 
     def _give_up(self):
-        """Write to nowhere from here on: else Python, which keeps what is not written, tries again at its end, and exits with 120."""
+        """Write to nowhere from here on: Python would try again at its end what is not written, and exit with 120."""
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
@@ -76,6 +78,11 @@ def print_table(rows, header, align):
     widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
     for row in (header, *rows):
         print("  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(row, align, widths)).rstrip())
+
+
+def counted_classes(number):
+    """`1 class`, `1000 classes`."""
+    return f"{number} class{'es' * (number != 1)}"
 
 
 def as_options(message):
@@ -89,9 +96,9 @@ def as_options(message):
 
 
 def check_written(args):
-    """An error where a file would be written over one that the command reads, or that another option names, or where none can be.
+    """UsageError or WriteError where what an option names cannot be written, or would be written over what is read.
 
-    Else an hour's work would be done before it is told.
+    Two options that name one file are an error as well. It is told before an hour's work is done.
     """
     options = {name: value for name, value in vars(args).items() if name in WRITTEN and isinstance(value, str)}
     given = [value for name, value in vars(args).items() if name not in WRITTEN]
@@ -131,7 +138,7 @@ def _same_place(path, other):
 
 def _is_picture_in(folder, path):
     """Whether there is such a picture somewhere in a folder of pictures."""
-    from ..pictures.decode import is_picture
+    from ..pictures.files import is_picture
 
     if not (is_picture(path) and os.path.isfile(path) and os.path.isdir(folder)):
         return False

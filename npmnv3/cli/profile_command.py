@@ -3,16 +3,14 @@
 import json
 
 from ..network.variants import DEFAULT_MODEL
-from .arguments import add_fetch, add_json, add_side, add_weight_dtype, complete_model, input_side, refuse_quantized
+from .arguments import add_fetch, add_json, add_network, add_side, add_weight_dtype, input_side, refuse_quantized
 from .output import print_table
 
 HELP = "show where the llvm engine's time goes, layer by layer, beside the processor's peak"
 
 
 def add_arguments(parser):
-    parser.add_argument(
-        "model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help="a model's name, or a dump's path"
-    ).completer = complete_model
+    add_network(parser, "model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL")
     parser.add_argument(
         "--weights", metavar="FILE", help="a weight dump (default: random ones: they do not change the time)"
     )
@@ -29,11 +27,8 @@ def run(args):
     import numpy as np
 
     model = load_any(args)
-    x = (
-        np.random.default_rng(0)
-        .standard_normal((1, model.variant.in_channels, *input_side(args.side, model.side)))
-        .astype(np.float32)
-    )
+    shape = (1, model.in_channels, *input_side(args.side, model.side))
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
     rows = model.profile(x, args.rounds)
     if args.json:
         print(json.dumps([row._asdict() for row in rows], indent=1))

@@ -39,7 +39,7 @@ def add_arguments(parser):
 
 def run(args):
     from ..evaluation.files import counted
-    from ..export.vectors import make_integer_kit, make_kit, write_kit
+    from ..export.vectors import kit_size, make_integer_kit, make_kit, write_kit
     from ..verification.inputs import pick_input
 
     model = _model(args)
@@ -49,7 +49,7 @@ def run(args):
             kit = make_integer_kit(model, x, only=args.only)
         else:
             kit = make_kit(model, x, dtype=args.dtype or "float32", only=args.only)
-    files, size = kit.sizes(args.format)
+    files, size = kit_size(kit, args.format)
     print(
         f"{counted(len(kit.steps), 'step')}, {counted(files, 'file')}, about {size / 1e6:.1f} MB of {kit.dtype} as "
         f"{args.format}",

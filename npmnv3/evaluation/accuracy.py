@@ -10,10 +10,8 @@ from ..errors import UsageError
 from .classes import Classes
 from .confusion import Confusion, plot
 from .files import some
-from .pools import pieces_of
-from .pools import workers as start_workers
-from .results import Row, Writer
-from .results import resume as take_over
+from .pools import pieces_of, start_workers
+from .results import Row, Writer, take_over
 from .statistics import Tally, verdict
 from .work import identify, load_all, published, top_answers
 
@@ -101,15 +99,22 @@ def evaluate(
     workers : int, threads; default one more than there are cores, or than NPMNV3_THREADS says
     csv : path, optional, of the results picture by picture (`results.Row`); replaced unless `resume`
     resume : bool, go on from the rows that `csv` has
-    scheduler : str, optional, a dask scheduler that has the work done, see `pools.workers`
+    scheduler : str, optional, a dask scheduler that has the work done, see `pools.start_workers`
     confusion : path, optional, of a plot of the accuracy by class and the worst confusions (needs the extra `report`)
     progress : callable (pictures done, list of Tally), optional, called whenever there is news
 
     Returns
     -------
-    list of dict, one a network: model, pictures (that count), top1 and top5 (percent, None of nothing), interval (95%,
-    {"top1": (low, high), "top5": ...}), published ({"top1", "top5", "consistent", "verdict"} or None; of a
-    quantised network the float network's, and consistent None), unreadable (files), unknown_labels ({label: pictures}), seconds (of this run)
+    list of dict, one a network:
+        model : str
+        pictures : int, that count
+        top1, top5 : float, percent; None of nothing
+        interval : {"top1": (low, high), "top5": ...}, 95%
+        published : {"top1", "top5", "consistent", "verdict"} or None; of a quantised network the float network's, and
+            consistent is None
+        unreadable : list of files
+        unknown_labels : {label: pictures}
+        seconds : float, of this run
 
     Raises
     ------

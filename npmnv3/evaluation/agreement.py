@@ -11,9 +11,8 @@ import numpy as np
 
 from ..errors import UsageError
 from .classes import Classes
-from .pools import pieces_of
-from .pools import workers as start_workers
-from .statistics import wilson
+from .pools import pieces_of, start_workers
+from .statistics import percent_interval
 from .work import both_logits, identify, load_all
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class Agreement:
         return {
             "pictures": pictures,
             "agreement": 100 * self.same / pictures if pictures else None,
-            "interval": tuple(100 * end for end in wilson(self.same, pictures)),
+            "interval": percent_interval(self.same, pictures),
             "margin": {
                 "smallest": min(self.margins, default=None),
                 "median": float(np.median(self.margins)) if pictures else None,
@@ -118,7 +117,8 @@ def agree(
     Raises
     ------
     UsageError
-        The models' classes differ (those that are only numbered differ from no others). A background class before ImageNet's is left out.
+        The models' classes differ. Classes that are only numbered differ from no others, and a background class before
+        ImageNet's is left out.
     """
     start = time.perf_counter()
     networks = identify((network_a, network_b))

@@ -33,7 +33,7 @@ class Classes:
 
     def find(self, label):
         """The shown index of the class that the data call `label` (name, synset or index), or None if there is none."""
-        found = self._texts.get(label, self._texts.get(_plain(label)))
+        found = self._texts.get(label, self._texts.get(_spoken(label)))
         if found is None and (begun := _SYNSET.match(label)):
             return self._texts.get(begun[1])
         if found is None and (whole := _WHOLE.fullmatch(label)):
@@ -51,7 +51,8 @@ class Classes:
         return self.names[shown] if shown >= 0 else "background"
 
 
-def _plain(text):
+def _spoken(text):
+    """A name without what one file writes so and another otherwise: capitals, and "_" for a space."""
     return text.replace("_", " ").casefold()
 
 
@@ -61,10 +62,11 @@ def _imagenet_texts():
     "crane" and "maillot" are the first lemma of two classes each: which one a file of labels means cannot be told.
     """
     classes = label_set("imagenet")
-    lemmas = [[_plain(word) for word in label.lemma.split(", ")] for label in classes]
+    lemmas = [[_spoken(word) for word in label.lemma.split(", ")] for label in classes]
     firsts = collections.Counter(words[0] for words in lemmas)
     every = collections.Counter(word for words in lemmas for word in set(words))
     texts = {word: label.index for label, words in zip(classes, lemmas) for word in words if every[word] == 1}
-    for spoken in (lambda label: label.lemma, lambda label: label.name):
-        texts |= {_plain(spoken(label)): label.index for label in classes if firsts[_plain(spoken(label))] < 2}
+    for field in ("lemma", "name"):
+        named = [(_spoken(getattr(label, field)), label.index) for label in classes]
+        texts |= {name: index for name, index in named if firsts[name] < 2}
     return texts | {label.synset: label.index for label in classes}

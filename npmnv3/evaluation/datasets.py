@@ -5,11 +5,11 @@ from __future__ import annotations
 import collections
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import UsageError
-from ..pictures.decode import SUFFIXES, is_picture
-from .files import Picture, asides, counted, is_aside, parent, some
+from ..pictures.files import SUFFIXES, is_picture
+from .files import Picture, asides, counted, is_aside, parent, some, spread
 from .labelfiles import read_label_file
 from .tars import find_shards, list_shards
 from .truths import ClassList, DevkitTruth, Table
@@ -39,6 +39,10 @@ class Dataset:
         low, high = min(counts.values()), max(counts.values())
         each = counted(low, "picture") if low == high else f"{low:,} to {counted(high, 'picture')}"
         return f"{text}; {len(counts):,} {'class' if len(counts) == 1 else 'classes'}, {each} each"
+
+    def some(self, count):
+        """The Dataset of so many of the pictures, evenly spread over all of them."""
+        return replace(self, pictures=tuple(self.pictures[i] for i in spread(len(self.pictures), count)))
 
     def fingerprint(self):
         """Eight hexadecimal digits of the pictures' names, labels, sizes and order."""
@@ -107,7 +111,7 @@ def open_dataset(
         )
     if limit is not None and limit < len(pictures):
         notes = (*notes, f"limited to {limit:,} of {counted(len(pictures), 'picture')}, evenly spread")
-        pictures = [pictures[i * len(pictures) // limit] for i in range(limit)]
+        pictures = [pictures[i] for i in spread(len(pictures), limit)]
     return Dataset(os.path.abspath(root), kind, tuple(pictures), tuple(notes))
 
 

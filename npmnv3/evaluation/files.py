@@ -30,8 +30,10 @@ def parent(path):
 
 
 def is_aside(folder):
-    """Whether a folder's name says that a tool made it, or that it is hidden: .ipynb_checkpoints, .git, __MACOSX. What is in
-    it are no pictures of the set, and it is no class."""
+    """Whether a folder's name says that it is hidden or a tool's: .ipynb_checkpoints, .git, __MACOSX.
+
+    What is in it are no pictures of the set, and it is no class.
+    """
     return (folder.startswith(".") and folder not in (".", "..")) or folder == "__MACOSX"
 
 
@@ -53,6 +55,12 @@ def shown(name):
 def some(names, count=3):
     """The first names of a list, in one line."""
     return ", ".join(map(shown, names[:count])) + (", ..." if len(names) > count else "")
+
+
+def spread(total, count):
+    """The indices of so many of `total` things, evenly spread over all of them."""
+    count = min(count, total)
+    return [i * total // count for i in range(count)]
 
 
 def read_picture(root, picture):

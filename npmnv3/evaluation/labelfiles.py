@@ -11,10 +11,10 @@ import re
 
 from ..dumps.reader import read_whole
 from ..errors import UsageError, WeightsError, once_each
-from ..pictures.decode import is_picture
+from ..pictures.files import is_picture
 from .truths import ClassList, DevkitTruth, Table
 
-#: Columns of a table that can say which picture, as `_plain` writes them.
+#: Columns of a table that can say which picture, as `_column_key` writes them.
 # fmt: off
 FILE_COLUMNS = (
     "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile", "imageid", "img", "imgpath",
@@ -55,7 +55,7 @@ def read_label_file(path):
         return _json(path, text, lines)
     separator = _separator(lines[0])
     header = [name.strip().strip('"') for name in lines[0].split(separator or None)]
-    columns = {_plain(name) for name in header} if separator else set()
+    columns = {_column_key(name) for name in header} if separator else set()
     named = not columns.isdisjoint(FILE_COLUMNS) and not columns.isdisjoint(LABEL_COLUMNS)
     if named or (path.lower().endswith((".csv", ".tsv")) and not is_picture(header[0])):
         return Table(path, _read_table(path, text, separator or ","))
@@ -79,7 +79,7 @@ def _text(path):
         raise UsageError(f"{path}: not a text in {name} ({error}); save it as UTF-8") from error
 
 
-def _plain(column):
+def _column_key(column):
     """A column's name without capitals and what stands between its words."""
     return re.sub("[^a-z0-9]", "", column.lower())
 
@@ -150,7 +150,7 @@ def _json_content(path, text, lines):
 
 def _json_rows(path, rows):
     for number, row in enumerate(rows, 1):
-        columns = {_plain(name): value for name, value in row.items()}
+        columns = {_column_key(name): value for name, value in row.items()}
         file = next((columns[name] for name in FILE_COLUMNS if isinstance(columns.get(name), str)), None)
         label = label_in(row)
         if file is None or label is None:
@@ -160,7 +160,7 @@ def _json_rows(path, rows):
 
 def label_in(row):
     """The class that a JSON object states, or None."""
-    columns = {_plain(name): value for name, value in row.items()}
+    columns = {_column_key(name): value for name, value in row.items()}
     found = (columns.get(name) for name in ("label", *LABEL_COLUMNS))
     label = next((value for value in found if isinstance(value, (int, str)) and not isinstance(value, bool)), None)
     return None if label is None else str(label)
@@ -177,7 +177,7 @@ def _read_table(path, text, separator):
     """{file: label} of a table with a header."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True)
     try:
-        header = {_plain(name): name for name in reader.fieldnames or () if name}
+        header = {_column_key(name): name for name in reader.fieldnames or () if name}
         files = [header[name] for name in FILE_COLUMNS if name in header]
         columns = [header[name] for name in LABEL_COLUMNS if name in header and header[name] not in files[:1]]
         if not files or not columns:

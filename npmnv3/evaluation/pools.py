@@ -49,7 +49,7 @@ def pieces_of(pictures, batch=None):
 
 
 @contextlib.contextmanager
-def workers(count=None, scheduler=None):
+def start_workers(count=None, scheduler=None):
     """A pool of workers.
 
     Parameters

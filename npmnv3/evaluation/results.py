@@ -1,7 +1,7 @@
 """The CSV of results: a row for each picture and model, in the data's order, and the way on from one that was cut off.
 
 Rows are only ever appended, whole batches at a time, so whatever stops a run leaves whole rows and at most one that is
-half-written. `resume` cuts that one off. Every row says which job it is of; a file of another job is refused.
+half-written. `take_over` cuts that one off. Every row says which job it is of; a file of another job is refused.
 """
 
 import csv
@@ -100,7 +100,7 @@ class Writer:
                 rest = rest[self._file.write(rest) :]
 
 
-def resume(path, pictures, jobs, on_row):
+def take_over(path, pictures, jobs, on_row):
     """Take over the rows that an earlier run finished, and cut off what it did not.
 
     Parameters

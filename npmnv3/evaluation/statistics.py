@@ -30,6 +30,11 @@ def wilson(right, total, z=Z95):
     return low if right else 0.0, high if right < total else 1.0  # which rounding would miss by a hair
 
 
+def percent_interval(right, total):
+    """The 95% interval of a proportion, (low, high) in percent."""
+    return tuple(100 * end for end in wilson(right, total))
+
+
 class Tally:
     """What one model's rows of results add up to. A picture that is unreadable or of no known class is no answer.
 
@@ -62,7 +67,7 @@ class Tally:
 
     def interval(self, right):
         """95% interval, percent."""
-        return tuple(100 * end for end in wilson(right, self.pictures))
+        return percent_interval(right, self.pictures)
 
 
 def verdict(published, share, interval, quantized=False):

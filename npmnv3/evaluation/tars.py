@@ -7,7 +7,7 @@ import tarfile
 
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
-from ..pictures.decode import is_picture
+from ..pictures.files import is_picture
 from .files import Picture, counted, is_aside, parent, shown, some
 from .labelfiles import label_in
 from .truths import DevkitTruth
@@ -41,9 +41,9 @@ def find_shards(data):
 def list_shards(shards, truth=None):
     """The pictures of shards.
 
-    A picture's class is what the labels file says or, without one, the content of the file `KEY.cls` beside it, the
-    entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the content of `KEY.txt`, or the name of its folder; KEY is its own path up to the first
-    dot of its name.
+    A picture's class is what the labels file says or, without one, the first that there is of: the content of the file
+    `KEY.cls` beside it, the entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the content of `KEY.txt`, the
+    name of its folder. KEY is the picture's own path up to the first dot of its name.
 
     Parameters
     ----------

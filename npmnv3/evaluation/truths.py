@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from ..errors import UsageError
-from ..pictures.decode import is_picture
+from ..pictures.files import is_picture
 from .files import parent
 
 _VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.JPEG
@@ -24,17 +24,15 @@ class Table:
 
     def label_of(self, file):
         """The label of a file by its path, its name, with or without its ending, or its folder, or ""."""
-        names = (
-            file,
-            file.rpartition("/")[2],
-            *map(without_ending, (file, file.rpartition("/")[2])),
-            file.rpartition("/")[0],
-        )
+        folder, _, name = file.rpartition("/")
+        names = (file, name, without_ending(file), without_ending(name), folder)
         return next((self.labels[name] for name in names if name in self.labels), "")
 
     def resolved(self, folder, files):
-        """{file: label} with names as the folder has them: in the table they may lack their ending, begin above the folder or
-        below it, and be written as Windows or macOS writes names.
+        """{file: label} with names as the folder has them.
+
+        In the table they may lack their ending, begin above the folder or below it, and be written as Windows or macOS
+        writes names.
 
         Parameters
         ----------
@@ -63,18 +61,21 @@ class Table:
 
 
 def _finder(folder, files):
-    """A function: name in a table -> the files that it fits, best as a path from the folder, else as the end of a file's
-    whole path (`val/a.jpg` of a folder val, `a.jpg` of x/a.jpg); of what is not there, or a folder, the name itself."""
+    """A function from a name in a table to the files that it fits.
+
+    It fits best as a path from the folder, else as the end of a file's whole path: `val/a.jpg` of a folder val, `a.jpg`
+    of x/a.jpg. Of what is not there, or is a folder, the name itself is given back.
+    """
     root, by_name = os.path.abspath(folder), {}
     for file in files:
         for written in dict.fromkeys((file, without_ending(file))):
-            path = _plain(f"{root}/{written}")
+            path = _on_any_system(f"{root}/{written}")
             by_name.setdefault(path.rpartition("/")[2], []).append((path, file))
 
     def find(name):
-        plain = _plain(name)
+        plain = _on_any_system(name)
         alike = by_name.get(plain.rpartition("/")[2], ())
-        below = [file for path, file in alike if path == _plain(f"{root}/{name}")]
+        below = [file for path, file in alike if path == _on_any_system(f"{root}/{name}")]
         if below or os.path.isdir(os.path.join(folder, name)):
             return below or [name]
         return [file for path, file in alike if f"/{path}".endswith(f"/{plain}")] or [name]
@@ -82,7 +83,7 @@ def _finder(folder, files):
     return find
 
 
-def _plain(path):
+def _on_any_system(path):
     """A path without what differs from system to system: Windows's separators, macOS's decomposed letters, capitals."""
     return unicodedata.normalize("NFC", path.replace("\\", "/")).casefold()
 

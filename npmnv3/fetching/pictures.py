@@ -38,7 +38,7 @@ def fetch_picture(url, **settings):
             return path.read_bytes()
     except (MissingWeightsError, WeightsError) as error:
         raise PictureError(str(error)) from error
-    except (ValueError, UnicodeError) as error:  # no host, a port that is no number, letters that no URL has
+    except ValueError as error:  # no host, a port that is no number, letters that no URL has
         raise PictureError(f"{url} cannot be fetched: {error}") from error
     except OSError as error:
         raise WriteError(f"{tempfile.gettempdir()}: cannot be written: {error.strerror or error}") from error

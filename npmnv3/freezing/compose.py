@@ -55,24 +55,40 @@ def module_source(plan, recipe, labels, dtype, about, weights=None):
     str
     """
     own = [f"{recipe_constant(recipe)}\n\n{_layers(plan)}", picture_functions(recipe), _network(plan, recipe)]
-    where = FROM_ARCHIVE if weights is None else FROM_MODULE
-    unpack = f"# layer -> (weight, bias), float32\nW = {UNPACK[dtype].format(where)}"
-    text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
-    end = "\n\n".join([labels_constant(plan, labels), *text, unpack, MAIN])
-    imports, sections = excerpt("\n".join([*own, end, "classify"]), RUNTIME)
     stored = f"stored as {dtype} with batch norm folded into them; the arithmetic is float32."
-    head = "\n\n".join([docstring(plan, stored, about, "pyz" if weights is None else "py"), checked(imports)])
-    return "\n\n".join([head, "\n\n\n".join([*own, *sections, end])]) + "\n"
+    unpack = f"# layer -> (weight, bias), float32\nW = {UNPACK[dtype]}"
+    about = docstring(plan, stored, about, weights)
+    return assembled(about, own, [labels_constant(plan, labels)], weights, unpack, RUNTIME)
 
 
-def checked(imports):
+def assembled(about, own, tables, weights, unpack, home, instead=None):
+    """A frozen module's source: what is its own, what that needs of the package, and last what runs when it is loaded.
+
+    Parameters
+    ----------
+    about : str, its docstring
+    own : list of str, the definitions that are generated
+    tables : list of str, the constants that stand after what they are made with
+    weights : str, the weights in base85, or None, as for `module_source`
+    unpack : str, the statement that unpacks the weights; {} stands for their bytes
+    home, instead : as for `excerpt`
+    """
+    text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
+    unpack = unpack.format(FROM_ARCHIVE if weights is None else FROM_MODULE)
+    end = "\n\n".join([*tables, *text, unpack, MAIN])
+    imports, sections = excerpt("\n".join([*own, end, "classify"]), home, instead)
+    return "\n\n".join([about, _checked(imports), "\n\n\n".join([*own, *sections, end])]) + "\n"
+
+
+def _checked(imports):
     """The import statements, NumPy's in a piece of code that says what is needed where that is not there."""
     lines = [line for line in imports.split("\n") if line != NUMPY]
     return "\n".join([*lines, *[""] * bool(lines[-1]), CHECK])
 
 
-def docstring(plan, stored, about, suffix):
+def docstring(plan, stored, about, weights):
     """The frozen module's; `stored` says how the weights are, and what computes."""
+    suffix = "pyz" if weights is None else "py"
     return f'''"""{about}
 
     python classifier.{suffix} picture.png [--top 5] [--json]

@@ -6,11 +6,8 @@ from ..network.integer_plan import LAYERS
 from ..network.steps import INPUT
 from ..ops import integers, requantize
 from .compose import (
-    FROM_ARCHIVE,
-    FROM_MODULE,
-    MAIN,
     WIDTH,
-    checked,
+    assembled,
     docstring,
     filled,
     labels_constant,
@@ -19,7 +16,6 @@ from .compose import (
     recipe_constant,
     shape_text,
 )
-from .excerpt import excerpt
 
 HOME = f"{__package__}.integer_runtime"
 INTEGERS, REQUANTIZE = integers.__name__, requantize.__name__
@@ -33,6 +29,9 @@ MEANS = {
     "float_offset": "_mean_float_offset",
     "float": "_mean_float",
 }
+UNPACK = """\
+# layer -> (weight in floats, bias, scales of the weight, Pairs that saturate or None)
+W = unpack_integers({})"""
 ABOUT_SUMS = "# Whose sums of products are exact, as all their numbers are small integers."
 #: What kernels of one kind never call, by the kernel set's field and the words with which they do.
 ALONE = (
@@ -61,14 +60,10 @@ def integer_source(plan, recipe, labels, kernels, about, weights=None):
     str
     """
     own = [recipe_constant(recipe), _kernels(kernels), _layers(plan), picture_functions(recipe), _network(plan)]
-    where = FROM_ARCHIVE if weights is None else FROM_MODULE
-    unpack = f"# layer -> (weight in floats, bias, scales of the weight, Pairs that saturate or None)\nW = unpack_integers({where})"
-    text = [] if weights is None else [f'WEIGHTS = """\n{weights}\n"""']
-    end = "\n\n".join([_grids(plan), labels_constant(plan.steps, labels), *text, unpack, MAIN])
-    imports, sections = excerpt("\n".join([*own, end, "classify"]), HOME, _instead(plan, kernels))
     stored = f"stored as their 8 bits; the arithmetic is integers, bit for bit those of the kernels {kernels.name}."
-    head = "\n\n".join([docstring(plan.steps, stored, about, "pyz" if weights is None else "py"), checked(imports)])
-    return "\n\n".join([head, "\n\n\n".join([*own, *sections, end])]) + "\n"
+    about = docstring(plan.steps, stored, about, weights)
+    tables = [_grids(plan), labels_constant(plan.steps, labels)]
+    return assembled(about, own, tables, weights, UNPACK, HOME, _instead(plan, kernels))
 
 
 def _instead(plan, kernels):

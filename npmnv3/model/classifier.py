@@ -6,7 +6,6 @@ import abc
 import functools
 import itertools
 import numbers
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from ..dumps.mappings import as_array
 from ..errors import PictureError, UsageError
 from ..network.spec import Preprocess, Variant
 from ..pictures import recipes
+from ..pictures.files import is_one
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -153,8 +153,7 @@ class Classifier(abc.ABC):
         x = self._input(x)
         if len(x) != 1:
             raise UsageError(f"x has {len(x)} pictures, expected 1")
-        if isinstance(rounds, bool) or not isinstance(rounds, numbers.Integral) or rounds < 1:
-            raise UsageError(f"`rounds={rounds!r}`, expected a whole number from 1")
+        _check_count("rounds", rounds)
         return self._engine.profile(x, rounds)
 
     def predict(self, pictures: Iterable[Picture] | Picture, top: int = 5) -> list[list[tuple[int, str, float]]]:
@@ -200,8 +199,7 @@ class Classifier(abc.ABC):
         [(0, '0', 0.99...)]
         nowhere.png: ...
         """
-        if isinstance(top, bool) or not isinstance(top, numbers.Integral) or top < 1:
-            raise UsageError(f"`top={top!r}`, expected a whole number from 1")
+        _check_count("top", top)
         stream = iter(_as_pictures(pictures))
         while batch := [self._read(picture) for picture in itertools.islice(stream, BATCH)]:
             good = [x for x in batch if not isinstance(x, PictureError)]
@@ -233,10 +231,14 @@ class Classifier(abc.ABC):
             return np.ascontiguousarray(array, self.dtype)
 
 
+def _check_count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
+        raise UsageError(f"`{name}={value!r}`, expected a whole number from 1")
+
+
 def _as_pictures(pictures: Any) -> Iterable[Picture]:
     """`pictures` as an iterable, also where it is a single one."""
-    single = isinstance(pictures, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(pictures, "convert")
-    if single or (isinstance(pictures, np.ndarray) and pictures.ndim in (2, 3)):
+    if is_one(pictures):
         return [pictures]
     if isinstance(pictures, Mapping) or not isinstance(pictures, Iterable):
         raise UsageError(

@@ -27,6 +27,11 @@ def step_macs(step):
     return per_output * math.prod(step.shape)
 
 
+def step_learned(step):
+    """Numbers of one step that training changes by gradient."""
+    return sum(math.prod(param.shape) for param in step.params if param.role not in _NOT_LEARNED)
+
+
 class Counts(NamedTuple):
     """What a network costs for one picture, and what its file holds."""
 
@@ -66,13 +71,12 @@ def plan_counts(plan, source):
     Counts
     """
     shapes = {INPUT: ()} | {step.name: step.shape for step in plan}
-    params = [param for step in plan for param in step.params]
     pools = [s for s in plan if s.op == "global_avg_pool" and (s.name == "pool" or source.counts_se_pool)]
     biased = [(step, math.prod(step.shape)) for step in plan if step.param("bias")]
     return Counts(
         macs=sum(step_macs(step) for step in plan),
-        learned=sum(math.prod(p.shape) for p in params if p.role not in _NOT_LEARNED),
-        entries=sum(math.prod(p.shape) for p in params),
+        learned=sum(map(step_learned, plan)),
+        entries=sum(map(math.prod, plan_param_shapes(plan).values())),
         conv_biases=sum(n for step, n in biased if not is_linear(step)),
         linear_biases=sum(n for step, n in biased if is_linear(step)),
         norm_elements=sum(math.prod(step.shape) for step in plan if step.op == "batch_norm"),

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from .walk import readers
+
 
 def canonical_arrays(plan, params, dtype=None):
     """The parameters of a plan in the operations' layout; counters, which no operation uses, are left out.
@@ -45,17 +47,9 @@ def norm_line(norm, arrays):
 
 def activations_of_norms(plan):
     """{batch norm's name: name of the activation that is all that reads it}, which can be done in one pass with it."""
-    readers = {}
-    for step in plan:
-        for name in step.inputs:
-            readers.setdefault(name, []).append(step)
-    norms = (step.name for step in plan if step.op == "batch_norm")
-    return {
-        name: step.name
-        for name in norms
-        for step in readers.get(name, ())
-        if step.op in ("relu", "hard_swish") and len(readers[name]) == 1
-    }
+    after = readers(plan)
+    alone = {step.name: after[step.name][0] for step in plan if step.op == "batch_norm" and len(after[step.name]) == 1}
+    return {name: step.name for name, step in alone.items() if step.op in ("relu", "hard_swish")}
 
 
 def scale_outputs(weight, factor, dtype=np.float64):

@@ -14,6 +14,7 @@ from .counts import is_linear
 from .integer_plan import LAYERS, IntegerStep
 from .padding import same_padding
 from .steps import INPUT
+from .walk import readers
 
 SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
 #: Whose operations a network is made of that was quantised by a scheme.
@@ -37,12 +38,8 @@ def lower(plan, scheme, input_shape):
     (steps, layers) : tuple of IntegerStep, named as the plan's steps whose tensors they store; and {integer step's name:
         Step of the plan that has its weight}
     """
-    readers = {}
-    for step in plan:
-        for name in step.inputs:
-            readers.setdefault(name, []).append(step)
     shapes = {INPUT: tuple(input_shape)} | {step.name: step.shape for step in plan}
-    lowering = _Lowering(readers, scheme, shapes)
+    lowering = _Lowering(readers(plan), scheme, shapes)
     for step in plan:
         getattr(lowering, step.op, lowering.plain)(step)
     return tuple(lowering.steps), lowering.layers
@@ -54,8 +51,8 @@ class _Lowering:
         self.steps, self.layers, self.same = [], {}, {}
 
     def _only_reader(self, step, op):
-        readers = self.readers.get(step.name, ())
-        return readers[0] if len(readers) == 1 and readers[0].op == op else None
+        after = self.readers[step.name]
+        return after[0] if len(after) == 1 and after[0].op == op else None
 
     def _add(self, step, op, inputs=None, name=None, **fields):
         """Append a step for one of the plan's; under the name of the relu that is fused into it, if one is."""

@@ -6,7 +6,7 @@ they do with its tensor before the next one.
 
 import functools
 
-from .steps import OPS
+from .steps import INPUT, OPS
 
 
 @functools.lru_cache(maxsize=64)
@@ -16,6 +16,15 @@ def last_uses(plan):
     return tuple(
         tuple(name for name in dict.fromkeys(step.inputs) if last[name] == index) for index, step in enumerate(plan)
     )
+
+
+def readers(plan):
+    """{name of the input or of a step: the steps that read its tensor, in order}."""
+    found = {name: [] for name in (INPUT, *(step.name for step in plan))}
+    for step in plan:
+        for name in dict.fromkeys(step.inputs):
+            found[name].append(step)
+    return found
 
 
 def walk(plan, values, run, keep=frozenset()):

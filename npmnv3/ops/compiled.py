@@ -17,7 +17,7 @@ import numpy as np
 from .processor import named
 
 SOURCE = Path(__file__).with_name("loops.py")
-SOURCES = (SOURCE, SOURCE.with_name("integer_loops.py"))
+SOURCES = (SOURCE, *map(SOURCE.with_name, ("layer_loops.py", "integer_loops.py")))
 
 _in_this_process = set()  # names of dtypes
 

@@ -7,7 +7,7 @@ The products are the float loops', on numbers small enough to be exact.
 import numpy as np
 
 from .jit import as_input, loop
-from .loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
+from .layer_loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
 from .requantize import F32, quantize_multiplier
 from .requantize import requantize as by_definition
 

@@ -46,3 +46,16 @@ def as_input(array):
     view = as_contiguous(array).view()
     view.flags.writeable = False
     return view
+
+
+def channels_last(x):
+    return x.transpose(0, 2, 3, 1) if x.ndim == 4 else x
+
+
+def channels_first(x):
+    return x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+
+
+def as_pixels(x):
+    """(N, C, H, W) as the loops take it, (N, H, W, C); (N, C) as it is."""
+    return as_input(channels_last(x))

@@ -1,30 +1,28 @@
 """Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
 
 Files may be JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000, TGA and some others (`MORE_FORMATS`) where Pillow
-has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not blended; palettes are looked up; of an animation the first frame is taken. Beyond
-that there are two ways:
+has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not
+blended; palettes are looked up; of an animation the first frame is taken. Beyond that there are two ways:
 
 * "pil" is Pillow's convert("RGB"): EXIF rotation is ignored; gray with 16 bits is clipped at 255, as Pillow and so
   torchvision do, which makes most such pictures white.
 * "cv2" is OpenCV's imread: EXIF rotation is applied; gray with 16 bits keeps its upper 8; CMYK goes through OpenCV's
-  own formula; bitmaps with 16 bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG, PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since
-  4.11). What else OpenCV does to transparency and colours in GIF and TIFF is not followed.
+  own formula; bitmaps with 16 bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG,
+  PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since 4.11). What else OpenCV does to transparency and
+  colours in GIF and TIFF is not followed.
 """
 
 import contextlib
-import io
-import os
-import stat
 import struct
-import sys
 import threading
 import warnings
 import zlib
 
 import numpy as np
 
-from ..errors import PictureError, UsageError, check_unmasked, one_line
+from ..errors import PictureError, UsageError, check_unmasked
 from . import plain
+from .files import describe, is_pil_image, open_picture, pillow_image
 from .plain import MAX_PIXELS, check_size
 
 WAYS = ("pil", "cv2")
@@ -34,13 +32,6 @@ FORMATS = dict.fromkeys(("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF"), MA
 MORE_FORMATS = dict.fromkeys(
     ("AVIF", "JPEG2000", "QOI", "PSD", "SGI", "PCX", "SUN", "DDS", "ICO", "XPM", "XBM", "TGA"), MAX_PIXELS
 ) | {"AVIF": MAX_PIXELS // 2, "JPEG2000": MAX_PIXELS // 4}
-#: Endings of the files that are taken for pictures in folders.
-# fmt: off
-SUFFIXES = (
-    ".avif", ".bmp", ".dds", ".gif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pcx",
-    ".pgm", ".png", ".ppm", ".psd", ".qoi", ".ras", ".sgi", ".tga", ".tif", ".tiff", ".webp", ".xbm", ".xpm",
-)
-# fmt: on
 BAND = 1 << 22  # pixels converted at a time, so that a large picture is not held twice
 # fmt: off
 DAMAGE = (  # what Pillow's readers raise when a file is not as they expect
@@ -85,10 +76,10 @@ def decode(picture, how="pil"):
     name = describe(picture)
     if isinstance(picture, np.ndarray):
         return from_array(picture, name)
-    if _is_pil_image(picture):
+    if is_pil_image(picture):
         with _damage_is_ours(name):
             return _from_pil(picture, how, name, MAX_PIXELS)
-    with _open(picture, name) as file:
+    with open_picture(picture, name) as file:
         image_module = pillow_image()
         if image_module is None:
             rgb, exif = plain.read(file.read(), name)
@@ -107,7 +98,7 @@ def file_size(picture):
     PictureError
     """
     name, image_module = describe(picture), pillow_image()
-    with _open(picture, name) as file:
+    with open_picture(picture, name) as file:
         if image_module is None:
             return plain.read(file.read(), name)[0].shape[1::-1]
         with _damage_is_ours(name), _QUIET:
@@ -124,47 +115,6 @@ def open_image(image_module, file):
         return image_module.open(file, formats=tuple(name for name in MORE_FORMATS if name in image_module.OPEN))
 
 
-def is_picture(name):
-    """Does the file's name say so? Whether it is one shows when it is decoded.
-
-    What macOS lays beside each file, of the same name behind "._", is none.
-    """
-    return name.lower().endswith(SUFFIXES) and not os.path.basename(name).startswith("._")
-
-
-def describe(picture):
-    """What messages call a picture: its path where it has one, in one line."""
-    if isinstance(picture, (str, os.PathLike)):
-        return one_line(os.fsdecode(picture)) or "picture with an empty path"
-    if isinstance(picture, (bytes, bytearray, memoryview)):
-        return f"picture of {len(bytes(picture)):,} bytes"
-    if isinstance(picture, np.ndarray):
-        return f"picture as {picture.dtype} array of shape {picture.shape}"
-    if _is_pil_image(picture):
-        file = getattr(picture, "filename", "")
-        return (
-            one_line(os.fsdecode(file))
-            if file
-            else f"PIL image, mode {picture.mode}, {picture.width} x {picture.height}"
-        )
-    return f"picture of type {type(picture).__name__}"
-
-
-def pillow_image():
-    """The module PIL.Image, or None where Pillow is not installed."""
-    try:
-        import PIL.Image
-    except ImportError:
-        return None
-    return PIL.Image
-
-
-def _is_pil_image(picture):
-    module = sys.modules.get("PIL.Image")  # who has no Pillow loaded has no image of it
-    kind = getattr(module, "Image", None)  # another thread may be importing it
-    return kind is not None and isinstance(picture, kind)
-
-
 def from_array(array, name):
     """(H, W, 3) uint8 of an array of RGB, gray or RGB and alpha; PictureError if it is none of them."""
     check_unmasked(array, name, PictureError)
@@ -175,25 +125,6 @@ def from_array(array, name):
     check_size(*array.shape[:2], name)
     planes = array.reshape(*array.shape[:2], -1)
     return np.repeat(planes, 3, axis=2) if planes.shape[2] == 1 else np.ascontiguousarray(planes[..., :3])
-
-
-def _open(picture, name):
-    """A binary file to read from."""
-    if isinstance(picture, (bytes, bytearray, memoryview)):
-        if not bytes(picture):
-            raise PictureError(f"{name}: is empty")
-        return io.BytesIO(bytes(picture))
-    if not isinstance(picture, (str, os.PathLike)):
-        raise PictureError(f"{name}: expected a path, the bytes of a file, a PIL image or a uint8 array (H, W, 3)")
-    try:
-        status = os.stat(picture)
-        if not stat.S_ISREG(status.st_mode):
-            raise PictureError(f"{name}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a file'}")
-        if not status.st_size:
-            raise PictureError(f"{name}: is empty (0 bytes)")
-        return open(picture, "rb")
-    except (OSError, ValueError) as error:  # ValueError: a path that no system can have, such as one with a NUL
-        raise PictureError(f"{name}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ import numpy as np
 from ..errors import UsageError
 from ..network.spec import Preprocess
 from . import resample
-from .decode import WAYS, decode, describe, pillow_image
+from .decode import WAYS, decode
+from .files import describe, pillow_image
 from .plain import check_size
 
 if TYPE_CHECKING:

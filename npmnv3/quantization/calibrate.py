@@ -1,5 +1,6 @@
 """The ranges of all stored tensors over pictures: two walks over them, one for the ends, one for the histograms."""
 
+import copy
 import os
 from dataclasses import dataclass
 
@@ -7,8 +8,8 @@ import numpy as np
 
 from ..errors import PictureError, UsageError, check_unmasked
 from ..evaluation import open_dataset
-from ..evaluation.files import read_picture
-from ..pictures.decode import describe
+from ..evaluation.files import read_picture, spread
+from ..pictures.files import describe, is_one
 from ..pictures.recipes import preprocess
 from ..progress import progress_bar
 from .ranges import BINS, Statistics
@@ -77,15 +78,19 @@ class Pictures:
 
     def spread(self, count):
         """The indices of so many pictures, evenly spread over all of them."""
-        count = min(count, len(self))
-        return [i * len(self) // count for i in range(count)]
+        return spread(len(self), count)
+
+    def some(self, count):
+        """Pictures that are so many of these, evenly spread."""
+        part = copy.copy(self)
+        part.sources, part._kept = [self.sources[i] for i in self.spread(count)], {}
+        return part
 
 
 def _listed(given):
     if given is None:
         raise UsageError("no pictures to calibrate on")
-    single = isinstance(given, (str, os.PathLike, bytes, bytearray)) or hasattr(given, "convert")
-    if single or (isinstance(given, np.ndarray) and given.ndim == 3):
+    if is_one(given):
         return [given]
     try:
         return list(given)

@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..network.walk import readers
 from ..ops.integers import saturating_pairs
 from .parameters import layers
 from .ranges import Ranges
-from .stored import readers
 
 TAIL = 2.0  # a range so many times that of its 99.99 percentile has a tail
 SPREAD = 4.0  # channels of a weight so far apart lose all but a few of one scale's levels
@@ -268,7 +268,8 @@ def _signed_symmetric(evidence):
                 one_sided.append(name)
     if not one_sided:
         return None
-    behind = {user.op for name in one_sided for user in readers(evidence.network.plan).get(name, ())}
+    after = readers(evidence.network.plan)
+    behind = {user.op for name in one_sided for user in after.get(name, ())}
     text = (
         f"{len(one_sided)} of {len(grids)} tensors have hardly a number below 0 (behind a relu, a hard-swish or a gate), and a "
         f"signed symmetric grid gives them 127 of its 255 steps: a bit is lost in each"

@@ -1,7 +1,6 @@
 """fp16 and bf16: tensors stored in them, and sums computed in them, as separate answers."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +9,7 @@ from ..network.steps import INPUT
 from ..network.walk import apply, walk
 from ..ops import definitions
 from .advice import caveats
-from .calibrate import Pictures, calibrate
+from .calibrate import calibrate
 from .causes import Cause, said
 from .judge import judge_with
 from .report import Report
@@ -136,7 +135,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
     exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
     if not exact.pictures:
         raise UsageError(f"no picture of {judgement.data} counts: unreadable, or of classes that it does not have")
-    few = _some(judged, SUMMED)
+    few = judged.some(SUMMED)
     summed = judge_with(network, [Arithmetic(network, form, summed=True).logits], few, shown=shown).outcomes[1]
     tried = [(title, outcome) for (title, _), outcome in zip(ways, outcomes)]
     tried.append((f"{ACCUMULATION.format(form)}, but those of means (on {summed.pictures} of the pictures)", summed))
@@ -164,20 +163,9 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
     )
 
 
-def _some(data, count):
-    """So many of the pictures to judge on, evenly spread."""
-    if isinstance(data, Pictures):
-        part = object.__new__(Pictures)
-        part.recipe, part.shape, part._kept = data.recipe, data.shape, {}
-        part.sources = [data.sources[i] for i in data.spread(count)]
-        return part
-    count = min(count, len(data.pictures))
-    return replace(data, pictures=tuple(data.pictures[i * len(data.pictures) // count] for i in range(count)))
-
-
 def _overflow(network, calibration, form):
     """The tensors, and the sums of means, that the format cannot hold."""
-    bits, _, top = HALVES[form]
+    bits, top = HALVES[form]
     largest, causes = (2 - 2.0**-bits) * 2.0**top, []
     reach = {name: max(-one.low, one.high) for name, one in calibration.statistics.items()}
     names = [name for name, one in reach.items() if one > largest]

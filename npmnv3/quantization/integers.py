@@ -52,7 +52,7 @@ def quantized(model, parameters, kernels=None):
     Quantized
     """
     variant = model.variant
-    plan = integer_plan(parameters, (variant.in_channels, *model.preprocess.side))  # as `simulate.Simulated` has it
+    plan = integer_plan(parameters, (variant.in_channels, *model.preprocess.side))
     about = {name: model.attributes[name] for name in ("origin", "licence") if name in model.attributes}
     return Quantized(
         plan, variant, model.num_classes, parameters.scheme, kernels or "", model.label_source, model.preprocess, about

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import PictureError
+from ..evaluation import Dataset
 from ..evaluation.classes import Classes
 from ..evaluation.files import counted, read_picture
 from ..evaluation.files import shown as shown_name
-from ..evaluation.statistics import wilson
+from ..evaluation.statistics import percent_interval
 from ..pictures.recipes import preprocess
 from ..progress import progress_bar
 from .simulate import snapping, threads
@@ -90,7 +91,7 @@ def judge(network, candidates, data, *, shown=None):
 
 def judge_with(network, simulations, data, *, shown=None):
     """As `judge`, of callables (3, H, W) -> (classes,)."""
-    labelled = hasattr(data, "kind")
+    labelled = isinstance(data, Dataset)
     items = data.pictures if labelled else range(len(data))
     classes, rows, unreadable, unknown = Classes(network.model.labels), [], [], {}
 
@@ -143,5 +144,5 @@ def _outcome(rows, number, labelled):
     right = sum(int(tops[number] == label) for tops, _, _, label in rows)
     snr = decibels(math.fsum(row[2] for row in rows), math.fsum(row[1][number] for row in rows))
     top1 = 100 * right / total if labelled else None
-    interval = tuple(100 * end for end in wilson(right, total)) if labelled else None
+    interval = percent_interval(right, total) if labelled else None
     return Outcome(total, top1, interval, 100 * same / total, snr)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..network.steps import INPUT
+from ..network.walk import readers
 from .grids import fit_bias, grid_of, quantize_bias, quantize_weight, weight_scales
 from .ranges import SATURATION
 from .schemes import SCHEMES
-from .stored import named_parts, readers, stored_tensors
+from .stored import named_parts, stored_tensors
 
 
 @dataclass(frozen=True)

@@ -65,8 +65,8 @@ SCHEMES = {
     )
 }
 
-#: Formats of floats: bits of the fraction, smallest and largest exponent of a normal number.
-HALVES = {"fp16": (10, -14, 15), "bf16": (7, -126, 127)}
+#: Formats of floats: bits of the fraction, and largest exponent.
+HALVES = {"fp16": (10, 15), "bf16": (7, 127)}
 
 NAMES = (*SCHEMES, *HALVES)
 

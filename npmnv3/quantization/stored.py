@@ -8,12 +8,12 @@ import difflib
 from dataclasses import dataclass
 
 from ..errors import UsageError
+from ..network.lowering import OWN_GATE
 from ..network.steps import INPUT
+from ..network.walk import readers
 
 #: Operations that take a relu behind them into themselves.
 FUSING = ("conv2d", "depthwise_conv2d", "pointwise_conv2d", "linear", "add", "mul", "batch_norm")
-#: What a hard-swish's own gate is called behind the step's name, where it is stored.
-OWN_GATE = ".hard_sigmoid"
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,6 @@ class Stored:
     step: str
     form: str = ""
     like: str = ""
-
-
-def readers(plan):
-    """{step's name: the steps that read it}."""
-    found = {step.name: [] for step in plan}
-    found[INPUT] = []
-    for step in plan:
-        for name in dict.fromkeys(step.inputs):
-            found[name].append(step)
-    return found
 
 
 def stored_tensors(plan, scheme):

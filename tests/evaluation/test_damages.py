@@ -13,7 +13,7 @@ from npmnv3.errors import Npmnv3Error, PictureError, UsageError
 from npmnv3.evaluation import open_dataset
 from npmnv3.evaluation.files import Picture, read_picture
 from npmnv3.evaluation.labelfiles import read_label_file
-from npmnv3.evaluation.results import HEADER, Row, resume
+from npmnv3.evaluation.results import HEADER, Row, take_over
 from npmnv3.evaluation.tars import list_shards
 
 COUNT = int(os.environ.get("NPMNV3_DAMAGES", "100"))
@@ -54,7 +54,7 @@ def use_labels(path):
 
 def use_results(path):
     pictures = [Picture(f"{i}.png", str(i)) for i in range(20)]
-    resume(str(path), pictures, {"m": "aa-bb"}, lambda row: None)
+    take_over(str(path), pictures, {"m": "aa-bb"}, lambda row: None)
 
 
 KINDS = {

@@ -1,7 +1,10 @@
 """Small generated datasets and a small network for the tests of evaluation."""
 
+import csv
 import io
+import struct
 import tarfile
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -69,3 +72,43 @@ def write_tar(path, members):
 def pairs(dataset):
     """(file's name, its label) of every picture of a data set."""
     return [(picture.file, picture.label) for picture in dataset.pictures]
+
+
+def rows(data):
+    """The rows of a CSV of results, as dicts, of its bytes."""
+    return list(csv.DictReader(io.StringIO(data.decode("utf-8", "surrogateescape"), newline="")))
+
+
+def huge_png():
+    """A PNG that says it is 30,000 x 30,000."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+#: Files that are no pictures, or none that are read; and names that are unusual, of files that are.
+BAD = {
+    "cut.jpg": picture(1)[:400],
+    "empty.jpg": b"",
+    "huge.png": huge_png(),
+    'odd, "quoted"\nname.jpg': b"?",
+    "text.jpg": b"this is no picture\n",
+}
+GOOD = ("größe und ähnliches 猫.jpg", "two words.jpeg")
+
+
+def damaged_folder(root):
+    """Class folders with bad files and unusual names in them, and a folder that no class is called."""
+    class_folders(root, 1)
+    for name, data in BAD.items():
+        (root / CLASSES[2] / name).write_bytes(data)
+    for number, name in enumerate(GOOD):
+        (root / CLASSES[2] / name).write_bytes(picture(number))
+    (root / "no such class").mkdir()
+    (root / "no such class" / "a.jpg").write_bytes(picture(5))
+    return root

@@ -5,12 +5,14 @@ import os
 
 import checkpoint_files
 import numpy as np
+import pytest
 from random_networks import random_params
 
 from npmnv3 import fetching
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.dumps.registry import REGISTRY
-from npmnv3.fetching import download
+from npmnv3.errors import WeightsError
+from npmnv3.fetching import cached_dump, download, fetch
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 
@@ -58,3 +60,10 @@ def impatient(monkeypatch, **settings):
     monkeypatch.setattr(
         fetching, "Downloader", functools.partial(download.Downloader, pauses=PAUSES, timeout=TIMEOUT, **settings)
     )
+
+
+def refuse(server, model, cache, match, before=()):
+    with pytest.raises(WeightsError, match=match):
+        fetch(model, base_url=server.url)
+    assert files_in(cache) == list(before), "something was kept"
+    assert cached_dump(model) is None

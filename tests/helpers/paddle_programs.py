@@ -1,6 +1,6 @@
 """Inference files of paddle, written from a plan: the program of either paddle and the parameters beside it."""
 
-import checkpoint_files as files
+import paddle_files
 
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
@@ -86,7 +86,7 @@ def write(stem, model, state, *, json=False, folded=False, change=None, internal
     suffix, program = (".json", _new(shapes, rows)) if json else (".pdmodel", _old(shapes, rows))
     stem.with_suffix(suffix).write_bytes(program)
     path = stem.with_suffix(".pdiparams")
-    path.write_bytes(files.pdiparams({internal[name]: array for name, array in state.items()}))
+    path.write_bytes(paddle_files.pdiparams({internal[name]: array for name, array in state.items()}))
     return path
 
 
@@ -97,7 +97,7 @@ def _old(shapes, rows):
         old, slots, gives = _OLD.get(kind, (kind, ("X", "Y"), "Out"))
         slots = sorted(zip(slots, ([name] for name in inputs), strict=False))  # as paddle writes them
         made.append((old, dict(slots), {gives: [output]}, attributes))
-    return files.pdmodel(shapes, made)
+    return paddle_files.pdmodel(shapes, made)
 
 
 def _new(shapes, rows):
@@ -110,4 +110,4 @@ def _new(shapes, rows):
                 made.append((f"1.{op}", [], [f"constant {i}"], {"value": told.pop(name)}))
                 inputs = [*inputs, *["none"] * (name == "dropout_prob"), f"constant {i}"]
         made.append((f"1.{kind}", inputs, [output], told))
-    return files.pir_json(shapes, made)
+    return paddle_files.pir_json(shapes, made)

@@ -26,6 +26,7 @@ FILES = (
     "grids.py",
     "integer_loops.py",
     "jit.py",
+    "layer_loops.py",
     "loops.py",
     "pages.py",
     "processor.py",

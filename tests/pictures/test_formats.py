@@ -8,7 +8,8 @@ import pytest
 from command_line import run
 
 from npmnv3.errors import PictureError
-from npmnv3.pictures.decode import MORE_FORMATS, decode, is_picture
+from npmnv3.pictures.decode import MORE_FORMATS, decode
+from npmnv3.pictures.files import is_picture
 
 image = pytest.importorskip("PIL.Image")
 

@@ -29,6 +29,14 @@ def lines(model):
     return Pictures(str(goldens.ROOT / "weights" / "examples"), model)
 
 
+def test_one_picture_is_one_whatever_it_is_given_as(model):
+    file = goldens.ROOT / "weights" / "examples" / "sign_upright.png"
+    gray = np.random.default_rng(2).integers(0, 256, (48, 192), np.uint8)
+    for given in (file, memoryview(file.read_bytes()), gray, gray[..., None]):
+        pictures = Pictures(given, model)
+        assert len(pictures) == 1 and pictures[0].shape == (3, 48, 192)
+
+
 @pytest.mark.parametrize("grid", [Grid(0.1, -3), Grid(0.01, 200, "uint8"), Grid(3e-4, 0, "int16"), Grid(7.8e-9, 0)])
 def test_snap_is_the_grids_own_rounding(grid):
     x = (np.random.default_rng(1).standard_normal((2, 3, 9, 9)) * 5).astype(np.float32)

@@ -6,8 +6,8 @@ The passes, a module each:
     fuse            steps become layers: activations, additions, poolings and gates go into the kernels beside them
     pack            weights in the order in which the kernels read them
     schedule        layers become commands, a kernel's address and its arguments each (`separable` and `simple_layers`
-                    emit them), and every tensor gets its place in memory (`workspace`); `prefetch` adds what is to be
-                    fetched ahead
+                    emit them, `grouping` says which are done together), and every tensor gets its place in memory
+                    (`workspace`); `prefetch` adds what is to be fetched ahead
     programs        commands are bound to memory, and run: a loop calls one kernel after another
 
 `engine` puts them together, `threads` has the team of helpers, `compiler` compiles, `code_cache` keeps what it made

@@ -63,8 +63,8 @@ def read_code(key, about):
 
     Returns
     -------
-    ((head, machine code) or None, problem) : bytes, see `compiler.Library`; and why the cache cannot be used: "" where it can, also if there is
-    no such entry yet or it is damaged
+    (code, problem) : code is (head, machine code), bytes, see `compiler.Library`, or None; problem is why the cache
+        cannot be used, "" where it can, also if there is no such entry yet or it is damaged
     """
     try:
         with _open_folder(_folder_path(), make=False) as folder:

@@ -4,6 +4,7 @@ import numpy as np
 
 from ...errors import UsageError
 from ...network.folding import norm_line, scale_outputs
+from ...network.walk import readers
 
 #: Steps that multiply or add constants a channel, and so vanish into the layers beside them.
 FOLDED = ("batch_norm", "scale", "identity")
@@ -23,16 +24,13 @@ def fold(plan, params, dtype=np.float32):
     {step's name: (weight, bias)}, of `dtype` in the operation's own layout: a norm that follows multiplies weight and bias
     by gamma / sqrt(variance + eps), a factor on the layer's input multiplies the weight
     """
-    consumers = {}
-    for step in plan:
-        for name in step.inputs:
-            consumers.setdefault(name, []).append(step)
-    factors = _factors(plan)
-    return {step.name: _fold_layer(step, params, consumers, factors, dtype) for step in plan if step.param("weight")}
+    after, factors = readers(plan), _factors(plan)
+    return {
+        step.name: _fold_layer(step, params, after[step.name], factors, dtype) for step in plan if step.param("weight")
+    }
 
 
-def _fold_layer(step, params, consumers, factors, dtype):
-    after = consumers.get(step.name, [])
+def _fold_layer(step, params, after, factors, dtype):
     norm = next((other for other in after if other.op == "batch_norm"), None)
     if norm and len(after) > 1:
         raise UsageError(

@@ -7,12 +7,14 @@ A depthwise convolution is done together with what makes its input: a few rows, 
 are made in a small ring and used up at once, so that the widest maps never leave the cache (see `separable`).
 """
 
+import collections
 import math
 import operator
 from typing import NamedTuple
 
 import numpy as np
 
+from .grouping import done_together, roles
 from .kernels.kernel import FLOAT_BYTES, RECORD
 from .prefetch import pace
 from .separable import separable
@@ -109,10 +111,7 @@ class Schedule:
         self._label, self._next, self._repeated = "", 0, 0
         self._workspace, self._rings, self._tables, self._table_size = Workspace(guard), {}, {}, 0
         self._last = {name: index for index, layer in enumerate(layers) for name in layer.reads}
-        self._readers = {}
-        for layer in layers:
-            for name in layer.reads:
-                self._readers[name] = self._readers.get(name, 0) + 1
+        self._readers = collections.Counter(name for layer in layers for name in layer.reads)
         self._ends = []
 
     # Memory
@@ -193,13 +192,13 @@ class Schedule:
 
     def step(self, layers, index, pictures):
         """Emit the commands of the next layers; gives back how many layers that was."""
-        group = self._group(layers[index:])
+        group = done_together(layers[index:], self._readers, self.tensors)
         self._next = index + len(group)
         self._label = "+".join(layer.name for layer in group)
         if self.pictures > 1 and self._is_heavy(group[0]):
             self._for_all_at_once(group[0])
         elif any(layer.op == "depthwise" for layer in group):
-            separable(self, *self._roles(group))
+            separable(self, *roles(group))
         else:
             layer = group[0]
             if pictures:
@@ -273,38 +272,6 @@ class Schedule:
     def is_done_with(self, name):
         """True if nothing after the layers in hand reads a tensor."""
         return self._last[name] < self._next
-
-    def _group(self, layers):
-        """The layers from the first on that are best done together: expand, depthwise, project, or parts of that."""
-        first, after = layers[0], layers[1:]
-        group = [first]
-        makes = first.op in ("pointwise", "conv") and not first.add and not first.gate
-        if makes and after and after[0].op == "depthwise" and after[0].inputs == (first.name,):
-            readers = self._readers[first.name]
-            in_ring = (
-                first.op == "conv" and len(after) > 1 and after[1].add == first.name and self._projects(*after[:2])
-            )
-            if readers == 1 or (readers == 2 and in_ring):
-                group.append(after[0])
-        rest = layers[len(group) :]
-        if (
-            rest
-            and self._projects(group[-1], rest[0])
-            and (not rest[0].add or rest[0].add in (*self.tensors, first.name))
-        ):
-            group.append(rest[0])
-        return group
-
-    def _projects(self, layer, after):
-        """True if `after` is a pointwise layer that alone reads a depthwise one, with nothing between."""
-        alone = layer.op == "depthwise" and not layer.pool and self._readers.get(layer.name) == 1
-        return alone and after.op == "pointwise" and after.inputs == (layer.name,) and not after.gate
-
-    @staticmethod
-    def _roles(group):
-        """(producer or None, depthwise, projection or None)."""
-        at = next(index for index, layer in enumerate(group) if layer.op == "depthwise")
-        return (group[0] if at else None), group[at], (group[at + 1] if len(group) > at + 1 else None)
 
     def program(self, source, output):
         output = self._gather(output) if self.pictures > 1 else self.tensors[output]

@@ -95,18 +95,9 @@ def _write_c(kit, folder):
     (folder / "check.c").write_bytes(checker.read_bytes())
 
 
-def float_tables(kit, inline):
-    """What `check.c` reads in vectors.h: the scales, the tensors and the steps, as lines of C."""
-    index = {key: i for i, key in enumerate(kit.vectors)}
-    lines = [
-        f"static const float {identifier(key)}_scales[] = {{{_c_floats(vector.scales)}}};"
-        for key, vector in kit.vectors.items()
-        if vector.scales is not None
-    ]
-    lines += ["", "static const tensor tensors[] = {"]
-    lines += [_c_tensor(key, vector, inline) for key, vector in kit.vectors.items()]
-    lines += ["};", "", "static const step steps[] = {"]
-    return [*lines, *(_c_step(step, index, kit.tolerances[step.name]) for step in kit.steps), "};"]
+def c_tables(tensors, steps):
+    """The tables of tensors and steps that the checkers read, of their rows: lines of C."""
+    return ["", "static const tensor tensors[] = {", *tensors, "};", "", "static const step steps[] = {", *steps, "};"]
 
 
 def c_kind(vector):
@@ -127,14 +118,14 @@ def _c_array(key, vector):
     kind = _C_TYPES[str(vector.array.dtype)][0]
     flat = vector.array.reshape(-1)
     if kind == "float":
-        numbers = _c_floats(flat)
+        numbers = c_floats(flat)
     else:
         numbers = _wrapped(str(n) for n in (flat.view(np.uint16) if kind == "uint16_t" else flat).tolist())
     shape = " x ".join(map(str, vector.array.shape))
     return f"/* {key}: {shape} */\nstatic const {kind} {identifier(key)}[{flat.size}] = {{\n{numbers}\n}};\n"
 
 
-def _c_floats(numbers):
+def c_floats(numbers):
     """Hexadecimal: exact."""
     return _wrapped(_c_float(float(n)) for n in numbers)
 
@@ -148,22 +139,6 @@ def _c_float(number):
 def _wrapped(words, per_line=8):
     words = list(words)
     return ",\n".join(", ".join(words[i : i + per_line]) for i in range(0, len(words), per_line))
-
-
-def _c_tensor(key, vector, inline):
-    scales = f"{identifier(key)}_scales, {len(vector.scales)}" if vector.scales is not None else "0, 0"
-    file, data = c_place(key, vector, inline)
-    return f'    {{"{key}", {file}, {c_kind(vector)}, {{{c_shape(vector.array)}}}, {vector.array.size}L, {scales}, {data}}},'
-
-
-def _c_step(step, index, tolerance):
-    inputs = [index[name] for name in step.inputs] + [-1]
-    roles = ("gamma", "beta", "mean", "variance", "") if step.op == "batch_norm" else ("weight", "bias", "", "", "")
-    params = ", ".join(str(index.get(f"{step.name}/{role}", -1)) for role in roles)
-    numbers = ", ".join(repr(float(n)) for n in (step.eps, step.slope, step.factor, tolerance))
-    head = f'"{step.name}", {step.op.upper()}, {{{inputs[0]}, {inputs[1]}}}, {index[step.name]}, {{{params}}}'
-    sides = f"{{{step.stride[0]}, {step.stride[1]}}}, {{{', '.join(map(str, step.pad))}}}"
-    return f"    {{{head}, {step.kernel}, {sides}, {numbers}}},"
 
 
 NAMES = ("npy", "bin", "c", "hex")

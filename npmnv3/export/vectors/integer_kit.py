@@ -12,7 +12,7 @@ from ...network.steps import INPUT
 from ...ops import integers
 from ...ops.integers import act_range
 from ...ops.kernel_sets import get_kernel_set
-from .formats import c_kind, c_place, c_shape, pick_format
+from .formats import c_kind, c_place, c_shape, c_tables, pick_format
 from .integer_constants import constants, rule_of
 from .kit import LAYOUT, PAD, select
 
@@ -73,7 +73,9 @@ class IntegerVector:
 
 @dataclass
 class IntegerKit:
-    """Attributes
+    """The vectors of a quantised network.
+
+    Attributes
     ----------
     model : str
     kernels : KernelSet
@@ -94,10 +96,6 @@ class IntegerKit:
     @property
     def dtype(self):
         return f"the integers of {self.kernels.name}"
-
-    def sizes(self, format):
-        """(files, bytes) that `write_kit` will write, about."""
-        return len(self.vectors) + 1, pick_format(format, self.vectors.values()).size(self.vectors.values())
 
     def manifest(self, format):
         """What the files are: a dict for JSON."""
@@ -143,16 +141,7 @@ class IntegerKit:
         index = {key: i for i, key in enumerate(self.vectors)}
         tensors = [_c_tensor(vector, inline) for vector in self.vectors.values()]
         steps = [self._c_step(step, index) for step in self.steps]
-        return [
-            "",
-            "static const tensor tensors[] = {",
-            *tensors,
-            "};",
-            "",
-            "static const step steps[] = {",
-            *steps,
-            "};",
-        ]
+        return c_tables(tensors, steps)
 
     def _c_step(self, step, index):
         label = self.labels[step.name]

@@ -3,7 +3,7 @@
 import fnmatch
 import json
 import pathlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,11 +12,10 @@ from ...errors import UsageError
 from ...network.steps import INPUT
 from ...network.walk import apply
 from ...ops import definitions
-from .formats import NAMES, float_tables, pick_format
+from .formats import NAMES, c_floats, c_kind, c_place, c_shape, c_tables, identifier, pick_format
 
 DTYPES = ("float32", "float16", "int8")
-ROLES = ("weight", "bias", "gamma", "beta", "mean", "variance")
-#: what a manifest says of its fields, once for all steps
+#: What a manifest says of its fields, once for all steps
 LAYOUT = "CHW, little-endian; weights OIHW, depthwise CHW, else OI"
 PAD = "rows and columns of zeros: top, bottom, left, right"
 
@@ -44,10 +43,19 @@ class Vector:
         axes = (-1, *(1,) * (self.array.ndim - 1))
         return self.array * (self.scales.reshape(axes) if len(self.scales) > 1 else self.scales).astype(np.float64)
 
+    def described(self, file):
+        """Its row of the manifest."""
+        row = {"file": file, "shape": list(self.array.shape), "dtype": str(self.array.dtype)}
+        if self.scales is not None:
+            row |= {"scale": self.scales.tolist() if len(self.scales) > 1 else float(self.scales[0]), "zero_point": 0}
+        return row
+
 
 @dataclass
 class Kit:
-    """Attributes
+    """The vectors of a network in floats.
+
+    Attributes
     ----------
     model, dtype : str
     steps : tuple of Step, those asked for
@@ -64,42 +72,19 @@ class Kit:
 
     def c_tables(self, inline):
         """The tables of vectors.h, lines of C."""
-        return float_tables(self, inline)
-
-    def sizes(self, format):
-        """(files, bytes) that `write_kit` will write, about."""
-        return len(self.vectors) + 1, pick_format(format, self.vectors.values()).size(self.vectors.values())
+        index = {key: i for i, key in enumerate(self.vectors)}
+        scales = [
+            f"static const float {identifier(key)}_scales[] = {{{c_floats(vector.scales)}}};"
+            for key, vector in self.vectors.items()
+            if vector.scales is not None
+        ]
+        tensors = [_c_tensor(vector, inline) for vector in self.vectors.values()]
+        steps = [_c_step(step, index, self.tolerances[step.name]) for step in self.steps]
+        return [*scales, *c_tables(tensors, steps)]
 
     def manifest(self, format):
         """What the files are: a dict for JSON."""
         form = pick_format(format, self.vectors.values())
-        files = {key: form.file(key) for key in self.vectors}
-        steps = []
-        for step in self.steps:
-            fields = {
-                k: v for k, v in asdict(step).items() if k in ("kernel", "stride", "pad", "eps", "slope", "factor")
-            }
-            params = {p.role: f"{step.name}/{p.role}" for p in step.params if p.role != "count"}
-            steps.append(
-                {
-                    "name": step.name,
-                    "op": step.op,
-                    "inputs": list(step.inputs),
-                    "params": params,
-                    "output": step.name,
-                    "tolerance": self.tolerances[step.name],
-                    **fields,
-                }
-            )
-        tensors = {}
-        for key, vector in self.vectors.items():
-            row = {"file": files[key], "shape": list(vector.array.shape), "dtype": str(vector.array.dtype)}
-            if vector.scales is not None:
-                row |= {
-                    "scale": vector.scales.tolist() if len(vector.scales) > 1 else float(vector.scales[0]),
-                    "zero_point": 0,
-                }
-            tensors[key] = row
         return {
             "format": "npmnv3-vectors",
             "version": 1,
@@ -109,9 +94,37 @@ class Kit:
             "pad": PAD,
             "tolerance": "largest absolute error of a step run on these very inputs",
             "operations": _formulas(self.steps),
-            "tensors": tensors,
-            "steps": steps,
+            "tensors": {key: vector.described(form.file(key)) for key, vector in self.vectors.items()},
+            "steps": [self._described(step) for step in self.steps],
         }
+
+    def _described(self, step):
+        return {
+            "name": step.name,
+            "op": step.op,
+            "inputs": list(step.inputs),
+            "params": {p.role: f"{step.name}/{p.role}" for p in step.params if p.role != "count"},
+            "output": step.name,
+            "tolerance": self.tolerances[step.name],
+            **{name: getattr(step, name) for name in ("kernel", "stride", "pad", "eps", "slope", "factor")},
+        }
+
+
+def _c_tensor(vector, inline):
+    scales = f"{identifier(vector.key)}_scales, {len(vector.scales)}" if vector.scales is not None else "0, 0"
+    file, data = c_place(vector.key, vector, inline)
+    shape, size = c_shape(vector.array), vector.array.size
+    return f'    {{"{vector.key}", {file}, {c_kind(vector)}, {{{shape}}}, {size}L, {scales}, {data}}},'
+
+
+def _c_step(step, index, tolerance):
+    inputs = [index[name] for name in step.inputs] + [-1]
+    roles = ("gamma", "beta", "mean", "variance", "") if step.op == "batch_norm" else ("weight", "bias", "", "", "")
+    params = ", ".join(str(index.get(f"{step.name}/{role}", -1)) for role in roles)
+    numbers = ", ".join(repr(float(n)) for n in (step.eps, step.slope, step.factor, tolerance))
+    head = f'"{step.name}", {step.op.upper()}, {{{inputs[0]}, {inputs[1]}}}, {index[step.name]}, {{{params}}}'
+    sides = f"{{{step.stride[0]}, {step.stride[1]}}}, {{{', '.join(map(str, step.pad))}}}"
+    return f"    {{{head}, {step.kernel}, {sides}, {numbers}}},"
 
 
 def _formulas(steps):
@@ -131,8 +144,7 @@ def make_kit(model, x=None, *, dtype="float32", only="*"):
     model : Model
     x : (1, 3, H, W) float32; default standard normal numbers
     dtype : "float32", "float16" or "int8" (symmetric; a scale a tensor, for weights a scale an output channel; biases
-        and
-        norms stay float32)
+        and norms stay float32)
     only : str, shell-style pattern of step names, several parted by commas
 
     Returns
@@ -207,6 +219,12 @@ def _tolerance(vector, exact):
     if vector.scales is not None:
         return 0.5 * float(vector.scales.max()) + 1e-6 * largest
     return {"float32": 2e-6, "float16": 2.0**-11 * 1.01}[str(vector.array.dtype)] * max(largest, 1e-3)
+
+
+def kit_size(kit, format):
+    """(files, bytes) that `write_kit` will write, about."""
+    vectors = kit.vectors.values()
+    return len(vectors) + 1, pick_format(format, vectors).size(vectors)
 
 
 def write_kit(kit, folder, format):

@@ -2,6 +2,7 @@
 
 import checkpoint_files as files
 import numpy as np
+import paddle_files
 import pytest
 from checkpoint_files import Call, Ordered, paddle_array, tensor
 
@@ -54,9 +55,12 @@ FORMATS = {  # name: (how its bytes are made, the suffix of the file beside it t
     "safetensors": (lambda: files.safetensors(ARRAYS, metadata={"format": "pt"}), ""),
     "pdparams-2": (lambda: files.pickled({name: paddle_array(array, 2) for name, array in ARRAYS.items()}, 2), ""),
     "pdparams-4": (lambda: files.pickled({name: paddle_array(array, 4, 2) for name, array in ARRAYS.items()}, 4), ""),
-    "pdiparams": (lambda: files.pdiparams(ARRAYS), ""),
-    "pdmodel": (lambda: files.pdmodel(SHAPES, OPERATIONS), ".pdmodel"),
-    "json": (lambda: files.pir_json(SHAPES, [(kind, list(slots.values())[0]) for kind, slots in OPERATIONS]), ".json"),
+    "pdiparams": (lambda: paddle_files.pdiparams(ARRAYS), ""),
+    "pdmodel": (lambda: paddle_files.pdmodel(SHAPES, OPERATIONS), ".pdmodel"),
+    "json": (
+        lambda: paddle_files.pir_json(SHAPES, [(kind, list(slots.values())[0]) for kind, slots in OPERATIONS]),
+        ".json",
+    ),
     "keras-legacy": (lambda: files.keras_legacy(keras_layers()), ""),
     "keras-fixed": (lambda: files.keras_legacy(keras_layers(), fixed=True), ""),
     "keras-weights": (
@@ -99,11 +103,13 @@ def attempt(folder, name, damaged):
     """Read; None if it worked, else our error. Any other error passes through."""
     suffix = FORMATS[name][1] if name in FORMATS else ""
     path = folder / ("x" + (".pdiparams" if suffix else ".bin"))
-    path.write_bytes(files.pdiparams(ARRAYS) if suffix else damaged)
+    path.write_bytes(paddle_files.pdiparams(ARRAYS) if suffix else damaged)
     for beside in (".pdmodel", ".json"):
         (folder / f"x{beside}").unlink(missing_ok=True)
     if suffix or name == "pdiparams":
-        (folder / f"x{suffix or '.pdmodel'}").write_bytes(damaged if suffix else files.pdmodel(SHAPES, OPERATIONS))
+        (folder / f"x{suffix or '.pdmodel'}").write_bytes(
+            damaged if suffix else paddle_files.pdmodel(SHAPES, OPERATIONS)
+        )
     try:
         read_checkpoint(path)
     except Npmnv3Error as error:

@@ -2,8 +2,8 @@
 
 import sys
 
-import checkpoint_files as files
 import numpy as np
+import paddle_files
 import pytest
 
 from npmnv3.conversion.formats import read_checkpoint
@@ -239,9 +239,9 @@ def test_the_package_is_not_needed(monkeypatch):
 
 @pytest.mark.parametrize("place", (b"\x0a\x00", b"\x2a\x00", b"\x6a\x00"))
 def test_empty_messages_without_end(place):
-    graph = files.field(7, place * 1_000_000)
+    graph = paddle_files.field(7, place * 1_000_000)
     with pytest.raises(WeightsError, match="a message of more than 100000 fields: refused"):
-        read_checkpoint(files.field(1, 8) + graph)
+        read_checkpoint(paddle_files.field(1, 8) + graph)
 
 
 # Data in another file

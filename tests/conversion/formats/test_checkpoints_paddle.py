@@ -4,6 +4,7 @@ import pickle
 
 import checkpoint_files as files
 import numpy as np
+import paddle_files
 import pytest
 from checkpoint_files import Call, paddle_array
 
@@ -92,7 +93,7 @@ INFERENCE = {  # in the order of use, not of the names
     "conv2d_9.b_0": RNG.standard_normal(2).astype(np.float32),
 }
 SHAPES = {name: INFERENCE[name].shape for name in reversed(INFERENCE)}
-MODEL = files.pdmodel(
+MODEL = paddle_files.pdmodel(
     SHAPES,
     [
         ("feed", {"X": ["feed"]}),
@@ -111,7 +112,7 @@ MODEL = files.pdmodel(
         ("elementwise_add", {"X": ["v"], "Y": ["conv2d_9.b_0"]}),
     ],
 )
-PROGRAM = files.pir_json(
+PROGRAM = paddle_files.pir_json(
     SHAPES,
     [
         ("1.conv2d", ["x", "conv2d_0.w_0"]),
@@ -126,7 +127,7 @@ BESIDE = {".pdmodel": MODEL, ".json": PROGRAM}
 def write(folder, data=None, suffix=".pdmodel", program=None):
     (folder / f"net.v1{suffix}").write_bytes(BESIDE[suffix] if program is None else program)
     path = folder / "net.v1.pdiparams"
-    path.write_bytes(files.pdiparams(INFERENCE) if data is None else data)
+    path.write_bytes(paddle_files.pdiparams(INFERENCE) if data is None else data)
     return path
 
 
@@ -138,7 +139,7 @@ def test_inference_parameters_come_in_the_programs_order(tmp_path, suffix):
 
 
 def test_parameters_that_the_program_does_not_use_come_last(tmp_path):
-    program = files.pdmodel(SHAPES, [("conv2d", {"Filter": ["conv2d_10.w_0"]})])
+    program = paddle_files.pdmodel(SHAPES, [("conv2d", {"Filter": ["conv2d_10.w_0"]})])
     checkpoint = read_checkpoint(write(tmp_path, program=program))
     assert next(iter(checkpoint.arrays)) == "conv2d_10.w_0" and len(checkpoint.arrays) == len(INFERENCE)
     assert "the program does not use conv2d_9.b_0" in checkpoint.notes[1]
@@ -146,15 +147,17 @@ def test_parameters_that_the_program_does_not_use_come_last(tmp_path):
 
 def test_other_element_types(tmp_path):
     half = {"w": np.array([1.5, 2], np.float16)}
-    program = files.pdmodel({"w": (2,)}, [])
-    files.assert_same(read_checkpoint(write(tmp_path, files.pdiparams(half, kind=4), program=program)).arrays, half)
+    program = paddle_files.pdmodel({"w": (2,)}, [])
+    files.assert_same(
+        read_checkpoint(write(tmp_path, paddle_files.pdiparams(half, kind=4), program=program)).arrays, half
+    )
     with pytest.raises(WeightsError, match="w has the element type 23, which is not known"):
-        read_checkpoint(write(tmp_path, files.pdiparams(half, kind=23), program=program))
+        read_checkpoint(write(tmp_path, paddle_files.pdiparams(half, kind=23), program=program))
 
 
 def test_names_are_needed(tmp_path):
     with pytest.raises(WeightsError, match="have no names in them; give the path"):
-        read_checkpoint(files.pdiparams(INFERENCE))
+        read_checkpoint(paddle_files.pdiparams(INFERENCE))
     path = write(tmp_path)
     (tmp_path / "net.v1.pdmodel").unlink()
     with pytest.raises(WeightsError, match=r"net.v1.pdiparams: holds no names; put net.v1.pdmodel or net.v1.json"):
@@ -178,11 +181,11 @@ def test_programs_that_are_none(tmp_path, program):
 
 
 def test_parameters_of_another_program(tmp_path):
-    data = files.pdiparams(INFERENCE)
-    fewer = files.pdmodel({name: SHAPES[name] for name in list(SHAPES)[1:]}, [])
+    data = paddle_files.pdiparams(INFERENCE)
+    fewer = paddle_files.pdmodel({name: SHAPES[name] for name in list(SHAPES)[1:]}, [])
     with pytest.raises(WeightsError, match=r"says \(|is not its program|header at"):
         read_checkpoint(write(tmp_path, program=fewer))
-    other = files.pdmodel({**SHAPES, "batch_norm_0.b_0": (5,)}, [])
+    other = paddle_files.pdmodel({**SHAPES, "batch_norm_0.b_0": (5,)}, [])
     with pytest.raises(WeightsError, match=r"batch_norm_0.b_0's place has shape \(4,\), net.v1.pdmodel says \(5,\)"):
         read_checkpoint(write(tmp_path, program=other))
     with pytest.raises(WeightsError, match="12 bytes after the last of 7 tensors"):
@@ -195,7 +198,7 @@ def test_absurd_sizes(tmp_path):
     data = bytes(16) + (1 << 30).to_bytes(4, "little") + b"\x08\x05"
     with pytest.raises(WeightsError, match=r"header at 0 is \(0, 0, 0, 1073741824\)"):
         read_checkpoint(write(tmp_path, data))
-    descriptor = files.field(1, 5) + files.field(2, 1 << 50)
+    descriptor = paddle_files.field(1, 5) + paddle_files.field(2, 1 << 50)
     data = bytes(16) + len(descriptor).to_bytes(4, "little") + descriptor
     with pytest.raises(WeightsError, match="impossible shape"):
         read_checkpoint(write(tmp_path, data))

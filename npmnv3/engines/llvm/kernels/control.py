@@ -88,20 +88,7 @@ def build_share(module):
     builder.cbranch(builder.icmp_signed("<", looks, spins), look, over)
     builder.position_at_end(work)
     of_run = builder.urem(phase, phases)
-
-    def one(carried):
-        (part,) = carried
-        claim = code.add(code.add(control, code.mul(part, LINE)), CLAIMS)
-        seen = builder.load_atomic(claim, "monotonic")
-        with builder.if_then(builder.icmp_signed("<", seen, code.add(phase, 1))):
-            with builder.if_then(builder.compare_exchange(claim, seen, code.add(phase, 1), "acq_rel", "monotonic")):
-                at = code.add(lists, code.mul(code.add(code.mul(of_run, parts), part), 16))
-                builder.call(module.functions["execute"], [code.load_int(at), code.load_int(at, 8)])
-                _finish(code, control, phase, parts)
-        following = code.add(part, 1)
-        return [builder.select(code.equal(following, parts), integer(0), following)]
-
-    code.loop(parts, [own], one)
+    code.loop(parts, [own], _claiming(code, module.functions["execute"], control, lists, of_run, phase, parts))
     _wait(code, control, phase, pause)
     looks.add_incoming(integer(0), builder.block)
     calls.add_incoming(calls, builder.block)
@@ -110,6 +97,25 @@ def build_share(module):
     with builder.if_then(code.equal(opens, 0)):
         builder.atomic_rmw("sub", at_hand, integer(1), "monotonic")
     builder.ret_void()
+
+
+def _claiming(code, execute, control, lists, of_run, phase, parts):
+    """What a thread does with each part of a phase, from its own on, and then from the first: it claims it and does it."""
+    builder = code.builder
+
+    def one(carried):
+        (part,) = carried
+        claim = code.add(code.add(control, code.mul(part, LINE)), CLAIMS)
+        seen = builder.load_atomic(claim, "monotonic")
+        with builder.if_then(builder.icmp_signed("<", seen, code.add(phase, 1))):
+            with builder.if_then(builder.compare_exchange(claim, seen, code.add(phase, 1), "acq_rel", "monotonic")):
+                at = code.add(lists, code.mul(code.add(code.mul(of_run, parts), part), 16))
+                builder.call(execute, [code.load_int(at), code.load_int(at, 8)])
+                _finish(code, control, phase, parts)
+        following = code.add(part, 1)
+        return [builder.select(code.equal(following, parts), integer(0), following)]
+
+    return one
 
 
 def _finish(code, control, phase, parts):
