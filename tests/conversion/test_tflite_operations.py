@@ -11,6 +11,7 @@ from vector_kits import check, needs_compiler
 
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.dumps.quantized import Quantized, write_quantized
+from npmnv3.errors import WeightsError
 from npmnv3.export.vectors import make_integer_kit, write_kit
 from npmnv3.freezing import freeze
 from npmnv3.model.quantized import QuantizedModel
@@ -161,3 +162,14 @@ def test_verify_names_the_rule_of_a_port(case, kernels, text, tmp_path, capsys):
     files = tmp_path / "m.npz", tmp_path / "port.npz"
     code, out, _ = run(capsys, "verify", *files, "--kernels", "tflite-reference")
     assert code == (text != EXACT) and text in out, out
+
+
+def test_a_map_as_one_row_is_refused(tmp_path):
+    """Keras's Flatten of a map: its numbers stand pixel after pixel, those of a plan channel after channel."""
+    made, scale = Graph(), {"scale": [1.0], "kind": "i1"}
+    row = made.operator(RESHAPE, [made.tensor("x", (1, 2, 2, 3), **scale)], (1, 12), **scale)
+    weight = made.constant("w", np.ones((2, 12), np.int8), scale=[1.0])
+    made.operator(FULLY_CONNECTED, [row, weight], (1, 2), {}, "y", **scale)
+    (tmp_path / "m.tflite").write_bytes(made.bytes())
+    with pytest.raises(WeightsError, match="a map of 2 x 2 pixels as one row of numbers.*GlobalAveragePooling2D"):
+        read_quantized_model(tmp_path / "m.tflite")

@@ -14,7 +14,8 @@ from vector_kits import check, needs_compiler
 import npmnv3
 from npmnv3.errors import UsageError
 from npmnv3.export.vectors import make_integer_kit, make_kit, write_kit
-from npmnv3.network.integer_plan import LAYERS, IntegerPlan, IntegerStep
+from npmnv3.export.vectors.integer_words import OPERATIONS
+from npmnv3.network.integer_plan import INTEGER_OPS, LAYERS, IntegerPlan, IntegerStep
 from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import KERNEL_SETS
 from npmnv3.ops.requantize import INTEGER_RULES
@@ -45,6 +46,13 @@ def test_the_vectors_are_the_engines(kit):
         np.testing.assert_array_equal(found.ravel(), expected.ravel(), step.name)
 
 
+def _double(x, m, e):
+    """The manifest's rule of this name."""
+    high = (x * 2 ** np.maximum(e, 0).astype(int) * m.astype(int) + (1 << 30)) >> 31
+    right = np.maximum(-e.astype(int), 0)
+    return np.sign(high) * ((np.abs(high) + ((1 << right) >> 1)) >> right)
+
+
 def test_a_layer_is_computed_from_its_row_of_the_manifest_alone(kit, tmp_path):
     """A 1x1 convolution, as somebody who reads no more than the manifest would write it."""
     write_kit(kit, tmp_path / "kit", "npy")
@@ -56,13 +64,45 @@ def test_a_layer_is_computed_from_its_row_of_the_manifest_alone(kit, tmp_path):
     assert (row["layout"], row["rule"], params["bias"].dtype) == ("OI", "double", np.int32)
     acc = params["weight"].astype(int) @ (x.reshape(len(x), -1).astype(int) - tensors[row["inputs"][0]]["zero_point"])
     acc += params["bias"].astype(int)[:, None]
-    m, right = params["multiplier"].astype(int)[:, None], -params["shift"].astype(int)[:, None]
-    assert right.min() >= 0
-    high = (acc * m + (1 << 30)) >> 31
-    rounded = np.sign(high) * ((np.abs(high) + ((1 << right) >> 1)) >> right) + tensors[row["output"]]["zero_point"]
+    rounded = (
+        _double(acc, params["multiplier"][:, None], params["shift"][:, None]) + tensors[row["output"]]["zero_point"]
+    )
     np.testing.assert_array_equal(np.clip(rounded, *row["clamp"]).reshape(y.shape), y)
     for key, about in tensors.items():
         assert about["crc32"] == zlib.crc32(read(key).tobytes()) and about["shape"] == list(read(key).shape)
+
+
+def test_sums_and_means_are_computed_from_the_manifests_words_alone(kit):
+    """x = each real(input) * 2^20 rounded by the rule, added; x = the sum of real(input) over height and width."""
+    manifest = kit.manifest("bin")
+    rows, zero = {row["name"]: row for row in manifest["steps"]}, lambda key: manifest["tensors"][key]["zero_point"]
+    operations = {"blocks.2": "add", "blocks.3.se.pool": "global_avg_pool"}
+    for name, op in operations.items():
+        row = rows[name]
+        real = [kit.vectors[key].array.astype(int) - zero(key) for key in row["inputs"]]
+        m, e = (kit.vectors[row["params"][role]].array for role in ("multiplier", "shift"))
+        if op == "add":
+            x = sum(_double(number << 20, m[i], e[i]) for i, number in enumerate(real))
+        else:
+            x = real[0].sum((1, 2))
+        assert (row["op"], row["rule"]) == (op, "double")
+        found = np.clip(_double(x, m[-1], e[-1]) + zero(row["output"]), *row["clamp"])
+        np.testing.assert_array_equal(found, kit.vectors[name].array, name)
+
+
+@pytest.mark.parametrize("kernels", sorted(KERNEL_SETS))
+def test_the_manifest_says_what_its_words_mean(dumps, kernels):
+    kit = make_integer_kit(npmnv3.load(dumps[quantized_files.SMALL], kernels=kernels, engine="numpy"))
+    manifest = kit.manifest("bin")
+    steps, told = manifest["steps"], [*manifest["rules"].values(), *manifest["operations"].values()]
+    assert manifest["operations"].keys() == {row["op"] for row in steps}
+    assert manifest["rules"].keys() == {row["rule"] for row in steps} - {""}
+    used = set(re.findall(r"\b(?:by the rule|high|real|rne|F)\b", " ".join(told)))
+    assert used <= {term.partition("(")[0] for term in manifest["terms"]}
+
+
+def test_every_operation_has_words():
+    assert OPERATIONS.keys() == INTEGER_OPS.keys()
 
 
 @pytest.mark.parametrize("kernels", sorted(KERNEL_SETS))

@@ -181,8 +181,12 @@ class _Graph:
         elif code in Op.PADS:
             self._pad(inputs, name, source, grid)
         elif code in _SHAPES:
-            count = math.prod(shape)
-            builder.add(name, "identity", (source,), shape if len(shape) == 1 else (count,), grid)
+            if math.prod(shape[1:]) > 1:  # a plan has its channels first, so would flatten it in another order
+                raise WeightsError(
+                    f"the tensor {name[:FEW]!r} is a map of {shape[1]} x {shape[2]} pixels as one row of numbers, which no network "
+                    "here has: give a model that takes the mean of a map, GlobalAveragePooling2D in place of Flatten"
+                )
+            builder.add(name, "identity", (source,), shape[:1], grid)
         else:
             raise WeightsError(f"the tensor {name[:FEW]!r} is of operator {code}, which MobileNetV3 does not have")
 

@@ -14,24 +14,9 @@ from ...ops.integers import act_range
 from ...ops.kernel_sets import get_kernel_set
 from .formats import c_kind, c_place, c_shape, c_tables, pick_format
 from .integer_constants import constants, rule_of
+from .integer_words import OPERATIONS, RULES, TERMS
 from .kit import LAYOUT, PAD, select
 
-#: What the words of a kernel set mean: the rule by which a step's exact sum becomes the stored integer. `high(x, m, e)` is
-#: floor((x * 2^max(e, 0) * m + 2^30) / 2^31); F(...) is rounded to float32; rne rounds halves to even.
-RULES = {
-    "double": "high, then divided by 2^max(-e, 0), halves away from zero",
-    "up": "high, then divided by 2^max(-e, 0), halves up",
-    "single": "floor((x * m + 2^(30 - e)) / 2^(31 - e))",
-    "truncate": "floor(x * m / 2^(31 - e))",
-    "real": "x * (input's scale * weight's scale / output's scale) in float64, halves away from zero",
-    "float": "rne(F(F(x) * factor)), cut before the zero point is added",
-    "float_offset": "of products rne(F(F(F(x) * factor) + zero point)); of means rne(F(F(F(sum of q) * factor) + offset))",
-    "shift": "add: (x1 * m1 + x2 * m2 + 2^(shift - 1)) >> shift, floor",
-    "fused": "add: rne(F(q1 * factor1 + F(q2 * factor2 + offset))), each F of one exact product and sum",
-    "twice": "mean: double, then divided by the number of pixels, halves away from zero",
-    "offset": "mean: the sum of q by up, of the last C mod 16 channels by double; offset stands for the zero points",
-    "table": "the entry of the table at q - (least integer of the input's dtype)",
-}
 LAYOUTS = {
     "conv2d": "OIHW",
     "depthwise_conv2d": "CHW",
@@ -110,7 +95,9 @@ class IntegerKit:
             "pad": PAD,
             "value": "scale * (integer - zero_point)",
             "factor": "multiplier * 2^(shift - 31), where shift is e of the rules and multiplier m",
+            "terms": TERMS,
             "rules": {rule: RULES[rule] for rule in RULES if rule in used},
+            "operations": {step.op: OPERATIONS[step.op] for step in self.steps},
             "tensors": {key: vector.described(form.file(key)) for key, vector in self.vectors.items()},
             "steps": [self._described(step) for step in self.steps],
         }

@@ -163,13 +163,19 @@ def _named(shapes, aliases, given):
 
 
 def _place_input(found, given, named, reference):
-    """The picture's integers: by name, or what fits its shape and makes a run most like the other tensors."""
+    """The picture's integers: by name, or what fits its shape and makes a run most like the other tensors.
+
+    Of several that fit none may be it: a model that prepares its picture has steps of that shape, nearly alike. Then a run of the
+    input that was given is more like the tensors.
+    """
     tensor = named.get(INPUT)
     others = {id(other) for other in named.values()}
     fits = [tensor] if tensor else [t for t in given if id(t) not in others]
     views = [(t, view) for t in fits for view in found.views(t, INPUT)]
     if len(views) > 1:
-        views.sort(key=lambda pair: -_fit_of_run(found, given, reference(found.count, pair[1][1])))
+        runs = [(_fit_of_run(found, given, reference(found.count, view[1])), t, view) for t, view in views]
+        most, *best = max(runs, key=lambda run: run[0])
+        views = [best] if tensor or _fit_of_run(found, given, reference(found.count, None)) <= most else []
     elif tensor is None and list(found.shapes.values()).count(found.shapes[INPUT]) > 1:
         views = []  # it may as well be a step's
     if views:

@@ -1,4 +1,4 @@
-"""What a softmax behind the logits gives, in integers: as many numbers as the logits, which are none of a network's steps."""
+"""What a softmax or a sigmoid behind the logits gives, in integers: as many numbers as the logits, which are none of a network's steps."""
 
 import numpy as np
 
@@ -28,18 +28,24 @@ def leave_out_probabilities(plan, found, expected):
         found.unmatched.append({"port": tensor, "shape": list(data.shape)})
     if wrong and not found.values.keys() - {INPUT}:
         raise UsageError(
-            f"the tensor {tensor!r} is the probabilities that a softmax made of the logits, and they are not judged: give the tensor "
-            "before the softmax, or all (in TensorFlow Lite experimental_preserve_all_tensors=True)"
+            f"the tensor {tensor!r} is the probabilities that a softmax or a sigmoid made of the logits, and they are not judged: give the "
+            "tensor before it, or all (in TensorFlow Lite experimental_preserve_all_tensors=True)"
         )
 
 
 def _are_probabilities(data, logits, grid):
-    """Whether integers (N, classes) are about the softmax of a run's logits, and nearer to that than to these.
+    """Whether integers (N, classes) are about the softmax of a run's logits, or each its sigmoid, and nearer to that than to these.
 
     That they sum up to 1 says little of many classes: so do numbers that were never written, or are cut at both ends.
     """
-    if data.ndim > 2 or not np.ptp(data) or np.array_equal(data, logits.reshape(data.shape)):
+    logits = logits.reshape(len(logits), -1)
+    if data.ndim > 2 or np.array_equal(data, logits):
         return False
-    logits = logits.reshape(data.shape)
-    away = np.abs(data.astype(np.int64) - grid.low - np.rint(softmax(grid.dequantize(logits)) * STEPS)).sum(1)
-    return (away < STEPS / 2).all() and away.sum() < np.abs(data.astype(np.int64) - logits).sum()
+    data, real = data.astype(np.int64), grid.dequantize(logits)
+    softmaxed, sigmoid = (np.abs(data - grid.low - np.rint(share * STEPS)) for share in (softmax(real), _sigmoid(real)))
+    near = (np.ptp(data) > 0 and (softmaxed.sum(1) < STEPS / 2).all(), (sigmoid <= 1).all())
+    return any(fits and away.sum() < np.abs(data - logits).sum() for fits, away in zip(near, (softmaxed, sigmoid)))
+
+
+def _sigmoid(real):
+    return 0.5 + 0.5 * np.tanh(np.asarray(real, np.float64) / 2)

@@ -15,9 +15,15 @@ import npmnv3
 from npmnv3.conversion import convert
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.dumps.labels import softmax
+from npmnv3.engines.integer_engine import IntegerEngine
 from npmnv3.errors import UsageError, WeightsError
+from npmnv3.network.integer_plan import IntegerPlan, IntegerStep
+from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import KERNEL_SETS
+from npmnv3.verification.quantized.matching import match
+from npmnv3.verification.quantized.probabilities import _are_probabilities
 from npmnv3.verification.quantized.run import verify_quantized
+from npmnv3.verification.quantized.tensors import read_tensors
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 
@@ -249,11 +255,46 @@ def test_probabilities_are_not_taken_for_the_logits():
     plan, last = read_quantized_model(file)[0], list(given)[-1]
     share = softmax(plan.grids[plan.steps[-1].name].dequantize(given[last].reshape(1, -1)))
     probabilities = (np.rint(share * 256) - 128).clip(-128, 127).astype(np.int8)
-    with pytest.raises(UsageError, match="the tensor 'output' is the probabilities that a softmax made of the logits"):
+    with pytest.raises(
+        UsageError, match="the tensor 'output' is the probabilities that a softmax or a sigmoid made of"
+    ):
         verify_quantized(file, {"input": given["input"], "output": probabilities})
     others = {key: value for key, value in given.items() if key != last}
     report = verify_quantized(file, {**others, "output": probabilities})
     assert report.fine and report.unmatched[0]["port"] == "output", report.text()
+
+
+def test_each_sigmoid_is_not_taken_for_the_logits():
+    """Of one class too, which has no softmax."""
+    grid, logits = Grid(0.1, 5), np.array([[-30], [40], [127]], np.int8)
+    shares = 1 / (1 + np.exp(-grid.dequantize(logits).astype(float)))
+    sigmoid = (np.rint(shares * 256) - 128).clip(-128, 127).astype(np.int8)
+    assert _are_probabilities(sigmoid, logits, grid) and _are_probabilities(sigmoid, logits[:, :, None, None], grid)
+    assert not _are_probabilities(logits, logits, grid) and not _are_probabilities(logits + np.int8(-2), logits, grid)
+
+
+def test_a_tensor_that_is_nearly_the_input_is_not_taken_for_it():
+    """A model that prepares its picture has such steps; here the port has them, and not the input."""
+    map_of = (3, 8, 8)
+    steps = (
+        IntegerStep("halved", "relu", ("input",), map_of),
+        IntegerStep("again", "relu", ("halved",), map_of),
+        IntegerStep("y", "depthwise_conv2d", ("again",), map_of),
+    )
+    grids = {"input": Grid(1.0, -128), "halved": Grid(2.0, -100), "again": Grid(1.0, -127), "y": Grid(2.0, -128)}
+    arrays = {"y.weight": np.ones((3, 1, 1), np.int8), "y.bias": np.zeros(3, np.int32)}
+    arrays |= {"y.weight_scale": np.ones(1, np.float32), "y.weight_zero_point": np.zeros(1, np.int32)}
+    plan = IntegerPlan(steps, grids, arrays, map_of)
+    x = np.random.default_rng(0).integers(0, 256, (1, 3, 8, 8)).astype(np.float32)
+    run = IntegerEngine(plan, KERNEL_SETS["tflite-reference"]).trace(x, integers=True)
+    given = read_tensors({str(i): run[name] for i, name in enumerate(("again", "halved", "y"))})[0]
+
+    def reference(count, q):
+        real = x if q is None else grids["input"].dequantize(q)
+        return IntegerEngine(plan, KERNEL_SETS["tflite-reference"]).trace(real, integers=True)
+
+    found = match(plan, {}, given, reference)
+    assert {step: row[0] for step, row in found.rows.items()} == {"again": "0", "halved": "1", "y": "2"}
 
 
 def test_numbers_never_written_are_not_taken_for_probabilities():
