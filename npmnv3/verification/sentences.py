@@ -58,11 +58,11 @@ def overflow(row, many, largest):
     return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
 
 
-def unexplained(row, found, expected, blocks):
-    """Where it is, in which of several blocks, and what it looks like."""
+def unexplained(row, found, expected, blocks, spatial):
+    """Where it is, in which of several blocks, and what it looks like; `found`, `expected` and `spatial` as for `symptom`."""
     placed = f" ({row.port}, by its place in the port's order)" if row.how == "order" else ""
     between = f", in one of {blocks[0]} ... {blocks[-1]}" if len(blocks) > 1 else ""
-    looks = symptom(found, expected)
+    looks = symptom(found, expected, spatial)
     return (
         f"unexplained, first at {row.step}{placed}{between}"
         + (f", {looks}" if looks else "")

@@ -239,8 +239,9 @@ def _unexplained(comparison, report, failing):
     blocks = list(dict.fromkeys(block_of(step.name) for step in net.plan if step.name in region))
     if len(region) > len(net.plan) - 1:  # all there is
         blocks = []
+    spatial = INPUT in region or any(net.steps[name].kernel > 1 for name in region)
     found, expected = seen.views[row.step].data.astype(np.float64), seen.local[row.step]
-    report.verdict, report.sentence = "diverges", sentences.unexplained(row, found, expected, blocks)
+    report.verdict, report.sentence = "diverges", sentences.unexplained(row, found, expected, blocks, spatial)
     if may_be_coarser(comparison, True) and as_coarser(comparison, "bfloat16"):
         report.sentence += sentences.AS_LARGE
     return failing
