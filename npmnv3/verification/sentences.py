@@ -126,6 +126,12 @@ def int8(rows, whole, off, decisions):
     return "; ".join(words)
 
 
+def fitted(count):
+    """Of integers whose scale is not known."""
+    what = "1 tensor is integers" if count == 1 else f"{count} tensors are integers"
+    return f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen"
+
+
 def other_picture(snr, sentence):
     """Of a port whose input tensor is not the picture that was given."""
     return f"it saw another picture than the one given (its input tensor agrees to {snr:.1f} dB); by its own input: {sentence}"

@@ -92,6 +92,8 @@ def _notes(comparison, report):
         report.notes.append(
             f"the tensors are those of picture {comparison.index}; the decisions are on all {len(comparison.given.x)}"
         )
+    if fitted := sum(view.step_size > 0 for view in comparison.views.values()):
+        report.notes.append(sentences.fitted(fitted))
     if INPUT in comparison.views and not comparison.port_run.forces_input:
         report.notes.append(
             "the port's input tensor is not what its first layer gets: another stage of its preprocessing"
