@@ -70,11 +70,15 @@ def unexplained(row, found, expected, blocks, spatial):
     )
 
 
-def fine(rows, precision, inferred):
-    """Of a port that is off by rounding alone."""
+def fine(report, inferred):
+    """Of a port that is off by rounding alone; what passed only for the sake of the logits is said."""
+    rows, precision, factor = report.tensors, report.precision, report.factor
     worst = max((row.local.ratio for row in rows), default=0.0)
     if not inferred:
-        return f"within {worst:.2g} x {precision} rounding"
+        beyond = sum(row.local.ratio > factor for row in rows)
+        those = "tensors are beyond {:g} x by themselves" if beyond > 1 else "tensors is beyond {:g} x by itself"
+        rest = f"; {beyond} of {len(rows)} {those.format(factor)}, but not over the whole run"
+        return f"within {worst:.2g} x {precision} rounding" + (rest if beyond else "")
     snr = min(row.accumulated.snr_db for row in rows)
     return (
         f"within {worst:.2g} x {precision} rounding, if it computes in {precision}: its numbers are float32, their error "
@@ -129,7 +133,9 @@ def int8(rows, whole, off, decisions):
 def fitted(count):
     """Of integers whose scale is not known."""
     what = "1 tensor is integers" if count == 1 else f"{count} tensors are integers"
-    return f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen"
+    return (
+        f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen"
+    )
 
 
 def other_picture(snr, sentence):

@@ -153,7 +153,7 @@ def _as_coarser(comparison, port, precisions):
         coarse = as_coarser(comparison, precision)
         report = decide(coarse, port, False) if coarse else None
         if report and report.fine:
-            report.factor, report.sentence = comparison.factor, sentences.fine(report.tensors, precision, True)
+            report.factor, report.sentence = comparison.factor, sentences.fine(report, True)
             return report
     return None
 
@@ -250,7 +250,7 @@ def _unexplained(comparison, report, failing):
 
 
 def _fine(report):
-    report.verdict, report.sentence = "fine", sentences.fine(report.tensors, report.precision, False)
+    report.verdict, report.sentence = "fine", sentences.fine(report, False)
     if any(row.local.ratio > 0 for row in report.tensors):
         snr = min(row.accumulated.snr_db for row in report.tensors)
         sure = "certain" if report.precision == "float32" else "likely"  # coarser rounding may hide a small fault

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import npmnv3
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
 from npmnv3.verification import noise
 from npmnv3.verification.comparison import Comparison
 from npmnv3.verification.diagnosis import diagnose
@@ -22,6 +24,19 @@ def test_a_tensor_under_a_wrong_name_is_said_though_the_port_is_right(maker, mod
     report = verify(model, tensors | {"blocks.4.depthwise": wrong(tensors["blocks.4.depthwise"])}, maker.x)
     assert report.fine and "; but what it calls blocks.4.depthwise is not that step's tensor" in report.sentence
     assert "but what it calls" not in verify(model, tensors, maker.x).sentence
+
+
+def test_what_passes_for_the_sake_of_the_logits_is_said(maker, model):
+    """A layer deep in the network that rounds a little more coarsely than float32."""
+    tensors, rng = {"input": maker.x}, np.random.default_rng(3)
+    for step in maker.plan:
+        inputs = [tensors[name] for name in step.inputs]
+        made = apply(step, inputs, {name: np.float32(a) for name, a in maker.arrays.items()}, definitions)
+        noise = 1 + 4e-6 * rng.standard_normal(made.shape) * (step.name == "blocks.10.project.conv")
+        tensors[step.name] = np.float32(made * noise)
+    report = verify(model, tensors, maker.x)
+    assert report.fine and "; 1 of 165 tensors is beyond 10 x by itself" in report.sentence, report.text()
+    assert "beyond" not in verify(model, maker.clean(np.float32), maker.x).sentence
 
 
 def columns_first(tensors):
