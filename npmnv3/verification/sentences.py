@@ -50,11 +50,10 @@ def original(before, after, steps):
 
 def overflow(row, many, largest):
     """Of numbers that are not finite, or that stand at float16's limit."""
-    what = (
-        f"{row.local.non_finite} values are NaN or infinite"
-        if row.local.non_finite
-        else f"{many} values stand at 65504"
-    )
+    if lost := row.local.non_finite:
+        what = f"{lost} values are NaN or infinite" if lost > 1 else "1 value is NaN or infinite"
+    else:
+        what = f"{many} values stand at 65504" if many > 1 else "1 value stands at 65504"
     return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
 
 
