@@ -26,6 +26,16 @@ def without_last(x, n):
     return x.reshape(*x.shape[:2], -1)[:, :, :-n].sum(axis=2) / math.prod(x.shape[2:])
 
 
+def dilated(x, step, w):
+    """Every second pixel under a kernel, one tap after another."""
+    k, top, left = step.kernel, 2 * step.pad[0], 2 * step.pad[2]
+    padded = np.pad(x, ((0, 0), (0, 0), (top, 2 * k), (left, 2 * k)))
+    (height, width), (down, right) = step.shape[1:], step.stride
+    rows, columns = np.arange(height) * down, np.arange(width) * right
+    taps = [(i, j) for i in range(k) for j in range(k)]
+    return sum(padded[:, :, rows + 2 * i][:, :, :, columns + 2 * j] * w[:, i, j, None, None] for i, j in taps)
+
+
 #: what a verdict says -> (operation, function (its inputs, what the first of them was made of, the step, arrays) -> result)
 SLIPS = {
     "the block's own output added to itself": ("add", lambda i, before, s, a: 2 * i[0]),
@@ -47,6 +57,7 @@ SLIPS = {
         "batch_norm",
         lambda i, before, s, a: norm(i[0], a["variance"] + s.eps, a["gamma"], a["beta"], a["mean"]),
     ),
+    "depthwise kernels dilated by 2": ("depthwise_conv2d", lambda i, before, s, a: dilated(i[0], s, a["weight"])),
     "hard-swish without its division by 6": ("hard_swish", lambda i, before, s, a: i[0] * np.clip(i[0] + 3, 0, 6)),
     "hard-swish cut at 0 and 6": ("hard_swish", lambda i, before, s, a: np.clip(i[0] * (i[0] + 3) / 6, 0, 6)),
     "hard-sigmoid without its division by 6": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] + 3, 0, 6)),

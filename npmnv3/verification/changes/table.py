@@ -50,7 +50,18 @@ from .se import (
     se_order,
     se_width,
 )
-from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
+from .spatial import (
+    bordered,
+    dilated,
+    mirror,
+    padded,
+    same_pad,
+    stride_dropped,
+    stride_late,
+    stride_moved,
+    stride_on,
+    symmetric,
+)
 from .weights import (
     a_channel,
     a_tensor,
@@ -153,6 +164,7 @@ CHANGES = (
         ('TensorFlow\'s "same" padding in the depthwise convolutions', padded(same_pad, lambda n: n.startswith("blocks"))),
         ("borders repeat the outermost pixel", bordered("border_edge")),
         ("borders mirror the picture", bordered("border_reflect"))),
+    Change("dilation", "depthwise kernels dilated by 2", dilated),
     *_each("residual",
         ("no residual additions", drop_residual(plain_skip), "alone"),
         ("the block's own output added to itself, which was written over its input", residual_overwritten, "alone"),
