@@ -27,11 +27,12 @@ def without_last(x, n):
 
 
 def dilated(x, step, w):
-    """Every second pixel under a kernel, one tap after another."""
+    """Every second pixel under a kernel of stride 1, one tap after another."""
+    if step.stride != (1, 1):
+        return definitions.depthwise_conv2d(x, w, stride=step.stride, pad=step.pad)
     k, top, left = step.kernel, 2 * step.pad[0], 2 * step.pad[2]
     padded = np.pad(x, ((0, 0), (0, 0), (top, 2 * k), (left, 2 * k)))
-    (height, width), (down, right) = step.shape[1:], step.stride
-    rows, columns = np.arange(height) * down, np.arange(width) * right
+    rows, columns = map(np.arange, step.shape[1:])
     taps = [(i, j) for i in range(k) for j in range(k)]
     return sum(padded[:, :, rows + 2 * i][:, :, :, columns + 2 * j] * w[:, i, j, None, None] for i, j in taps)
 

@@ -68,11 +68,15 @@ def bordered(op):
 
 
 def dilated(net, where):
-    """Depthwise kernels with a row and a column of zeros between each two of theirs, and twice the padding."""
+    """Depthwise kernels with a row and a column of zeros between each two of theirs, and twice the padding.
+
+    At stride 2 that is the stride on what the layer gets: see `stride_on`.
+    """
     edits, arrays = {}, {}
     for step in net.plan:
         weight = step.param("weight")
-        if step.op == "depthwise_conv2d" and where(step.name) and not weight.name.endswith("@dilated"):
+        is_plain = step.op == "depthwise_conv2d" and not strided(step) and not weight.name.endswith("@dilated")
+        if is_plain and where(step.name):
             shape = (step.shape[0], *(2 * step.kernel - 1,) * 2)
             wide = Param(f"{weight.name}@dilated", "weight", shape, shape)
             arrays[wide.name] = lambda all_, name=weight.name, shape=shape: _spread(all_[name], shape)
