@@ -26,7 +26,9 @@ def add_arguments(parser):
         "--only", metavar="PATTERN", default="*", help="steps, with shell wildcards: 'blocks.3.*,logits'"
     )
     parser.add_argument(
-        "--input", metavar="PICTURE|FILE.npy", help="what the network gets (default standard normal numbers)"
+        "--input",
+        metavar="PICTURE|FILE.npy",
+        help="what the network gets (default standard normal numbers): of its own size, or of an .npy's",
     )
     parser.add_argument("--dry-run", action="store_true", help="say how large it would be, and write nothing")
     group = parser.add_argument_group("exact integers of a network in floats, as `npmnv3 quantize` makes them")

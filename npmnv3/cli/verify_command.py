@@ -17,8 +17,8 @@ def add_arguments(parser):
     parser.add_argument(
         "port",
         metavar="PORT",
-        help="the port's tensors: .npz, HDF5, .pt, .safetensors, text, or a folder of .npy or .bin; or an .onnx file, which is "
-        "run here; or a quantised .tflite, .onnx or dump",
+        help="the port's tensors: .npz, HDF5, .pt, .safetensors, a folder of .npy or .bin, text (.txt, .csv, .log, .h, .c: numbers, "
+        "C's arrays, lines like NAME[0] = 1); or an .onnx file, which is run; or a quantised .tflite, .onnx or dump",
     )
     parser.add_argument(
         "tensors",

@@ -123,8 +123,13 @@ class _Search:
             trials[0].rivals = trials[1:]
             found.chain.append(trials[0])
             current = current.under(trials[0].net)
-        # the part of it that is surely explained
-        doubtful = (i for i, trial in enumerate(found.chain) if not trial.believed or trial.snr_db < PARTLY)
+        # the part of it that is surely explained; where all that a fault betters passes without it, that is rounding
+        passing = {row.port for row in self.comparison.rows if row.passes}
+        doubtful = (
+            i
+            for i, trial in enumerate(found.chain)
+            if not trial.believed or trial.snr_db < PARTLY or trial.touched <= passing
+        )
         found.chain = found.chain[: next(doubtful, len(found.chain))]
         return found
 

@@ -216,7 +216,7 @@ class _Matcher:
             values[later.name] = self._run_step(later, [values[name] for name in later.inputs])
             fresh.add(later.name)
             same = values[later.name].shape == view.data.shape and later.op != "identity"
-            if same and view.quick_error(sketch(values[later.name])) < limit:
+            if same and fitted(view, sketch(values[later.name]))[1] < limit:
                 return True
         return False
 

@@ -184,7 +184,7 @@ def _shape(step, inputs):
         if weight.canonical[1] != first[0]:
             raise ValueError(f"{step.name}: {first} into {weight.canonical}")
         return (weight.canonical[0], *first[1:])
-    if step.op in ("global_avg_pool", "global_max_pool"):
+    if step.op in ("global_avg_pool", "global_max_pool", "pool_short", "pool_scaled"):
         return first[:1]
     if step.op.startswith("border_"):
         return (first[0], first[1] + sum(step.pad[:2]), first[2] + sum(step.pad[2:]))

@@ -46,6 +46,12 @@ def _pool_window(step, x):
     return x[:, :, : step.kernel, : step.kernel].sum(axis=(2, 3)) / np.asarray(step.kernel**2, x.dtype)
 
 
+def _pool_short(step, x):
+    """The mean of all pixels, the last `kernel` of them left out of the sum."""
+    pixels = x.reshape(*x.shape[:2], -1)
+    return pixels[:, :, : -step.kernel].sum(axis=2) / np.asarray(pixels.shape[2], x.dtype)
+
+
 def _grid(step, x):
     """The nearest of 256 levels, zero among them, from a picture's least number to its largest (or to zero).
 
@@ -69,6 +75,9 @@ FAULTY = {
     "gelu": lambda step, x: (x * (1 + _erf(x / np.sqrt(2).astype(x.dtype))) / 2).astype(x.dtype, copy=False),
     "leaky_relu": lambda step, x: np.where(x > 0, x, x * x.dtype.type(0.01)),
     "sloped_swish": lambda step, x: x * np.clip(x * x.dtype.type(step.slope) + x.dtype.type(0.5), 0, 1),
+    "hard_swish_undivided": lambda step, x: x * np.clip(x + 3, 0, 6),
+    "hard_swish_cut_late": lambda step, x: np.clip(x * (x + 3) / 6, 0, 6),
+    "hard_sigmoid_undivided": lambda step, x: np.clip(x + 3, 0, 6),
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
@@ -76,6 +85,8 @@ FAULTY = {
     "border_reflect": _border("reflect"),
     "batch_statistics": _batch_statistics,
     "pool_window": _pool_window,
+    "pool_short": _pool_short,
+    "pool_scaled": lambda step, x: x.mean(axis=(2, 3)) * x.dtype.type(step.factor),
     "global_max_pool": lambda step, x: x.max(axis=(2, 3)),
     "grid": _grid,
     "zero": lambda step, x: np.zeros_like(x),

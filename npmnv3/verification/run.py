@@ -113,7 +113,7 @@ def verify(
             given = given.from_port(tensors)
         if constants:
             given = given.noted(
-                f"left out: tensors that are weights of the network ({len(constants)}, such as {constants[0]})"
+                f"left out: tensors that equal weights of the network ({len(constants)}, such as {constants[0]})"
             )
         comparison = read_columns_first(Comparison(network, given, tensors, map, precision, float(factor)))
         return decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))

@@ -50,19 +50,18 @@ def original(before, after, steps):
 
 def overflow(row, many, largest):
     """Of numbers that are not finite, or that stand at float16's limit."""
-    what = (
-        f"{row.local.non_finite} values are NaN or infinite"
-        if row.local.non_finite
-        else f"{many} values stand at 65504"
-    )
+    if lost := row.local.non_finite:
+        what = f"{lost} values are NaN or infinite" if lost > 1 else "1 value is NaN or infinite"
+    else:
+        what = f"{many} values stand at 65504" if many > 1 else "1 value stands at 65504"
     return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
 
 
-def unexplained(row, found, expected, blocks):
-    """Where it is, in which of several blocks, and what it looks like."""
+def unexplained(row, found, expected, blocks, spatial):
+    """Where it is, in which of several blocks, and what it looks like; `found`, `expected` and `spatial` as for `symptom`."""
     placed = f" ({row.port}, by its place in the port's order)" if row.how == "order" else ""
     between = f", in one of {blocks[0]} ... {blocks[-1]}" if len(blocks) > 1 else ""
-    looks = symptom(found, expected)
+    looks = symptom(found, expected, spatial)
     return (
         f"unexplained, first at {row.step}{placed}{between}"
         + (f", {looks}" if looks else "")
@@ -70,11 +69,15 @@ def unexplained(row, found, expected, blocks):
     )
 
 
-def fine(rows, precision, inferred):
-    """Of a port that is off by rounding alone."""
+def fine(report, inferred):
+    """Of a port that is off by rounding alone; what passed only for the sake of the logits is said."""
+    rows, precision, factor = report.tensors, report.precision, report.factor
     worst = max((row.local.ratio for row in rows), default=0.0)
     if not inferred:
-        return f"within {worst:.2g} x {precision} rounding"
+        beyond = sum(row.local.ratio > factor for row in rows)
+        those = "tensors are beyond {:g} x by themselves" if beyond > 1 else "tensors is beyond {:g} x by itself"
+        rest = f"; {beyond} of {len(rows)} {those.format(factor)}, but not over the whole run"
+        return f"within {worst:.2g} x {precision} rounding" + (rest if beyond else "")
     snr = min(row.accumulated.snr_db for row in rows)
     return (
         f"within {worst:.2g} x {precision} rounding, if it computes in {precision}: its numbers are float32, their error "
@@ -124,6 +127,14 @@ def int8(rows, whole, off, decisions):
     if decisions:
         words.append(decisions["text"])
     return "; ".join(words)
+
+
+def fitted(count):
+    """Of integers whose scale is not known."""
+    what = "1 tensor is integers" if count == 1 else f"{count} tensors are integers"
+    return (
+        f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen"
+    )
 
 
 def other_picture(snr, sentence):

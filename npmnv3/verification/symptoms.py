@@ -10,8 +10,11 @@ FEW = 16  # numbers from which that says something
 BARE = 1e-6  # share of the worst pixel's error below which a pixel has none
 
 
-def symptom(found, expected):
-    """A few words on how `found` differs from `expected`, both (N, C, H, W) or (N, C); "" if nothing stands out."""
+def symptom(found, expected, spatial=True):
+    """A few words on how `found` differs from `expected`, both (N, C, H, W) or (N, C); "" if nothing stands out.
+
+    spatial : bool, whether a kernel larger than 1x1 is among what may be wrong: else neither padding nor stride is
+    """
     if not np.isfinite(found).all():
         return "not finite: an overflow, or a division by zero"
     if not found.any():
@@ -25,10 +28,10 @@ def symptom(found, expected):
     worst = np.argsort(-channels)
     few = int(np.searchsorted(np.cumsum(channels[worst]) / total, 0.9)) + 1
     if few <= max(1, len(channels) // 8):
-        words.append(f"channels {_ranges(sorted(worst[:few].tolist()))}")
+        words.append(f"channel{'s' * (few > 1)} {_ranges(sorted(worst[:few].tolist()))}")
     if found.ndim == 4 and (place := _rectangle(error)):
         words.append(place)
-    looks = _affine(found, expected) or (_border(error) or _shift(found, expected) if found.ndim == 4 else "")
+    looks = _affine(found, expected) or (_of_map(found, expected, spatial) if found.ndim == 4 else "")
     return ": ".join(filter(None, [", ".join(words), ", ".join(filter(None, [looks, _grid(found, expected)]))]))
 
 
@@ -65,6 +68,21 @@ def _rectangle(error):
         return ""
     tile = f"{bottom - top + 1} x {right - left + 1} of {pixels.shape[0]} x {pixels.shape[1]} pixels"
     return f"only in {tile}, from row {top}, column {left}"
+
+
+def _of_map(found, expected, spatial):
+    error = found - expected
+    return _unwritten(found, error) or (_border(error) or _shift(found, expected) if spatial else "")
+
+
+def _unwritten(found, error):
+    """Where a map is off, each of its channels is one number: zero, or what a norm and an activation make of that."""
+    off = np.abs(error) > BARE * np.abs(error).max()
+    there = off.any(axis=(0, 1))
+    if np.count_nonzero(there) < 2:
+        return ""
+    spread, of_errors = (np.ptp(a[:, off.any(axis=(0, 2, 3))][..., there], axis=2) for a in (found, error))
+    return "one number a channel there: never written?" if of_errors.all() and not spread.any() else ""
 
 
 def _border(error):

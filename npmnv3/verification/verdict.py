@@ -92,6 +92,8 @@ def _notes(comparison, report):
         report.notes.append(
             f"the tensors are those of picture {comparison.index}; the decisions are on all {len(comparison.given.x)}"
         )
+    if fitted := sum(view.step_size > 0 for view in comparison.views.values()):
+        report.notes.append(sentences.fitted(fitted))
     if INPUT in comparison.views and not comparison.port_run.forces_input:
         report.notes.append(
             "the port's input tensor is not what its first layer gets: another stage of its preprocessing"
@@ -151,7 +153,7 @@ def _as_coarser(comparison, port, precisions):
         coarse = as_coarser(comparison, precision)
         report = decide(coarse, port, False) if coarse else None
         if report and report.fine:
-            report.factor, report.sentence = comparison.factor, sentences.fine(report.tensors, precision, True)
+            report.factor, report.sentence = comparison.factor, sentences.fine(report, True)
             return report
     return None
 
@@ -239,15 +241,16 @@ def _unexplained(comparison, report, failing):
     blocks = list(dict.fromkeys(block_of(step.name) for step in net.plan if step.name in region))
     if len(region) > len(net.plan) - 1:  # all there is
         blocks = []
+    spatial = INPUT in region or any(net.steps[name].kernel > 1 for name in region)
     found, expected = seen.views[row.step].data.astype(np.float64), seen.local[row.step]
-    report.verdict, report.sentence = "diverges", sentences.unexplained(row, found, expected, blocks)
+    report.verdict, report.sentence = "diverges", sentences.unexplained(row, found, expected, blocks, spatial)
     if may_be_coarser(comparison, True) and as_coarser(comparison, "bfloat16"):
         report.sentence += sentences.AS_LARGE
     return failing
 
 
 def _fine(report):
-    report.verdict, report.sentence = "fine", sentences.fine(report.tensors, report.precision, False)
+    report.verdict, report.sentence = "fine", sentences.fine(report, False)
     if any(row.local.ratio > 0 for row in report.tensors):
         snr = min(row.accumulated.snr_db for row in report.tensors)
         sure = "certain" if report.precision == "float32" else "likely"  # coarser rounding may hide a small fault

@@ -176,6 +176,15 @@ def test_no_number_makes_a_warning(value):
         assert not report.fine and report.faults_tried < 800
 
 
+@pytest.mark.parametrize(("count", "words"), [(1, "1 value is NaN or infinite"), (3, "3 values are NaN or infinite")])
+def test_values_that_overflowed_are_counted(count, words):
+    model = npmnv3.load("ppocr/text_direction", engine="numpy")
+    x = np.random.default_rng(3).standard_normal((1, 3, 48, 192)).astype(np.float32)
+    tensors = model.trace(x)
+    tensors["blocks.6.expand"].flat[:count] = np.nan
+    assert words in npmnv3.verify(model, tensors, x, explain=False).sentence
+
+
 def test_decibels_beyond_all_numbers_are_a_share():
     """A gate that is not cut blows up block by block: the reference on the port's tensors may be of any size."""
     assert share(-np.inf) == share(-5000.0) == pytest.approx(1e12)

@@ -244,4 +244,4 @@ def test_a_dump_with_the_weights_in_it(model, plan, x, clean, wrong):
     port["logits"] = clean["logits"] * np.float32(1.5 if wrong else 1)
     report = verify(model, port, x, explain=False)
     assert report.fine is not wrong and (not wrong or report.first_divergence == "logits"), report.text()
-    assert f"left out: tensors that are weights of the network ({len(weights)}, such as constant " in report.text()
+    assert f"left out: tensors that equal weights of the network ({len(weights)}, such as constant " in report.text()

@@ -6,6 +6,9 @@ import faulty_ports
 import numpy as np
 import pytest
 
+import npmnv3
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
 from npmnv3.verification import noise
 from npmnv3.verification.comparison import Comparison
 from npmnv3.verification.diagnosis import diagnose
@@ -21,6 +24,19 @@ def test_a_tensor_under_a_wrong_name_is_said_though_the_port_is_right(maker, mod
     report = verify(model, tensors | {"blocks.4.depthwise": wrong(tensors["blocks.4.depthwise"])}, maker.x)
     assert report.fine and "; but what it calls blocks.4.depthwise is not that step's tensor" in report.sentence
     assert "but what it calls" not in verify(model, tensors, maker.x).sentence
+
+
+def test_what_passes_for_the_sake_of_the_logits_is_said(maker, model):
+    """A layer deep in the network that rounds a little more coarsely than float32."""
+    tensors, rng = {"input": maker.x}, np.random.default_rng(3)
+    for step in maker.plan:
+        inputs = [tensors[name] for name in step.inputs]
+        made = apply(step, inputs, {name: np.float32(a) for name, a in maker.arrays.items()}, definitions)
+        noise = 1 + 4e-6 * rng.standard_normal(made.shape) * (step.name == "blocks.10.project.conv")
+        tensors[step.name] = np.float32(made * noise)
+    report = verify(model, tensors, maker.x)
+    assert report.fine and "; 1 of 165 tensors is beyond 10 x by itself" in report.sentence, report.text()
+    assert "beyond" not in verify(model, maker.clean(np.float32), maker.x).sentence
 
 
 def columns_first(tensors):
@@ -121,6 +137,20 @@ def test_an_int8_port_is_said_to_be_one(maker, model):
         port[name] = tensor if name == "input" else np.round(tensor / scale) * scale
     report = verify(model, port, maker.x)
     assert report.precision == "int8" and report.fine and report.sentence.startswith("an int8 port"), report.text()
+
+
+def test_integers_without_a_scale_are_the_gate_if_that_cuts_a_few_numbers_off(maker, model):
+    """Up to a scale a gate is nearly what it was made of, and where it cuts nothing off the very same."""
+    halved = {s.param("weight").name for s in maker.plan if s.name.endswith(".se.excite")}
+    state = {name: a * np.float32(0.5) if name in halved else a for name, a in maker.state.items()}
+    other = npmnv3.load(model.name, state, engine="numpy")
+    made, inner = other.trace(maker.x), (".conv", ".norm", ".fc", ".excite")
+    tensors = [tensor for name, tensor in made.items() if not name.endswith(inner)]
+    raw = [np.round((t - t.min()) / np.ptp(t) * 255 - 128).astype(np.int8) for t in tensors]
+    report = verify(other, {f"t{i}": q for i, q in enumerate(raw)}, maker.x)
+    assert report.fine and "integers without a scale" in report.text(), report.text()
+    excites = [row.step for row in report.tensors if row.step.endswith(".excite")]
+    assert excites == ["blocks.3.se.excite"] and made["blocks.3.gate"].min() > 0 and made["blocks.3.gate"].max() < 1
 
 
 def test_an_inner_fault_of_an_int8_port_is_no_rounding_though_its_logits_may_be(maker, model):

@@ -26,8 +26,20 @@ def test_a_grid_of_fixed_point_is_said(bits):
 def test_a_row_at_the_bottom_is_of_no_other_side():
     x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
     found = x.copy()
-    found[:, :, -1] = 0
+    found[:, :, -1] *= -1
     assert "border fault (bottom)" in symptom(found, x)
+    assert "border" not in symptom(found, x, spatial=False)
+
+
+def test_what_a_loop_left_out_is_one_number_a_channel():
+    """A sum that was never made is zero, and what a norm makes of it."""
+    x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
+    pixels, channels = x.copy(), x.copy()
+    pixels.reshape(1, 8, 144)[:, :, 128:] = np.arange(8)[:, None]
+    channels[:, 7:] = 0.25
+    for found, place in ((pixels, "2 x 12 of 12 x 12 pixels, from row 10, column 0"), (channels, "channel 7")):
+        assert f"{place}: one number a channel there: never written?" in symptom(found, x)
+    assert "never written" not in symptom(np.maximum(x, 0), x)
 
 
 def test_a_tile_a_row_or_a_column_that_alone_is_wrong_is_said():

@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from ...network.padding import same_padding
-from ...network.steps import INPUT, Step
+from ...network.steps import INPUT, Param, Step
 from ..net import block_of
 from .edits import edited
 
@@ -63,6 +65,30 @@ def bordered(op):
         return edited(net, edits)
 
     return apply
+
+
+def dilated(net, where):
+    """Depthwise kernels with a row and a column of zeros between each two of theirs, and twice the padding.
+
+    At stride 2 that is the stride on what the layer gets: see `stride_on`.
+    """
+    edits, arrays = {}, {}
+    for step in net.plan:
+        weight = step.param("weight")
+        is_plain = step.op == "depthwise_conv2d" and not strided(step) and not weight.name.endswith("@dilated")
+        if is_plain and where(step.name):
+            shape = (step.shape[0], *(2 * step.kernel - 1,) * 2)
+            wide = Param(f"{weight.name}@dilated", "weight", shape, shape)
+            arrays[wide.name] = lambda all_, name=weight.name, shape=shape: _spread(all_[name], shape)
+            params = tuple(wide if p == weight else p for p in step.params)
+            edits[step.name] = replace(step, kernel=shape[1], pad=tuple(2 * p for p in step.pad), params=params)
+    return edited(net, edits, arrays)
+
+
+def _spread(kernels, shape):
+    found = np.zeros(shape, kernels.dtype)
+    found[:, ::2, ::2] = kernels
+    return found
 
 
 def stride_on(target):

@@ -3,6 +3,8 @@
 Any change can be tried everywhere, in some blocks only, or on top of another.
 """
 
+import numpy as np
+
 from ...network.spec import round8
 from .blocks import (
     act_after_add,
@@ -28,6 +30,15 @@ from .head import (
     pooled,
     reordered,
 )
+from .loops import (
+    before_activation,
+    gates_shifted,
+    miscounted,
+    other_deviation,
+    pooled_short,
+    residual_overwritten,
+    tail_left_out,
+)
 from .se import (
     add_se_norm,
     constant_gate,
@@ -39,7 +50,18 @@ from .se import (
     se_order,
     se_width,
 )
-from .spatial import bordered, mirror, padded, same_pad, stride_dropped, stride_late, stride_moved, stride_on, symmetric
+from .spatial import (
+    bordered,
+    dilated,
+    mirror,
+    padded,
+    same_pad,
+    stride_dropped,
+    stride_late,
+    stride_moved,
+    stride_on,
+    symmetric,
+)
 from .weights import (
     a_channel,
     a_tensor,
@@ -95,6 +117,9 @@ CHANGES = (
         ("the factor 0.8 on the logits", gained(0.8, True)),
         ("the factor 1.25 on the logits", gained(1.25, True))),
     Change("se_order", "squeeze-and-excitation on the other side of the activation", se_order, alone=True),
+    Change("se_order", "the gate on what the activation gets, whose result is lost", before_activation("mul"), alone=True),
+    *(Change("se_order", f"each channel times the gate of the {which} one", gates_shifted(by), alone=True)
+      for which, by in (("next", -1), ("previous", 1))),
     *_each("se_bias_missing",
         ("no biases in squeeze-and-excitation", drop_bias(".se.squeeze.fc", ".se.excite", ".se.squeeze"), "alone"),
         ("no bias in the squeeze layers", drop_bias(".se.squeeze.fc", ".se.squeeze"), "alone"),
@@ -127,6 +152,9 @@ CHANGES = (
         ("hard-sigmoid inside squeeze-and-excitation", swap_op(ACTIVATIONS, "hard_sigmoid", is_squeeze, slope=1 / 6))),
     *(Change("norm_eps", f"batch-norm epsilon {eps:g}", set_field("batch_norm", eps=eps), alone=eps in (1e-3, 1e-5))
       for eps in (1e-3, 1e-5, 1e-4, 1e-2, 1e-6, 0.0)),
+    *_each("norm_eps",
+        ("batch norm by the root of the variance, plus epsilon", other_deviation("outside", lambda v, eps: np.sqrt(v) + eps)),
+        ("batch norm by the variance, not its root", other_deviation("variance", lambda v, eps: v + eps))),
     Change("train_mode", "batch norm with the batch's own statistics (training mode)", live_norms, alone=True),
     Change("se_missing", "no squeeze-and-excitation", no_gate, alone=True),
     *_each("padding",
@@ -136,8 +164,10 @@ CHANGES = (
         ('TensorFlow\'s "same" padding in the depthwise convolutions', padded(same_pad, lambda n: n.startswith("blocks"))),
         ("borders repeat the outermost pixel", bordered("border_edge")),
         ("borders mirror the picture", bordered("border_reflect"))),
+    Change("dilation", "depthwise kernels dilated by 2", dilated),
     *_each("residual",
         ("no residual additions", drop_residual(plain_skip), "alone"),
+        ("the block's own output added to itself, which was written over its input", residual_overwritten, "alone"),
         ("a residual addition where there is none", add_residual, "alone")),
     *_each("skip_path",
         ("no projected skip paths", drop_residual(projected_skip), "alone"),
@@ -154,6 +184,8 @@ CHANGES = (
       for op, name in (("relu", "ReLU"), ("hard_sigmoid", "hard-sigmoid"), ("swish", "swish"), ("relu6", "ReLU6"),
                        ("identity", "nothing"), ("sigmoid", "sigmoid"), ("gelu", "GELU"))),
     Change("activation", "hard-swish of slope 0.2", swap_op(("hard_swish",), "sloped_swish", is_main, slope=0.2)),
+    Change("activation", "hard-swish without its division by 6", swap_op(("hard_swish",), "hard_swish_undivided", is_main)),
+    Change("activation", "hard-swish cut at 0 and 6 after its product", swap_op(("hard_swish",), "hard_swish_cut_late", is_main)),
     *(Change("activation", f"{name} in place of hard-swish in the {part}",
              swap_op(("hard_swish",), op, in_parts(part), slope=1 / 6))
       for part in ("stem", "last", "head", "blocks")
@@ -165,7 +197,7 @@ CHANGES = (
     *(Change("activation", f"{name} in place of the gates' hard-sigmoid",
              swap_op(("hard_sigmoid",), op, _is_gate), alone=op == "hard_swish")
       for op, name in (("sigmoid", "sigmoid"), ("hard_swish", "hard-swish"), ("relu", "ReLU"), ("identity", "nothing"),
-                       ("relu6", "ReLU6"))),
+                       ("relu6", "ReLU6"), ("hard_sigmoid_undivided", "hard-sigmoid without its division by 6"))),
     *_each("head_order",
         ("pooling before the last convolution", pool_before_last, "whole"),
         ("pooling after the head", pool_after_head, "whole"),
@@ -183,6 +215,12 @@ CHANGES = (
         ("the poolings of squeeze-and-excitation over the pixels there are at 224 x 224",
          pooled(_side_at_224, lambda n: n != "pool"))),
     Change("pooling", "the maximum in place of the mean", swap_op(("global_avg_pool",), "global_max_pool"), alone=True),
+    *_each("pooling",
+        ("pooling of what the activation gets", before_activation("global_avg_pool")),
+        ("sums of pixels divided by one too few", miscounted(-1)),
+        ("sums of pixels divided by one too many", miscounted(1)),
+        ("the last pixel left out of the pooled sums", pooled_short(lambda width: 1)),
+        ("the last row left out of the pooled sums", pooled_short(lambda width: width))),
     *_each("stride",
         ("the stride on the expanding 1x1 convolution", stride_on("expand"), "alone"),
         ("the stride on the projecting 1x1 convolution", stride_on("project"), "alone"),
@@ -209,6 +247,10 @@ CHANGES = (
           ("first", "weights stored with the outputs first, read as if they came last", is_matrix, first_major),
           ("first", "depthwise kernels stored with the channels first, read as if they came last", is_depthwise, first_major),
           ("first", "kernels stored with the outputs first, read as if they came last", is_full, first_major))),
+    *(Change("tail", f"inputs beyond a multiple of {n} left out of the sums of {which} layers", tail_left_out(n, *ops))
+      for n in (4, 8, 16)
+      for which, ops in (("1x1 and linear", ("pointwise_conv2d", "linear")), ("1x1", ("pointwise_conv2d",)),
+                         ("linear", ("linear",)))),
     *_each("bias_missing",
         ("no bias, or no beta of the norm", no_bias),
         ("no bias, or no beta of the norm", no_bias, "layer")),

@@ -1,0 +1,106 @@
+"""verify: what goes wrong in hand-written loops is named: each fault's change gives what such loops, written here, give."""
+
+import math
+
+import numpy as np
+import pytest
+
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
+from npmnv3.verification.changes.table import CHANGES
+from npmnv3.verification.net import Net
+from npmnv3.verification.run import verify
+
+
+def cut(w, n):
+    """Weights (O, I) whose inputs beyond a multiple of n count for nothing."""
+    return np.concatenate([w[:, : w.shape[1] // n * n], np.zeros_like(w[:, w.shape[1] // n * n :])], axis=1)
+
+
+def norm(x, deviation, gamma, beta, mean):
+    gamma, beta, mean, deviation = (a[:, None, None] for a in (gamma, beta, mean, deviation))
+    return (x - mean) / deviation * gamma + beta
+
+
+def without_last(x, n):
+    return x.reshape(*x.shape[:2], -1)[:, :, :-n].sum(axis=2) / math.prod(x.shape[2:])
+
+
+def dilated(x, step, w):
+    """Every second pixel under a kernel of stride 1, one tap after another."""
+    if step.stride != (1, 1):
+        return definitions.depthwise_conv2d(x, w, stride=step.stride, pad=step.pad)
+    k, top, left = step.kernel, 2 * step.pad[0], 2 * step.pad[2]
+    padded = np.pad(x, ((0, 0), (0, 0), (top, 2 * k), (left, 2 * k)))
+    rows, columns = map(np.arange, step.shape[1:])
+    taps = [(i, j) for i in range(k) for j in range(k)]
+    return sum(padded[:, :, rows + 2 * i][:, :, :, columns + 2 * j] * w[:, i, j, None, None] for i, j in taps)
+
+
+#: what a verdict says -> (operation, function (its inputs, what the first of them was made of, the step, arrays) -> result)
+SLIPS = {
+    "the block's own output added to itself": ("add", lambda i, before, s, a: 2 * i[0]),
+    "the gate on what the activation gets": ("mul", lambda i, before, s, a: before * i[1][..., None, None]),
+    "each channel times the gate of the next one": (
+        "mul",
+        lambda i, before, s, a: i[0] * np.roll(i[1], -1, axis=1)[..., None, None],
+    ),
+    "pooling of what the activation gets": ("global_avg_pool", lambda i, before, s, a: before.mean(axis=(2, 3))),
+    "divided by one too few": ("global_avg_pool", lambda i, before, s, a: i[0].sum((2, 3)) / (i[0][0, 0].size - 1)),
+    "divided by one too many": ("global_avg_pool", lambda i, before, s, a: i[0].sum((2, 3)) / (i[0][0, 0].size + 1)),
+    "the last pixel left out": ("global_avg_pool", lambda i, before, s, a: without_last(i[0], 1)),
+    "the last row left out": ("global_avg_pool", lambda i, before, s, a: without_last(i[0], i[0].shape[3])),
+    "the root of the variance, plus epsilon": (
+        "batch_norm",
+        lambda i, before, s, a: norm(i[0], np.sqrt(a["variance"]) + s.eps, a["gamma"], a["beta"], a["mean"]),
+    ),
+    "by the variance, not its root": (
+        "batch_norm",
+        lambda i, before, s, a: norm(i[0], a["variance"] + s.eps, a["gamma"], a["beta"], a["mean"]),
+    ),
+    "depthwise kernels dilated by 2": ("depthwise_conv2d", lambda i, before, s, a: dilated(i[0], s, a["weight"])),
+    "hard-swish without its division by 6": ("hard_swish", lambda i, before, s, a: i[0] * np.clip(i[0] + 3, 0, 6)),
+    "hard-swish cut at 0 and 6": ("hard_swish", lambda i, before, s, a: np.clip(i[0] * (i[0] + 3) / 6, 0, 6)),
+    "hard-sigmoid without its division by 6": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] + 3, 0, 6)),
+    "beyond a multiple of 16 left out of the sums of 1x1 layers": (
+        "pointwise_conv2d",
+        lambda i, before, s, a: np.einsum("oi,nihw->nohw", cut(a["weight"], 16), i[0]),
+    ),
+    "beyond a multiple of 16 left out of the sums of linear layers": (
+        "linear",
+        lambda i, before, s, a: i[0] @ cut(a["weight"], 16).T + a.get("bias", 0),
+    ),
+}
+
+
+def port(maker, op, loop):
+    """{step: float32 tensor} of a port whose steps of one operation are a loop's."""
+    tensors, steps = {"input": np.float64(maker.x)}, {step.name: step for step in maker.plan}
+    for step in maker.plan:
+        inputs = [tensors[name] for name in step.inputs]
+        arrays = {p.role: maker.arrays[p.name] for p in step.params if p.role != "count"}
+        source = steps.get(step.inputs[0])
+        is_moved = source is None or source.op in ("relu", "hard_swish")
+        before = tensors[source.inputs[0]] if source is not None and is_moved else inputs[0]
+        made = loop(inputs, before, step, arrays) if step.op == op else apply(step, inputs, maker.arrays, definitions)
+        tensors[step.name] = made
+    return {name: np.float32(tensor) for name, tensor in tensors.items()}
+
+
+@pytest.mark.parametrize("text", SLIPS)
+def test_the_change_gives_what_such_a_loop_gives(maker, text):
+    (change,) = (change for change in CHANGES if text in change.text)
+    net = change.apply(Net(tuple(maker.plan), maker.x.shape[1:]), lambda name: True)
+    expected = port(maker, *SLIPS[text])["logits"]
+    arrays, values = net.with_arrays(maker.arrays), {"input": np.float64(maker.x)}
+    for step in net.plan:
+        values[step.name] = net.run(step, [values[name] for name in step.inputs], arrays)
+    clean = maker.clean(np.float32)["logits"]
+    error, effect = np.abs(values["logits"] - expected).max(), np.abs(clean - expected).max()
+    assert error <= 1e-6 * np.abs(expected).max() < effect, (error, effect)
+
+
+@pytest.mark.parametrize("text", ["the block's own output added to itself", "divided by one too few"])
+def test_it_is_named_and_nothing_else_is(maker, model, text):
+    (found,) = verify(model, port(maker, *SLIPS[text]), maker.x).explained_by
+    assert text in found["text"] and found["certainty"] == "certain", found
