@@ -185,12 +185,9 @@ class _Verification:
             {"name": fit.kernels.name, "exact": fit.count, "of": len(fit.exact), "first": fit.first} for fit in fits
         ]
         whole = [fit for fit in fits if fit.whole]
-        best = whole[0] if whole else min(fits, key=lambda fit: self._misfit(forced, fit))
-        if not whole:
-            self._say_near(forced, fits, best)
+        best, ties = (whole[0], {}) if whole else self._nearest(forced, fits)
         report.kernels = tuple(fit.kernels.name for fit in whole) or (best.kernels.name,)
         report.unmatched = matching.unmatched
-        ties = {} if whole or self.port.scheme != "onnx" else numbers_on_ties(forced, best)
         if not whole and explains:
             at_once = explain_at_once(forced, best, self.named_input, self.usual)
             report.causes = at_once or explain(forced, best, tell, ties)
@@ -203,6 +200,17 @@ class _Verification:
 
     def _ordered(self):
         return sorted(self.sets, key=lambda kernels: kernels.name != self.usual.name)
+
+    def _nearest(self, forced, fits):
+        """(of fits that are not whole the one that the port is held against, {tensor: its numbers on ties}): the usual one, if ties
+        are all that it leaves."""
+        is_onnx = self.port.scheme == "onnx"
+        ties = numbers_on_ties(forced, fits[0]) if is_onnx else {}
+        if is_onnx and all(exact or name in ties for name, exact in fits[0].exact.items()):
+            return fits[0], ties
+        best = min(fits, key=lambda fit: self._misfit(forced, fit))
+        self._say_near(forced, fits, best)
+        return best, numbers_on_ties(forced, best) if is_onnx and best is not fits[0] else ties
 
     def _misfit(self, forced, fit):
         """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to explain."""
@@ -227,13 +235,16 @@ class _Verification:
 
     def _decide(self, report, matching):
         # Of a port with some other weights, its integers are what it is judged by.
-        strangers = self._strange(report.layers) and not self.told_weights and matching is not None
-        wrong = [layer for layer in report.layers if layer.wrong and not strangers]
+        strangers = self._strange(report.layers) and not self.told_weights
+        wrong = [layer for layer in report.layers if layer.wrong and not (strangers and matching is not None)]
         off = [row for row in report.tensors if not row.right]
         report.verdict = "diverges" if off or wrong else "fine"
         said = [self._integers_said(report, matching, off), self._weights_said(report, wrong)]
         if strangers:
-            said.append("but its weights have nothing to do with the published ones: name their checkpoint (--weights)")
+            but = "" if wrong else "but "
+            said.append(
+                f"{but}its weights have nothing to do with the published ones: name their checkpoint (--weights)"
+            )
         report.sentence = "; ".join(filter(None, said))
 
     def _integers_said(self, report, matching, off):

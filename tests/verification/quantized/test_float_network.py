@@ -118,7 +118,8 @@ def test_another_checkpoint(case, tmp_path):
         given = IntegerEngine(plan, KERNEL_SETS["xnnpack"]).trace(x, integers=True)
         report = npmnv3.verify("ppocr/text_direction", port, tensors=given)
         assert report.fine and "but its weights have nothing to do with the published ones" in report.sentence
-        assert not npmnv3.verify("ppocr/text_direction", port).fine
+        report = npmnv3.verify("ppocr/text_direction", port)
+        assert not report.fine and report.sentence.endswith("name their checkpoint (--weights)")
 
 
 # fmt: off

@@ -1,6 +1,7 @@
 """Layers that ONNX Runtime left in floats: a number on a tie is no fault, and nothing else is taken for one."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from npmnv3.network.variants import get_variant
 from npmnv3.ops.integers import act_range
 from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.ops.requantize import integer_factor
-from npmnv3.verification.quantized.forced import Forced
+from npmnv3.verification.quantized import run as verification
+from npmnv3.verification.quantized.forced import Fit, Forced
 from npmnv3.verification.quantized.port import read_port
 from npmnv3.verification.quantized.ties import numbers_on_ties
 
@@ -114,6 +116,21 @@ def test_a_port_with_a_number_on_a_tie_is_fine(port, run):
     assert report.first_divergence is None and not report.causes and [row.step for row in report.tensors if row.tied]
     wrong = npmnv3.verify(model, golden.path(NAME), tensors=changed(run, 0.3), kernels="onnxruntime")
     assert not wrong.fine and wrong.first_divergence == run[1]
+
+
+@pytest.mark.parametrize("on_ties", [("a", "b"), ("a",)])
+def test_the_usual_kernels_are_the_nearest_where_ties_are_all_that_they_leave(on_ties, monkeypatch):
+    """Though by others fewer kinds of steps are off."""
+    usual = Fit(get_kernel_set("onnxruntime"), {"a": False, "b": False}, {})
+    other = Fit(get_kernel_set("single-rounding"), {"a": True, "b": False}, {})
+    ties = {id(usual): dict.fromkeys(on_ties, 1), id(other): {}}
+    monkeypatch.setattr(verification, "numbers_on_ties", lambda forced, fit: ties[id(fit)])
+    forced = SimpleNamespace(steps={"a": SimpleNamespace(op="conv2d"), "b": SimpleNamespace(op="mul")})
+    judge = object.__new__(verification._Verification)
+    judge.port, judge.notes = SimpleNamespace(scheme="onnx", kernels="onnxruntime"), []
+    judge.sets = [usual.kernels, other.kernels]
+    best, found = judge._nearest(forced, [usual, other])
+    assert (best is usual) == (len(on_ties) == 2) and found == ties[id(best)]
 
 
 def test_a_bias_in_floats(port, run):
