@@ -10,7 +10,7 @@ from ..errors import UsageError, require
 from ..network.integer_plan import INTEGER_OPS, LAYERS, SAME_GRID
 from ..network.steps import INPUT
 from ..network.walk import walk
-from ..ops import integers
+from ..ops import integers, saturation
 from ..ops.compiled import compiled
 from ..ops.grids import Grid
 from ..ops.requantize import INTEGER_RULES
@@ -102,7 +102,7 @@ def prepared(step, plan, kernels):
     """A layer's weight as `apply` takes it: in the floats in which its sums are exact, and its Pairs that saturate or None."""
     weight, _, _, zero = plan.params(step)
     grid = plan.grids[step.inputs[0]]
-    saturating = integers.saturating_pairs(weight) if integers.saturates(step.op, weight, grid, kernels) else None
+    saturating = saturation.saturating_pairs(weight) if saturation.saturates(step.op, weight, grid, kernels) else None
     return integers.exact_weight(weight, zero, grid), saturating
 
 

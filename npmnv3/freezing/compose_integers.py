@@ -4,7 +4,7 @@ import itertools
 
 from ..network.integer_plan import LAYERS
 from ..network.steps import INPUT
-from ..ops import integers, requantize
+from ..ops import integers, requantize, saturation
 from .compose import (
     WIDTH,
     assembled,
@@ -18,7 +18,7 @@ from .compose import (
 )
 
 HOME = f"{__package__}.integer_runtime"
-INTEGERS, REQUANTIZE = integers.__name__, requantize.__name__
+INTEGERS, REQUANTIZE, SATURATION = (module.__name__ for module in (integers, requantize, saturation))
 KINDS = {"int8": "i1", "uint8": "u1"}
 MEAN_FIELDS = (("global_avg_pool", "mean"), ("mean_to_vector", "mean_to_vector"))  # operation and field of a KernelSet
 MEANS = {
@@ -35,11 +35,11 @@ W = unpack_integers({})"""
 ABOUT_SUMS = "# Whose sums of products are exact, as all their numbers are small integers."
 #: What kernels of one kind never call, by the kernel set's field and the words with which they do.
 ALONE = (
-    ("add", {"shift"}, "_add_shift"),
-    ("add", {"fused"}, "_add_fused"),
-    ("add", set(requantize.INTEGER_RULES), "_add_fixed"),
-    ("saturates", {True}, "lost_to_saturation"),
-    ("saturates", {True}, "saturating_pairs"),
+    ("add", {"shift"}, INTEGERS, "_add_shift"),
+    ("add", {"fused"}, INTEGERS, "_add_fused"),
+    ("add", set(requantize.INTEGER_RULES), INTEGERS, "_add_fixed"),
+    ("saturates", {True}, SATURATION, "lost_to_saturation"),
+    ("saturates", {True}, SATURATION, "saturating_pairs"),
 )
 
 
@@ -81,16 +81,17 @@ def _instead(plan, kernels):
         (INTEGERS, "_MEANS"): f"_MEANS = {{{', '.join(f'{literal(word)}: {MEANS[word]}' for word in sorted(means))}}}",
         (REQUANTIZE, "INTEGER_RULES"): f"INTEGER_RULES = {{{rules}}}",
     }
-    absent = [name for field, words, name in ALONE if getattr(kernels, field) not in words]
+    absent = [(module, name) for field, words, module, name in ALONE if getattr(kernels, field) not in words]
     swishes = [
         plan.grids[name].dtype for step in plan.steps if step.op == "hard_swish" for name in (*step.inputs, step.name)
     ]
     if kernels.hard_swish == "float":
-        absent.append("hard_swish_table")
+        absent.append((INTEGERS, "hard_swish_table"))
     elif len(set(swishes)) == 1 and swishes[0] in ("int8", "uint8"):
-        absent.append("hard_swish_float_table")
-    places = [*((INTEGERS, name) for name in absent), *[(REQUANTIZE, "real")] * ("real" not in used)]
-    return changes | {(module, name): f"{name} = None  # which these kernels do not need" for module, name in places}
+        absent.append((INTEGERS, "hard_swish_float_table"))
+    if "real" not in used:
+        absent.append((REQUANTIZE, "real"))
+    return changes | {(module, name): f"{name} = None  # which these kernels do not need" for module, name in absent}
 
 
 def _kernels(kernels):

@@ -23,10 +23,9 @@ from ..ops.integers import (
     mean_to_vector,
     mul,
     relu,
-    saturates,
-    saturating_pairs,
     scale,
 )
+from ..ops.saturation import saturates, saturating_pairs
 from ..pictures.decode import turn
 from ..pictures.plain import check_size
 from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed

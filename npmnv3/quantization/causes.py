@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..network.walk import readers
-from ..ops.integers import saturating_pairs
+from ..ops.saturation import saturating_pairs
 from .parameters import layers
 from .ranges import Ranges
 

@@ -7,7 +7,7 @@ large enough, in pairs, for that to matter; for these the excess is taken off th
 import numpy as np
 
 from ..network.integer_plan import INTEGER_OPS
-from ..ops.integers import lost_to_saturation, saturating_pairs
+from ..ops.saturation import lost_to_saturation, saturating_pairs
 from .parameters import layers, read_tensor
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from npmnv3.errors import UsageError
-from npmnv3.ops import integers
+from npmnv3.ops import integers, saturation
 from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import KERNEL_SETS, get_kernel_set
 from npmnv3.ops.requantize import INTEGER_RULES, layer_factor, quantize_multiplier, requantize
@@ -160,7 +160,7 @@ def test_layers(name, op, shape, weight_shape, space, dtypes, twins):
         rng.integers(-500, 500, len(weight)).astype(np.int32),
         rng.uniform(1e-4, 1e-3, len(weight)).astype(np.float32),
     )
-    saturating = integers.saturating_pairs(weight) if integers.saturates(op, weight, grid, kernels) else None
+    saturating = saturation.saturating_pairs(weight) if saturation.saturates(op, weight, grid, kernels) else None
     found = integers.layer(
         op, x, integers.exact_weight(weight, weight_zero, grid), bias, scales, grid=grid, out=out, kernels=kernels, act="relu",
         saturating=saturating, twins=twins, **space,
@@ -178,21 +178,21 @@ def test_layers(name, op, shape, weight_shape, space, dtypes, twins):
 def test_pairs_do_saturate_here(twins):
     """Two products of 255 by 127 lose what they have beyond 16 bits; one does not."""
     x, weight = np.full((1, 4), 255, np.uint8), np.array([[127, 127, 127, 0], [-127, -128, 1, 1]], np.int8)
-    pairs = integers.saturating_pairs(weight)
-    lost = integers.lost_to_saturation(x, pairs, 0, twins=twins)
+    pairs = saturation.saturating_pairs(weight)
+    lost = saturation.lost_to_saturation(x, pairs, 0, twins=twins)
     assert lost.tolist() == [[32767 - 2 * 255 * 127, -32768 + 255 * 255]]
-    assert not integers.lost_to_saturation(x // 2, pairs, 0, twins=twins).any()
+    assert not saturation.lost_to_saturation(x // 2, pairs, 0, twins=twins).any()
 
 
 def test_pairs_that_can_saturate():
     weight = np.int8([[100, 29, 1, 1], [-100, -29, 127, -127], [64, 64, 65, 64], [-128, -1, 0, -128], [0, 0, 1, 127]])
-    pairs = integers.saturating_pairs(weight)
+    pairs = saturation.saturating_pairs(weight)
     assert list(zip(pairs.outputs, pairs.places)) == [(0, 0), (1, 0), (2, 2), (3, 0)]
     assert pairs.weights.tolist() == [[100, 29], [-100, -29], [65, 64], [-128, -1]]
     stem = np.zeros((1, 2, 1, 2), np.int8)  # channels lie side by side, not columns
     stem[0, :, 0, 0] = 100, 100
-    assert integers.saturating_pairs(stem).places.tolist() == [0]
-    assert integers.saturating_pairs(stem // 2) is None
+    assert saturation.saturating_pairs(stem).places.tolist() == [0]
+    assert saturation.saturating_pairs(stem // 2) is None
 
 
 def test_a_mean_of_each_kind():

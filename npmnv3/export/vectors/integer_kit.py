@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import UsageError
 from ...network.integer_plan import LAYERS
 from ...network.steps import INPUT
-from ...ops import integers
+from ...ops import saturation
 from ...ops.integers import act_range
 from ...ops.kernel_sets import get_kernel_set
 from .formats import c_kind, c_place, c_shape, c_tables, pick_format
@@ -157,7 +157,7 @@ def _c_tensor(vector, inline):
 def saturates(step, plan, kernels):
     """Whether pairs of a layer's products are added with saturation."""
     weight = plan.arrays.get(f"{step.name}.weight")
-    return step.op in LAYERS and integers.saturates(step.op, weight, plan.grids[step.inputs[0]], kernels)
+    return step.op in LAYERS and saturation.saturates(step.op, weight, plan.grids[step.inputs[0]], kernels)
 
 
 def make_integer_kit(model, x=None, *, only="*"):

@@ -9,7 +9,7 @@ import numpy as np
 from ...engines.integer_engine import apply
 from ...network.integer_plan import INTEGER_OPS, LAYERS
 from ...network.steps import INPUT
-from ...ops import definitions, integers
+from ...ops import definitions, integers, saturation
 from ...ops.grids import Grid
 from ...ops.requantize import F32, I64
 
@@ -151,19 +151,19 @@ class Case:
     def products(self):
         """(places, channels) int64: the sums of products, without the bias; what saturation loses is in it."""
         total = self.sums_of(self.inputs[0], self.weight, self.grids[0].zero_point, self.weight_zero_point)
-        if integers.saturates(self.step.op, self.weight, self.grids[0], self.kernels):
+        if saturation.saturates(self.step.op, self.weight, self.grids[0], self.kernels):
             total = total + self.lost
         return total
 
     @functools.cached_property
     def lost(self):
         """(places, channels), or 0: what saturating pairs of products lose; the input as uint8, as such kernels take it."""
-        pairs, x, zero = integers.saturating_pairs(self.weight), self.inputs[0], self.grids[0].zero_point
+        pairs, x, zero = saturation.saturating_pairs(self.weight), self.inputs[0], self.grids[0].zero_point
         if pairs is None:
             return 0
         if x.dtype == np.int8:
             x, zero = (x.astype(np.int16) + 128).astype(np.uint8), zero + 128
-        return as_rows(integers.lost_to_saturation(x, pairs, zero, **self.space))
+        return as_rows(saturation.lost_to_saturation(x, pairs, zero, **self.space))
 
     @functools.cached_property
     def accumulated(self):
@@ -243,7 +243,7 @@ class Forced:
 
     def _saturates(self, step, kernels):
         weight, grid = self.plan.arrays[f"{step.name}.weight"], self.plan.grids[step.inputs[0]]
-        return integers.saturates(step.op, weight, grid, kernels)
+        return saturation.saturates(step.op, weight, grid, kernels)
 
     def different(self, name, fit):
         """How many numbers of a step's tensor are not the kernel set's."""
