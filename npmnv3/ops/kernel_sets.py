@@ -55,7 +55,7 @@ KERNEL_SETS = {kernels.name: kernels for kernels in (
 
 #: Whose integers are meant first by how a network was quantised, where nobody says. Scales of powers of two follow no engine
 #: here: theirs are the rules of portable C, TensorFlow Lite Micro's.
-USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime", "symmetric": "onnxruntime", "pow2": "tflite-reference"}
+USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime", "symmetric": "onnxruntime", "pow2": "tflite-micro"}
 
 
 def get_kernel_set(name):

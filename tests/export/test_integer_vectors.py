@@ -292,7 +292,7 @@ QUANTISED = [
     ("onnx", "onnxruntime-avx2", "onnxruntime-avx2", ["--correct-bias"]),
     ("symmetric", None, "onnxruntime", ["--ranges", "percentile=99.99"]),
     ("symmetric", "tflite-reference", "tflite-reference", ["--per-tensor", "--wide", "stem"]),
-    ("pow2", None, "tflite-reference", []),
+    ("pow2", None, "tflite-micro", []),
     ("pow2", "single-rounding", "single-rounding", ["--cut"]),
 ]
 
