@@ -20,7 +20,6 @@ from .compose import (
 HOME = f"{__package__}.integer_runtime"
 INTEGERS, REQUANTIZE, SATURATION = (module.__name__ for module in (integers, requantize, saturation))
 KINDS = {"int8": "i1", "uint8": "u1"}
-MEAN_FIELDS = (("global_avg_pool", "mean"), ("mean_to_vector", "mean_to_vector"))  # operation and field of a KernelSet
 MEANS = {
     "double": "_mean_fixed",
     "single": "_mean_fixed",
@@ -71,8 +70,8 @@ def _instead(plan, kernels):
     layers = [step for step in plan.steps if step.op in LAYERS]
     products = ", ".join(f"{op}={op}" for op in sorted({integers.LIKE.get(step.op, step.op) for step in layers}))
     fields = {integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype) for step in layers}
-    ops = {step.op for step in plan.steps}
-    means = {getattr(kernels, field) for op, field in MEAN_FIELDS if op in ops}
+    pools = {step.op for step in plan.steps if integers.LIKE.get(step.op, step.op) == "global_avg_pool"}
+    means = {getattr(kernels, integers.RULE_FIELDS[op]) for op in pools}
     used = {getattr(kernels, field) for field in (*fields, "mul", "add")} | means
     rules = {name: rule.__name__ for name, rule in requantize.INTEGER_RULES.items() if name in used}
     rules = ", ".join(f"{literal(name)}: {function}" for name, function in rules.items())

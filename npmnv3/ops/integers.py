@@ -48,6 +48,17 @@ def layer_field(op, dtype):
     return op if op == "fully_connected" else "layers"
 
 
+#: Operation -> the field of a KernelSet that has its rule; of layers `layer_field` says it.
+RULE_FIELDS = {
+    "mul": "mul",
+    "scale": "mul",
+    "add": "add",
+    "global_avg_pool": "mean",
+    "mean_to_vector": "mean_to_vector",
+    "hard_swish": "hard_swish",
+}
+
+
 def act_range(act, grid):
     """(low, high) integers where a fused activation cuts: "", "relu" or "relu6"."""
     low, high = grid.low, grid.high

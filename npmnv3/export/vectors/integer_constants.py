@@ -8,7 +8,7 @@ import numpy as np
 
 from ...network.integer_plan import LAYERS
 from ...ops import factors
-from ...ops.integers import hard_sigmoid, hard_swish, layer_field, relu
+from ...ops.integers import RULE_FIELDS, hard_sigmoid, hard_swish, layer_field, relu
 from ...ops.requantize import F32, FACTORS, INTEGER_RULES, layer_factor, quantize_multiplier
 
 
@@ -16,16 +16,9 @@ def rule_of(step, plan, kernels):
     """The rule's name by which a kernel set rounds a step's result; "" of those that round nothing."""
     if step.op in LAYERS:
         return getattr(kernels, layer_field(step.op, plan.grids[step.inputs[0]].dtype))
-    return {
-        "mul": kernels.mul,
-        "scale": kernels.mul,
-        "add": kernels.add,
-        "global_avg_pool": kernels.mean,
-        "mean_to_vector": kernels.mean_to_vector,
-        "relu": "table",
-        "hard_swish": "table",
-        "hard_sigmoid": "table",
-    }.get(step.op, "")
+    if step.op in ("relu", "hard_swish", "hard_sigmoid"):
+        return "table"
+    return getattr(kernels, RULE_FIELDS[step.op]) if step.op in RULE_FIELDS else ""
 
 
 def constants(step, plan, kernels):

@@ -35,7 +35,7 @@ def field_of(step, plan):
     """The field of a KernelSet that has a step's rule; of steps without a rule, their kind."""
     if step.op in LAYERS:
         return integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype)
-    return step.op if step.op == "mean_to_vector" else KINDS[step.op][0]
+    return integers.RULE_FIELDS.get(step.op, KINDS[step.op][0])
 
 
 @dataclass(frozen=True)
