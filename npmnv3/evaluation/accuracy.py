@@ -10,7 +10,7 @@ from ..errors import UsageError
 from .classes import Classes
 from .confusion import Confusion, plot
 from .files import some
-from .pools import pieces_of, start_workers
+from .pools import pieces_of, prepare_workers, start_workers
 from .results import Row, Writer, take_over
 from .statistics import Tally, verdict
 from .work import identify, load_all, published, top_answers
@@ -124,6 +124,7 @@ def evaluate(
     start = time.perf_counter()
     if resume and csv is None:
         raise UsageError("there is nothing to resume without a CSV; name it with --csv")
+    prepare_workers(scheduler)
     networks = identify(networks)
     contenders = _contenders(networks, dataset.fingerprint(), confusion)
     _check_labels({picture.label for picture in dataset.pictures}, contenders.values())

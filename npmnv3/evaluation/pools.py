@@ -9,6 +9,7 @@ import concurrent.futures
 import contextlib
 import ctypes
 import functools
+import multiprocessing
 import signal
 import sys
 import threading
@@ -30,8 +31,13 @@ LOCAL = {
     "threads_per_worker": 1,
     "dashboard_address": "127.0.0.1:0",
     "scheduler_kwargs": {"dashboard": False},
-    "silence_logs": "ERROR",
+    "silence_logs": "CRITICAL",  # what matters is raised here
 }
+
+#: How processes of this machine are started where the system can copy processes: as copies of one that has imported
+#: `IMPORTED` once for all, and while this one loads the networks. A third of a cluster's start is saved so.
+COPIES = "forkserver"
+IMPORTED = ("distributed", f"{__package__}.work")
 
 #: What workers of a cluster are told of memory, as glibc's `mallopt` numbers it: bytes that may lie free before they are
 #: given back to the system (M_TRIM_THRESHOLD), and bytes of a piece that the system itself is asked for
@@ -46,6 +52,26 @@ def pieces_of(pictures, batch=None):
     if batch < 1:
         raise UsageError(f"`batch={batch}`, expected a whole number from 1")
     return (pictures[i : i + batch] for i in range(0, len(pictures), batch))
+
+
+def prepare_workers(scheduler):
+    """Begin what takes long of `start_workers` with this scheduler; it goes on while this process does something else.
+
+    Raises
+    ------
+    UsageError, if the scheduler is called local but not local:N
+    """
+    if _local_processes(scheduler) and _can_copy():
+        from multiprocessing import forkserver, resource_tracker
+
+        forkserver.set_forkserver_preload(list(IMPORTED))
+        resource_tracker.ensure_running()  # which would let Ctrl-C in again
+        # A terminal sends Ctrl-C to all processes. The copies inherit that they do not hear it; this one stops them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
@@ -91,19 +117,28 @@ def _in_order(submit, work, room):
         yield piece, future.result()
 
 
-@contextlib.contextmanager
-def _cluster(scheduler):
-    distributed = require("distributed", "dask", f"the scheduler {scheduler}")
-    kind, _, number = scheduler.partition(":")
-    if kind == "local" and not (number.isascii() and number.isdigit() and int(number)):
+def _local_processes(scheduler):
+    """N if the scheduler is "local:N", else None."""
+    kind, _, number = (scheduler or "").partition(":")
+    if kind != "local":
+        return None
+    if not (number.isascii() and number.isdigit() and int(number)):
         raise UsageError(
             f"scheduler is {scheduler!r}, expected local:N with N from 1, or an address such as tcp://host:8786"
         )
+    return int(number)
+
+
+@contextlib.contextmanager
+def _cluster(scheduler):
+    distributed = require("distributed", "dask", f"the scheduler {scheduler}")
+    number = _local_processes(scheduler)
+    prepare_workers(scheduler)
     with contextlib.ExitStack() as stack:
         try:
-            if kind == "local":
-                with _deaf_to_interrupts():
-                    scheduler = stack.enter_context(distributed.LocalCluster(n_workers=int(number), **LOCAL))
+            if number:
+                with _interrupts_later(), _by_copying():
+                    scheduler = stack.enter_context(distributed.LocalCluster(n_workers=number, **LOCAL))
             client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             client.wait_for_workers(1, timeout=PATIENCE)
             client.run(keep_memory, on_error="ignore")  # one without npmnv3 is told of with the work
@@ -121,6 +156,17 @@ def _cluster(scheduler):
         yield run
 
 
+def _can_copy():
+    return COPIES in multiprocessing.get_all_start_methods()
+
+
+def _by_copying():
+    """Within, dask's processes are copies, where they can be."""
+    import dask
+
+    return dask.config.set({"distributed.worker.multiprocessing-method": COPIES} if _can_copy() else {})
+
+
 def keep_memory():
     """Tell the C library of this process, if it is glibc, to keep what is freed for the next batch."""
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
@@ -129,16 +175,19 @@ def keep_memory():
 
 
 @contextlib.contextmanager
-def _deaf_to_interrupts():
-    """Processes that start within leave Ctrl-C, which a terminal sends to all, to this one, which then stops them."""
+def _interrupts_later():
+    """Ctrl-C within is heard afterwards: dask cannot end a cluster that is half begun."""
     if threading.current_thread() is not threading.main_thread():  # nobody sends it there, nor can it be set
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    heard = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _explained(results, distributed):

@@ -19,7 +19,7 @@ from evaluation_material import CLASSES, MODEL, class_folders, write_network
 from npmnv3.cli import agree_command, evaluate_command
 from npmnv3.cli.evaluate_command import progress_bar
 from npmnv3.errors import MissingExtraError, UsageError
-from npmnv3.evaluation import Network, evaluate, open_dataset
+from npmnv3.evaluation import Network, evaluate, open_dataset, pools
 
 
 @pytest.fixture(scope="module")
@@ -171,18 +171,32 @@ def test_killed_at_any_moment_and_resumed(dump, folder, whole, tmp_path):
     assert path.read_bytes() == whole
 
 
-def test_interrupted_from_the_keyboard(dump, folder, whole, tmp_path):
+@pytest.mark.parametrize("pool", [("--workers", 1), ("--scheduler", "local:1")], ids=["threads", "cluster"])
+def test_interrupted_from_the_keyboard(dump, folder, whole, tmp_path, pool):
+    if pool[0] == "--scheduler":
+        pytest.importorskip("distributed")
     path = tmp_path / "o.csv"
-    run = process(dump, folder, "--csv", path, "--batch", 1, "--workers", 1)
+    run = process(dump, folder, "--csv", path, "--batch", 1, *pool)
     while run.poll() is None and (not path.exists() or path.stat().st_size < 100):
         time.sleep(0.002)
-    run.send_signal(signal.SIGINT)
+    os.killpg(run.pid, signal.SIGINT)  # as a terminal does
     _, err = run.communicate(timeout=60)
     if run.returncode != 0:  # else it was done before the signal came
         assert (run.returncode, err) == (130, b"npmnv3 evaluate: interrupted\n")
     assert whole.startswith(path.read_bytes())
     assert command(evaluate_command, dump, folder, "--csv", path, "--resume") == 0
     assert path.read_bytes() == whole
+
+
+def test_an_interrupt_while_a_cluster_starts_is_heard_when_it_runs():
+    before, reached = signal.signal(signal.SIGINT, signal.default_int_handler), []  # pytest-xdist's workers have none
+    try:
+        with pytest.raises(KeyboardInterrupt), pools._interrupts_later():
+            signal.raise_signal(signal.SIGINT)
+            reached.append(True)
+        assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_cluster_gives_the_same_bytes_also_beside_another(dump, folder, whole, tmp_path):
@@ -206,19 +220,15 @@ if __name__ == "__main__":
     from npmnv3.evaluation import evaluate, open_dataset
 
     killed = []
-    from npmnv3.evaluation.pools import LOCAL
 
-    cluster = distributed.LocalCluster(**LOCAL | dict(n_workers=2, silence_logs="CRITICAL"))
-    with cluster, distributed.Client(cluster) as client:
-        pids = list(client.run(os.getpid).values())
+    def kill(done, tallies):
+        if done >= 10 and not killed:
+            worker = list(distributed.Client.current().run(os.getpid).values())[0]
+            killed.append(os.kill(worker, signal.SIGKILL))
 
-        def kill(done, tallies):
-            if done >= 10 and not killed:
-                killed.append(os.kill(pids[0], signal.SIGKILL))
-
-        options = dict(csv={path!r}, batch=2, scheduler=cluster.scheduler_address, progress=kill)
-        evaluate([{dump!r}], open_dataset({folder!r}), **options)
-        assert killed, "no worker was killed"
+    options = dict(csv={path!r}, batch=2, scheduler="local:2", progress=kill)
+    evaluate([{dump!r}], open_dataset({folder!r}), **options)
+    assert killed, "no worker was killed"
 """
 
 
