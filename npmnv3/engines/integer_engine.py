@@ -101,9 +101,23 @@ class IntegerEngine:
 def prepared(step, plan, kernels):
     """A layer's weight as `apply` takes it: in the floats in which its sums are exact, and its Pairs that saturate or None."""
     weight, _, _, zero = plan.params(step)
-    grid = plan.grids[step.inputs[0]]
-    saturating = saturation.saturating_pairs(weight) if saturation.saturates(step.op, weight, grid, kernels) else None
-    return integers.exact_weight(weight, zero, grid), saturating
+    saturating = saturation.saturating_pairs(weight) if saturates(step, plan, kernels) else None
+    return integers.exact_weight(weight, zero, plan.grids[step.inputs[0]]), saturating
+
+
+def saturates(step, plan, kernels):
+    """Whether a kernel set adds pairs of a step's products with saturation."""
+    if step.op not in LAYERS:
+        return False
+    weight, grid = plan.arrays[f"{step.name}.weight"], plan.grids[step.inputs[0]]
+    return saturation.saturates(step.op, weight, grid, kernels)
+
+
+def rule_field(step, plan):
+    """The field of a KernelSet with the rule of a step; "" if it has none."""
+    if step.op in LAYERS:
+        return integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype)
+    return integers.RULE_FIELDS.get(step.op, "")
 
 
 def apply(step, inputs, plan, kernels, layer=None, twins=None):
