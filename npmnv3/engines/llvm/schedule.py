@@ -21,7 +21,7 @@ from .separable import separable
 from .sharing import SHARED_BYTES, panel_halves, share
 from .simple_layers import gate, max_pool, mean, pointwise
 from .stem import whole_conv
-from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
+from .workspace import TABLES, Map, Place, Workspace, of_picture, plane_bytes
 
 #: What emits the commands of a layer that is done on its own.
 _EMIT = {
@@ -247,21 +247,20 @@ class Schedule:
         return together
 
     def _places(self, alone, together):
-        """For each picture (address, bytes to the next plane) of its pooled channels, and of its pixel in all pictures' map."""
+        """For each picture the Places of its pooled channels, and of its pixel in the map of all pictures."""
         for number in range(self.pictures):
-            own, pixel = self._of_picture(number, alone.address), together.address + number * together.pixel
-            yield (own, alone.plane), (pixel, together.plane)
+            yield Place(self._of_picture(number, alone.address), alone.plane), together.at_pixel(number)
 
     def _move(self, planes, x, out):
-        """Copy a vector of each plane; x, out : (address, bytes to the next plane)."""
+        """Copy a vector of each plane from a Place to another."""
         self.emit(
             0,
             "copy_rows",
-            x=x[0],
-            x_plane=x[1],
+            x=x.address,
+            x_plane=x.plane,
             x_row=0,
-            out=out[0],
-            out_plane=out[1],
+            out=out.address,
+            out_plane=out.plane,
             out_row=0,
             floats=self.machine.width,
             rows=1,

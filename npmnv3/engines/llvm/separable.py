@@ -12,7 +12,7 @@ from .pack import Panel, split_panels
 from .sharing import share
 from .simple_layers import mean_vectors, pointwise, product
 from .stem import Stem
-from .workspace import WEIGHTS, Map, Ring, plane_bytes
+from .workspace import WEIGHTS, Map, Place, Ring, plane_bytes
 
 #: Maps of up to so many pixels are done in one band.
 SMALL_MAP = 1024
@@ -150,9 +150,8 @@ class _Separable:
         if stem:
             stem.rows(row, rows, out, self.ring.plane, self.ring.row)
         elif packed:
-            source = (x.address + row * x.row, x.plane, x.row)
-            target = (out - first * self.ring.plane, self.ring.plane, self.ring.row)
-            product(s, part, self.producer, [packed], source, target, None, self.width, rows)
+            target = Place(out - first * self.ring.plane, self.ring.plane, self.ring.row)
+            product(s, part, self.producer, [packed], x.at_row(row), target, None, self.width, rows)
         else:
             s.emit(
                 part,
@@ -196,27 +195,17 @@ class _Separable:
         """The projection of a band; what is added to it may be the input of the depthwise convolution, in the ring."""
         s, layer, band, out = self.s, self.projection, self.out[part], self.projected
         panels = s.weights.layers[layer.name].panels
-        target = (out.address + first * out.row, out.plane, out.row)
+        width = layer.shape[2]
         if self.adds_ring:
             for row, row_stop, offset in self.ring.runs(first, stop):
-                x, target = (m.address + (row - skip) * m.row for m, skip in ((band, first), (out, 0)))
-                add = (base + offset + self.ring.inner, self.ring.plane, self.ring.row)
-                product(
-                    s,
-                    part,
-                    layer,
-                    panels,
-                    (x, band.plane, band.row),
-                    (target, out.plane, out.row),
-                    add,
-                    layer.shape[2],
-                    row_stop - row,
+                x, add = (
+                    band.at_row(row - first),
+                    Place(base + offset + self.ring.inner, self.ring.plane, self.ring.row),
                 )
+                product(s, part, layer, panels, x, out.at_row(row), add, width, row_stop - row)
             return
-        residual = s.tensors[layer.add] if layer.add else None
-        add = (residual.address + first * residual.row, residual.plane, 0) if residual else None
-        pixels = (stop - first) * layer.shape[2]
-        product(s, part, layer, panels, (band.address, band.plane, 0), target, add, pixels, 1)
+        add = s.tensors[layer.add].at_pixel(first * width) if layer.add else None
+        product(s, part, layer, panels, band.at_pixel(0), out.at_row(first), add, (stop - first) * width, 1)
 
     def finish(self):
         """What needs the work of all parts: the sums of all bands, the projection of a whole map."""

@@ -96,6 +96,14 @@ class Workspace:
         return round_up(size, LINE) + self._gap
 
 
+class Place(NamedTuple):
+    """Where a kernel reads or writes: the first vector, and how far it is from there to the next plane and the next row."""
+
+    address: int
+    plane: int  # bytes
+    row: int = 0  # bytes; of a single row it does not matter
+
+
 class Map(NamedTuple):
     """A tensor in memory: planes of `width` channels, in each the pixels row by row, a vector each."""
 
@@ -113,6 +121,14 @@ class Map(NamedTuple):
     @property
     def pixels(self):
         return self.shape[1] * self.shape[2] if len(self.shape) == 3 else 1
+
+    def at_row(self, row):
+        """The Place of the rows from this one on."""
+        return Place(self.address + row * self.row, self.plane, self.row)
+
+    def at_pixel(self, pixel):
+        """The Place of the pixels from this one on, as a single row."""
+        return Place(self.address + pixel * self.pixel, self.plane)
 
 
 def round_up(size, step):
