@@ -81,18 +81,6 @@ class _Lowering:
     def max_pool2d(self, step):
         self._add(step, step.op, kernel=step.kernel)
 
-    def pointwise_conv2d(self, step):
-        self._layer(step)
-
-    def linear(self, step):
-        self._layer(step)
-
-    def conv2d(self, step):
-        self._layer(step)
-
-    def depthwise_conv2d(self, step):
-        self._layer(step)
-
     def _layer(self, step):
         inputs, fields = step.inputs, {}
         if step.kernel:
@@ -103,6 +91,8 @@ class _Lowering:
             fields |= {"act": "relu6"}
         op = "fully_connected" if self.scheme == "tflite" and is_linear(step) else step.op
         self.layers[self._add(step, op, inputs, **fields)] = step
+
+    conv2d = depthwise_conv2d = pointwise_conv2d = linear = _layer
 
     def _padded(self, step):
         """The step that pads before a layer."""

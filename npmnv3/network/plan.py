@@ -31,16 +31,16 @@ def units(variant):
             skip = "projected"
         resolved.append(
             Unit(
-                index,
-                stage,
-                position,
-                block.kernel,
-                inp,
-                expand,
-                out,
-                source.se_width(expand) if block.se else 0,
-                block.act,
-                stride,
+                index=index,
+                stage=stage,
+                position=position,
+                kernel=block.kernel,
+                inp=inp,
+                expand=expand,
+                out=out,
+                se=source.se_width(expand) if block.se else 0,
+                act=block.act,
+                stride=stride,
                 has_expand=source.always_expand or expand != inp,
                 skip=skip,
             )
@@ -119,7 +119,7 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
         x = _block(build, unit, x)
     # The last convolution counts as the first block of one more stage: some sources name it so.
     for index in range(variant.last_convs):
-        tail = Unit(len(blocks), blocks[-1].stage + 1, index, 1, blocks[-1].out, 0, 0, 0, "", (1, 1), False, "")
+        tail = Unit(index=len(blocks), stage=blocks[-1].stage + 1, position=index, inp=blocks[-1].out)
         name = "last" if index == variant.last_convs - 1 else f"last.{index}"
         x = build.conv(name, x, build.shape(x), variant.last, part="last", unit=tail, act=variant.stem_act)
     if source.pool_before:

@@ -40,15 +40,15 @@ class Unit:
     index: int
     stage: int  # a stage is a run of blocks with the same output channels in the paper's table
     position: int  # within the stage
-    kernel: int
-    inp: int
-    expand: int
-    out: int
-    se: int  # inner width of squeeze-and-excitation, 0: none
-    act: str
-    stride: tuple[int, int]
-    has_expand: bool
-    skip: str  # "", "identity", "projected"
+    inp: int  # channels, as the three below
+    expand: int = 0
+    out: int = 0
+    se: int = 0  # inner width of squeeze-and-excitation, 0: none
+    kernel: int = 1
+    stride: tuple[int, int] = (1, 1)
+    act: str = ""
+    has_expand: bool = False
+    skip: str = ""  # or "identity", "projected"
 
 
 @dataclass(frozen=True)
