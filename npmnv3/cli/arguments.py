@@ -98,8 +98,7 @@ def add_recipe(parser):
 def recipe(args):
     """What `add_recipe` was told, as keywords of `npmnv3.quantize`."""
     wide = tuple(part for part in args.wide.split(",") if part)
-    told = {name: getattr(args, name) for name in ("per_tensor", "ranges", "correct_bias", "cut")}
-    return told | {"wide": wide}
+    return {"wide": wide} | {name: getattr(args, name) for name in ("per_tensor", "ranges", "correct_bias", "cut")}
 
 
 def add_side(parser):

@@ -126,12 +126,12 @@ def apply(step, inputs, plan, kernels, layer=None, twins=None):
     layer : `prepared` of a layer, if it is at hand
     """
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
-    params, told = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
+    params, fields = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
     if step.op in LAYERS:
         _, bias, scale, _ = params
-        weight, told["saturating"] = layer or prepared(step, plan, kernels)
+        weight, fields["saturating"] = layer or prepared(step, plan, kernels)
         return integers.layer(
-            step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **told
+            step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **fields
         )
     if step.op == "fill":
         return np.full((1, *step.shape), *params, out.dtype)
@@ -139,10 +139,10 @@ def apply(step, inputs, plan, kernels, layer=None, twins=None):
     if step.op == "scale":
         constant, scale, zero = params
         grids.append(Grid(float(scale[0]), int(zero[0]), grids[0].dtype))
-        return function(*inputs, constant, grids=grids, out=out, kernels=kernels, **told)
+        return function(*inputs, constant, grids=grids, out=out, kernels=kernels, **fields)
     if step.op in ("mul", "add"):
-        return function(*inputs, grids=grids, out=out, kernels=kernels, **told)
+        return function(*inputs, grids=grids, out=out, kernels=kernels, **fields)
     if step.op in SAME_GRID:
         grid = {"grid": grids[0]} if step.op == "pad2d" else {}
-        return function(*inputs, **grid, **told).reshape(len(inputs[0]), *step.shape)
-    return function(*inputs, grid=grids[0], out=out, kernels=kernels, **told)
+        return function(*inputs, **grid, **fields).reshape(len(inputs[0]), *step.shape)
+    return function(*inputs, grid=grids[0], out=out, kernels=kernels, **fields)
