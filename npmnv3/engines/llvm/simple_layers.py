@@ -1,6 +1,6 @@
 """Layers that are done on their own: products on whole maps or pooled channels, gates, means, maxima.
 
-Every function takes the `Schedule` and appends commands; `s.share` divides the work among parts.
+Every function takes the `Schedule`, s, and appends commands to it; `s.share` divides the work among parts.
 """
 
 from .kernels import VECTORS
@@ -67,8 +67,8 @@ def pointwise(s, layer):
 
 
 def _shared_product(s, part, packed, pixels):
-    """A part's share of a product, as (panel, first pixel, stop): pixels of all panels, or panels, of which two parts may
-    share one.
+    """A part's share of a product as [(panel, first pixel, stop)]: some pixels of all panels, or all pixels of some panels,
+    of which one may be divided between two parts.
     """
     panels, tile = packed.panels, s.machine.tiles(VECTORS)[0]
     tiles = pixels // tile

@@ -16,9 +16,9 @@ WEIGHTS, WORK, KEPT, TABLES, PICTURE = (n << SEGMENT_BITS for n in (1, 2, 3, 4, 
 
 
 def of_picture(number, values, picture_bytes):
-    """The same addresses and plain numbers in commands for another of several pictures, which lie side by side.
+    """Addresses and plain numbers of commands for the first of several pictures, as those for another one.
 
-    Each picture has a segment for its own tensors: number 0 has WORK, the others the segments after PICTURE.
+    The pictures lie side by side. Each has a segment for its tensors: number 0 has WORK, the others those after PICTURE.
 
     Parameters
     ----------
@@ -48,9 +48,10 @@ def bind(commands, bases):
 
 
 class Workspace:
-    """Hands out memory in the order of execution: for tensors the lowest that is free, or memory to keep.
+    """Hands out memory in the order of execution.
 
-    The segment WORK is for tensors; the segment KEPT, zeroed once, is for what must not be written by anything else.
+    Tensors get the lowest memory that is free in the segment WORK. The segment KEPT, zeroed once, is for what nothing else
+    may ever write to.
 
     Parameters
     ----------
