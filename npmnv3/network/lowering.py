@@ -1,4 +1,4 @@
-"""A folded plan as the operations of an integer engine: what is fused, what is stored, what is padded by itself.
+"""A folded plan as the operations of an integer engine: what is fused, what is stored, what is padded by a step of its own.
 
 tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is a layer with relu6, whose 3 is in the bias,
          and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
@@ -17,7 +17,7 @@ from .steps import INPUT
 from .walk import readers
 
 SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
-#: Whose operations a network is made of that was quantised by a scheme.
+#: Scheme of quantisation -> the scheme here by whose operations such a network runs.
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
 _RELU_APART = ("relu", "apart")

@@ -107,7 +107,7 @@ def _whole(name, value):
     return value.__index__()
 
 
-@functools.lru_cache(maxsize=160)  # of all networks, in the two or three forms that a file is compared with
+@functools.lru_cache(maxsize=160)  # enough for all networks in the two or three forms that a file is compared with
 def _make_plan(variant, num_classes, side, folded, rounded_constants):
     build = _Builder(variant.source, folded, rounded_constants)
     source = variant.source
@@ -143,7 +143,7 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
 
 
 def classifier_part(variant):
-    """What the classifier is called among a source's parts: another name where it stands on the pooled channels."""
+    """The classifier's name among a source's parts: a name of its own where a network that could have a head has none."""
     return "classifier" if variant.head or not variant.source.head_stored_as else "classifier.only"
 
 

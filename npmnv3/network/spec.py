@@ -129,7 +129,7 @@ class Source(NamedTuple):
     se_act: str | None = RELU  # None: the block's own
     se_before_act: bool = False  # between the depthwise norm and its activation
     counts_se_pool: bool = True  # SE's pooling is a module that operation counters see
-    residual_in_first: bool = True  # may block 0 have a residual
+    residual_in_first: bool = True  # block 0 may have a residual
     skip_everywhere: bool = False  # a projected skip path where the shape changes
     act_after_add: bool = False
     head_stored_as: str = "conv"  # "conv", "linear" or "" (no head)
