@@ -1,7 +1,7 @@
 """The command line. A command is a module with `HELP`, `add_arguments(parser)` and `run(args) -> exit code`.
 
 Exit codes: 0 all well; 1 some input failed, the others are done, or a file cannot be written, or memory is short; 2 the
-command cannot be done as it was given; 130 interrupted; 141 who read its output has gone, as `head` does.
+command cannot be done as it was given; 130 interrupted; 141 the reader of its output has gone, as `head` does.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main(argv=None):
 
 
 def _answer(words, command):
-    """The exit code of a run, what goes wrong said in a line."""
+    """The exit code of a run; what goes wrong is printed in one line."""
     try:
         try:
             return _run(words)
@@ -70,7 +70,7 @@ def _answer(words, command):
 
 @contextlib.contextmanager
 def _plain_streams(words):
-    """Standard output and error, plain; one that is closed drops what it gets, and no file takes its number."""
+    """Make standard output and error plain; one that is closed drops what it gets, and no file gets its descriptor."""
     with contextlib.ExitStack() as stack:
         if sys.stdin is None:
             stack.enter_context(open(os.devnull, encoding="utf-8"))
@@ -99,7 +99,7 @@ def _run(words):
         from ..fetching import fetch
 
         fetch(error.checkpoint)
-    return run(args)  # weights are what every command begins with: nothing was done yet
+    return run(args)  # every command loads its weights first: nothing was done yet
 
 
 def _parser():
@@ -120,16 +120,16 @@ def _parser():
 
 
 def _complete(parser):
-    """Where a shell asks what a word may become, answer and exit."""
+    """If a shell asks for completions, print them and exit."""
     if "_ARGCOMPLETE" in os.environ:
         require("argcomplete", "complete", "tab completion").autocomplete(parser)
 
 
 def _failed_output(command, error):
-    """Say in one line that standard output, or a file that is named, cannot be written or read; exit code 1.
+    """Say in one line that standard output, or a file that the error names, cannot be written or read; exit code 1.
 
-    A pipe that nobody reads any more is no news: nothing is said of it, and the code is the one that a shell gives for
-    programs which SIGPIPE ends.
+    A pipe that nobody reads any more is no failure: nothing is printed, and the code is the one that a shell gives to a
+    program that SIGPIPE ended.
     """
     with contextlib.suppress(OSError, ValueError):
         # What is left in the buffer would fail once more when Python closes the stream, with a traceback.
@@ -141,7 +141,7 @@ def _failed_output(command, error):
 
 
 def _print_any_name():
-    """Escape what the output's encoding does not have, such as a file's name that is no text, and do not fail."""
+    """Print escapes, and do not fail, where the output's encoding lacks a character, as of a file's name that is no text."""
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

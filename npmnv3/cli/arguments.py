@@ -1,4 +1,4 @@
-"""Arguments that several commands share, and what they ask for."""
+"""Arguments that several commands share, and what is made of them."""
 
 import os
 import sys
@@ -38,7 +38,7 @@ def add_fetch(parser):
 
 
 def complete_model(prefix, **_):
-    """What a word that begins so may become, for tab completion: a model's name, else a file's."""
+    """Tab completion: the models' names that begin with a prefix, or, if there are none, files."""
     from ..network.variants import list_models
 
     names = list_models(f"{prefix}*")
@@ -50,7 +50,7 @@ def complete_model(prefix, **_):
 
 
 def add_model_options(parser):
-    """--model, --weights and --engine, of commands that have a network without being told."""
+    """--model, --weights, --kernels, --engine and --weight-dtype, of commands that have a default network."""
     add_network(parser, "--model", f"a model's name, or a dump's path (default {DEFAULT_MODEL})", metavar="M")
     add_weights(parser)
     add_kernels(parser)
@@ -85,7 +85,7 @@ def add_kernels(parser, *names, text="of a quantised dump: whose kernels' intege
 
 
 def add_recipe(parser):
-    """How a network is quantised; see `recipe`."""
+    """The options that say how a network is quantised; see `recipe`."""
     parser.add_argument("--per-tensor", action="store_true", help="one scale a weight, not one for each channel")
     parser.add_argument(
         "--ranges", default="minmax", metavar="R", help="minmax (default), percentile=99.99 or mse, of the tensors"
@@ -96,10 +96,9 @@ def add_recipe(parser):
 
 
 def recipe(args):
-    """What `add_recipe` was told, as keywords of `npmnv3.quantize`."""
+    """The options of `add_recipe` as keywords of `npmnv3.quantize`."""
     wide = tuple(part for part in args.wide.split(",") if part)
-    told = {name: getattr(args, name) for name in ("per_tensor", "ranges", "correct_bias", "cut")}
-    return told | {"wide": wide}
+    return {"wide": wide} | {name: getattr(args, name) for name in ("per_tensor", "ranges", "correct_bias", "cut")}
 
 
 def add_side(parser):
@@ -123,7 +122,7 @@ def load_model(args):
 
 
 def may_fetch(checkpoint, args):
-    """Whether published weights that are not here are fetched: as --fetch says, or whoever sits at the terminal."""
+    """Whether to fetch published weights that are not here: yes with --fetch; else the user is asked, at a terminal."""
     from ..dumps.registry import find_published
     from ..errors import missing_packages
     from ..fetching import download_url
@@ -150,7 +149,7 @@ def refuse_quantized(args, why):
 
 
 def kernels_of_quantized(kernels, models, weights):
-    """For each of several models the kernel set given for it, None for those that are not quantised.
+    """The kernel set of each of several models: the one given for it, or None if the model is not quantised.
 
     Parameters
     ----------

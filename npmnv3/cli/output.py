@@ -1,4 +1,4 @@
-"""Tables, JSON and messages, as several commands print them, and the files that they write beside."""
+"""How commands print tables, JSON and messages; and a check of the files that they will write."""
 
 import contextlib
 import itertools
@@ -10,15 +10,14 @@ import re
 from ..dumps.writing import check_folder
 from ..errors import ESCAPES, UsageError, one_line
 
-#: Arguments of the Python functions, and what options are kept as, where the options have other names. `--out` is short for
-#: `--output`, as argparse takes every beginning of an option that is no other's.
+#: Name of a Python argument, or of argparse's attribute -> its option, where that is called otherwise. `--out` is `--output`:
+#: argparse takes any unique prefix.
 OPTIONS = {"num_classes": "classes", "out": "output", "path": "output", "threads": "workers"}
 
 #: Options that name a file to be written.
 WRITTEN = ("out", "output", "csv", "html", "junit", "write_map", "confusion")
 
-
-#: What a file calls itself, its labels and its tensors may hold such characters; they are printed as escapes.
+#: Control characters, which would steer a terminal; names of files, labels and tensors may hold them. They are escaped.
 STEERING = {code: escape for code, escape in ESCAPES.items() if chr(code) not in "\t\n\r"}
 
 
@@ -50,7 +49,7 @@ class PlainStream:
 class Messages(PlainStream):
     """Standard error, plain as well.
 
-    Once it cannot take something, as on a full disk, all else is lost too; the work goes on, and its exit code stays.
+    Once a write has failed, as on a full disk, all later ones are dropped; the work goes on, and its exit code stays.
     """
 
     def write(self, text):
@@ -67,7 +66,7 @@ class Messages(PlainStream):
             self._give_up()
 
     def _give_up(self):
-        """Write to nowhere from here on: Python would try again at its end what is not written, and exit with 120."""
+        """Write to nowhere from here on: else Python would try once more when it ends, and exit with 120."""
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 
@@ -96,15 +95,15 @@ def as_options(message):
 
 
 def check_written(args):
-    """UsageError or WriteError where what an option names cannot be written, or would be written over what is read.
+    """UsageError or WriteError if a file that an option names cannot be written, or is also read.
 
-    Two options that name one file are an error as well. It is told before an hour's work is done.
+    Two options that name one file are an error as well. This is checked before an hour's work is done.
     """
     options = {name: value for name, value in vars(args).items() if name in WRITTEN and isinstance(value, str)}
     given = [value for name, value in vars(args).items() if name not in WRITTEN]
     read = [value for entry in given for value in (entry if isinstance(entry, list) else [entry])]
     for name, path in options.items():
-        if name != "csv" or not os.path.isfile(path):  # of which each row is written where it is
+        if name != "csv" or not os.path.isfile(path):  # whose rows are appended in place
             check_folder(path)
         for other in read:
             if isinstance(other, str) and (_same_file(path, other) or _is_picture_in(other, path)):
@@ -146,7 +145,7 @@ def _is_picture_in(folder, path):
 
 
 def print_json(result):
-    """As JSON has it: in ASCII, whatever bytes a file's name has, and null for what is not finite."""
+    """Print JSON: in ASCII, whatever bytes a file's name has, and null for what is not finite."""
 
     def plain(value):
         if isinstance(value, dict):

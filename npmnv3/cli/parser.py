@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class CommandParser(Parser):
-    """The parser of one command, which does not leave what it does not know to the parser of them all."""
+    """The parser of one command: it refuses what it does not know, rather than leave that to the parser above it."""
 
     def parse_known_args(self, args=None, namespace=None):
         found, left = super().parse_known_args(args, namespace)
@@ -42,7 +42,7 @@ class CommandParser(Parser):
         return found, left
 
     def _refuse_empty(self, found):
-        """An empty argument, such as a shell makes of a variable that is not set, is not as if nothing had been said."""
+        """Refuse an empty argument, such as a shell makes of an unset variable: it does not mean the default."""
         for name, value in vars(found).items():
             if value == "" != self.get_default(name):
                 option = option_of(name)

@@ -11,13 +11,14 @@ from .arguments import add_json, add_model_options, load_model, picture_files
 
 HELP = "classify pictures"
 
+#: What is said of the default model, and where its answer makes no sense.
 PURPOSE = f"{DEFAULT_MODEL}, the default, tells lines of text that are upright (0) from those upside down (180)"
 OTHERS = "for ImageNet's 1000 classes: --model keras/MobileNetV3Small --fetch, or another of `npmnv3 fetch --list`"
 
 SCHEMES = ("http://", "https://")  # of URLs
 
-#: A line of text is wider than this many times its height; of photographs few are.
-LINE = 2.0
+#: Width over height from which on a picture may be a line of text; few photographs are so wide.
+LINE_ASPECT = 2.0
 
 
 def add_arguments(parser):
@@ -33,24 +34,29 @@ def add_arguments(parser):
 
 
 def run(args):
+    from ..pictures.decode import file_size
+
     model = load_model(args)
-    default = args.model is None and args.weights is None
-    if default:
+    reads_lines = args.model is None and args.weights is None  # the default model
+    if reads_lines:
         print(f"npmnv3 predict: {PURPOSE}; --model takes another", file=sys.stderr)
     pictures = list(_pictures(args))
     results = model.predict_each((picture for _, picture, error in pictures if error is None), args.top)
-    failed = unlike = 0
+    failed = no_lines = 0
     # On a terminal the answers themselves show how far it is.
     with progress_bar(len(pictures), shown=sys.stderr.isatty() and not sys.stdout.isatty()) as tell:
         for done, (name, picture, error) in enumerate(pictures, 1):
             result = error or next(results)
-            failed += isinstance(result, PictureError)
-            if default and not isinstance(result, PictureError):
-                unlike += _warn(name, picture, first=not unlike)
+            if isinstance(result, PictureError):
+                failed += 1
+            elif reads_lines and not _is_line(size := file_size(picture)):
+                no_lines += 1
+                if no_lines == 1:
+                    _warn(name, size)
             _report(name, result, args.json)
             tell(done)
-    if unlike > 1:
-        print(f"npmnv3 predict: warning: by their shape {unlike} pictures are no lines of text", file=sys.stderr)
+    if no_lines > 1:
+        print(f"npmnv3 predict: warning: by their shape {no_lines} pictures are no lines of text", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -87,20 +93,20 @@ def _from_standard_input():
     return data
 
 
-def _warn(name, picture, first):
-    """Say that a picture is no line of text, if its shape tells; whether it does."""
-    from ..pictures.decode import file_size
+def _is_line(size):
+    """Whether a picture of this size, (width, height), may be a line of text."""
+    width, height = size
+    return width >= LINE_ASPECT * height
 
-    width, height = file_size(picture)
-    unlike = width < LINE * height
-    if unlike and first:
-        lacking = f"; to fetch takes {install_line('fetch')}" if missing_packages("fetch") else ""
-        print(
-            f"npmnv3 predict: warning: {one_line(name)}: {width} x {height} pixels is not the shape of a line of text, of which "
-            f"alone the answer would be true; {OTHERS}{lacking}",
-            file=sys.stderr,
-        )
-    return unlike
+
+def _warn(name, size):
+    """Say that a picture is no line of text."""
+    lacking = f"; to fetch takes {install_line('fetch')}" if missing_packages("fetch") else ""
+    print(
+        f"npmnv3 predict: warning: {one_line(name)}: {size[0]} x {size[1]} pixels is not the shape of a line of text, of which "
+        f"alone the answer would be true; {OTHERS}{lacking}",
+        file=sys.stderr,
+    )
 
 
 def _report(name, result, as_json):

@@ -64,7 +64,7 @@ def make_engine(engine, plan_for, params, dtype, *, threads=None, weight_dtype="
 
 
 def tracing_engine(dtype):
-    """What traces where no engine was asked for: "numba" where that compiles nothing, else "numpy"."""
+    """The engine that traces where none was asked for: "numba" if its loops are compiled already, else "numpy"."""
     from ..ops.compiled import compiled
 
     return "numba" if compiled(np.dtype(dtype).name) else "numpy"

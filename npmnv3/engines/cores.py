@@ -41,9 +41,9 @@ def thread_count(wanted=None):
 def available_cores(root="/"):
     """Cores that this process may use at once, at least 1.
 
-    Of the processor's cores those of its affinity (`taskset`, a batch system); of these no more than the quota of the
-    control groups it is in (`docker --cpus`, a limit in Kubernetes), rounded: more threads than that would only use up
-    sooner what is given for a tenth of a second, and then all stand still.
+    These are the cores of its affinity (`taskset`, a batch system), but no more than the quota of its control groups
+    (`docker --cpus`, a limit in Kubernetes), rounded: more threads would use up the quota of a period, a tenth of a second,
+    before its end, and then all stand still.
 
     Parameters
     ----------
@@ -67,8 +67,8 @@ def _quotas(root):
     for _, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
         if not path.startswith("/") or (controllers and "cpu" not in controllers.split(",")):
             continue
-        # In a container the path may be the host's, while what is mounted is the container's own: then only the last
-        # of these exists, and is the one.
+        # In a container the path may be the host's, while the container's own group is mounted as the root: then only the
+        # last of these folders exists, and it is the right one.
         names = [name for name in path.split("/") if name not in ("", ".")]
         for depth in range(len(names), -1, -1):
             with contextlib.suppress(

@@ -101,9 +101,23 @@ class IntegerEngine:
 def prepared(step, plan, kernels):
     """A layer's weight as `apply` takes it: in the floats in which its sums are exact, and its Pairs that saturate or None."""
     weight, _, _, zero = plan.params(step)
-    grid = plan.grids[step.inputs[0]]
-    saturating = saturation.saturating_pairs(weight) if saturation.saturates(step.op, weight, grid, kernels) else None
-    return integers.exact_weight(weight, zero, grid), saturating
+    saturating = saturation.saturating_pairs(weight) if saturates(step, plan, kernels) else None
+    return integers.exact_weight(weight, zero, plan.grids[step.inputs[0]]), saturating
+
+
+def saturates(step, plan, kernels):
+    """Whether a kernel set adds pairs of a step's products with saturation."""
+    if step.op not in LAYERS:
+        return False
+    weight, grid = plan.arrays[f"{step.name}.weight"], plan.grids[step.inputs[0]]
+    return saturation.saturates(step.op, weight, grid, kernels)
+
+
+def rule_field(step, plan):
+    """The field of a KernelSet with the rule of a step; "" if it has none."""
+    if step.op in LAYERS:
+        return integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype)
+    return integers.RULE_FIELDS.get(step.op, "")
 
 
 def apply(step, inputs, plan, kernels, layer=None, twins=None):
@@ -112,12 +126,12 @@ def apply(step, inputs, plan, kernels, layer=None, twins=None):
     layer : `prepared` of a layer, if it is at hand
     """
     grids, out = [plan.grids[name] for name in step.inputs], plan.grids[step.name]
-    params, told = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
+    params, fields = plan.params(step), {name: getattr(step, name) for name in INTEGER_OPS[step.op][1]}
     if step.op in LAYERS:
         _, bias, scale, _ = params
-        weight, told["saturating"] = layer or prepared(step, plan, kernels)
+        weight, fields["saturating"] = layer or prepared(step, plan, kernels)
         return integers.layer(
-            step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **told
+            step.op, *inputs, weight, bias, scale, grid=grids[0], out=out, kernels=kernels, twins=twins, **fields
         )
     if step.op == "fill":
         return np.full((1, *step.shape), *params, out.dtype)
@@ -125,10 +139,10 @@ def apply(step, inputs, plan, kernels, layer=None, twins=None):
     if step.op == "scale":
         constant, scale, zero = params
         grids.append(Grid(float(scale[0]), int(zero[0]), grids[0].dtype))
-        return function(*inputs, constant, grids=grids, out=out, kernels=kernels, **told)
+        return function(*inputs, constant, grids=grids, out=out, kernels=kernels, **fields)
     if step.op in ("mul", "add"):
-        return function(*inputs, grids=grids, out=out, kernels=kernels, **told)
+        return function(*inputs, grids=grids, out=out, kernels=kernels, **fields)
     if step.op in SAME_GRID:
         grid = {"grid": grids[0]} if step.op == "pad2d" else {}
-        return function(*inputs, **grid, **told).reshape(len(inputs[0]), *step.shape)
-    return function(*inputs, grid=grids[0], out=out, kernels=kernels, **told)
+        return function(*inputs, **grid, **fields).reshape(len(inputs[0]), *step.shape)
+    return function(*inputs, grid=grids[0], out=out, kernels=kernels, **fields)

@@ -1,9 +1,9 @@
 """The plan engine: walks a plan with one set of operations, NumPy's definitions or their Numba twins.
 
-One picture at a time gives a picture the same bits whatever batch it comes in (a matrix product may sum in another
-order for other shapes), and keeps its tensors in the cache. In NumPy no weight is copied: a step sees the parameters as
-the model holds them, or in the run's dtype for as long as the step takes. With the tensors freed after their last use
-that makes the weights and about three of the largest tensors all that is ever held (`memory.peak_bytes`).
+Pictures are run one at a time: so a picture has the same bits in any batch (a matrix product may sum in another order
+for other shapes), and its tensors stay in the cache. With NumPy no weight is copied: a step gets the parameters as the
+model holds them, or in the run's dtype for as long as it takes. Tensors are freed after their last use. So no more is held
+at a time than the weights and about three of the largest tensors (`memory.peak_bytes`).
 """
 
 import contextlib
@@ -26,8 +26,8 @@ class PlanEngine:
     dtype : float32 or float64
     name : "numpy" or "numba", whose operations
 
-    `run` takes a batch norm as one factor and one offset a channel, in place and in one pass with the activation behind
-    it, which is what makes it quick; but NumPy's float64 is the oracle, and takes every step as the plan has it.
+    `run` does a batch norm and the activation after it in one pass, in place, as a factor and an offset for each channel:
+    that makes it quick. NumPy's float64 is the oracle, and does every step as the plan has it.
     """
 
     def __init__(self, plan_for, params, dtype, *, name="numpy"):
@@ -72,7 +72,7 @@ class PlanEngine:
         return tensors
 
     def _each(self, x, index):
-        """The output of the plan's step of this index, a picture at a time."""
+        """The output of the plan's step at this index, a picture at a time."""
         plan = self._plan_for(x.shape[2:])
         wanted = plan[index]
         out = np.empty((len(x), *wanted.shape), self.dtype)
@@ -90,7 +90,7 @@ class PlanEngine:
         return apply(step, inputs, arrays, self._operations)
 
     def _run_quickly(self, step, inputs):
-        """The same, where nobody looks at what a layer gives to its norm, nor a norm to its activation."""
+        """The same, but a norm also does its activation's work, and overwrites its input: nobody looks at the tensors between."""
         if step.name in self._norms:
             factor, offset, act = self._norms[step.name]
             return self._operations.norm_act(inputs[0], factor, offset, act=act)

@@ -4,7 +4,7 @@ from dataclasses import fields
 
 from .. import __version__
 from ..network.steps import INPUT
-from ..pictures.recipes import size_rule
+from ..pictures.pixels import size_rule
 from .excerpt import NUMPY, excerpt
 
 WIDTH = 120  # characters of a line

@@ -2,6 +2,7 @@
 
 import itertools
 
+from ..engines.integer_engine import rule_field
 from ..network.integer_plan import LAYERS
 from ..network.steps import INPUT
 from ..ops import integers, requantize, saturation
@@ -69,9 +70,9 @@ def _instead(plan, kernels):
     """What of the integer operations is replaced: tables by the entries in use, what is never called by nothing."""
     layers = [step for step in plan.steps if step.op in LAYERS]
     products = ", ".join(f"{op}={op}" for op in sorted({integers.LIKE.get(step.op, step.op) for step in layers}))
-    fields = {integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype) for step in layers}
-    pools = {step.op for step in plan.steps if integers.LIKE.get(step.op, step.op) == "global_avg_pool"}
-    means = {getattr(kernels, integers.RULE_FIELDS[op]) for op in pools}
+    pools = [step for step in plan.steps if integers.LIKE.get(step.op, step.op) == "global_avg_pool"]
+    fields = {rule_field(step, plan) for step in layers}
+    means = {getattr(kernels, rule_field(step, plan)) for step in pools}
     used = {getattr(kernels, field) for field in (*fields, "mul", "add")} | means
     rules = {name: rule.__name__ for name, rule in requantize.INTEGER_RULES.items() if name in used}
     rules = ", ".join(f"{literal(name)}: {function}" for name, function in rules.items())

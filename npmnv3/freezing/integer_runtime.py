@@ -27,8 +27,8 @@ from ..ops.integers import (
 )
 from ..ops.saturation import saturates, saturating_pairs
 from ..pictures.decode import turn
+from ..pictures.pixels import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.plain import check_size
-from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.resample import opencv_linear, pillow
 from .runtime import classify, main
 

@@ -33,8 +33,8 @@ from ..ops.definitions import (
     scale,
 )
 from ..pictures.decode import DAMAGE, exif_of, from_array, kept_bits, open_image, to_rgb, turn
+from ..pictures.pixels import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.plain import check_size, read
-from ..pictures.recipes import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.resample import opencv_linear, pillow
 
 #: What the generated code may use beside this module's own functions.

@@ -31,8 +31,8 @@ BATCH = 16
 class Classifier(abc.ABC):
     """A network with its weights.
 
-    What is made of it sets the attributes below. Its `plan_for(side)` and `_check_side(side)` raise UsageError where the
-    network cannot take an input of (height, width) pixels.
+    Subclasses set the attributes below. Their `plan_for(side)` and `_check_side(side)` raise UsageError if the network cannot
+    take an input of (height, width) pixels.
     """
 
     variant: Variant | None
@@ -57,7 +57,7 @@ class Classifier(abc.ABC):
 
     @abc.abstractmethod
     def _facts(self) -> list[tuple[str, object]]:
-        """For `_repr_html_`: what is to be said of the model, each with its title."""
+        """For `_repr_html_`: (title, text) of each fact about the model."""
 
     @abc.abstractmethod
     def _steps(self) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:
@@ -208,7 +208,7 @@ class Classifier(abc.ABC):
                 yield x if isinstance(x, PictureError) else labels.top_k(next(rows), top, self.labels)
 
     def _repr_html_(self) -> str:
-        """For notebooks: what it is, and its steps."""
+        """For notebooks: facts about the model, and its steps."""
         from .html import details, table
 
         header, align, rows = self._steps()
@@ -248,6 +248,6 @@ def _as_pictures(pictures: Any) -> Iterable[Picture]:
 
 
 def check_model(model: object) -> None:
-    """UsageError if it is none that `npmnv3.load` gives."""
+    """UsageError if it is no model of `npmnv3.load`."""
     if not isinstance(model, Classifier):
         raise UsageError(f"model is a {type(model).__name__}, expected a Model, as npmnv3.load gives")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Path = str | os.PathLike[str]
     Arrays = Mapping[str, npt.NDArray[Any]]
 
-#: How files of weights end: a model's name never does.
+#: Endings of files of weights; no model's name ends so.
 ENDINGS = (
     *(".h5", ".hdf5", ".npz", ".npy", ".keras", ".onnx", ".tflite", ".safetensors"),
     *(".pt", ".pth", ".ckpt", ".pkl", ".bin", ".pdparams", ".pdiparams", ".pdmodel"),
@@ -154,7 +154,7 @@ def _load_quantized(
 def _resolve(
     name_or_dump: Path, weights: Path | Arrays | None, fetch: bool | None
 ) -> tuple[Variant | None, Path | Arrays | None]:
-    """(variant or None, weights) of `load`'s arguments of these names."""
+    """(variant or None, weights) that `load`'s first arguments mean; the variant is None where the dump itself says it."""
     if not isinstance(name_or_dump, (str, os.PathLike)):
         raise UsageError(f"expected a model's name or a dump's path, found a {type(name_or_dump).__name__}")
     if isinstance(weights, (str, os.PathLike)) and os.path.isdir(weights):
@@ -177,7 +177,7 @@ def _resolve(
 
 
 def is_path(word: Path) -> bool:
-    """Whether a word that is no model's name can only be a file's, be it there or not: by its ending, or by its folder."""
+    """Whether a word can only be a file's name, by its ending or its folder, even if there is no such file."""
     if isinstance(word, os.PathLike):
         return True
     folder = os.path.dirname(word)
@@ -207,7 +207,7 @@ def _published(entry: Any, fetch: bool | None) -> Path:
     from .. import fetching  # which loads the network's libraries
 
     fetch = os.environ.get("NPMNV3_FETCH") == "1" if fetch is None else fetch
-    wanted = fetch or not entry.url  # what should have shipped: `fetch` says so
+    wanted = fetch or not entry.url  # without a URL it should have shipped, and `fetch` says so
     path = fetching.fetch(entry.name) if wanted else fetching.cached_dump(entry.name)
     if path is None:
         nor = f" (nor in {folder}, which {VARIABLE} names)" if folder else ""

@@ -32,7 +32,7 @@ def _plan(
 
 
 def _floating(dtype: object) -> npt.DTypeLike:
-    """What stands for a dtype of floats, or UsageError."""
+    """A dtype of floats, by any of its names; UsageError for anything else."""
     with contextlib.suppress(TypeError, ValueError):
         if dtype is not None and np.dtype(dtype).kind == "f":  # type: ignore[call-overload]
             return np.dtype(dtype)  # type: ignore[call-overload]
@@ -91,7 +91,7 @@ class Model(Classifier):
         self.params = weights.arrays
         self.in_channels, self.side = self.variant.in_channels, weights.side
         self._network = self.variant, self.num_classes, rounded_constants
-        # Not `self.plan_for`: an engine that knew its model would keep both in memory until the next collection.
+        # Not `self.plan_for`: the engine would refer to its model, and the cycle stay in memory until it is collected.
         self._engine_plan = functools.partial(_plan, *self._network, self.folded)
         self._engine = make_engine(
             engine, self._engine_plan, self.params, dtype, threads=threads, weight_dtype=weight_dtype
@@ -195,7 +195,7 @@ class Model(Classifier):
 
     @functools.cached_property
     def _tracer(self) -> Any:
-        """The engine behind `trace`: llvm does not keep every step's tensor."""
+        """The engine behind `trace`: llvm keeps no tensors."""
         if self.engine != "llvm":
             return self._engine
         return make_engine(tracing_engine(self.dtype), self._engine_plan, self.params, self.dtype)
@@ -209,12 +209,14 @@ class Model(Classifier):
 
         Returns
         -------
-        dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Step
-        by step, batch norms apart; of a model on the engine llvm, which keeps no tensors, by numba where its loops are
-        compiled already, else by numpy: these two differ in the last bits. They take the weights as they are loaded, not
-        rounded to `weight_dtype`. Steps that only rename share their memory. Numba's tensors of one picture lie side by side
-        in blocks of 8 MiB, which live as long as any tensor in them: copy one that is to stay alone. When all of a block's
-        are gone the model keeps it for its next trace, up to 128 MiB.
+        dict {step's name: (N, C, H, W) or (N, C)}, the model's dtype, in order of execution; "input" comes first. Every step
+        has its tensor, batch norms too; steps that only rename share their memory.
+
+        The engine llvm keeps no tensors: a model on it is traced by numba where its loops are compiled already, else by
+        numpy, which differs in the last bits. Both take the weights as they were loaded, not rounded to `weight_dtype`.
+
+        Numba's tensors of one picture lie in blocks of 8 MiB, and a block lives as long as any tensor in it: copy a tensor
+        that is to stay alone. Blocks without tensors are kept for the next trace, up to 128 MiB.
 
         Raises
         ------

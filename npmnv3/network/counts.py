@@ -1,4 +1,4 @@
-"""Folds over a plan: which parameters a file must hold, how many there are, how many multiply-adds they cost."""
+"""Sums over a plan: which parameters a file must hold, how many there are, how many multiply-adds they cost."""
 
 import math
 from typing import NamedTuple
@@ -86,7 +86,7 @@ def plan_counts(plan, source):
 
 
 def is_linear(step):
-    """Whether the source has a linear layer for it, no convolution of one pixel."""
+    """Whether a step is a linear layer in its source too, and not a 1x1 convolution on one pixel."""
     return step.op == "linear" and len(step.param("weight").shape) == 2
 
 

@@ -28,7 +28,7 @@ def canonical_arrays(plan, params, dtype=None):
 
 
 def norm_line(norm, arrays):
-    """A batch norm as what it is in inference, x * factor + offset.
+    """A batch norm in inference: x * factor + offset.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def norm_line(norm, arrays):
 
 
 def activations_of_norms(plan):
-    """{batch norm's name: name of the activation that is all that reads it}, which can be done in one pass with it."""
+    """{batch norm's name: activation's name}, where the activation alone reads the norm: both can be done in one pass."""
     after = readers(plan)
     alone = {step.name: after[step.name][0] for step in plan if step.op == "batch_norm" and len(after[step.name]) == 1}
     return {name: step.name for name, step in alone.items() if step.op in ("relu", "hard_swish")}

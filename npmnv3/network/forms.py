@@ -1,6 +1,6 @@
-"""Forms of a network that people build of a published one: gray input, another hidden layer, or none.
+"""Forms that people make of a published network: gray input, another hidden layer, or none.
 
-Two numbers of a `Variant` say it all: `in_channels` and `head`. A file tells them by its arrays' shapes.
+A form is two numbers of a `Variant`, `in_channels` and `head`, which show in the shapes of a file's arrays.
 """
 
 from .plan import classifier_part, make_plan
@@ -20,7 +20,7 @@ def form_in(variant, shapes):
 
     Returns
     -------
-    Variant, with the `in_channels` and `head` of the arrays; its own where they tell nothing
+    Variant, with the `in_channels` and `head` of the arrays; its own where these do not show
     """
     return variant._replace(in_channels=_in_channels(variant, shapes), head=_head(variant, shapes))
 
@@ -42,12 +42,12 @@ def form_of(variant, in_channels=None, head=None):
 
 
 def form_told(variant):
-    """What sets a form apart from the published network, for people: "gray input, no hidden layer", "" for nothing."""
+    """How a form differs from the published network, in words: "gray input, no hidden layer"; "" if it does not."""
     own = get_variant(variant.full_name)
-    told = ["gray input"] * (variant.in_channels != own.in_channels)
+    differences = ["gray input"] * (variant.in_channels != own.in_channels)
     if variant.head != own.head:
-        told.append(f"hidden layer of {variant.head}" if variant.head else "no hidden layer")
-    return ", ".join(told)
+        differences.append(f"hidden layer of {variant.head}" if variant.head else "no hidden layer")
+    return ", ".join(differences)
 
 
 def _in_channels(variant, shapes):

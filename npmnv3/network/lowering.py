@@ -1,4 +1,4 @@
-"""A folded plan as the operations of an integer engine: what is fused, what is stored, what is padded by itself.
+"""A folded plan as the operations of an integer engine: what is fused, what is stored, what is padded by a step of its own.
 
 tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is a layer with relu6, whose 3 is in the bias,
          and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
@@ -17,7 +17,7 @@ from .steps import INPUT
 from .walk import readers
 
 SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
-#: Whose operations a network is made of that was quantised by a scheme.
+#: Scheme of quantisation -> the scheme here by whose operations such a network runs.
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
 _RELU_APART = ("relu", "apart")
@@ -81,18 +81,6 @@ class _Lowering:
     def max_pool2d(self, step):
         self._add(step, step.op, kernel=step.kernel)
 
-    def pointwise_conv2d(self, step):
-        self._layer(step)
-
-    def linear(self, step):
-        self._layer(step)
-
-    def conv2d(self, step):
-        self._layer(step)
-
-    def depthwise_conv2d(self, step):
-        self._layer(step)
-
     def _layer(self, step):
         inputs, fields = step.inputs, {}
         if step.kernel:
@@ -103,6 +91,8 @@ class _Lowering:
             fields |= {"act": "relu6"}
         op = "fully_connected" if self.scheme == "tflite" and is_linear(step) else step.op
         self.layers[self._add(step, op, inputs, **fields)] = step
+
+    conv2d = depthwise_conv2d = pointwise_conv2d = linear = _layer
 
     def _padded(self, step):
         """The step that pads before a layer."""

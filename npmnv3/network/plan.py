@@ -31,16 +31,16 @@ def units(variant):
             skip = "projected"
         resolved.append(
             Unit(
-                index,
-                stage,
-                position,
-                block.kernel,
-                inp,
-                expand,
-                out,
-                source.se_width(expand) if block.se else 0,
-                block.act,
-                stride,
+                index=index,
+                stage=stage,
+                position=position,
+                kernel=block.kernel,
+                inp=inp,
+                expand=expand,
+                out=out,
+                se=source.se_width(expand) if block.se else 0,
+                act=block.act,
+                stride=stride,
                 has_expand=source.always_expand or expand != inp,
                 skip=skip,
             )
@@ -107,7 +107,7 @@ def _whole(name, value):
     return value.__index__()
 
 
-@functools.lru_cache(maxsize=160)  # of all networks, in the two or three forms that a file is compared with
+@functools.lru_cache(maxsize=160)  # enough for all networks in the two or three forms that a file is compared with
 def _make_plan(variant, num_classes, side, folded, rounded_constants):
     build = _Builder(variant.source, folded, rounded_constants)
     source = variant.source
@@ -119,7 +119,7 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
         x = _block(build, unit, x)
     # The last convolution counts as the first block of one more stage: some sources name it so.
     for index in range(variant.last_convs):
-        tail = Unit(len(blocks), blocks[-1].stage + 1, index, 1, blocks[-1].out, 0, 0, 0, "", (1, 1), False, "")
+        tail = Unit(index=len(blocks), stage=blocks[-1].stage + 1, position=index, inp=blocks[-1].out)
         name = "last" if index == variant.last_convs - 1 else f"last.{index}"
         x = build.conv(name, x, build.shape(x), variant.last, part="last", unit=tail, act=variant.stem_act)
     if source.pool_before:
@@ -143,7 +143,7 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
 
 
 def classifier_part(variant):
-    """What the classifier is called among a source's parts: another name where it stands on the pooled channels."""
+    """The classifier's name among a source's parts: a name of its own where a network that could have a head has none."""
     return "classifier" if variant.head or not variant.source.head_stored_as else "classifier.only"
 
 

@@ -40,15 +40,15 @@ class Unit:
     index: int
     stage: int  # a stage is a run of blocks with the same output channels in the paper's table
     position: int  # within the stage
-    kernel: int
-    inp: int
-    expand: int
-    out: int
-    se: int  # inner width of squeeze-and-excitation, 0: none
-    act: str
-    stride: tuple[int, int]
-    has_expand: bool
-    skip: str  # "", "identity", "projected"
+    inp: int  # channels, as the three below
+    expand: int = 0
+    out: int = 0
+    se: int = 0  # inner width of squeeze-and-excitation, 0: none
+    kernel: int = 1
+    stride: tuple[int, int] = (1, 1)
+    act: str = ""
+    has_expand: bool = False
+    skip: str = ""  # or "identity", "projected"
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Source(NamedTuple):
     se_act: str | None = RELU  # None: the block's own
     se_before_act: bool = False  # between the depthwise norm and its activation
     counts_se_pool: bool = True  # SE's pooling is a module that operation counters see
-    residual_in_first: bool = True  # may block 0 have a residual
+    residual_in_first: bool = True  # block 0 may have a residual
     skip_everywhere: bool = False  # a projected skip path where the shape changes
     act_after_add: bool = False
     head_stored_as: str = "conv"  # "conv", "linear" or "" (no head)

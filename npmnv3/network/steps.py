@@ -68,7 +68,7 @@ class Step:
     factor: float = 1.0
 
     def __hash__(self) -> int:
-        """A name tells a plan's steps apart: plans are looked up at every run."""
+        """A name tells a plan's steps apart; this must be quick, as plans are keys of caches that every run looks into."""
         return hash(self.name)
 
     def param(self, role: str) -> Param | None:

@@ -1,1 +1,1 @@
-"""The operations of a plan. `reference` is their definition, in NumPy."""
+"""The operations of a plan: `definitions` in NumPy, `loops` their twins for Numba, `integers` those of int8 engines."""

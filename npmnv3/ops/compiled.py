@@ -1,7 +1,7 @@
 """Whether the loops are compiled already, told without importing Numba.
 
-When all of them are compiled for a dtype, a small record of Numba's cache files is kept. It is found under a hash of
-all that decides what Numba looks for, and holds as long as those files are what they were. In doubt the answer is no.
+When all of them are compiled for a dtype, a small record of Numba's cache files is kept, under a hash of everything on
+which Numba's choice of files depends. It holds as long as those files are unchanged. In doubt the answer is no.
 """
 
 import hashlib

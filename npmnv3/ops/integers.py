@@ -57,6 +57,8 @@ RULE_FIELDS = {
     "mean_to_vector": "mean_to_vector",
     "hard_swish": "hard_swish",
 }
+#: Field with a rule -> the field that says in which floats that rule's factor is made, where engines differ in it.
+FACTOR_FIELDS = {"fully_connected": "fully_connected_factor", "mul": "mul_factor"}
 
 
 def act_range(act, grid):

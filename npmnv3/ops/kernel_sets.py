@@ -1,7 +1,7 @@
-"""Whose int8: the rules by which engines come from an accumulator to the stored integer, by name, as data.
+"""Kernel sets: the rules by which an engine makes a stored integer of an accumulator, by name, as data.
 
 Engines agree on the products of a quantised network, which are exact, and on nothing else: each rounds them in its own way,
-and a network that has lost accuracy has another answer with each of them. So integers mean nothing without a kernel set.
+and a network that has lost accuracy answers otherwise with each of them. So integers mean nothing without a kernel set.
 """
 
 from dataclasses import dataclass
@@ -53,18 +53,18 @@ KERNEL_SETS = {kernels.name: kernels for kernels in (
 )}
 # fmt: on
 
-#: Whose integers are meant first by how a network was quantised, where nobody says. Scales of powers of two follow no engine
-#: here: theirs are the rules of portable C, TensorFlow Lite Micro's.
+#: How a network was quantised -> the kernel set that is taken first where nobody names one. No engine here quantises to scales
+#: that are powers of two: those run by the rules of portable C, TensorFlow Lite Micro's.
 USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime", "symmetric": "onnxruntime", "pow2": "tflite-micro"}
 
 
 def get_kernel_set(name):
-    """The kernel set of a name.
+    """The kernel set of this name.
 
     Raises
     ------
     UsageError
-        None was named, or no such.
+        The name is None, or no kernel set's.
     """
     if name in KERNEL_SETS:
         return KERNEL_SETS[name]

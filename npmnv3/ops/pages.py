@@ -1,8 +1,8 @@
-"""Memory by the system's pages: arrays in large ones, and results side by side in such arrays.
+"""Arrays in the system's large pages, and results side by side in such arrays.
 
-Memory comes from the system a page at a time, zeroed when a number is first written there: for a result of some
-megabytes that takes about as long as a pass over it. Large pages are 512 times fewer, and pages that were in use before
-come without either.
+The system hands out memory a page at a time, and zeroes a page when it is first written to: for a result of some
+megabytes that takes about as long as a pass over it. Of large pages it needs 512 times fewer, and pages that were in use
+before cost nothing.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ HUGE_PAGE = 1 << 21
 #: Bytes of a block that results share. A larger result has pages of its own, a small one is NumPy's.
 BLOCK = 1 << 23
 SMALL = 1 << 16
-#: Blocks that are kept for later results when nobody looks at what is in them: 128 MiB.
+#: Blocks that are kept for later results when none of theirs is in use any more: 128 MiB.
 KEPT = 16
 #: Bytes of a cache line, at which results start.
 LINE = 64
@@ -75,7 +75,7 @@ class Blocks:
 
 
 def _put_back(blocks, pages):
-    """Memory that nobody looks at any more goes to who may use it again, if that is still there."""
+    """Give memory that is no longer in use back to its `Blocks`, if these still exist."""
     if (owner := blocks()) is not None:
         owner.put_back(pages)
 

@@ -1,4 +1,5 @@
 """From a picture to a network's input.
 
-`decode` reads it (`plain` without Pillow), `recipes` prepare it as each source does, `resample` is their resizing.
+`decode` reads it (`plain` without Pillow), `recipes` prepare it as each source does. `pixels` has their stages after
+decoding, `resample` their resizing.
 """

@@ -7,8 +7,13 @@ from npmnv3.evaluation import Network, evaluate, open_dataset
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    return Network(write_network(tmp_path_factory.mktemp("network") / "net.h5"))
+def dump(tmp_path_factory):
+    return write_network(tmp_path_factory.mktemp("network") / "net.h5")
+
+
+@pytest.fixture(scope="module")
+def network(dump):
+    return Network(dump)
 
 
 @pytest.fixture(scope="module")

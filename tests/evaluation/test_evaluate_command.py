@@ -23,20 +23,9 @@ from npmnv3.evaluation import Network, evaluate, open_dataset, pools
 
 
 @pytest.fixture(scope="module")
-def dump(tmp_path_factory):
-    return write_network(tmp_path_factory.mktemp("network") / "net.h5")
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """Twice as many pictures as other files take: there must be time to kill a run."""
     return class_folders(tmp_path_factory.mktemp("data") / "set", 8)
-
-
-@pytest.fixture(scope="module")
-def whole(dump, folder, tmp_path_factory):
-    path = tmp_path_factory.mktemp("whole") / "whole.csv"
-    evaluate([dump], open_dataset(folder), csv=path)
-    return path.read_bytes()
 
 
 def command(module, *words):

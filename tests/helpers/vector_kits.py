@@ -1,4 +1,4 @@
-"""The C checker of a kit of vectors, compiled and run."""
+"""The C checker of a kit of vectors, compiled and run; and steps whose vectors are few."""
 
 import shutil
 import subprocess
@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 COMPILER = shutil.which("gcc") or shutil.which("cc") or shutil.which("clang")
+SOME = "stem*,blocks.3.*,last*,max_pool,pool,logits*"  # of the steps of ppocr/text_direction
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="needs a C compiler: gcc, cc or clang")
 
 

@@ -11,7 +11,8 @@ from npmnv3.freezing.cost import open_frozen
 from npmnv3.network.forms import form_in, form_of, form_told
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
-from npmnv3.pictures.recipes import luminance, preprocess
+from npmnv3.pictures.pixels import luminance
+from npmnv3.pictures.recipes import preprocess
 
 FORMS = [
     ("torchvision/mobilenet_v3_small", {"head": 0}, "no hidden layer"),

@@ -11,8 +11,9 @@ from picture_material import NAMES, PHOTOS, assert_same, sha256
 from npmnv3.errors import UsageError
 from npmnv3.network.spec import Preprocess
 from npmnv3.pictures import decode as decoding
-from npmnv3.pictures import recipes
-from npmnv3.pictures.recipes import RECIPES, find_recipe, lookup_table, preprocess, stages
+from npmnv3.pictures import pixels
+from npmnv3.pictures.pixels import lookup_table
+from npmnv3.pictures.recipes import RECIPES, find_recipe, preprocess, stages
 
 FULL = goldens.SHARED / "golden" / "preprocess.h5"
 GOLDEN = FULL if FULL.exists() else goldens.CUT / "preprocess.h5"  # the cut has hashes where the full one has pixels
@@ -23,7 +24,7 @@ Image = pytest.importorskip("PIL.Image", reason="pictures of most formats need P
 
 @pytest.fixture
 def without_pillow(monkeypatch):
-    monkeypatch.setattr(recipes, "pillow_image", lambda: None)
+    monkeypatch.setattr(pixels, "pillow_image", lambda: None)
     monkeypatch.setattr(decoding, "pillow_image", lambda: None)
 
 

@@ -11,7 +11,7 @@ from picture_material import PHOTOS, encode, noise
 
 from npmnv3.errors import PictureError
 from npmnv3.pictures import decode as decoding
-from npmnv3.pictures import recipes
+from npmnv3.pictures import pixels
 from npmnv3.pictures.decode import decode
 from npmnv3.pictures.plain import MAX_PIXELS
 from npmnv3.pictures.recipes import preprocess
@@ -21,7 +21,7 @@ Image = pytest.importorskip("PIL.Image", reason="pictures of most formats need P
 
 @pytest.fixture
 def without_pillow(monkeypatch):
-    monkeypatch.setattr(recipes, "pillow_image", lambda: None)
+    monkeypatch.setattr(pixels, "pillow_image", lambda: None)
     monkeypatch.setattr(decoding, "pillow_image", lambda: None)
 
 

@@ -15,11 +15,11 @@ and `linker` puts it into memory, `profile` measures.
 
 The kernels (`kernels`) know no shapes, so one set of them, compiled once for a processor, serves all networks and
 sizes. They are written in LLVM's vector instructions, a function of the vector's width, since no compiler keeps a whole
-tile of a matrix product in registers by itself; each stands beside a few lines of NumPy that do the same on the same
-memory. They are compiled by llvmlite, the compiler under Numba, without Numba's own front end: no Python types are to
-be inferred here, and importing all of Numba takes longer than everything else from a cold start to the first answer.
+tile of a matrix product in registers by itself; beside each stand a few lines of NumPy that do the same on the same
+memory. They are compiled by llvmlite, the compiler under Numba, but without Numba: there are no Python types to infer, and
+importing Numba takes longer than everything else between a cold start and the first answer.
 
-Maps are planes of `width` channels, a vector for each pixel: the distance between pixels is the same number everywhere.
+A map is stored as planes of `width` channels, in each of which a pixel is one vector.
 """
 
 import importlib.util

@@ -109,7 +109,10 @@ def _library(forced, float16):
 
 
 def _processor():
-    """What the machine code depends on; where nothing else of LLVM is needed, by the system's word, to spare its import."""
+    """The processor, on which the machine code depends: as the system describes it if that will do, else as LLVM does.
+
+    Importing LLVM takes long, and a process with cached code can do without.
+    """
     if is_known_here() and (found := described()):
         return found
     import llvmlite.binding as llvm
@@ -118,7 +121,7 @@ def _processor():
 
 
 def _compiler_version():
-    """llvmlite's, from its source where that is a file: importing it takes long."""
+    """llvmlite's version, from its source if that is a file: importing it takes long."""
     try:
         folder = os.path.dirname(importlib.util.find_spec("llvmlite").origin)
         with open(os.path.join(folder, "_version.py"), "rb") as file:
@@ -215,7 +218,7 @@ def build_module(machine):
 
 @contextlib.contextmanager
 def _settings(llvm, processor):
-    """Within it code is made as these kernels need it; LLVM has but one set of settings for a whole process."""
+    """A context with LLVM's settings for these kernels; a process has but one set of settings."""
     names = [name for name, processors in _SETTINGS.items() if not processors or processor in processors]
     if llvm.llvm_version_info[0] < 15:  # it takes a setting once only, and not back
         names = []

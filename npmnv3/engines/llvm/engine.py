@@ -1,4 +1,4 @@
-"""The llvm engine as a whole: passes once for a network, programs once for a size, then runs."""
+"""The llvm engine as a whole: fold, fuse and pack once for a network, make a program once for a size, then run."""
 
 import contextlib
 import functools
@@ -22,8 +22,8 @@ from .threads import TEAM, Tasks
 #: Pictures whose pooled channels go through the head together.
 HEAD_PICTURES = 56
 
-#: Pictures of a batch that meet at each squeeze-and-excitation: its weights come from far and are used once for each
-#: picture, so they are read for all of them at once.
+#: Pictures of a batch that go through each squeeze-and-excitation together: its weights come from far and are used only
+#: once for each picture, so they are read once for all of these.
 TOGETHER = 4
 
 #: Multiply-adds of a picture from which on several threads share it: with fewer, waiting for each other costs more than
@@ -49,7 +49,7 @@ class LlvmEngine:
 
     def __init__(self, plan_for, params, *, threads=None, weight_dtype="float32"):
         self._plan_for, self.threads = plan_for, thread_count(threads)
-        # More than the quota keeps busy, however many are asked for, would wait for each other while all stand still.
+        # Of more threads than the quota keeps busy some would stand still, and the others wait for them.
         self._sharing = min(self.threads, quota_threads())
         self._library = library(weight_dtype == "float16")
         debug = os.environ.get("NPMNV3_DEBUG") == "1"
@@ -62,7 +62,7 @@ class LlvmEngine:
         self._channels = picture_channels(plan)
         # The first convolution halves both sides.
         self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
-        # Neither of these knows the engine: without cycles, memory goes with the last reference to it.
+        # Neither of these refers to the engine: without cycles its memory is freed with the last reference to it.
         self._schedules = _Schedules(plan_for, self._weights, self._library, self._head, self._pooled, debug)
         self._programs = Programs(functools.partial(_bind, self._weights, self._library, debug))
 
@@ -138,7 +138,7 @@ class LlvmEngine:
         return out
 
     def _one(self, x, head):
-        """One picture: all in one program, which the threads share where that pays."""
+        """One picture: a single program, whose parts the threads share where that pays."""
         side = x.shape[2:]
         worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
         with self._borrow_body(side, head, self._sharing if worth else 1) as program:
@@ -152,7 +152,7 @@ class LlvmEngine:
             return program.row.copy()
 
     def _some(self, x, head, out):
-        """Fill `out`: a few pictures after a few others, or side by side; then the head, for some of them at a time."""
+        """Fill `out`: the body for a few pictures at a time, then the head for many; threads share out both."""
         groups, parts = _shares(len(x), self.threads)
         side, address = x.shape[2:], address_of(x)
         with contextlib.ExitStack() as stack:
@@ -196,7 +196,7 @@ def _bind(weights, library, debug, program, home):
 
 
 class _Schedules:
-    """Makes an engine's programs: its methods, and their arguments, are the keys that programs are kept under."""
+    """Makes an engine's programs: its methods with their arguments are the keys under which `Programs` keeps them."""
 
     def __init__(self, plan_for, weights, library, head, pooled, debug):
         self._plan_for, self._weights, self._library = plan_for, weights, library
@@ -224,10 +224,10 @@ class _Schedules:
 
 
 def _shares(n, threads):
-    """How n pictures are shared out: groups [(first, count)] for the body, and parts [range] of them for the head.
+    """How n pictures are shared out: groups [(first, count)] for the body, and parts [range] of pictures for the head.
 
-    Every thread gets as many groups of TOGETHER; the pictures left over are groups by themselves. No group is in two
-    parts.
+    Every thread gets the same number of groups of TOGETHER pictures; each picture left over is a group by itself. No group
+    is in two parts.
     """
     threads = min(threads, n)
     several = n // (TOGETHER * threads) * TOGETHER * threads

@@ -72,7 +72,7 @@ def fuse(plan):
 
 
 class _Fusion:
-    """Takes the steps one by one; `alias` tells which layer makes the tensor of a step."""
+    """Takes the steps one by one; `alias` is {step's name: the layer that makes its tensor}, `readers` how many read it."""
 
     def __init__(self, plan):
         self.layers, self.alias, self.readers = {}, {}, {}

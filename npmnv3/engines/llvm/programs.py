@@ -14,9 +14,10 @@ from .memory import Regions, address_of, aligned, check
 from .threads import PAUSE, RENEWED_BY_FORK
 from .workspace import KEPT, MASK, PICTURE, SEGMENT_BITS, WORK, bind
 
-#: How often a helper looks whether a run begins before it goes to sleep: for a tenth of a millisecond or so. To wake it
-#: takes half as long, and calls that follow each other closely need not. Where others want its core it waits briefly: the
-#: system lets those sleep who have been at work, be it waiting, and the caller would wait for what it has begun.
+#: How often a helper looks for the next run before it goes to sleep: for a tenth of a millisecond or so. To wake it would
+#: take half as long, and calls that follow each other closely are spared that. Where others want its core it waits briefly:
+#: a thread that was busy, even with waiting, is the first to lose its core, and then the caller waits for the part that it has
+#: begun.
 LINGER, BRIEFLY = 200_000, 50_000
 
 #: What fills all memory of a debug run before it starts: a NaN that no arithmetic makes.
@@ -24,10 +25,10 @@ PATTERN = 0x7FC5A5A5
 
 
 class Bound:
-    """A program in memory of its own: what one caller at a time may run; `with` gives it back, but not after an error.
+    """A program in memory of its own, which one caller at a time may run; `with` gives it back, but not after an error.
 
-    A call for one small picture takes little longer than a millisecond, and finds nothing of Python in the processor's
-    caches. So what a call does besides is kept to a few steps.
+    A call for a small picture takes little more than a millisecond, and finds no Python code in the processor's caches. So
+    as little as possible is done in Python for each call.
 
     Parameters
     ----------
@@ -46,7 +47,7 @@ class Bound:
 
     def __init__(self, program, weights, library, home, debug=False):
         self.program, self._weights, self._library, self._debug = program, weights, library, debug
-        self._home = weakref.ref(home)  # which holds it in turn: memory is to go when the engine does
+        self._home = weakref.ref(home)  # `home` refers to this: in a cycle memory would outlive the engine
         self._works = [aligned(program.work_bytes) for _ in range(program.pictures)]
         self._work, self._kept = self._works[0], aligned(program.kept_bytes)
         self._tables = aligned(program.tables.nbytes)
@@ -80,7 +81,7 @@ class Bound:
 
     @property
     def stalls(self):
-        """How often, since it was made, a thread waited long for another that had begun a part and did not go on."""
+        """How often so far a thread has waited long for another that had begun a part and did not go on."""
         return self._counters[STALLS // 8]
 
     @property
@@ -117,16 +118,16 @@ class Bound:
         self._picture = x[first : first + self.program.pictures]
 
     def call_helpers(self, team):
-        """Ask threads of a team to help with the run that is about to come: they take a while, and wait for it a little.
+        """Ask threads of a team to help with the next run. They take a while to come, and then wait a little for it.
 
-        They help if they come in time, and do nothing if they come too late, or if the run does not come.
+        Those that come too late, or for a run that never comes, do nothing.
         """
         self._counters[CALLS // 8] += 1  # before the look: who is at hand then waits for the run
         if self._counters[AT_HAND // 8] < self.parts - 1:
             team.invite(functools.partial(self._help, LINGER if team.is_calm else BRIEFLY), self.parts - 1)
 
     def forget_helpers(self):
-        """There is none at hand."""
+        """No helper is at hand, whatever was counted before."""
         self._counters[AT_HAND // 8] = 0
 
     def run(self):

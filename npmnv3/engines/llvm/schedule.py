@@ -21,7 +21,7 @@ from .separable import separable
 from .sharing import SHARED_BYTES, panel_halves, share
 from .simple_layers import gate, max_pool, mean, pointwise
 from .stem import whole_conv
-from .workspace import TABLES, Map, Workspace, of_picture, plane_bytes
+from .workspace import TABLES, Map, Place, Workspace, of_picture, plane_bytes
 
 #: What emits the commands of a layer that is done on its own.
 _EMIT = {
@@ -100,7 +100,7 @@ def schedule(layers, weights, library, *, picture=None, head_input=None, output=
 
 
 class Schedule:
-    """Commands under construction; `tensors` holds the Map of every tensor that is still wanted."""
+    """Commands under construction; `tensors` has the Map of every tensor that a later layer reads."""
 
     def __init__(self, layers, weights, library, picture, pictures, parts, guard):
         self.machine, self.parts, self.weights = library.machine, parts, weights
@@ -167,7 +167,7 @@ class Schedule:
         self._labels[part].append(self._label)
 
     def end_phase(self):
-        """What comes needs what all parts did up to here."""
+        """What follows needs what all parts have done up to here."""
         if self.parts == 1:
             return
         start, now = (0,) * self.parts, tuple(map(len, self._commands))
@@ -175,11 +175,11 @@ class Schedule:
         if now == last:
             return
         if self._ends and before[1:] == now[1:]:
-            self._ends.pop()  # the first part did the phase before alone too, and goes on
+            self._ends.pop()  # the first part alone did the phase before as well: the two are one
         self._ends.append(now)
 
     def share(self, count, part, nbytes=SHARED_BYTES):
-        """(start, stop) of a part's share of `count` things; with less to read than pays, the first part has them all."""
+        """(start, stop) of a part's share of `count` things; the first part does all if there is too little to read."""
         if nbytes < SHARED_BYTES:
             return (0, 0) if part else (0, count)
         return share(count, part, self.parts)
@@ -191,7 +191,7 @@ class Schedule:
     # Layers
 
     def step(self, layers, index, pictures):
-        """Emit the commands of the next layers; gives back how many layers that was."""
+        """Emit the commands of the layers that are done together from `index` on, and return how many these are."""
         group = done_together(layers[index:], self._readers, self.tensors)
         self._next = index + len(group)
         self._label = "+".join(layer.name for layer in group)
@@ -208,7 +208,7 @@ class Schedule:
         return len(group)
 
     def _repeat(self):
-        """Emit the commands since the last call, which are the first picture's, once more for each other picture."""
+        """Emit the commands since the last call, made for the first picture, again for every other one."""
         commands, labels = np.array(self._commands[0][self._repeated :], np.int64), self._labels[0][self._repeated :]
         for number in range(1, self.pictures):
             self._commands[0] += self._of_picture(number, commands).tolist()
@@ -225,7 +225,7 @@ class Schedule:
         return alone and packed is not None and packed.stop - packed.start >= HEAVY_BYTES
 
     def _for_all_at_once(self, layer):
-        """A layer on pooled channels for all pictures; before it, they are brought up to here one after another."""
+        """A layer on pooled channels, for all pictures at once; what comes before it is done for one after another."""
         (name,) = layer.inputs
         alone, together = self.tensors[name], self._gather(name)
         pointwise(self, layer._replace(shape=(*layer.shape, 1, self.pictures)))
@@ -238,7 +238,7 @@ class Schedule:
         self._repeated = len(self._commands[0])
 
     def _gather(self, name):
-        """Make pooled channels of all pictures one map, of as many pixels, which `name` stands for from here on."""
+        """Copy the pooled channels of all pictures into one map, a pixel for each; from here on `name` is that map."""
         self._repeat()
         alone = self.tensors[name]
         together = self.new_map(name, (*alone.shape, 1, self.pictures))
@@ -247,21 +247,20 @@ class Schedule:
         return together
 
     def _places(self, alone, together):
-        """For each picture (address, bytes to the next plane) of its pooled channels, and of its pixel in all pictures' map."""
+        """For each picture the Places of its pooled channels, and of its pixel in the map of all pictures."""
         for number in range(self.pictures):
-            own, pixel = self._of_picture(number, alone.address), together.address + number * together.pixel
-            yield (own, alone.plane), (pixel, together.plane)
+            yield Place(self._of_picture(number, alone.address), alone.plane), together.at_pixel(number)
 
     def _move(self, planes, x, out):
-        """Copy a vector of each plane; x, out : (address, bytes to the next plane)."""
+        """Copy a vector of each plane from a Place to another."""
         self.emit(
             0,
             "copy_rows",
-            x=x[0],
-            x_plane=x[1],
+            x=x.address,
+            x_plane=x.plane,
             x_row=0,
-            out=out[0],
-            out_plane=out[1],
+            out=out.address,
+            out_plane=out.plane,
             out_row=0,
             floats=self.machine.width,
             rows=1,

@@ -1,8 +1,8 @@
 """Depthwise convolutions, each with what makes its input and, where nothing stands between, the projection after it.
 
-A big map is done in bands of rows, all channels of a band before the next band; a small one in one band, a few channels
-after the others. Either way what the depthwise convolution reads is a small ring of padded rows that has just been
-written.
+A big map is done band by band of rows, all channels of a band before the next band; a small map in one band, a few
+channels at a time. Either way the depthwise convolution reads from a small ring of padded rows that were written just
+before.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from .pack import Panel, split_panels
 from .sharing import share
 from .simple_layers import mean_vectors, pointwise, product
 from .stem import Stem
-from .workspace import WEIGHTS, Map, Ring, plane_bytes
+from .workspace import WEIGHTS, Map, Place, Ring, plane_bytes
 
 #: Maps of up to so many pixels are done in one band.
 SMALL_MAP = 1024
@@ -40,7 +40,7 @@ def separable(s, producer, layer, projection):
 class _Channels(NamedTuple):
     """Some neighbouring vectors of channels.
 
-    first, vectors : the number of the first, and how many
+    first, vectors : number of the first, and how many they are
     packed : Panel of the pointwise layer that makes them, or None
     """
 
@@ -77,9 +77,9 @@ class _Separable:
         return [_Channels(panel.first, panel.vectors, panel) for panel in panels]
 
     def _bands(self):
-        """(first, stop) output rows of each band; for any number of parts the same, as sums go band by band.
+        """(first, stop) output rows of each band: the same for any number of parts, since sums are made band by band.
 
-        Their number is even, so that two parts do as many.
+        The number of bands is even, so that two parts do the same number.
         """
         rows, count = self.layer.shape[1], 2
         if self.in_bands:
@@ -91,7 +91,7 @@ class _Separable:
         return [share(rows, band, count) for band in range(count)]
 
     def _allocate(self, band):
-        """Memory for the output: of a band for each part, if the projection uses it up, else of the whole map."""
+        """Memory for the output: a band for each part if the projection uses that up at once, else the whole map."""
         s, shape = self.s, self.layer.shape
         producer, projection = self.producer, self.projection
         self.adds_ring = bool(producer and projection and projection.add == producer.name)
@@ -133,7 +133,7 @@ class _Separable:
                 self._project(part, base, first, stop)
 
     def _tasks(self, part):
-        """A part's share, as ([panel], [(number of a band, first row, stop)]): all panels of a band, or a panel's bands."""
+        """A part's share as ([panel], [(band's number, first row, stop)]): all panels of one band, or one panel's bands."""
         s, bands = self.s, [(number, *band) for number, band in enumerate(self.bands)]
         if self.in_bands:
             return [(self.panels, [band]) for band in bands[slice(*s.share(len(bands), part))]]
@@ -150,9 +150,8 @@ class _Separable:
         if stem:
             stem.rows(row, rows, out, self.ring.plane, self.ring.row)
         elif packed:
-            source = (x.address + row * x.row, x.plane, x.row)
-            target = (out - first * self.ring.plane, self.ring.plane, self.ring.row)
-            product(s, part, self.producer, [packed], source, target, None, self.width, rows)
+            target = Place(out - first * self.ring.plane, self.ring.plane, self.ring.row)
+            product(s, part, self.producer, [packed], x.at_row(row), target, None, self.width, rows)
         else:
             s.emit(
                 part,
@@ -196,30 +195,20 @@ class _Separable:
         """The projection of a band; what is added to it may be the input of the depthwise convolution, in the ring."""
         s, layer, band, out = self.s, self.projection, self.out[part], self.projected
         panels = s.weights.layers[layer.name].panels
-        target = (out.address + first * out.row, out.plane, out.row)
+        width = layer.shape[2]
         if self.adds_ring:
             for row, row_stop, offset in self.ring.runs(first, stop):
-                x, target = (m.address + (row - skip) * m.row for m, skip in ((band, first), (out, 0)))
-                add = (base + offset + self.ring.inner, self.ring.plane, self.ring.row)
-                product(
-                    s,
-                    part,
-                    layer,
-                    panels,
-                    (x, band.plane, band.row),
-                    (target, out.plane, out.row),
-                    add,
-                    layer.shape[2],
-                    row_stop - row,
+                x, add = (
+                    band.at_row(row - first),
+                    Place(base + offset + self.ring.inner, self.ring.plane, self.ring.row),
                 )
+                product(s, part, layer, panels, x, out.at_row(row), add, width, row_stop - row)
             return
-        residual = s.tensors[layer.add] if layer.add else None
-        add = (residual.address + first * residual.row, residual.plane, 0) if residual else None
-        pixels = (stop - first) * layer.shape[2]
-        product(s, part, layer, panels, (band.address, band.plane, 0), target, add, pixels, 1)
+        add = s.tensors[layer.add].at_pixel(first * width) if layer.add else None
+        product(s, part, layer, panels, band.at_pixel(0), out.at_row(first), add, (stop - first) * width, 1)
 
     def finish(self):
-        """What needs the work of all parts: the sums of all bands, the projection of a whole map."""
+        """What must wait for all parts: the mean over all bands, the projection of a whole map."""
         s = self.s
         s.end_phase()
         if self.sums:

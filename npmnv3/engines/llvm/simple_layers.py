@@ -1,6 +1,6 @@
 """Layers that are done on their own: products on whole maps or pooled channels, gates, means, maxima.
 
-Every function takes the `Schedule` and appends commands; `s.share` divides the work among parts.
+Every function takes the `Schedule`, s, and appends commands to it; `s.share` divides the work among parts.
 """
 
 from .kernels import VECTORS
@@ -12,23 +12,22 @@ from .workspace import WEIGHTS
 def product(s, part, layer, panels, x, out, add, width, rows, *, weight=None):
     """A pointwise layer on `rows` rows of `width` pixels, for some panels of its output channels.
 
-    x, out, add : (address, bytes to the next plane, to the next row); `out` and `add` of the first vector of the layer.
-    `add` may be None.
+    x, out, add : Place; `out` and `add` of the layer's first vector of channels, and `add` may be None
     weight : address of the (first) panel's weights, if not the layer's own
     """
     packed, size = s.weights.layers[layer.name], s.machine.bytes
-    one_pixel = width == rows == 1 and x[1] == out[1] == size and not add
-    args = {"x": x[0], **blocks_of(packed.inputs, s.machine), "act": layer.act, "slope": float_bits(layer.slope)}
+    one_pixel = width == rows == 1 and x.plane == out.plane == size and not add
+    args = {"x": x.address, **blocks_of(packed.inputs, s.machine), "act": layer.act, "slope": float_bits(layer.slope)}
     if not one_pixel:
-        args |= {"x_plane": x[1], "x_row": x[2], "out_plane": out[1], "out_row": out[2], "pixels": width, "rows": rows}
-        args |= dict(zip(("add", "add_plane", "add_row"), add or (0, 0, 0)))
+        args |= {"x_plane": x.plane, "x_row": x.row, "out_plane": out.plane, "out_row": out.row}
+        args |= {"pixels": width, "rows": rows, **dict(zip(("add", "add_plane", "add_row"), add or (0, 0, 0)))}
     for panel in panels:
         at = WEIGHTS + panel.weight
         args["weight"], args["bias"] = at if weight is None else weight, WEIGHTS + panel.bias
-        args["out"] = out[0] + panel.first * out[1]
+        args["out"] = out.address + panel.first * out.plane
         args |= {"ahead": at, "ahead_step": 0, "far": at, "far_step": 0}  # see `prefetch`
         if add:
-            args["add"] = add[0] + panel.first * add[1]
+            args["add"] = add.address + panel.first * add.plane
         s.emit(part, name_of(panel.halves, packed.float16, "matvec" if one_pixel else "pointwise"), **args)
 
 
@@ -47,7 +46,7 @@ def pointwise(s, layer):
     scaled = s.take(s.parts * packed.inputs * VECTORS * s.machine.bytes, "scaled weights") if gates else 0
     for part in range(s.parts):
         for panel, first, stop in _shared_product(s, part, packed, x.pixels):
-            at = [(m.address + first * m.pixel, m.plane, 0) if m else None for m in (x, out, add)]
+            places = [m.at_pixel(first) if m else None for m in (x, out, add)]
             weight = None
             if gates:
                 weight = scaled + part * packed.inputs * VECTORS * s.machine.bytes
@@ -61,15 +60,15 @@ def pointwise(s, layer):
                     vectors=panel.halves // 2,
                     half=panel.halves % 2,
                 )
-            product(s, part, layer, [panel], *at, stop - first, 1, weight=weight)
+            product(s, part, layer, [panel], *places, stop - first, 1, weight=weight)
     s.end_phase()
     if gates:
         s.give_back(scaled)
 
 
 def _shared_product(s, part, packed, pixels):
-    """A part's share of a product, as (panel, first pixel, stop): pixels of all panels, or panels, of which two parts may
-    share one.
+    """A part's share of a product as [(panel, first pixel, stop)]: some pixels of all panels, or all pixels of some panels,
+    of which one may be divided between two parts.
     """
     panels, tile = packed.panels, s.machine.tiles(VECTORS)[0]
     tiles = pixels // tile

@@ -46,7 +46,7 @@ class Stem:
             )
 
     def _coming(self, count):
-        """Arguments of a command for `count` rows that ask for the rows of the picture that the next one will want."""
+        """Arguments with which a command for `count` rows prefetches the rows of the picture that the next command reads."""
         row, planes = self.width * FLOAT_BYTES, self.s.planes(self.layer.shape[0])
         rows = min(count * self.layer.stride[0], self.height - self.done)
         tiles = planes * count * sum(split(self.layer.shape[2], self.s.machine.conv_tiles))

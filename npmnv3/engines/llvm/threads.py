@@ -11,24 +11,24 @@ import weakref
 
 
 def _pause_address():
-    """Of the system's function that lets a thread sleep for some microseconds, or 0."""
+    """The address of the system's `usleep`, or 0."""
     try:
         return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value
     except (AttributeError, TypeError, OSError):  # not on this system
         return 0
 
 
-#: What a thread calls that has waited long for another one: it sleeps for a moment. To yield its core instead would give
-#: a whole time slice to whatever else wants it, and hold the other thread off a core that is idle.
+#: The function with which a thread that has waited long for another sleeps for a moment. If it yielded its core instead,
+#: whatever else wants that would get a whole time slice.
 PAUSE = _pause_address()
 
-#: Seconds for which helpers are left alone that did not go on with what they had begun, since others use their cores: at
-#: least, and at most. Each failure doubles the time, and each success halves it: who wants a core for a moment, as another
-#: engine's threads that wait for their next call do, costs little more than that moment.
+#: Seconds, at least and at most, for which helpers are left alone after they stalled because others use their cores. Each
+#: stall doubles the time and each success halves it. So what wants a core for a moment only, such as another engine's
+#: threads that wait for their next call, costs little more than that moment.
 REST, LONGEST_REST = 0.005, 1.0
 
-#: Seconds after a stall in which helpers do not wait at the ready for the next call: it would cost them the system's favour
-#: when they have work.
+#: Seconds after a stall in which helpers do not spin while they wait for the next call: the system would count that as work,
+#: and take their cores from them when they have some.
 CALM = 1.0
 
 
@@ -50,9 +50,9 @@ class Team:
         self._resting_until, self._rest, self._calm_from = 0.0, REST, 0.0
 
     def invite(self, job, count):
-        """Ask helpers 1 to `count` to call job(number); what an earlier invitation asked for, if they did not come, is off.
+        """Ask helpers 1 to `count` to call job(number), instead of an earlier job that they have not begun.
 
-        A system that has no more threads to give gives fewer helpers.
+        There are fewer helpers if the system allows no more threads.
         """
         with contextlib.suppress(RuntimeError), self._lock:
             while len(self._helpers) < count:
@@ -62,7 +62,7 @@ class Team:
 
     @property
     def is_resting(self):
-        """True for a while after helpers stalled: then what is cut finely had better be done alone."""
+        """True for a while after helpers stalled: work in small parts is then better done without them."""
         return self._resting_until > time.monotonic()
 
     @property
@@ -71,7 +71,7 @@ class Team:
         return self._calm_from <= time.monotonic()
 
     def learn(self, stalled):
-        """Whether helpers held the caller up in what they did together, so that they are left alone for a while."""
+        """Note whether helpers held the caller up in a run; if so, they are left alone for a while."""
         if stalled:
             now = time.monotonic()
             self._resting_until, self._calm_from = now + self._rest, now + CALM
@@ -102,8 +102,8 @@ class _Helper:
 class Tasks:
     """Numbered tasks that any number of threads do together.
 
-    An interrupt may come at any instruction of the caller's. So nothing here holds a lock that another thread wants, and
-    what helpers work on is left to them by whoever is interrupted (see `programs.Bound`).
+    The caller may be interrupted at any instruction. So nothing here holds a lock that another thread wants, and a caller
+    that is interrupted leaves to its helpers what they work on (see `programs.Bound`).
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ class Tasks:
 RENEWED_BY_FORK = weakref.WeakSet()
 
 
-#: The one that engines use: threads of many models that all wait would be no use, and those of many at work would fight.
+#: The one team of all engines: each model's own threads would only wait, or compete for the same cores.
 TEAM = Team()
 
 

@@ -16,9 +16,9 @@ WEIGHTS, WORK, KEPT, TABLES, PICTURE = (n << SEGMENT_BITS for n in (1, 2, 3, 4, 
 
 
 def of_picture(number, values, picture_bytes):
-    """The same addresses and plain numbers in commands for another of several pictures, which lie side by side.
+    """Addresses and plain numbers of commands for the first of several pictures, as those for another one.
 
-    Each picture has a segment for its own tensors: number 0 has WORK, the others the segments after PICTURE.
+    The pictures lie side by side. Each has a segment for its tensors: number 0 has WORK, the others those after PICTURE.
 
     Parameters
     ----------
@@ -48,9 +48,10 @@ def bind(commands, bases):
 
 
 class Workspace:
-    """Hands out memory in the order of execution: for tensors the lowest that is free, or memory to keep.
+    """Hands out memory in the order of execution.
 
-    The segment WORK is for tensors; the segment KEPT, zeroed once, is for what must not be written by anything else.
+    Tensors get the lowest memory that is free in the segment WORK. The segment KEPT, zeroed once, is for what nothing else
+    may ever write to.
 
     Parameters
     ----------
@@ -96,6 +97,14 @@ class Workspace:
         return round_up(size, LINE) + self._gap
 
 
+class Place(NamedTuple):
+    """Where a kernel reads or writes: the first vector, and how far it is from there to the next plane and the next row."""
+
+    address: int
+    plane: int  # bytes
+    row: int = 0  # bytes; of a single row it does not matter
+
+
 class Map(NamedTuple):
     """A tensor in memory: planes of `width` channels, in each the pixels row by row, a vector each."""
 
@@ -113,6 +122,14 @@ class Map(NamedTuple):
     @property
     def pixels(self):
         return self.shape[1] * self.shape[2] if len(self.shape) == 3 else 1
+
+    def at_row(self, row):
+        """The Place of the rows from this one on."""
+        return Place(self.address + row * self.row, self.plane, self.row)
+
+    def at_pixel(self, pixel):
+        """The Place of the pixels from this one on, as a single row."""
+        return Place(self.address + pixel * self.pixel, self.plane)
 
 
 def round_up(size, step):

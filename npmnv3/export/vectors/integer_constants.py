@@ -6,19 +6,19 @@ These are what a port stores beside a network's integers, and what `check_intege
 
 import numpy as np
 
+from ...engines.integer_engine import rule_field
 from ...network.integer_plan import LAYERS
 from ...ops import factors
-from ...ops.integers import RULE_FIELDS, hard_sigmoid, hard_swish, layer_field, relu
+from ...ops.integers import hard_sigmoid, hard_swish, relu
 from ...ops.requantize import F32, FACTORS, INTEGER_RULES, layer_factor, quantize_multiplier
 
 
 def rule_of(step, plan, kernels):
     """The rule's name by which a kernel set rounds a step's result; "" of those that round nothing."""
-    if step.op in LAYERS:
-        return getattr(kernels, layer_field(step.op, plan.grids[step.inputs[0]].dtype))
     if step.op in ("relu", "hard_swish", "hard_sigmoid"):
         return "table"
-    return getattr(kernels, RULE_FIELDS[step.op]) if step.op in RULE_FIELDS else ""
+    field = rule_field(step, plan)
+    return getattr(kernels, field) if field else ""
 
 
 def constants(step, plan, kernels):

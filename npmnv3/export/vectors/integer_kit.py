@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ...engines.integer_engine import saturates
 from ...errors import UsageError
 from ...network.integer_plan import LAYERS
 from ...network.steps import INPUT
-from ...ops import saturation
 from ...ops.integers import act_range
 from ...ops.kernel_sets import get_kernel_set
 from .formats import c_kind, c_place, c_shape, c_tables, pick_format
@@ -152,12 +152,6 @@ def _c_tensor(vector, inline):
     zero = vector.zero_point if np.ndim(vector.zero_point) == 0 and vector.zero_point is not None else 0
     numbers = f"{vector.array.size}L, {int(zero)}, {vector.crc32:#x}u"
     return f'    {{"{vector.key}", {file}, {c_kind(vector)}, {{{c_shape(vector.array)}}}, {numbers}, {data}}},'
-
-
-def saturates(step, plan, kernels):
-    """Whether pairs of a layer's products are added with saturation."""
-    weight = plan.arrays.get(f"{step.name}.weight")
-    return step.op in LAYERS and saturation.saturates(step.op, weight, plan.grids[step.inputs[0]], kernels)
 
 
 def make_integer_kit(model, x=None, *, only="*"):

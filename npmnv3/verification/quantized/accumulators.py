@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...engines.integer_engine import saturates
 from ...network.steps import INPUT
 from ...ops.requantize import F32, I64, integer_factor
 from .claims import Claim, finish
@@ -15,8 +16,7 @@ def saturation(case):
     """Pairs of products cut at 16 bits, or not."""
     if case.step.op == "depthwise_conv2d" or case.weight.dtype != np.int8:
         return
-    pair = case.grids[0].dtype, case.weight.dtype
-    if case.kernels.saturates and pair == ("uint8", np.int8):
+    if saturates(case.step, case.plan, case.kernels):
         yield Claim("without", "no saturation of pairs of products", lambda: finish(case, case.accumulated - case.lost))
     else:
         yield Claim(

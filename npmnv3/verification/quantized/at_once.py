@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...engines.integer_engine import rule_field
 from ...network.steps import INPUT
 from ...ops.requantize import INTEGER_RULES
 from .explain import Cause, Rule
-from .forced import Forced, field_of
+from .forced import Forced
 from .roundings import MEANS, SWISHES, WORDS
 
 LEAST = 8  # numbers
@@ -62,7 +63,7 @@ def _tells(forced, off):
 
 def _other_rules(forced, kernels):
     """[(text, setting)] of each one word of a kernel set with which every tensor is exact."""
-    found, used = [], {field_of(step, forced.plan) for step in forced.plan.steps}
+    found, used = [], {rule_field(step, forced.plan) for step in forced.plan.steps}
     for fields, (what, words, texts) in _RULES.items():
         for word in words if used.intersection(fields) else ():
             other = replace(kernels, **dict.fromkeys(fields, word))

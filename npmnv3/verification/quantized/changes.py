@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...network.integer_plan import LAYERS
-from . import accumulators, grids, roundings
+from . import accumulators, grids, roundings, scales
 
 _REQUANTISED = (*LAYERS, "mul", "scale")
 _MEANS = ("global_avg_pool", "mean_to_vector")
@@ -46,7 +46,7 @@ TABLE = (
     RuleChange("no zero point",          _NOT_SUMS,                 grids.left_out),
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
     RuleChange("weights' zero point",    LAYERS,                    grids.weight_zero_points),
-    RuleChange("scale",                  _REAL,                     grids.scales),
+    RuleChange("scale",                  _REAL,                     scales.scales),
     RuleChange("grids of a sum",         ("add",),                  grids.sums),
     RuleChange("weight",                 LAYERS,                    accumulators.weights,              True),
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...engines.integer_engine import apply
+from ...engines.integer_engine import apply, rule_field, saturates
 from ...network.integer_plan import INTEGER_OPS, LAYERS
 from ...network.steps import INPUT
 from ...ops import definitions, integers, saturation
@@ -29,13 +29,6 @@ KINDS = {
     "identity": ("identity", "tensors passed on"),
     "fill": ("fill", "constants"),
 }
-
-
-def field_of(step, plan):
-    """The field of a KernelSet that has a step's rule; of steps without a rule, their kind."""
-    if step.op in LAYERS:
-        return integers.layer_field(step.op, plan.grids[step.inputs[0]].dtype)
-    return integers.RULE_FIELDS.get(step.op, KINDS[step.op][0])
 
 
 @dataclass(frozen=True)
@@ -73,7 +66,8 @@ class Case:
 
     @property
     def field(self):
-        return field_of(self.step, self.plan)
+        """The field of a KernelSet with the step's rule."""
+        return rule_field(self.step, self.plan)
 
     def word(self, kernels):
         """A kernel set's word for the step's rule."""
@@ -151,7 +145,7 @@ class Case:
     def products(self):
         """(places, channels) int64: the sums of products, without the bias; what saturation loses is in it."""
         total = self.sums_of(self.inputs[0], self.weight, self.grids[0].zero_point, self.weight_zero_point)
-        if saturation.saturates(self.step.op, self.weight, self.grids[0], self.kernels):
+        if saturates(self.step, self.plan, self.kernels):
             total = total + self.lost
         return total
 
@@ -234,16 +228,12 @@ class Forced:
     def _run(self, step, given, kernels):
         if any(name not in self.values for name in step.inputs):
             return apply(step, given, self.plan, kernels)
-        saturates = step.op in LAYERS and self._saturates(step, kernels)
-        field = field_of(step, self.plan)
-        key = step.name, getattr(kernels, field, ""), getattr(kernels, f"{field}_factor", ""), saturates
+        field = rule_field(step, self.plan)
+        fields = [name for name in (field, integers.FACTOR_FIELDS.get(field)) if name]
+        key = step.name, *(getattr(kernels, name) for name in fields), saturates(step, self.plan, kernels)
         if key not in self._kept:
             self._kept[key] = apply(step, given, self.plan, kernels)
         return self._kept[key]
-
-    def _saturates(self, step, kernels):
-        weight, grid = self.plan.arrays[f"{step.name}.weight"], self.plan.grids[step.inputs[0]]
-        return saturation.saturates(step.op, weight, grid, kernels)
 
     def different(self, name, fit):
         """How many numbers of a step's tensor are not the kernel set's."""

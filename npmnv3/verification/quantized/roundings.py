@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ops.integers import hard_swish_float_table
+from ...ops.integers import FACTOR_FIELDS, hard_swish_float_table
 from ...ops.kernel_sets import KERNEL_SETS
 from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, integer_factor, quantize_multiplier
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
@@ -69,8 +69,8 @@ def known_words(case):
 
 
 def _by_word(case, word):
-    kernels, factor = replace(case.kernels, **{case.field: word}), f"{case.field}_factor"
-    if hasattr(kernels, factor):  # that of those whose word it is
+    kernels, factor = replace(case.kernels, **{case.field: word}), FACTOR_FIELDS.get(case.field)
+    if factor:  # that of those whose word it is
         theirs = next((other for other in KERNEL_SETS.values() if case.word(other) == word), kernels)
         kernels = replace(kernels, **{factor: getattr(theirs, factor)})
     if case.kind in ("layers", "mul"):
@@ -239,8 +239,7 @@ def multipliers(case):
 
         return lambda: finish(case, case.accumulated, rule=steps)
 
-    field = f"{case.field}_factor"
-    if hasattr(kernels, field):
+    if field := FACTOR_FIELDS.get(case.field):
         (width,) = FACTORS.keys() - {getattr(kernels, field)}
         told = f"a factor of scales multiplied in {WIDTHS[width]}"
         yield Claim(width, told, rule(lambda m: m, replace(kernels, **{field: width})))

@@ -13,7 +13,8 @@ import pytest
 
 from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.errors import WeightsError
-from npmnv3.pictures.recipes import find_recipe, normalise
+from npmnv3.pictures.pixels import normalise
+from npmnv3.pictures.recipes import find_recipe
 
 RNG = np.random.default_rng(0)
 

@@ -18,8 +18,9 @@ from npmnv3.ops.kernel_sets import get_kernel_set
 from npmnv3.verification.quantized import explain
 from npmnv3.verification.quantized.accumulators import cuts
 from npmnv3.verification.quantized.forced import Case, Parts
-from npmnv3.verification.quantized.grids import _integers, scales
+from npmnv3.verification.quantized.grids import _integers
 from npmnv3.verification.quantized.roundings import multipliers
+from npmnv3.verification.quantized.scales import scales
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
 

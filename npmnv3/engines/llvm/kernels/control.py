@@ -1,4 +1,6 @@
-"""The functions that run command lists: the loop over commands, what points them at other memory, threads' sharing."""
+"""The functions around the kernels: `execute` runs a list of commands, `share` lets threads run one together, `point`
+directs its commands to another picture, and `peak` measures the processor.
+"""
 
 from .ir import Code
 from .kernel import AT_HAND, CALLS, CLAIMS, DONE, LIMIT, LINE, PHASE, RECORD, STALLS
@@ -9,9 +11,9 @@ PEAK_ARGS = ("out", "rounds")
 #: Multiply-adds of vectors in a round of `peak`, none of which waits for another one of the same round.
 PEAK_SUMS = 12
 
-#: How often a thread that waits for another looks whether it is done before it pauses: a fifth of a millisecond or so,
-#: which is longer than the parts of a phase differ, and shorter than any time slice. (At a quarter of it one call in
-#: six of Large was taken for a stall on a quiet machine, at this one in a hundred.)
+#: How often a waiting thread looks whether the other is done before it pauses. This takes a fifth of a millisecond or so:
+#: longer than the parts of a phase differ, and shorter than any time slice. (With a quarter of it, on a quiet machine, one
+#: call in six of Large was taken for a stall; with this number one in a hundred.)
 SPINS = 400_000
 
 PAUSE_MICROSECONDS = 20
@@ -49,18 +51,18 @@ def build_point(module):
 def build_share(module):
     """`share(control, lists, phases, parts, own, pause, opens, spins)`: do parts of phases as long as there are any.
 
-    Any number of threads may run it at once, and come and go when they like: a part belongs to who claims it first, and
-    the phase after is opened by who does the last one. So a thread waits for parts that another has begun, and for
-    nothing else; alone it does them all.
+    Any number of threads may run it at once, and come and go as they like. A part belongs to the thread that claims it
+    first, and the thread that finishes the last part of a phase opens the next phase. So a thread waits only for parts that
+    another one has begun; alone it does them all.
 
     control : address of `control_bytes` bytes, zeroed before the first run
     lists : address of a pair for each part of each phase: address of its first command, number of its commands
     phases, parts : of a run, and of a phase
     own : the part that this thread claims first, so that it finds what it made before in its cache
     pause : address of a function that lets other threads run for a moment (0: there is none)
-    opens : 1 for the caller, whose call is a run; 0 for a helper
-    spins : how often a helper looks whether a run has been opened before it goes, from its start, the last run, or the
-    last call for helpers
+    opens : 1 for the caller, who begins a run; 0 for a helper
+    spins : how often a helper looks for a run before it leaves, counted from its start, the last run, or the last call for
+    helpers
     """
     function = module.function("share", 8)
     code = Code(function, 4)
@@ -100,7 +102,7 @@ def build_share(module):
 
 
 def _claiming(code, execute, control, lists, of_run, phase, parts):
-    """What a thread does with each part of a phase, from its own on, and then from the first: it claims it and does it."""
+    """The body of a thread's loop over the parts of a phase, from its own on and round: claim the part, and do it."""
     builder = code.builder
 
     def one(carried):
@@ -119,7 +121,7 @@ def _claiming(code, execute, control, lists, of_run, phase, parts):
 
 
 def _finish(code, control, phase, parts):
-    """A part is done; if it was the last one of the phase, the next phase is open."""
+    """Count a part as done; if it was the last one of the phase, open the next phase."""
     builder, following = code.builder, code.add(phase, 1)
     done = builder.atomic_rmw("add", code.add(control, DONE), integer(1), "acq_rel")
     with builder.if_then(code.equal(code.add(done, 1), code.mul(following, parts))):
@@ -127,7 +129,7 @@ def _finish(code, control, phase, parts):
 
 
 def _wait(code, control, phase, pause):
-    """Until the next phase is open: a while at the ready, then with pauses, which are told of as one stall."""
+    """Wait until the next phase is open: spin for a while, then count one stall, and pause between looks."""
     builder, start = code.builder, code.builder.block
     look, rest, again, done = (builder.append_basic_block(name) for name in ("wait", "rest", "again", "opened"))
     builder.branch(look)

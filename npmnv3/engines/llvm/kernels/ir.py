@@ -1,8 +1,8 @@
 """A small language for kernels: vectors of floats, addresses, loops, on top of LLVM's IR.
 
-A kernel is written once, in terms of a vector of `width` floats, by calling the methods of `Code`: each of them appends
-an instruction and gives back its value. Addresses and counts are 64-bit integers; an address plus a constant costs
-nothing, the processor adds it while loading.
+A kernel is written once, for vectors of `width` floats, by calling the methods of `Code`: each appends an instruction and
+returns its value. Addresses and counts are 64-bit integers. To add a constant to an address costs nothing: the processor
+does it while loading.
 """
 
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, HARD_SIGMOID, HARD_SWISH, NONE, RELU
@@ -153,7 +153,7 @@ class Code:
         self.builder.store(value, self.add(address, offset), FLOAT_BYTES)
 
     def prefetch(self, address, offset=0):
-        """Ask for a cache line that will be read soon; any address is allowed."""
+        """Prefetch a cache line that will be read soon; any address is allowed."""
         kind = [integer(number, INT32) for number in (0, 2, 1)]  # to read, into the second level, data
         self.builder.intrinsic("llvm.prefetch.p0", VOID, [self.builder.pointer(self.add(address, offset)), *kind])
 
@@ -218,7 +218,7 @@ class Code:
         return carried
 
     def switch(self, value, cases):
-        """Run one of several bodies, by number (another number runs the last), and give back its list of values."""
+        """Run the body of this number, of any other number the last body, and return its list of values."""
         builder = self.builder
         blocks = {number: builder.append_basic_block(f"case{number}") for number in cases}
         end = builder.append_basic_block("chosen")
@@ -233,7 +233,7 @@ class Code:
         return self._merge(results)
 
     def when(self, condition, body, otherwise):
-        """The list of values that `body` makes if the condition holds, else the list `otherwise`."""
+        """The list of values that `body` gives if the condition holds, else the list `otherwise`."""
         builder, before = self.builder, self.builder.block
         then, end = builder.append_basic_block("then"), builder.append_basic_block("after")
         builder.cbranch(condition, then, end)

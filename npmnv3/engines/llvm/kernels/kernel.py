@@ -22,10 +22,10 @@ TILES = {16: {1: (8, 7, 3, 1), 2: (6, 5, 2, 1), 3: (4, 3, 2, 1)}, 32: {1: (14, 7
 #: 64-bit integers in a command: the kernel's address, then its arguments.
 RECORD = 24
 
-#: What threads that share a picture tell each other, 64-bit integers in a cache line each: the phase that is open, the
-#: one that may not be begun yet, how many parts of phases are done, how often a thread waited long, how often helpers were
-#: called, and how many are at hand; then for each part the phase it was last claimed in. Phases are counted on from run to
-#: run, so all of these but the helpers only grow.
+#: What threads that share a picture tell each other: 64-bit integers, each in a cache line of its own. They are the phase
+#: that is open; the first phase that may not be begun yet; the number of parts done, of all phases; how often a thread waited
+#: long; how often helpers were called; and how many helpers are at hand. Then, for each part, the phase for which it was last
+#: claimed. Phases are numbered on from run to run, so all of these but the helpers at hand only grow.
 PHASE, LIMIT, DONE, STALLS, CALLS, AT_HAND, CLAIMS = (LINE * place for place in range(7))
 
 
@@ -38,9 +38,8 @@ class Machine(NamedTuple):
 
     width : floats in a vector: 16 (AVX-512), 8 (AVX2) or 4 (SSE, NEON)
     registers : vector registers
-    halves : bool, a vector of half the width takes half the time, so it is worth while not to fill up channels to whole
-    vectors
-    float16 : bool, the linear layers' weights are stored so, and widened as they are read
+    halves : bool, a vector of half the width takes half the time, so a last half vector of channels is not filled up
+    float16 : bool, the linear layers' weights are stored in 16 bits, and widened as they are read
     """
 
     width: int
@@ -54,17 +53,17 @@ class Machine(NamedTuple):
         return self.width * FLOAT_BYTES
 
     def tiles(self, vectors):
-        """Pixels that a product works on at once, by so many vectors of channels.
+        """Pixels that a product works on at once, for so many vectors of channels: from large tiles to small ones.
 
-        A tile must stay in registers, with sums enough, eight or more, that two units need not wait for any. The sizes
-        must do the rows of 224-pixel inputs, of a multiple of 7 pixels, without many small tiles: by 7, or by two sizes
-        that differ by one.
+        A tile must stay in registers, but have eight sums or more, so that two multiply-add units never wait for one. Of
+        inputs with 224 pixels a side, all rows are a multiple of 7 pixels long: sizes of 7, or two sizes that differ by one,
+        do them with few small tiles.
         """
         return TILES[32 if self.registers >= 32 else 16][vectors]
 
     @property
     def depthwise_tiles(self):
-        """The same for a depthwise convolution, which needs registers for one vector of channels and a row of taps."""
+        """The same for a depthwise convolution, which has one vector of channels and a row of taps in registers."""
         return (7, 3, 1)
 
     @property
@@ -74,12 +73,12 @@ class Machine(NamedTuple):
 
     @property
     def multiplies_by_lane(self):
-        """True if a multiply-add takes one lane of a vector as the factor of all lanes (NEON)."""
+        """True if the processor has a multiply-add whose factor is one lane of a vector (NEON)."""
         return self.width == 4 and self.registers >= 32
 
     @property
     def chunk(self):
-        """Channels that one round of the pointwise kernel takes; a vector is one or two of them."""
+        """Input channels that one round of the pointwise kernel takes: a whole vector of them, or half of one."""
         return min(8, self.width)
 
 
@@ -120,8 +119,7 @@ class Kernel(NamedTuple):
 def split(pixels, tiles):
     """How many tiles of each size do a row of `pixels` pixels: the plain twin of `Code.tiles`.
 
-    Small tiles are slow. So where the first two sizes differ by one, and the row is long enough, it is done with these
-    alone.
+    Small tiles are slow. So if the first two sizes differ by one, and the row is long enough, these two do all of it.
     """
     kept, counts = 0, []
     if tiles[0] == tiles[1] + 1:

@@ -1,8 +1,8 @@
-"""Matrix-vector product: a pointwise layer on one pixel, which takes as long as its weights take to come.
+"""Matrix-vector product: a pointwise layer on one pixel, which takes as long as its weights take to arrive from memory.
 
-A processor asks for the more memory at once the more places it is asked for in. So several blocks of channels are summed
-side by side, each from where its weights lie, and their sums added up in order. A pixel has the same bits as in
-`pointwise`, which sums one block after the other.
+A processor fetches more at once if it reads in several places. So several blocks of channels are summed side by side, each
+where its weights lie, and their sums are added in order. A pixel has the same bits as by `pointwise`, which sums one block
+after the other.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ class _Writer(PanelWriter):
     def write(self):
         code, a = self.code, self.a
         bias = [code.load(a.bias, j * self.vector, kind) for j, kind in enumerate(self.kinds)]
-        # What the first block has more than the others comes before all else.
+        # The chunks by which the first block is longer than the others come first.
         longer = code.sub(a.first, a.chunks)
         *sums, x, weight, ahead, far = code.loop(
             longer, [*bias, a.x, a.weight, a.ahead, a.far], lambda c: self.chunks_of(1, c)

@@ -3,9 +3,9 @@
 A tile of some pixels by up to three vectors of output channels stays in registers while all input channels pass by:
 a channel costs one load for each vector of weights and one for each pixel, and pixels * vectors multiply-adds. (NEON
 loads a pixel's next four channels at once, and multiplies by one lane after the other.) The last vector may be half a
-one. The sum starts from the bias (and what is to be added) and takes the channels in their order, for a pixel in a full
-tile and for one alone: a pixel has the same bits wherever it lies. Many channels are summed in blocks, and the blocks'
-sums added up, since a rounding error grows with the sum that is rounded.
+one. The sum starts from the bias (and what is to be added) and takes the channels in their order, in a full tile as in a
+small one: a pixel has the same bits wherever it lies. Many channels are summed in blocks, and the blocks' sums added,
+since a rounding error grows with the sum that is rounded.
 """
 
 import functools
@@ -15,7 +15,7 @@ import numpy as np
 
 from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, NONE, Kernel, Operand, activate
 
-#: Cache lines that are asked for with every chunk of channels: soon wanted ones, and later wanted ones.
+#: Cache lines that are prefetched with every chunk of channels: of those needed soon, and of those needed later.
 AHEAD_LINES, FAR_LINES = 2, 2
 
 #: Input channels of a block, about.
@@ -55,7 +55,7 @@ class _Block(NamedTuple):
 
 
 class PanelWriter:
-    """What the writer of a kernel needs to know of a panel of so many half vectors of output channels."""
+    """What `pointwise` and `matvec` have in common: the vectors and the weights of a panel of `halves` half vectors."""
 
     def __init__(self, code, a, machine, halves, float16):
         self.code, self.a, self.chunk, self.vector = code, a, machine.chunk, machine.bytes
@@ -86,7 +86,7 @@ class _Writer(PanelWriter):
     def block(self, index, chunks, x, weight, ahead, far, step, next_step):
         """A block of channels for all pixels, by itself: its weights stay in the first-level cache.
 
-        The totals of the blocks before wait where the result goes to. Gives back where the next block is.
+        The totals of the blocks before are kept in the output. Returns where the next block is.
         """
         code, a = self.code, self.a
         last = code.equal(index, a.blocks)

@@ -1,8 +1,8 @@
 """LLVM's IR as text: types, values, and a builder that appends one instruction at a time.
 
-The builder does what the kernels need of llvmlite's own, mostly by the same names. That one takes six times as long over
-their fourteen thousand instructions: a third of the time that a process without compiled kernels needed to its first answer.
-Nothing is checked here. LLVM checks every type when it reads the text.
+The builder has what the kernels need of llvmlite's own, mostly by the same names. That one takes six times as long for
+their fourteen thousand instructions: a third of the time to the first answer of a process that has to compile them.
+Nothing is checked here: LLVM checks every type when it reads the text.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def vector_of(element, count):
 
 
 class Value:
-    """The result of an instruction, an argument or a constant: its type, its name, and the two as an operand is written."""
+    """The result of an instruction, an argument or a constant: its type, its name, and both, as an operand is written."""
 
     __slots__ = ("name", "type", "typed")
 
@@ -56,7 +56,7 @@ def filled(kind, number):
 
 
 class Phi(Value):
-    """A value that depends on the block that was left for its own."""
+    """A value that depends on the block from which its own was entered."""
 
     __slots__ = ("ways",)
 
@@ -72,7 +72,7 @@ class Phi(Value):
 
 
 class Block:
-    """Instructions without a jump between them; a `Phi` is one that is still being written."""
+    """Instructions without a jump between them, as text; a `Phi` becomes text last, when all its ways are known."""
 
     def __init__(self, name):
         self.name, self.lines = name, []
