@@ -209,10 +209,14 @@ def _refuse_key(key):
 
 
 def _read_pickle(reader, key):
-    """Paddle's .pdparams is one pickle; torch's legacy file is several, the first of which is a number."""
-    top = pickles.load(reader, KNOWN)
+    """Paddle's .pdparams is one pickle, as is what `pickle.dump` makes; torch's legacy file is several, the first of which is a
+    number."""
+    within = torch_legacy.Within(reader.size)
+    top = pickles.load(reader, within.known)
     if top == torch_legacy.MAGIC:
         return torch_legacy.read(reader, key)
+    if within.found:
+        return choose("torch-legacy", top, key, reader.size)
     return paddle_inference.in_programs_order(choose("paddle", top, key, reader.size), reader.path)
 
 
