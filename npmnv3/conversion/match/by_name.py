@@ -12,6 +12,7 @@ from .children import own_beginnings, own_name, told, torn
 from .composed import compose
 from .fit import Fit
 from .keras_names import by_source_name
+from .lost_names import own_names
 from .name_places import File, Place
 from .namings import namings_of
 
@@ -35,20 +36,28 @@ def compare(checkpoint, variant):
 
 def _compare(checkpoint, variant):
     """`compare`, None where nothing of the network is there: neither its first nor its last layer under any name."""
+    lost, how = own_names(checkpoint.arrays, variant)
+    if lost:
+        fit = _renamed(checkpoint, variant, lost)
+        return replace(fit, notes=(how, *fit.notes))
     as_named = _as_named(checkpoint, variant) if _is_there(checkpoint, variant) else None
     if as_named and not as_named.differences:
         return as_named
     beginnings = own_beginnings(checkpoint, variant)
     if not beginnings:
         return as_named
-    names = {own_name(name, beginnings): name for name in checkpoint.arrays}
-    arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
-    fit = _as_named(replace(checkpoint, arrays=arrays), variant, names)
+    fit = _renamed(checkpoint, variant, {own_name(name, beginnings): name for name in checkpoint.arrays})
     if fit.differences:
         return fit
     compared = checkpoint.modules or checkpoint.program
     doubts = () if compared else torn(beginnings)
     return replace(fit, notes=(told(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
+
+
+def _renamed(checkpoint, variant, names):
+    """`compare` under other names; names : {the source's name: the name in the file}"""
+    arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
+    return _as_named(replace(checkpoint, arrays=arrays), variant, names)
 
 
 def _is_there(checkpoint, variant):
