@@ -9,6 +9,7 @@ from ..dumps.dumps import checked_weights, write_dump
 from ..dumps.mappings import mapping_entries
 from ..dumps.quantized import Quantized, write_quantized
 from ..dumps.reader import naming
+from ..dumps.writing import check_folder
 from ..errors import UsageError, check_arguments
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
@@ -166,7 +167,8 @@ def _write(out, arrays, network, dtype, told, **about):
 
 
 def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:
-    """Where to write: never over the input, and over another file that is no dump only where it is named."""
+    """Where to write, in a folder that takes files: never over the input, and over another file that is no dump only where it is
+    named."""
     default = out is None
     if out is None:
         name = os.path.basename(os.fspath(path))
@@ -181,4 +183,5 @@ def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> st
             raise UsageError(f"{out} is the input itself; name another file for the dump (-o OUT)")
         if default and not is_dump(out):
             raise UsageError(f"{out} is there already and is no dump; name a file for the dump (-o OUT)")
+    check_folder(out)
     return out

@@ -87,7 +87,9 @@ def _dtype(text, name):
     except (TypeError, ValueError, SyntaxError, OverflowError) as error:
         raise WeightsError(f"{name}: damaged: its .npy header has the type {text[:50]!r}, which is none") from error
     if dtype.hasobject or not dtype.itemsize:
-        raise WeightsError(f"{name}: claims elements of the type {dtype}, which are objects, no numbers")
+        raise WeightsError(
+            f"{name}: claims elements of the type {dtype}, which are objects, no numbers; save arrays by name: np.savez(FILE, **state)"
+        )
     return dtype
 
 

@@ -39,6 +39,9 @@ if sys.version_info < (3, 9):
 from importlib.machinery import PathFinder
 from types import ModuleType
 
+if hasattr(__loader__, "invalidate_caches"):  # another archive may have been here before, in this process
+    __loader__.invalidate_caches()
+
 # Not `import classifier`: of two such files in one process, the second would get the first one's.
 classifier = ModuleType("classifier")
 classifier.__file__ = os.path.join(os.path.dirname(__file__), "classifier.py")

@@ -1,8 +1,11 @@
 """From a quantiser's numbers to a network of integers, as an engine of that scheme would hold it."""
 
+import os
+
 import numpy as np
 
 from ..dumps.quantized import Quantized, check_out, write_quantized
+from ..dumps.writing import check_folder
 from ..errors import UsageError
 from ..network.integer_plan import SAME_GRID, IntegerPlan
 from ..network.lowering import LOWERED, lower
@@ -14,9 +17,10 @@ from .schemes import SCHEMES, check_scheme
 
 
 def check_dump(path, scheme, kernels=None):
-    """UsageError if no quantised dump of this scheme can be written there; before all the work."""
+    """UsageError or WriteError if no quantised dump of this scheme can be written there; before all the work."""
     check_out(path)
     _check_integers(scheme, kernels)
+    check_folder(os.fspath(path))
 
 
 def check_exact(scheme, kernels=None):

@@ -130,9 +130,16 @@ def test_twins_are_a_warning_and_listed(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "model", ["timm/mobilenetv3_large_075", "timm/mobilenetv3_small_035", "timm/mobilenetv3_large_150d"]
+    "model",
+    [
+        "timm/mobilenetv3_large_075",
+        "timm/mobilenetv3_small_035",
+        "timm/mobilenetv3_large_150d",
+        "torchvision/mobilenet_v3_small_050",
+        "torchvision/mobilenet_v3_large_075",
+    ],
 )
-def test_timms_other_widths(model, tmp_path):
+def test_other_widths(model, tmp_path):
     path = written(tmp_path / "a.pth", files.torch_file(random_state(model, 4)))
     done = convert(path, tmp_path / "a.h5")
     assert done.model == model and load_weights(done.path).variant == get_variant(model)

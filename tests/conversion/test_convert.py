@@ -200,7 +200,7 @@ def test_default_name_and_what_is_never_overwritten(tmp_path, monkeypatch):
         with pytest.raises(npmnv3.UsageError, match=r"--output \(out=\) is .*, expected a name that ends in .h5"):
             convert(other, out)
     with pytest.raises(WriteError, match="nowhere.*cannot be written"):
-        convert(other, tmp_path / "nowhere" / "x.npz")
+        convert(tmp_path / "nothing yet.onnx", tmp_path / "nowhere" / "x.npz")  # told before any work
     with pytest.raises(npmnv3.UsageError, match="given as a path, not as a bytes"):
         convert(b"x")
 

@@ -165,6 +165,16 @@ def test_two_in_one_process_are_two(model, tmp_path):
     assert (len(first(x)), len(second(x)), len(third(x)), "classifier" in sys.modules) == (2, 3, 3, False)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="zipimport cannot be told there")
+def test_another_in_the_place_of_one_that_ran(model, tmp_path):
+    """Python keeps where the parts of an archive were."""
+    path, x = str(tmp_path / "a.pyz"), npmnv3.preprocess(EXAMPLES[0], model)
+    freeze(random_model("ppocr/text_direction", 3), path, names=True)
+    assert len(runpy.run_path(path)["logits"](x)) == 3
+    freeze(model, path, "int8-weights")
+    assert len(runpy.run_path(path)["logits"](x)) == 2
+
+
 @pytest.mark.parametrize(
     "recipe", ["torchvision/mobilenet_v3_small", "timm/mobilenetv3_small_050", "ppcls/MobileNetV3_small_x0_35"]
 )

@@ -9,7 +9,7 @@ from command_line import run
 from evaluation_material import class_folders, write_network
 
 import npmnv3
-from npmnv3.errors import PictureError, UsageError
+from npmnv3.errors import PictureError, UsageError, WriteError
 from npmnv3.quantization.schemes import NAMES, SCHEMES
 
 
@@ -111,6 +111,11 @@ BAD = (
 def test_bad_options(options, words, dump, folder):
     with pytest.raises(UsageError, match=words):
         npmnv3.quantize(dump, folder, shown=False, **options)
+
+
+def test_where_nothing_can_be_written_is_told_before_the_work(dump, tmp_path):
+    with pytest.raises(WriteError, match="nowhere.*cannot be written"):
+        npmnv3.quantize(dump, "no such pictures", out=tmp_path / "nowhere" / "q.npz", shown=False)
 
 
 # fmt: off

@@ -54,7 +54,15 @@ _PACKED = {
     b"7z\xbc\xaf": "a 7z archive",
     b"Rar!": "a RAR archive",
 }
-_DEPLOYED = {b"7767517\n": "ncnn's graph", b"<?xml": "XML, such as OpenVINO's graph"}
+_DEPLOYED = {
+    b"7767517\n": "ncnn's graph",
+    b"<?xml": "XML, such as OpenVINO's graph",
+    b"ftrt": "a TensorRT engine",
+    b"ptrt": "a TensorRT engine",
+    b"RKNN": "Rockchip's RKNN",
+    b"GGUF": "GGUF",
+}
+_DEPLOYED_BUFFERS = {b"ORTM": "ONNX Runtime's own format (.ort)", b"ET12": "ExecuTorch's program"}  # their bytes 4 to 8
 _PAGES = re.compile(
     rb"(\xef\xbb\xbf)?(<\?xml[^>]*>|<!--((?!-->).)*-->|\s)*<(!doctype html|html|error>)", re.IGNORECASE | re.DOTALL
 )
@@ -193,7 +201,9 @@ def _packed(reader, magic):
         return f"{kind}: unpack it and give the checkpoint in it"
     if _PAGES.match(reader.take(0, min(reader.size, _BEGINNING), "the beginning")):
         return "a page of the web, not a checkpoint: the download went wrong"
-    kind = next((kind for start, kind in _DEPLOYED.items() if magic.startswith(start)), "")
+    kind = next(
+        (kind for start, kind in _DEPLOYED.items() if magic.startswith(start)), _DEPLOYED_BUFFERS.get(magic[4:8])
+    )
     if kind:
         return f"{kind}, which is not read: give the file that it was made of, {_KNOWN_FORMATS}"
     if magic.startswith(b"version https:/"):
@@ -209,10 +219,14 @@ def _refuse_key(key):
 
 
 def _read_pickle(reader, key):
-    """Paddle's .pdparams is one pickle; torch's legacy file is several, the first of which is a number."""
-    top = pickles.load(reader, KNOWN)
+    """Paddle's .pdparams is one pickle, as is what `pickle.dump` makes; torch's legacy file is several, the first of which is a
+    number."""
+    within = torch_legacy.Within(reader.size)
+    top = pickles.load(reader, within.known)
     if top == torch_legacy.MAGIC:
         return torch_legacy.read(reader, key)
+    if within.found:
+        return choose("torch-legacy", top, key, reader.size)
     return paddle_inference.in_programs_order(choose("paddle", top, key, reader.size), reader.path)
 
 

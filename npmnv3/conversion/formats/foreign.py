@@ -1,8 +1,8 @@
 """Names in pickles that are none of the arrays': which of them may stand for a value that nobody needs.
 
 Nothing is imported, made or called for them: a foreign class's object becomes a `Foreign`, which holds what the pickle
-says of it. What is refused is a name that would run code: any function that the pickle calls, and all of Python's own
-modules but for the harmless values listed here.
+says of it, also where the pickle calls the class with one value, as it does for a member of an enumeration. What is refused is a
+name that would run code: any function that the pickle calls, and all of Python's own modules but for the harmless values listed here.
 """
 
 import sys
@@ -64,6 +64,11 @@ _NUMPY = {  # types, which settings name
     for name in "float16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool_ bool str_ bytes_".split()
 }
 
+REFUSED = (
+    "which has no place in a state dict: refused, nothing was run; if you trust the file, load it where it was made and "
+    "save its state_dict() alone: torch.save(model.state_dict(), 'weights.pth')"
+)
+
 
 class Foreign(Opaque):
     """Stands for an object of a class that is not looked up.
@@ -93,6 +98,11 @@ class ForeignName(Opaque):
     def __init__(self, name):
         self.name = name
 
+    @property
+    def is_class(self):
+        """Whether it is written as classes are, and functions are not."""
+        return self.name.rpartition(".")[2].lstrip("_")[:1].isupper()
+
     def build(self, state):
         raise WeightsError(f"the pickle sets attributes of the class {self.name[:200]}: refused")
 
@@ -100,6 +110,8 @@ class ForeignName(Opaque):
 def known_name(full):
     """What stands for a foreign name in a pickle: a `Known` that may be called, a `ForeignName` that may not, or None
     where the name is refused."""
+    if full == "builtins.getattr":
+        return Known(full, _attribute, 0, 100)
     if full == "builtins.type":  # the type of a value; with more than that it would make a class
         return Known(full, lambda *arguments: _made(full, arguments), 1, 1)
     if full in _HARMLESS:
@@ -114,6 +126,17 @@ def known_name(full):
     if root in _NEVER or not root.isidentifier() or not all(part.isidentifier() for part in inner):
         return None
     return ForeignName(full)
+
+
+def _attribute(*arguments):
+    """What stands for a method, or a member of an enumeration, of a foreign class: pickles ask for it by `getattr`."""
+    if [type(argument) for argument in arguments] != [ForeignName, str] or not arguments[1].isidentifier():
+        raise WeightsError(f"the pickle asks for builtins.getattr of something else than a foreign class, {REFUSED}")
+    full = f"{arguments[0].name}.{arguments[1]}"
+    found = known_name(full)
+    if not isinstance(found, ForeignName):
+        raise WeightsError(f"the pickle asks for {full[:200]}, {REFUSED}")
+    return found
 
 
 def _made(full, arguments):

@@ -89,12 +89,12 @@ def _from_buffer(data, dtype, shape, order):
 
 
 def load_npy(reader, known):
-    """What np.save was given that is no array: it lies in the file as an array of one object."""
+    """What np.save was given that is no array: it lies in the file as an array of one object, or, being a list, of several."""
     text, _ = header_text(reader, "it")
     array = load(reader, known) if "'|O'" in text else None
-    if not isinstance(array, Array) or len(array.objects) != 1:
+    if not isinstance(array, Array) or not array.objects:
         raise WeightsError("one array, not a state dict: save that, as .npz or with torch.save")
-    return array.objects[0]
+    return array.objects if len(array.objects) > 1 else array.objects[0]
 
 
 KNOWN = BASIC | table(("numpy.dtype", Dtype, 1, 3), ("_codecs.encode", Latin1, 2, 2)) | {"numpy.ndarray": Opaque()}

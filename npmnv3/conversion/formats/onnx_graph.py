@@ -15,7 +15,7 @@ from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .card import own_card
 from .onnx_folding import ABOUT_SHAPES, DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
-from .onnx_nodes import Node, read_constant, read_node
+from .onnx_nodes import Node, read_constant, read_nodes
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
 from .record import INFERRED, Checkpoint, Layer, known_sides
@@ -104,8 +104,8 @@ class _Graph(Constants):
         self.made_by = {}  # name of a value: the place in `layers` of what gave it
         self.sides = self._sides(graph)
         self.outputs = [protobuf.text(protobuf.collect(value), 1) for value in graph.get(12, ())]
-        for node in graph.get(1, ()):
-            self._add(read_node(protobuf.collect(node)))
+        for node in read_nodes(graph):
+            self._add(node)
 
     def _sides(self, graph):
         """(height, width) of the pictures, None where any are taken."""

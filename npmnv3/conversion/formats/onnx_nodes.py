@@ -8,6 +8,7 @@ import numpy as np
 from ...errors import WeightsError
 from . import protobuf
 from .onnx_folding import DEQUANTIZE, QUANTIZE
+from .onnx_fused import FUSED, apart
 from .onnx_qoperators import NHWC_POOL, Q_OPERATORS
 from .onnx_tensors import read_tensor
 
@@ -16,9 +17,9 @@ _ATTRIBUTES = {
     float: ("alpha", "beta", "epsilon", "max", "min"),
     int: ("axis", "ceil_mode", "channels_last", "group", "keepdims", "to", "training_mode", "transA", "transB"),
     tuple: ("axes", "dilations", "kernel_shape", "pads", "perm", "strides"),
-    str: ("auto_pad", "mode"),
+    str: ("activation", "auto_pad", "mode"),
 }
-_MICROSOFT = (QUANTIZE, DEQUANTIZE, NHWC_POOL, *Q_OPERATORS)  # ONNX Runtime's own, of this domain
+_MICROSOFT = (QUANTIZE, DEQUANTIZE, NHWC_POOL, *Q_OPERATORS, *FUSED)  # ONNX Runtime's own, of this domain
 _OPTIMIZED = (
     ": ONNX Runtime has made it for a processor; give the model from before, or as it saves it with "
     "GraphOptimizationLevel.ORT_ENABLE_BASIC"
@@ -41,8 +42,14 @@ class Node:
         return self.op == "MatMul" or (self.op == "Gemm" and not self.attributes.get("transB"))
 
 
-def read_node(fields):
-    """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantised ones."""
+def read_nodes(graph):
+    """The nodes of a graph's fields, those that ONNX Runtime fused taken apart."""
+    for fields in graph.get(1, ()):
+        yield from apart(_read_node(protobuf.collect(fields)))
+
+
+def _read_node(fields):
+    """A node; WeightsError if it is none of ONNX's own operators, nor of ONNX Runtime's quantised or fused ones."""
     domain, op = protobuf.text(fields, 7), protobuf.text(fields, 4)
     node = Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
     known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in _MICROSOFT)

@@ -10,17 +10,13 @@ bounded by the file's size and the opcodes it allows.
 import pickletools
 
 from ...errors import WeightsError
-from .foreign import Foreign, ForeignName, known_name
+from .foreign import REFUSED, Foreign, ForeignName, known_name
 from .stand_ins import Known, Opaque
 
 MAX_OPCODES = 500_000  # a training state of the largest network has a fifth of that
 MAX_DEPTH = 10_000  # of the stack; picklers write lists and dicts in batches of 1000
 MAX_INT_BITS = 128
 
-_REFUSED = (
-    "which has no place in a state dict: refused, nothing was run; if you trust the file, load it where it was made and "
-    "save its state_dict() alone: torch.save(model.state_dict(), 'weights.pth')"
-)
 _ARGUMENT_IS_VALUE = frozenset(
     "BININT BININT1 BININT2 LONG1 LONG4 INT LONG FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
     "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
@@ -162,7 +158,7 @@ class _Machine:
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
         found = self.known.get(full) or known_name(full)
         if found is None:
-            raise WeightsError(f"the pickle asks for {full[:200]}, {_REFUSED}")
+            raise WeightsError(f"the pickle asks for {full[:200]}, {REFUSED}")
         self.push(found)
 
     def stack_global(self, _):
@@ -173,8 +169,11 @@ class _Machine:
 
     def reduce(self, _):
         arguments, function = self.pop(), self.pop()
+        if isinstance(function, ForeignName) and function.is_class and type(arguments) is tuple and len(arguments) == 1:
+            self.push(Foreign(function.name))  # a member of an enumeration, by its value
+            return
         if isinstance(function, ForeignName):
-            raise WeightsError(f"the pickle asks for {function.name[:200]}, to call it, {_REFUSED}")
+            raise WeightsError(f"the pickle asks for {function.name[:200]}, to call it, {REFUSED}")
         if not isinstance(function, Known) or type(arguments) is not tuple:
             raise WeightsError(f"the pickle calls a {type(function).__name__}, which is no function: refused")
         if not function.least <= len(arguments) <= function.most:

@@ -26,8 +26,11 @@ def read(reader, read_one):
         raise WeightsError("a JSON text; an index of several files must be given by its path, not its bytes")
     if reader.size > MAX_INDEX:
         raise WeightsError(f"a JSON text of {reader.size} bytes, more than {MAX_INDEX}")
+    text = reader.take(0, reader.size, "the index")
+    if b'"weightsManifest"' in text:
+        raise WeightsError("TensorFlow.js's model, which is not read: give the Keras file that it was made of")
     try:
-        placed = json.loads(reader.take(0, reader.size, "the index"))["weight_map"]
+        placed = json.loads(text)["weight_map"]
         files = list(dict.fromkeys(placed.values()))
     except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError("a JSON text, but no index of a checkpoint in several files (no weight_map)") from error

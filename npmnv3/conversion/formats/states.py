@@ -30,6 +30,7 @@ SETTINGS = set(
 )
 _SAVE_TORCH = ": torch.save(model.state_dict(), 'weights.pth')"
 _SAVE = {"paddle": f"{_SAVE_TORCH}, or paddle.save(model.state_dict(), 'weights.pdparams')"}  # any bare pickle
+UNNAMED = "arr_{}"  # the arrays of a list, as np.savez numbers them
 MAX_DEPTH = 4
 MAX_LIST = 1000  # items of a list that are looked into
 MAX_RATIO = 4  # arrays may share bytes of the file, but not without end
@@ -108,7 +109,9 @@ def _search(top):
             queue += [(_join(path, name), inner[name], depth) for name in SETTINGS & inner.keys()]
             continue
         named = {name: _unwrapped(item) for name, item in inner.items() if name and isinstance(name, str)}
-        if not isinstance(value, (list, tuple)) and any(_is_array(item) or _why(item) for item in named.values()):
+        if isinstance(value, (list, tuple)) and not path and value and all(map(_is_array, value)):
+            found[path] = {UNNAMED.format(i): item for i, item in enumerate(value)}
+        elif not isinstance(value, (list, tuple)) and any(_is_array(item) or _why(item) for item in named.values()):
             found[path] = named
         if not path or path.rpartition(".")[2] in SETTINGS:
             said += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]

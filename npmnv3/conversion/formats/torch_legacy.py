@@ -1,12 +1,16 @@
-"""torch's files before 1.6: five pickles in a row, then the storages."""
+"""torch's files before 1.6: five pickles in a row, then the storages.
+
+A tensor that is pickled without torch.save, by `pickle.dump` or joblib, brings its storage as such a file within the pickle.
+"""
 
 import functools
 import struct
 
+from ...dumps.reader import Reader
 from ...errors import WeightsError
 from . import pickles
 from .states import choose
-from .torch_pickles import KNOWN, Storages
+from .torch_pickles import KNOWN, Storage, Storages
 
 MAGIC = 0x1950A86A20F9469CFC6C  # what the first pickle holds
 PROTOCOL = 1001
@@ -14,6 +18,33 @@ PROTOCOL = 1001
 
 def read(reader, key):
     """Read what follows the first pickle."""
+    return choose("torch-legacy", _top(reader), key, reader.size)
+
+
+class Within:
+    """The storages within a pickle, each a file of its own; `known` is the function by which the pickle asks for them.
+
+    left : how many bytes they may still have: each is in the file once, so that none is looked into again and again
+    found : whether there are any
+    """
+
+    def __init__(self, file_size):
+        self.left, self.found = file_size, False
+        self.known = KNOWN | pickles.table(("torch.storage._load_from_bytes", self._storage, 1, 1))
+
+    def _storage(self, data):
+        if type(data) is not bytes or len(data) > self.left:
+            raise WeightsError("the pickle has a storage that is no bytes, or the same one twice; pickle by protocol 4")
+        self.left, self.found = self.left - len(data), True
+        reader = Reader(data)
+        storage = _top(reader) if pickles.load(reader, KNOWN) == MAGIC else None
+        if not isinstance(storage, Storage):
+            raise WeightsError("the pickle has a storage that is none")
+        return storage
+
+
+def _top(reader):
+    """What the third pickle holds, its storages located in the file."""
     protocol = pickles.load(reader)
     if protocol != PROTOCOL:
         raise WeightsError(f"a torch file of protocol {str(protocol)[:50]}, expected {PROTOCOL}")
@@ -24,7 +55,7 @@ def read(reader, key):
     if type(keys) is not list or any(type(name) is not str for name in keys):
         raise WeightsError("the list of storages is damaged")
     _locate(reader, keys, storages.by_key)
-    return choose("torch-legacy", top, key, reader.size)
+    return top
 
 
 def _locate(reader, keys, by_key):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ...errors import WeightsError
-from .arrays import BFLOAT16, check_shape, from_bytes, itemsize, numpy_dtype
+from .arrays import BFLOAT16, MAX_ELEMENTS, check_shape, from_bytes, itemsize, numpy_dtype
 from .numpy_pickles import KNOWN as NUMPY
 from .pickles import table
 from .stand_ins import Known, Opaque, Stored
@@ -75,9 +75,11 @@ class Tensor(Stored):
             raise WeightsError("the pickle has a tensor without a storage")
         self.storage = part.storage
         what = f"a tensor in storage {self.storage.key!r}"
-        self.shape, self.strides = check_shape(shape, what), check_shape(strides, f"the strides of {what}")
-        if type(offset) is not int or offset < 0 or len(self.shape) != len(self.strides):
-            raise WeightsError(f"{what} has offset {str(offset)[:50]}, shape {self.shape} and strides {self.strides}")
+        self.shape, self.strides = check_shape(shape, what), strides
+        if not _are_places((offset,)) or not _are_places(strides) or len(self.shape) != len(strides):
+            raise WeightsError(
+                f"{what} has offset {str(offset)[:50]}, shape {self.shape} and strides {str(strides)[:50]}"
+            )
         self.offset, self.size = part.start + offset, math.prod(self.shape)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.shape, self.strides, strict=True))
         if self.size and last >= self.storage.count:  # expanded, it may be larger than its storage
@@ -98,8 +100,17 @@ class Tensor(Stored):
         if not self.size:
             return flat[:0].reshape(self.shape)
         flat = flat[self.offset :]
-        steps = [step * flat.itemsize for step in self.strides]
+        steps = [
+            step * flat.itemsize if n > 1 else 0 for n, step in zip(self.shape, self.strides)
+        ]  # of one, any is right
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
+
+
+def _are_places(numbers):
+    """Whether these are whole numbers of elements, each of which a file may have."""
+    return isinstance(numbers, (tuple, list)) and all(
+        type(number) is int and 0 <= number < MAX_ELEMENTS for number in numbers
+    )
 
 
 def _first(tensor, *_):

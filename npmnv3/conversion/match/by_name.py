@@ -6,20 +6,24 @@ names for the same parameters. What is looked for is the one place where all of 
 
 from dataclasses import replace
 
-from ...network.variants import get_variant
-from ...network.variants.timm import widths_with
+from ...network.variants import timm, torchvision
 from .children import own_beginnings, own_name, told, torn
 from .composed import compose
 from .fit import Fit
 from .keras_names import by_source_name
+from .lost_names import own_names
 from .name_places import File, Place
 from .namings import namings_of
 
 MAX_PREFIXES = 8  # of one naming that are tried
+_ENDS = (  # of whose networks any width can be built, and where the channels of the first and the last convolution are told
+    (timm, "conv_stem.weight", "conv_head.weight"),
+    (torchvision, "features.0.0.weight", "classifier.0.weight"),
+)
 
 
 def fits_to_any(checkpoint, variants):
-    """The Fits of those networks of which anything is there; where none of them fits, timm's of other widths are tried too."""
+    """The Fits of those networks of which anything is there; where none of them fits, those of other widths are tried too."""
     found = [_compare(checkpoint, variant) for variant in variants]
     found = [fit for fit in found if fit]
     if all(fit.differences for fit in found):
@@ -35,20 +39,28 @@ def compare(checkpoint, variant):
 
 def _compare(checkpoint, variant):
     """`compare`, None where nothing of the network is there: neither its first nor its last layer under any name."""
+    lost, how = own_names(checkpoint.arrays, variant)
+    if lost:
+        fit = _renamed(checkpoint, variant, lost)
+        return replace(fit, notes=(how, *fit.notes))
     as_named = _as_named(checkpoint, variant) if _is_there(checkpoint, variant) else None
     if as_named and not as_named.differences:
         return as_named
     beginnings = own_beginnings(checkpoint, variant)
     if not beginnings:
         return as_named
-    names = {own_name(name, beginnings): name for name in checkpoint.arrays}
-    arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
-    fit = _as_named(replace(checkpoint, arrays=arrays), variant, names)
+    fit = _renamed(checkpoint, variant, {own_name(name, beginnings): name for name in checkpoint.arrays})
     if fit.differences:
         return fit
     compared = checkpoint.modules or checkpoint.program
     doubts = () if compared else torn(beginnings)
     return replace(fit, notes=(told(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
+
+
+def _renamed(checkpoint, variant, names):
+    """`compare` under other names; names : {the source's name: the name in the file}"""
+    arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
+    return _as_named(replace(checkpoint, arrays=arrays), variant, names)
 
 
 def _is_there(checkpoint, variant):
@@ -81,14 +93,14 @@ def state(checkpoint, fit):
 
 
 def _of_other_widths(checkpoint, known):
-    """timm's networks of widths that have no name of their own in `known`, by their first and last convolutions."""
-    widths = {}
-    for name, array in compose(checkpoint.arrays)[0].items():
-        for ending, axis in (("conv_stem.weight", 0), ("conv_head.weight", 1)):
-            if name.endswith(ending) and len(array.shape) == 4:
-                widths[ending] = array.shape[axis]
-    names = widths_with(widths["conv_stem.weight"], widths["conv_head.weight"]) if len(widths) == 2 else []
-    return [get_variant(f"timm/{name}") for name in names if name not in known]
+    """The networks of widths that have no name of their own in `known`, by their first and last convolutions."""
+    shapes, found = {name: array.shape for name, array in compose(checkpoint.arrays)[0].items()}, []
+    for source, stem, head in _ENDS:
+        first = [shape[0] for name, shape in shapes.items() if name.endswith(stem) and len(shape) == 4]
+        takes = [shape[1] for name, shape in shapes.items() if name.endswith(head) and len(shape) in (2, 4)]
+        if first and takes:
+            found += source.with_ends(first[-1], takes[-1])
+    return [variant for variant in found if variant.name not in known]
 
 
 def _several(fit, told):

@@ -13,7 +13,7 @@ from ...errors import WeightsError
 from ..formats import protobuf
 from ..formats.onnx_folding import ABOUT_SHAPES, DEQUANTIZE, QUANTIZE, fold
 from ..formats.onnx_graph import Constants, read_model
-from ..formats.onnx_nodes import read_constant, read_node
+from ..formats.onnx_nodes import read_constant, read_nodes
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
 from ..formats.onnx_tensors import External
 from .builder import FEW, Builder, make_grid
@@ -54,8 +54,8 @@ def read(reader):
     """
     _, fields = read_model(reader)
     graph = _Graph(fields, External(reader.path))
-    for node in fields.get(1, ()):
-        graph.add(read_node(protobuf.collect(node)))
+    for node in read_nodes(fields):
+        graph.add(node)
     graph.check_end([protobuf.text(protobuf.collect(value), 1) for value in fields.get(12, ())])
     if graph.in_floats:
         graph.builder.notes.append(_IN_FLOATS.format(", ".join(sorted(graph.in_floats))))

@@ -12,6 +12,7 @@ TABLE = ppcls.VARIANTS + torchvision.VARIANTS + timm.VARIANTS + showlo.VARIANTS 
 BEYOND = keras.VARIANTS + timm.TF_VARIANTS + ppocr.VARIANTS + timm.MORE_VARIANTS
 
 _BY_NAME = {variant.full_name: variant for variant in TABLE + BEYOND}
+_OF_WIDTHS = {"timm": timm, "torchvision": torchvision}  # of whose networks any width can be built
 
 DEFAULT_MODEL = ppocr.VARIANTS[0].full_name
 
@@ -41,7 +42,7 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def get_variant(name: object) -> Variant:
-    """The variant of this name; of timm's networks those of any width, `timm/mobilenetv3_small_035`.
+    """The variant of this name; of timm's and torchvision's networks those of any width, `timm/mobilenetv3_small_035`.
 
     Raises
     ------
@@ -50,7 +51,8 @@ def get_variant(name: object) -> Variant:
     """
     if isinstance(name, str) and name in _BY_NAME:
         return _BY_NAME[name]
-    if isinstance(name, str) and name.startswith("timm/") and (variant := timm.of_width(name.removeprefix("timm/"))):
+    source, _, own = str(name).partition("/")
+    if source in _OF_WIDTHS and (variant := _OF_WIDTHS[source].of_width(own)):
         return variant
     import difflib
 

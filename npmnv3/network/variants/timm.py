@@ -3,6 +3,7 @@
 import re
 
 from ..spec import RELU, Checkpoint, Published, Source, Variant, round8
+from . import widths
 from .naming import TORCH_NORM, DottedNames
 from .paper import LARGE, SMALL, minimalistic
 
@@ -51,7 +52,6 @@ _PADDLE = "the MFLOPs are PaddleClas's figure for its network of the nearest wid
 NOT_PUBLISHED = Published()
 _CHANCE = "46.02 is also this network's count by an old rule (norms and pooling included), by chance: " + _PADDLE
 _NAME = re.compile(r"(tf_)?mobilenetv3_(small|large)(_minimal)?_(\d{3})")
-_LEAST_PERCENT, _PERCENTS = 5, range(5, 305, 5)
 _DEFAULT = "torchvision"  # what timm prepares pictures with where a network says nothing: bilinear, ImageNet's mean
 _WRONG = "100.66 MFLOPs is wrong by every rule of counting; this is a large network"
 
@@ -102,7 +102,7 @@ def of_width(name):
     if not found:
         return None
     tf, size, minimal, percent = found.groups()
-    if int(percent) < _LEAST_PERCENT or (minimal and not tf):
+    if int(percent) < widths.PERCENTS[0] or (minimal and not tf):
         return None
     table, source = LARGE if size == "large" else SMALL, TIMM_TF if tf else TIMM
     return _network(
@@ -110,15 +110,10 @@ def of_width(name):
     )
 
 
-def widths_with(stem, last):
-    """Names of the networks, of widths in steps of 5 %, whose first and last convolutions have so many channels."""
-    names = (
-        f"{tf}mobilenetv3_{size}_{percent:03d}"
-        for tf in ("", "tf_")
-        for size in ("small", "large")
-        for percent in _PERCENTS
-    )
-    return [name for name in names if (of_width(name).stem, of_width(name).last) == (stem, last)]
+def with_ends(stem, last):
+    """The networks of any width whose first and last convolutions have so many channels."""
+    beginnings = [f"{tf}mobilenetv3_{size}" for tf in ("", "tf_") for size in ("small", "large")]
+    return widths.with_ends(of_width, beginnings, stem, last)
 
 
 def _deeper(table, ratios, repeats):

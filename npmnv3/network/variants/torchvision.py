@@ -1,6 +1,9 @@
 """torchvision's two networks (torchvision/models/mobilenetv3.py)."""
 
+import re
+
 from ..spec import Checkpoint, Published, Source, Variant, round8
+from . import widths
 from .naming import TORCH_NORM, DottedNames
 from .paper import LARGE, SMALL
 
@@ -62,3 +65,28 @@ VARIANTS = (
         checkpoint=Checkpoint(_URL + "mobilenet_v3_large-8738ca79.pth", "8738ca79"),
     ),
 )
+_NAME = re.compile(r"(mobilenet_v3_(?:small|large))_(\d{3})")
+_BY_NAME = {variant.name: variant for variant in VARIANTS}
+
+
+def of_width(name):
+    """The network of a name such as mobilenet_v3_small_050, None if it is none: any `width_mult` can be built with torchvision,
+    but the two networks of width 1 are published."""
+    found = _NAME.fullmatch(name)
+    if not found or int(found[2]) < widths.PERCENTS[0] or int(found[2]) == 100:
+        return None
+    whole, width = _BY_NAME[found[1]], int(found[2]) / 100
+    return whole._replace(
+        name=name,
+        stem=round8(whole.stem * width),
+        last=6 * round8(whole.table[-1].out * width),
+        head=round8(whole.head * width),
+        width=width,
+        published=Published(),
+        checkpoint=None,
+    )
+
+
+def with_ends(stem, last):
+    """The networks of any width whose first and last convolutions have so many channels."""
+    return widths.with_ends(of_width, _BY_NAME, stem, last)

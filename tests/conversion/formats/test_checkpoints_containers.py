@@ -218,6 +218,9 @@ def test_several_files_by_their_index(tmp_path):
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(WeightsError, match="no index of a checkpoint"):
         read_checkpoint(tmp_path / "x.json")
+    (tmp_path / "model.json").write_text('{"modelTopology": {}, "weightsManifest": []}')
+    with pytest.raises(WeightsError, match="TensorFlow.js's model, which is not read"):
+        read_checkpoint(tmp_path / "model.json")
 
 
 def test_folders_get_advice(tmp_path):
@@ -247,6 +250,8 @@ def test_a_class_made_in_a_pickle_is_refused():
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"7767517\n75 83\n", "ncnn.s graph, which is not read: give the file that it was made of"),
         (b'<?xml version="1.0"?><net>', "OpenVINO.s graph, which is not read"),
+        (b"\x18\0\0\0ORTM\0\0\0\0", "ONNX Runtime's own format .*, which is not read"),
+        (b"ftrt\0\0\0\0", "TensorRT engine, which is not read"),
         (b"<!DOCTYPE html><html>", "a page of the web"),
         (b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">', "a page of the web"),
         (b"\xef\xbb\xbf\n<!-- x -->" + b"<!---->" * 99 + b"\n<HTML>", "a page of the web"),

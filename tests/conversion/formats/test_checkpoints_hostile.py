@@ -124,12 +124,28 @@ def test_what_was_made_cannot_be_called_or_changed(container):
         container(b"\x80\x02cmine\nThing\n}(U\x08__call__U\x01xub."), "sets attributes of the class mine.Thing: refused"
     )
     refused(container(b"\x80\x02cmine\nThing\n)R."), "asks for mine.Thing, to call it, .*nothing was run")
-    refused(container(b"\x80\x02](K\x01e}b."), "sets attributes of a list: refused")
-    state = {"__class__": Name("collections.OrderedDict"), "__reduce__": 1}
-    refused(
-        container(files.pickled(Call("argparse.Namespace", opcode=b"\x81", state=state))),
-        "no dict of tensors, but an object of argparse.Namespace",
-    )
+    refused(container(files.pickled(Call("mine.make", "value"))), "asks for mine.make, to call it, .*nothing was run")
+    refused(container(files.pickled(Call("mine.Popen", "value"))), "asks for mine.Popen, .*nothing was run")
+
+
+THING = Name("mine.Thing")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(THING,), (THING, "load"), (THING, "__reduce__"), (THING, "a.b"), (Name("builtins.dict"), "x"), ("", "upper")],
+)
+def test_attributes_are_those_of_foreign_classes_alone(container, arguments):
+    refused(container(files.pickled(Call("builtins.getattr", *arguments))), "asks for .*nothing was run")
+
+
+def test_methods_and_members_of_foreign_classes_are_passed_over():
+    """As mmengine's histories and enumerations pickle themselves; a method may still not be called."""
+    beside = {"history": Call("builtins.getattr", THING, "mean"), "mode": Call("mine.Mode", 1)}
+    found = read_checkpoint(as_zip(files.pickled({"meta": beside, "net": {"w": tensor("0", WEIGHT)}})))
+    assert list(found.arrays) == ["w"]
+    called = b"\x80\x02" + files.emit(Call("builtins.getattr", THING, "mean")) + b"(tR."
+    refused(as_zip(called), "asks for mine.Thing.mean, to call it")
 
 
 @pytest.mark.parametrize("opcode", (b"\x82\x01", b"\x83\x01\x00", b"o", b"\x97", b"P0\n"))

@@ -194,7 +194,7 @@ BROKEN = (
     ),
     ("offset", dict(offset=1), "offset 1: more than the storage's 6 elements"),
     ("negative offset", dict(offset=-1), "offset -1"),
-    ("negative stride", dict(strides=(-3, 1)), "the strides of a tensor .* whole numbers from 0"),
+    ("negative stride", dict(strides=(-3, 1)), r"strides \(-3, 1\)"),
     ("expanded without end", dict(shape=(1 << 20, 6), strides=(0, 1)), "the tensors would take 25165824 bytes"),
     ("too few strides", dict(strides=(1,)), r"strides \(1,\)"),
     ("too many dims", dict(shape=(1,) * 9), "up to 8 whole numbers"),

@@ -76,7 +76,7 @@ REFUSED = (
     ("no weights", [("Relu", ["x"], ["y"], {})], {}, "no layer has weights"),
     (
         "foreign operation",
-        [("FusedConv", ["x", "w"], ["y"], {"domain": "com.microsoft"})],
+        [("NhwcFusedConv", ["x", "w"], ["y"], {"domain": "com.microsoft"})],
         {"w": CONV},
         "none of ONNX's own: ONNX Runtime has made it for a processor",
     ),

@@ -3,7 +3,7 @@
 import checkpoint_files as files
 import numpy as np
 import pytest
-from checkpoint_files import Call, Name, Ordered, tensor
+from checkpoint_files import Call, Name, Ordered, Persistent, tensor
 from states import random_state
 
 from npmnv3.conversion import convert
@@ -60,6 +60,46 @@ def test_a_tensor_beside_the_state_that_is_not_read_changes_nothing():
     found = read_checkpoint(files.torch_zip(top, {"0": weight}))
     files.assert_same(found.arrays, {"w": weight})
     assert found.taken == "net" and len(found.unread) == 1
+
+
+def test_strides_are_no_shape():
+    """Those of channels last multiply to more elements than any tensor has."""
+    weight, shape, strides = np.ones((3, 3, 32, 64), np.float32), (3, 3, 32, 64), (1 << 20, 1 << 20, 64, 1)
+    one = {"a": tensor("0", weight, shape=(1, 1, *shape[2:]), strides=strides)}
+    files.assert_same(read_checkpoint(files.torch_zip(one, {"0": weight})).arrays, {"a": weight[:1, :1]})
+
+
+def _within(array):
+    """A storage as `pickle.dump` keeps it: a torch file within the pickle."""
+    alone = files.pickled(Persistent("storage", Name("torch.FloatStorage"), "0", "cpu", array.size))
+    return Call("torch.storage._load_from_bytes", files.torch_legacy(alone, {"0": array}))
+
+
+def _pickled(storage, shape):
+    pair = ("a", Call("torch._utils._rebuild_tensor_v2", storage, 0, shape, (shape[1], 1), False, Ordered({})))
+    return files.pickled(Ordered(dict([pair])), 4)
+
+
+def test_tensors_pickled_without_torch_save():
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    found = read_checkpoint(_pickled(_within(weight), weight.shape))
+    files.assert_same(found.arrays, {"a": weight})
+    assert found.format == "torch-legacy"
+
+
+@pytest.mark.parametrize(
+    "storage, told",
+    [
+        (Call("torch.storage._load_from_bytes", "text"), "no bytes"),
+        (Call("torch.storage._load_from_bytes", files.pickled({})), "a storage that is none"),
+        (Call("torch.storage._load_from_bytes", files.torch_legacy(files.pickled([]), {})), "a storage that is none"),
+        (Call("torch.storage._load_from_bytes", files.pickled(Call("os.system", "x"))), "asks for os.system"),
+        (Call("torch.storage._load_from_bytes", _pickled(_within(np.ones(2)), (1, 2))), "asks for torch.storage"),
+    ],
+)
+def test_storages_within_pickles_that_are_none(storage, told):
+    with pytest.raises(WeightsError, match=told):
+        read_checkpoint(_pickled(storage, (2, 3)))
 
 
 def test_a_zip_that_is_cut_off():
