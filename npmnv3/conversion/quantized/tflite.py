@@ -23,10 +23,6 @@ _PASSING = (*_SHAPES, Op.DEQUANTIZE, Op.QUANTIZE)
 _ENDS = {14: "sigmoid", 25: "softmax", 50: "log_softmax"}  # behind the logits
 _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
-_OTHER_TAIL = (
-    "has depthwise layers whose channels are no multiple of 8: TensorFlow Lite's optimised kernels round the channels left over "
-    "as its reference kernels do, --kernels tflite-optimized as all others: one number in thousands of them may be off by one"
-)
 _NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
 
 
@@ -257,8 +253,6 @@ class _Graph:
         )
         if code == Op.DENSE:
             op = "fully_connected"
-        if code == Op.DEPTHWISE and len(weight) % 8 and self.builder.grids[source].dtype == "int8":
-            self.builder.warnings.append(_OTHER_TAIL)
         if op in OF_VECTORS:
             fields = {}
         bias = self.tensors.array(inputs[2]) if len(inputs) > 2 else None
