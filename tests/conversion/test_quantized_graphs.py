@@ -82,6 +82,19 @@ def test_what_is_behind_the_logits_is_left_out(end, told, tmp_path):
     assert f"the {told} at its end is left out: the last tensor is the logits'" in plan.notes and plan.warnings == ()
 
 
+@pytest.mark.parametrize("scale", [0.1, 0.01])
+def test_products_that_kernels_wrap_are_warned_of(scale, tmp_path):
+    made, grid = Graph(), {"scale": [0.1], "zero": [-128], "kind": "i1"}
+    x = made.tensor("x", (1, 2, 2, 3), **grid)
+    y = made.operator(MUL, [x, x], (1, 2, 2, 3), {0: ("b", 0)}, "y", scale=[scale], kind="i1")
+    weight = made.constant("w", np.ones((1, 1, 1, 3), np.int8), scale=[1.0])
+    made.operator(CONV, [y, weight], (1, 2, 2, 1), {0: ("b", 0), 1: ("i", 1), 2: ("i", 1)}, "z", scale=[1.0], kind="i1")
+    (tmp_path / "m.tflite").write_bytes(made.bytes())
+    warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
+    assert [warning for warning in warnings if "'1:y' can be more than 32,767 steps" in warning] == list(warnings)
+    assert len(warnings) == (scale == 0.01)
+
+
 def turned(order, axes=(0, 2, 3, 1)):
     """A layer of three channels behind an input (1, 3, 4, 5), as litert-torch converts PyTorch's networks.
 

@@ -53,7 +53,9 @@ def on_uint8(data, made):
 
 def depthwise(data, made):
     x, out = of_x(data, made, "i1"), {"scale": data["output_scale"], "zero": data["output_zero_point"], "kind": "i1"}
-    weight = made.constant("w", data["weight"], scale=data["weight_scale"], zero=[0] * len(data["weight_scale"]), axis=3)
+    weight = made.constant(
+        "w", data["weight"], scale=data["weight_scale"], zero=[0] * len(data["weight_scale"]), axis=3
+    )
     made.operator(DEPTHWISE, [x, weight, made.constant("b", data["bias"])], data["x"].shape, PLAIN, "y", **out)
 
 
@@ -122,7 +124,9 @@ def test_the_integers_are_the_kernels(case, engine, kernels):
     assert known
 
 
-@pytest.mark.parametrize(("file", "different"), [*((case, 4) for case in DENSE), ("depthwise", 3), ("mean_to_vector", 2)])
+@pytest.mark.parametrize(
+    ("file", "different"), [*((case, 4) for case in DENSE), ("depthwise", 3), ("mean_to_vector", 2)]
+)
 def test_the_data_tell_the_kernels_apart(file, different):
     data = golden(file)
     assert len({data[kernels].tobytes() for kernels in KERNELS}) == different

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ops.integers import act_range
-from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, double, in_32_bits, layer_factor, quantize_multiplier, real, up
+from ...ops.requantize import (
+    F32,
+    FACTORS,
+    I64,
+    INTEGER_RULES,
+    double,
+    in_32_bits,
+    layer_factor,
+    quantize_multiplier,
+    real,
+    up,
+)
 
 
 @dataclass(frozen=True)
