@@ -48,7 +48,7 @@ KERNEL_SETS = {kernels.name: kernels for kernels in (
     KernelSet("tflite-reference", "double", "double",  "double",        "real",          "float64",   "double",       "float32",  "double", "double",       "double"),
     KernelSet("tflite-optimized", "up",     "up_by_8", "double",        "up",            "float32",   "double",       "float32",  "double", "offset",       "double"),  # x86-64, one thread
     KernelSet("xnnpack",          "float",  "float",   "double",        "float",         "float32",   "float",        "float32",  "shift",  "float_offset", "float_offset"),  # TFLite's delegate, x86-64
-    KernelSet("tflite-micro",     "double", "double",  "double",        "double",        "float64",   "double",       "float64",  "double", "double",       "double"),  # its portable kernels
+    KernelSet("tflite-micro",     "double", "double",  "double",        "double",        "float64",   "double",       "float64",  "double", "double",       "double"),  # its portable kernels, and CMSIS-NN
     KernelSet("onnxruntime",      "float",  "float",   "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float"),
     KernelSet("onnxruntime-avx2", "float",  "float",   "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float", True),  # no VNNI
     KernelSet("single-rounding",  "single", "single",  "single",        "single",        "float64",   "single",       "float64",  "single", "single",       "single"),  # TFLite's and CMSIS-NN's macro
