@@ -89,8 +89,7 @@ def _instead(plan, kernels):
         absent.append((INTEGERS, "hard_swish_table"))
     elif len(set(swishes)) == 1 and swishes[0] in ("int8", "uint8"):
         absent.append((INTEGERS, "hard_swish_float_table"))
-    if "real" not in used:
-        absent.append((REQUANTIZE, "real"))
+    absent += [(REQUANTIZE, rule) for rule in ("real", "up_by_8") if rule not in used]
     return changes | {(module, name): f"{name} = None  # which these kernels do not need" for module, name in absent}
 
 

@@ -13,7 +13,7 @@ from .requantize import requantize as by_definition
 
 __all__ = ["add_lost", "conv2d", "depthwise_conv2d", "linear", "pointwise_conv2d", "requantize"]
 
-_RULES = {"double": 0, "up": 1, "single": 2, "truncate": 3}
+_RULES = {"double": 0, "up": 1, "up_by_8": 1, "single": 2, "truncate": 3}
 
 
 def _rows(x):
@@ -37,12 +37,14 @@ def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
         _round_floats(rows, bias, wide, factor, out.zero_point, *ends, result)
     else:
         m, e = (as_input(np.broadcast_to(part, channels)) for part in quantize_multiplier(factor))
-        _round_integers(rows, bias, wide, m, e, _RULES[rule], out.zero_point, low, high, result)
+        whole = channels // 8 * 8 if rule == "up_by_8" else channels
+        _round_integers(rows, bias, wide, m, e, _RULES[rule], whole, out.zero_point, low, high, result)
     return shaped(result.astype(out.dtype))
 
 
 @loop
-def _round_integers(rows, bias, wide, m, e, rule, zero, low, high, out):
+def _round_integers(rows, bias, wide, m, e, rule, whole, zero, low, high, out):
+    """Channels from `whole` on are rounded by "double" where the others are by "up"."""
     for p in range(rows.shape[0]):
         for k in range(rows.shape[1]):
             x, left, right = np.int64(rows[p, k]) + bias[k], max(e[k], 0), max(-e[k], 0)
@@ -54,7 +56,7 @@ def _round_integers(rows, bias, wide, m, e, rule, zero, low, high, out):
                 shifted = np.int64(np.int32(x << left)) if left > 0 else x  # in 32 bits, as the engines do it
                 y = (shifted * m[k] + (1 << 30)) >> 31
                 half = (1 << right) >> 1
-                y = (y + half - (1 if rule == 0 and y < 0 and right > 0 else 0)) >> right
+                y = (y + half - (1 if (rule == 0 or k >= whole) and y < 0 and right > 0 else 0)) >> right
             out[p, k] = min(max(y + zero, low), high)
 
 

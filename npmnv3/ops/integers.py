@@ -43,8 +43,8 @@ LIKE = {"fully_connected": "linear", "mean_to_vector": "global_avg_pool"}
 
 def layer_field(op, dtype):
     """The field of a KernelSet that has the rule of a layer that reads such integers."""
-    if op == "depthwise_conv2d" and dtype == "uint8":
-        return "depthwise_uint8"
+    if op == "depthwise_conv2d":
+        return "depthwise_uint8" if dtype == "uint8" else "depthwise"
     return op if op == "fully_connected" else "layers"
 
 

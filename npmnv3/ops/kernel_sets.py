@@ -14,7 +14,8 @@ class KernelSet:
     """An engine's rules. `requantize` and `integers` hold what the words mean.
 
     layers : of convolutions and linear layers, but those below: "double", "up", "single", "float" or "truncate"
-    depthwise_uint8 : of depthwise convolutions of uint8: the same words
+    depthwise : of depthwise convolutions: the same words, or "up_by_8"
+    depthwise_uint8 : of those of uint8: the same words
     fully_connected : of TensorFlow Lite's operation of this name: the same words, or "real"
     fully_connected_factor : "float32" or "float64", in which its input's scale meets the weights', where these have one
     mul : "double", "single", "float" or "float_offset"
@@ -28,6 +29,7 @@ class KernelSet:
 
     name: str
     layers: str
+    depthwise: str
     depthwise_uint8: str
     fully_connected: str
     fully_connected_factor: str
@@ -42,14 +44,14 @@ class KernelSet:
 
 # fmt: off
 KERNEL_SETS = {kernels.name: kernels for kernels in (
-    #         name                layers    depthwise_uint8  fully_connected  its factor   mul             its factor  add       mean            mean_to_vector
-    KernelSet("tflite-reference", "double", "double",        "real",          "float64",   "double",       "float32",  "double", "double",       "double"),
-    KernelSet("tflite-optimized", "up",     "double",        "up",            "float32",   "double",       "float32",  "double", "offset",       "double"),  # x86-64, one thread
-    KernelSet("xnnpack",          "float",  "double",        "float",         "float32",   "float",        "float32",  "shift",  "float_offset", "float_offset"),  # TFLite's delegate, x86-64
-    KernelSet("tflite-micro",     "double", "double",        "double",        "float64",   "double",       "float64",  "double", "double",       "double"),  # its portable kernels
-    KernelSet("onnxruntime",      "float",  "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float"),
-    KernelSet("onnxruntime-avx2", "float",  "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float", True),  # no VNNI
-    KernelSet("single-rounding",  "single", "single",        "single",        "float64",   "single",       "float64",  "single", "single",       "single"),  # TFLite's and CMSIS-NN's macro
+    #         name                layers    depthwise  depthwise_uint8  fully_connected  its factor   mul             its factor  add       mean            mean_to_vector
+    KernelSet("tflite-reference", "double", "double",  "double",        "real",          "float64",   "double",       "float32",  "double", "double",       "double"),
+    KernelSet("tflite-optimized", "up",     "up_by_8", "double",        "up",            "float32",   "double",       "float32",  "double", "offset",       "double"),  # x86-64, one thread
+    KernelSet("xnnpack",          "float",  "float",   "double",        "float",         "float32",   "float",        "float32",  "shift",  "float_offset", "float_offset"),  # TFLite's delegate, x86-64
+    KernelSet("tflite-micro",     "double", "double",  "double",        "double",        "float64",   "double",       "float64",  "double", "double",       "double"),  # its portable kernels, and CMSIS-NN
+    KernelSet("onnxruntime",      "float",  "float",   "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float"),
+    KernelSet("onnxruntime-avx2", "float",  "float",   "float",         "float",         "float32",   "float_offset", "float32",  "fused",  "float",        "float", "float", True),  # no VNNI
+    KernelSet("single-rounding",  "single", "single",  "single",        "single",        "float64",   "single",       "float64",  "single", "single",       "single"),  # TFLite's and CMSIS-NN's macro
 )}
 # fmt: on
 

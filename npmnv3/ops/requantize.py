@@ -71,6 +71,22 @@ def truncate(x, m, e):
 INTEGER_RULES = {"double": double, "up": up, "single": single, "truncate": truncate}
 
 
+def up_by_8(x, m, e):
+    """`up` as vectors of 8 channels compute it; the channels left over, less than 8, are rounded by `double`.
+
+    x : (N, C, ...), of which m and e may lack axes
+
+    Source: tensorflow/lite/kernels/internal/optimized/integer_ops/depthwise_conv.h and its Quantize, of all channels of a pixel
+    """
+    y, whole = up(x, m, e), x.shape[1] // 8 * 8
+    y[:, whole:] = double(x[:, whole:], *(np.broadcast_to(part, x.shape)[:, whole:] for part in (m, e)))
+    return y
+
+
+#: The same of layers, whose channels lie along the second axis.
+LAYER_RULES = {**INTEGER_RULES, "up_by_8": up_by_8}
+
+
 def real(x, factor):
     """The product with the factor itself, in float64, halves away from zero. TFLite's reference FULLY_CONNECTED.
 
@@ -88,7 +104,7 @@ def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
     ----------
     acc : (N, C, ...), exact sums of products in any dtype
     bias : (C,) int32
-    rule : "float", "real" or a key of INTEGER_RULES
+    rule : "float", "real" or a key of LAYER_RULES
     factor : (C,) or (1,), `layer_factor` for this rule
     out : Grid
     low, high : int, where the result is cut
@@ -106,7 +122,7 @@ def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
         acc = in_32_bits(acc)
     if rule == "float":
         return round_float(acc.astype(F32) * factor, out, low, high)
-    steps = real(acc, factor) if rule == "real" else INTEGER_RULES[rule](acc, *quantize_multiplier(factor))
+    steps = real(acc, factor) if rule == "real" else LAYER_RULES[rule](acc, *quantize_multiplier(factor))
     return np.clip(steps + out.zero_point, low, high).astype(out.dtype)
 
 

@@ -17,7 +17,7 @@ from npmnv3.ops.grids import Grid
 
 INT8 = goldens.CUT / "int8"
 BYTES = np.arange(256, dtype=np.float32).reshape(1, 1, 16, 16)
-ADD, MUL, CONV, DEPTHWISE, MEAN, DEQUANTIZE, QUANTIZE, TRANSPOSE = 0, 18, 3, 4, 40, 6, 114, 39
+ADD, MUL, CONV, MEAN, DEQUANTIZE, QUANTIZE, TRANSPOSE = 0, 18, 3, 40, 6, 114, 39
 
 
 def graph(kind="i1", again=None, bytes_to=1.0, end=None):
@@ -82,17 +82,17 @@ def test_what_is_behind_the_logits_is_left_out(end, told, tmp_path):
     assert f"the {told} at its end is left out: the last tensor is the logits'" in plan.notes and plan.warnings == ()
 
 
-@pytest.mark.parametrize("channels", [8, 9])
-def test_depthwise_channels_left_over_are_warned_of(channels, tmp_path):
-    made = Graph()
-    x = made.tensor("x", (1, 4, 4, channels), scale=[1.0], kind="i1")
-    for name in ("one", "two"):
-        weight = made.constant(f"{name}.w", np.full((1, 1, 1, channels), 64, np.int8), scale=[0.01])
-        options = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("i", 1), 4: ("b", 0)}
-        x = made.operator(DEPTHWISE, [x, weight], (1, 4, 4, channels), options, name, scale=[1.0], kind="i1")
+@pytest.mark.parametrize("scale", [0.1, 0.01])
+def test_products_that_kernels_wrap_are_warned_of(scale, tmp_path):
+    made, grid = Graph(), {"scale": [0.1], "zero": [-128], "kind": "i1"}
+    x = made.tensor("x", (1, 2, 2, 3), **grid)
+    y = made.operator(MUL, [x, x], (1, 2, 2, 3), {0: ("b", 0)}, "y", scale=[scale], kind="i1")
+    weight = made.constant("w", np.ones((1, 1, 1, 3), np.int8), scale=[1.0])
+    made.operator(CONV, [y, weight], (1, 2, 2, 1), {0: ("b", 0), 1: ("i", 1), 2: ("i", 1)}, "z", scale=[1.0], kind="i1")
     (tmp_path / "m.tflite").write_bytes(made.bytes())
     warnings = read_quantized_model(tmp_path / "m.tflite")[0].warnings
-    assert sum("no multiple of 8" in warning for warning in warnings) == (channels == 9)
+    assert [warning for warning in warnings if "'1:y' can be more than 32,767 steps" in warning] == list(warnings)
+    assert len(warnings) == (scale == 0.01)
 
 
 def turned(order, axes=(0, 2, 3, 1)):

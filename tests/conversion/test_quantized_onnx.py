@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from npmnv3.conversion.formats import read_checkpoint
 from npmnv3.conversion.quantized import read_quantized_model
 from npmnv3.conversion.quantized.names import name_tensors
 from npmnv3.engines.integer_engine import make_integer_engine
@@ -94,6 +95,30 @@ def test_a_layer_with_its_bias(bias, folded, tmp_path):
     rests = {"y.q": BIAS / SUMS.astype(np.float64) - np.rint(BIAS / SUMS)} if bias == "floats" else {}
     assert {name: rest.tolist() for name, rest in plan.bias_rests.items()} == {k: v.tolist() for k, v in rests.items()}
     assert any("computes its int8 tensors in float32" in note for note in plan.notes)
+
+
+def test_what_torch_writes_of_a_model_of_convert_fx(tmp_path):
+    """Each QuantizeLinear is cast to the type that it has, and zero points are a ConstantOfShape; to another type is refused."""
+    for to in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
+        made = Nodes()
+        q = made.add("QuantizeLinear", ["input", *made.grid("x")], "x.q")
+        real = made.add("DequantizeLinear", [made.add("Cast", [q], "x.cast", to=to), "x.s", "x.z"], "x.real")
+        made.weight()
+        number = onnx.helper.make_tensor("", onnx.TensorProto.INT32, [1], [0])
+        made.add(
+            "Cast", [made.add("ConstantOfShape", [made.put("two", np.int64([2]))], "zeros", value=number)], "zero", to=6
+        )
+        bias = made.put("b.q", np.rint(BIAS / SUMS).astype(np.int32))
+        bias = made.add("DequantizeLinear", [bias, made.put("b.s", SUMS), "zero"], "b.real", axis=0)
+        made.add("Conv", [real, "w.real", bias], "conv")
+        if to == onnx.TensorProto.UINT8:
+            with pytest.raises(WeightsError, match="Cast 'x.cast'"):
+                made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+        else:
+            plan = made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+            assert np.array_equal(run(plan)["y.q"], np.clip(sums(), -128, 127))
+        ops = [layer.op for layer in read_checkpoint(tmp_path / "a.onnx").layers]
+        assert ops == ["Cast"] * (to == onnx.TensorProto.UINT8) + ["Conv"], "in floats"
 
 
 def test_a_relu_apart(tmp_path):

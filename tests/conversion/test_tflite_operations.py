@@ -51,6 +51,14 @@ def on_uint8(data, made):
     made.operator(DEPTHWISE, [x, weight, made.constant("b", data["bias"])], shape, PLAIN, "d", **d)
 
 
+def depthwise(data, made):
+    x, out = of_x(data, made, "i1"), {"scale": data["output_scale"], "zero": data["output_zero_point"], "kind": "i1"}
+    weight = made.constant(
+        "w", data["weight"], scale=data["weight_scale"], zero=[0] * len(data["weight_scale"]), axis=3
+    )
+    made.operator(DEPTHWISE, [x, weight, made.constant("b", data["bias"])], data["x"].shape, PLAIN, "y", **out)
+
+
 def mean_to_vector(data, made):
     """The mean, and a layer without which no file is quantised."""
     x, channels = of_x(data, made, "i1"), data["x"].shape[-1]
@@ -65,10 +73,16 @@ def of_x(data, made, kind):
     return made.tensor("x", data["x"].shape, scale=data["input_scale"], zero=data["input_zero_point"], kind=kind)
 
 
-MADE = {"fully_connected": fully_connected, "uint8_operations": on_uint8, "mean_to_vector": mean_to_vector}
+MADE = {
+    "fully_connected": fully_connected,
+    "uint8_operations": on_uint8,
+    "depthwise": depthwise,
+    "mean_to_vector": mean_to_vector,
+}
+OTHERS = [name for name in MADE if name != "fully_connected"]
 
 
-@pytest.fixture(params=[*DENSE, "uint8_operations", "mean_to_vector"])
+@pytest.fixture(params=[*DENSE, *OTHERS])
 def case(request, tmp_path):
     """({name: array} of golden data, what is read of the .tflite that they are of, written anew)."""
     data, made = golden(request.param), Graph()
@@ -110,23 +124,27 @@ def test_the_integers_are_the_kernels(case, engine, kernels):
     assert known
 
 
-@pytest.mark.parametrize(("file", "different"), [*((case, 4) for case in DENSE), ("mean_to_vector", 2)])
+@pytest.mark.parametrize(
+    ("file", "different"), [*((case, 4) for case in DENSE), ("depthwise", 3), ("mean_to_vector", 2)]
+)
 def test_the_data_tell_the_kernels_apart(file, different):
     data = golden(file)
     assert len({data[kernels].tobytes() for kernels in KERNELS}) == different
 
 
-@pytest.mark.parametrize("case", DENSE[::3], indirect=True)
+@pytest.mark.parametrize("case", [*DENSE[::3], "depthwise"], indirect=True)
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_frozen_they_are_the_same(case, kernels, tmp_path):
     data, plan = case
-    model, x = model_of(plan, kernels, recipe=Preprocess("own", fit="squash", side=(1, 1))), real_input(data, plan)
+    planes, *side = plan.input_shape
+    recipe = Preprocess("own", fit="squash", side=tuple(side), channels="R" * planes)
+    model, x = model_of(plan, kernels, recipe=recipe), real_input(data, plan)
     freeze(model, tmp_path / "frozen.py")
     np.testing.assert_array_equal(runpy.run_path(str(tmp_path / "frozen.py"))["network"](x), model(x))
 
 
 @needs_compiler
-@pytest.mark.parametrize("case", [*DENSE[::3], "uint8_operations", "mean_to_vector"], indirect=True)
+@pytest.mark.parametrize("case", [*DENSE[::3], *OTHERS], indirect=True)
 @pytest.mark.parametrize("kernels", KERNELS)
 def test_the_c_checker_rounds_alike(case, kernels, tmp_path):
     data, plan = case
@@ -148,6 +166,7 @@ RULES = [
     *((case, "tflite-reference", EXACT) for case in DENSE[::3]),
     *((case, "tflite-optimized", "double rounding with halves up both times") for case in DENSE[::3]),
     *((case, "xnnpack", "fp32 requantisation") for case in DENSE[::3]),
+    ("depthwise", "tflite-optimized", "halves up, of channels beyond a multiple of 8 away from zero"),
     ("mean_to_vector", "tflite-optimized", EXACT),
     ("mean_to_vector", "xnnpack", "MEAN in float32 with an offset (as XNNPACK)"),
 ]

@@ -9,7 +9,7 @@ from npmnv3.errors import UsageError
 from npmnv3.ops import integers, saturation
 from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import KERNEL_SETS, get_kernel_set
-from npmnv3.ops.requantize import INTEGER_RULES, layer_factor, quantize_multiplier, requantize
+from npmnv3.ops.requantize import INTEGER_RULES, LAYER_RULES, layer_factor, quantize_multiplier, requantize
 
 try:
     from npmnv3.ops import integer_loops
@@ -57,7 +57,7 @@ RULES = {"double": c_double, "up": c_up, "single": c_single, "truncate": lambda 
 
 
 def test_every_rule_is_tested():
-    assert RULES.keys() == INTEGER_RULES.keys()
+    assert RULES.keys() == INTEGER_RULES.keys() == LAYER_RULES.keys() - {"up_by_8"}
 
 
 @pytest.mark.parametrize("real", [1.0, 0.5, 2.0**-7, 0.0003, 0.7499999, 1.9999999999, 3.7, 2.0**-31, 2.0**-40])
@@ -84,7 +84,7 @@ def test_rules_are_cs_own_arithmetic(rule):
 
 
 @pytest.mark.parametrize("twins", TWINS)
-@pytest.mark.parametrize("rule", [*RULES, "real", "float"])
+@pytest.mark.parametrize("rule", [*LAYER_RULES, "real", "float"])
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("sums", [np.float32, np.float64])
 def test_twins_round_alike(twins, rule, dtype, sums):
@@ -168,8 +168,9 @@ def test_layers(name, op, shape, weight_shape, space, dtypes, twins):
     sums = np.empty(found.shape, np.int64)
     for place in np.ndindex(found.shape):
         sums[place] = one_sum(op, x, weight, place, low + 3, int(weight_zero[0]), **space, pairs=saturating is not None)
-    factor = layer_factor(op, kernels.layers, kernels, 0.02, scales, out.scale)
-    expected = requantize(sums, bias, kernels.layers, factor, out, low + 90, high)
+    rule = getattr(kernels, integers.layer_field(op, dtypes[0]))
+    factor = layer_factor(op, rule, kernels, 0.02, scales, out.scale)
+    expected = requantize(sums, bias, rule, factor, out, low + 90, high)
     assert np.array_equal(found, expected), f"{np.argwhere(found != expected)[:3]}"
     assert (found == low + 90).any() and (found > low + 90).any()
 

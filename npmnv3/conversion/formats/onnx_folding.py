@@ -9,6 +9,7 @@ from ...errors import WeightsError
 SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
+QUANTIZED_TYPES = {2: "uint8", 3: "int8"}  # of onnx.TensorProto's numbers of types
 KEEP = "`npmnv3 convert FILE -o NAME.npz` keeps the integers of a file that is quantised throughout"
 MAX_ELEMENTS = 1 << 24  # of what is repeated
 

@@ -14,7 +14,7 @@ from ...network.forms import CHANNELS
 from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
 from .card import own_card
-from .onnx_folding import ABOUT_SHAPES, DEQUANTIZE, KEEP, QUANTIZE, SAME_ELEMENTS, fold
+from .onnx_folding import ABOUT_SHAPES, DEQUANTIZE, KEEP, QUANTIZE, QUANTIZED_TYPES, SAME_ELEMENTS, fold
 from .onnx_nodes import Node, read_constant, read_nodes
 from .onnx_qoperators import Q_OPERATORS, as_floats
 from .onnx_tensors import External, is_external, read_tensor
@@ -99,6 +99,7 @@ class _Graph(Constants):
     def __init__(self, graph, external):
         super().__init__(graph, external)
         self.scales, self.weights, self.layers = {}, {}, []
+        self.stored_as = {}  # what QuantizeLinear gave: its type
         self.origin = {}  # name of a reshaped constant: the name it had
         self.sizes = set()  # names of tensors' sizes, and of what is made of these
         self.made_by = {}  # name of a value: the place in `layers` of what gave it
@@ -145,10 +146,15 @@ class _Graph(Constants):
             self._append(node, self._weighted(node, inputs))
         elif node.op == "BatchNormalization":
             self._append(node, self._norm(node, inputs))
-        elif node.op in SAME_ELEMENTS and not (node.op == "Cast" and node.attributes.get("to") in _WHOLE):
+        elif node.op in SAME_ELEMENTS and not self._cuts(node):
             self._pass_on(node, node.inputs[0] if node.inputs else "")
         elif not (self._is_about_sizes(node) or (node.op == "Add" and self._bias(node, inputs))):
             self._append(node, *_constants_of(node, inputs))
+
+    def _cuts(self, node):
+        """Whether a node casts numbers to whole ones, and not integers that are stored to the type that they have."""
+        to = node.attributes.get("to") if node.op == "Cast" else None
+        return to in _WHOLE and QUANTIZED_TYPES.get(to) != self.stored_as.get(node.inputs[0], "")
 
     def _is_about_sizes(self, node):
         """Whether a node only reads sizes, or picks among those that others read."""
@@ -157,6 +163,8 @@ class _Graph(Constants):
     def _quantized(self, node, inputs):
         """Keep a quantisation's numbers; its values are taken as what they stand for."""
         zero = inputs[2] if len(inputs) > 2 else None
+        if node.op == QUANTIZE:
+            self.stored_as[node.outputs[0]] = "uint8" if zero is None else zero.dtype.name
         self.scales[node.outputs[0]] = inputs[1], zero, node.attributes.get("axis", 1)
         if inputs[0] is None and node.op == QUANTIZE and self._is_relu(node.inputs[0], zero):
             self._append(Node("Relu", node.inputs[:1], node.outputs, {INFERRED: 1}), {})

@@ -6,12 +6,13 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from ...errors import WeightsError
 from ..formats import protobuf
-from ..formats.onnx_folding import ABOUT_SHAPES, DEQUANTIZE, QUANTIZE, fold
+from ..formats.onnx_folding import ABOUT_SHAPES, DEQUANTIZE, QUANTIZE, QUANTIZED_TYPES, fold
 from ..formats.onnx_graph import Constants, read_model
 from ..formats.onnx_nodes import read_constant, read_nodes
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
@@ -100,7 +101,7 @@ class _Graph(Constants):
 
     def _computed(self, node):
         """What reads more than constants."""
-        if node.op in _SAME and self._named_anew(*node.inputs[:1], node.outputs[0]):
+        if (node.op in _SAME or self._casts_nothing(node)) and self._named_anew(*node.inputs[:1], node.outputs[0]):
             return
         if node.op == TRANSPOSE and node.inputs == [self.input]:
             self.input, self.input_shape = node.outputs[0], channels_first(node, self.input_shape)
@@ -124,6 +125,11 @@ class _Graph(Constants):
         else:
             raise WeightsError(f"{node} reads floats: {_UNFOLDED if node.op in _OF_SIDES else _WHOLE}")
 
+    def _casts_nothing(self, node):
+        """Whether a node casts integers to the type that they have, as torch.onnx.export writes it behind each QuantizeLinear."""
+        known = self.builder.known(node.inputs[0]) if node.op == "Cast" else None
+        return known is not None and self.builder.grids[known].dtype == QUANTIZED_TYPES.get(node.attributes.get("to"))
+
     def _is_flat(self, name):
         """Whether a name stands for floats that are not stored, one number a channel."""
         if name not in self.pending:
@@ -135,6 +141,8 @@ class _Graph(Constants):
     def _folded(self, node):
         """Whether a node computes with constants alone: weights that are quantised in the file, or laid out anew."""
         inputs = [self.constant(name) for name in node.inputs]
+        if node.op == "ConstantOfShape" and "value" in node.attributes:  # the zero points of torch.onnx.export
+            node, inputs = replace(node, op="Expand"), [read_constant(node, self.external), *inputs]
         made = None if any(value is None for value in inputs) else fold(node, inputs)
         if made is not None:
             self.constants[node.outputs[0]] = made

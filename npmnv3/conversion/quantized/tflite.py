@@ -23,10 +23,8 @@ _PASSING = (*_SHAPES, Op.DEQUANTIZE, Op.QUANTIZE)
 _ENDS = {14: "sigmoid", 25: "softmax", 50: "log_softmax"}  # behind the logits
 _ABOUT_SHAPES = (2, 45, 65, 77, 83, 94)
 _ACTS = {0: "", 1: "relu", 3: "relu6"}
-_OTHER_TAIL = (
-    "has depthwise layers whose channels are no multiple of 8: TensorFlow Lite's optimised kernels round the channels left over "
-    "as its reference kernels do, --kernels tflite-optimized as all others: one number in thousands of them may be off by one"
-)
+#: To which the optimised MUL adds a zero point in 16 bits: tensorflow/lite/kernels/internal/optimized/integer_ops/mul.h.
+MOST_STEPS = 32767
 _NUMPY = {"i1": "int8", "u1": "uint8", "i2": "int16", "f4": "float32"}
 
 
@@ -215,6 +213,8 @@ class _Graph:
 
     def _arithmetic(self, code, inputs, options, name, known, grid):
         act = self._act(options.number(0, "b") if options else 0, name)
+        if code == Op.MUL:
+            self._check_product(name, [self._grid(index) for index in inputs], grid)
         shapes = [self.builder.shapes[self.builder.known(source)] for source in known]
         if len(known) == 2:
             known = sorted(known, key=lambda source: -len(self.builder.shapes[self.builder.known(source)]))
@@ -239,6 +239,15 @@ class _Graph:
         }
         self.builder.add(name, "scale", known, shapes[0], grid, arrays, act=act)
 
+    def _check_product(self, name, grids, out):
+        """Warn of a product so large for its grid that one of the kernel sets wraps round where all others are at its end."""
+        most = math.prod(max(grid.high - grid.zero_point, grid.zero_point - grid.low) for grid in grids)
+        if most * math.prod(grid.scale for grid in grids) / out.scale + abs(out.zero_point) > MOST_STEPS:
+            self.builder.warnings.append(
+                f"the product {name[:FEW]!r} can be more than {MOST_STEPS:,} steps of its grid: TensorFlow Lite's optimised "
+                "kernels wrap round there, --kernels tflite-optimized stays at the grid's end as the other kernels do"
+            )
+
     def _act(self, number, name):
         if number not in _ACTS:
             raise WeightsError(
@@ -257,8 +266,6 @@ class _Graph:
         )
         if code == Op.DENSE:
             op = "fully_connected"
-        if code == Op.DEPTHWISE and len(weight) % 8 and self.builder.grids[source].dtype == "int8":
-            self.builder.warnings.append(_OTHER_TAIL)
         if op in OF_VECTORS:
             fields = {}
         bias = self.tensors.array(inputs[2]) if len(inputs) > 2 else None

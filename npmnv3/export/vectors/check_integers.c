@@ -14,7 +14,7 @@
 enum dtype { I8, U8, I16, U16, I32, F32 };
 enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, FULLY_CONNECTED, RELU, HARD_SWISH, HARD_SIGMOID,
           GLOBAL_AVG_POOL, MEAN_TO_VECTOR, MAX_POOL2D, PAD2D, IDENTITY, SCALE, MUL, ADD, FILL };
-enum rule { NONE, DOUBLE, UP, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE, REAL };
+enum rule { NONE, DOUBLE, UP, UP_BY_8, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE, REAL };
 enum role { WEIGHT, BIAS, WEIGHT_ZERO, CONSTANT, MULTIPLIER, EXPONENT, FACTOR, ADDEND, LOOKUP, SCALES, ROLES };
 
 typedef struct {
@@ -160,6 +160,12 @@ static int64_t rescale(enum rule rule, int64_t x, int64_t m, int e)
     }
 }
 
+/* By which rule kernels round a channel that do `of` of them at a time by one rule, and those left over by another. */
+static enum rule in_vectors(const step *s, int of, long channel)
+{
+    return channel < tensors[s->output].shape[0] / of * of ? UP : DOUBLE;
+}
+
 /* Rounds to float, wherever a compiler would keep more bits. */
 static float f32(double x)
 {
@@ -186,7 +192,8 @@ static int32_t requantize(const step *s, int64_t x, long channel)
         const double factor = (double)scales[0] * scales[2 + channel] / scales[1];
         return (int32_t)clip(round((double)x * factor) + zero, s->low, s->high);
     }
-    return cut(s, rescale(s->rule, x, loaded[s->params[MULTIPLIER]].i[channel], loaded[s->params[EXPONENT]].i[channel]) + zero);
+    const enum rule rule = s->rule == UP_BY_8 ? in_vectors(s, 8, channel) : s->rule;
+    return cut(s, rescale(rule, x, loaded[s->params[MULTIPLIER]].i[channel], loaded[s->params[EXPONENT]].i[channel]) + zero);
 }
 
 /* ------------------------------------------------------------------------------------------------- operations */
@@ -256,7 +263,7 @@ static int32_t sum_two(const step *s, int32_t first, int32_t second)
 
 static int32_t mean(const step *s, int64_t sum, long pixels, int c)
 {
-    const int zero = tensors[s->output].zero_point, channels = tensors[s->output].shape[0];
+    const int zero = tensors[s->output].zero_point;
     const int64_t above = sum - (int64_t)pixels * tensors[s->inputs[0]].zero_point;
     if (s->rule == FLOAT)
         return requantize(s, above, 0);
@@ -267,7 +274,7 @@ static int32_t mean(const step *s, int64_t sum, long pixels, int c)
     const int64_t m = loaded[s->params[MULTIPLIER]].i[0];
     const int e = loaded[s->params[EXPONENT]].i[0];
     if (s->rule == OFFSET)
-        return cut(s, rescale(c < channels / 16 * 16 ? UP : DOUBLE, sum, m, e) + loaded[s->params[ADDEND]].i[0]);
+        return cut(s, rescale(in_vectors(s, 16, c), sum, m, e) + loaded[s->params[ADDEND]].i[0]);
     if (s->rule == TWICE) {
         const int64_t scaled = rescale(DOUBLE, above, m, e), size = (llabs(scaled) + pixels / 2) / pixels;
         return cut(s, (scaled < 0 ? -size : size) + zero);

@@ -10,7 +10,7 @@ from ...engines.integer_engine import rule_field
 from ...network.integer_plan import LAYERS
 from ...ops import factors
 from ...ops.integers import hard_sigmoid, hard_swish, relu
-from ...ops.requantize import F32, FACTORS, INTEGER_RULES, layer_factor, quantize_multiplier
+from ...ops.requantize import F32, FACTORS, LAYER_RULES, layer_factor, quantize_multiplier
 
 
 def rule_of(step, plan, kernels):
@@ -67,7 +67,7 @@ def _floats(**numbers):
 
 
 def _factor(rule, factor):
-    return _integers(*quantize_multiplier(factor)) if rule in INTEGER_RULES else _floats(factor=factor)
+    return _integers(*quantize_multiplier(factor)) if rule in LAYER_RULES else _floats(factor=factor)
 
 
 def _of_layer(step, rule, kernels, scale, weight_scale, out_scale):

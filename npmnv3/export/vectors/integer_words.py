@@ -12,6 +12,7 @@ TERMS = {
 RULES = {
     "double": "high, then divided by 2^max(-e, 0), halves away from zero",
     "up": "high, then divided by 2^max(-e, 0), halves up",
+    "up_by_8": "high, then divided by 2^max(-e, 0), halves up, of the last C mod 8 channels halves away from zero",
     "single": "floor((x * m + 2^(30 - e)) / 2^(31 - e))",
     "truncate": "floor(x * m / 2^(31 - e))",
     "real": "x * (input's scale * weight's scale / output's scale) in float64, halves away from zero",

@@ -16,7 +16,8 @@ from .roundings import MEANS, SWISHES, WORDS
 
 LEAST = 8  # numbers
 # fmt: off
-_LAYERS, _MEANS = ("layers", "depthwise_uint8", "fully_connected"), ("mean", "mean_to_vector")
+_LAYERS = "layers", "depthwise", "depthwise_uint8", "fully_connected"
+_MEANS = "mean", "mean_to_vector"
 _RULES = {  # what a KernelSet says: (what that is of, the words it may have, what these mean)
     _LAYERS:              ("layers",                 (*INTEGER_RULES, "float"),                                        WORDS),
     ("fully_connected",): ("fully connected layers", (*INTEGER_RULES, "real", "float"),                                WORDS),

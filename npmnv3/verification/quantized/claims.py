@@ -6,7 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...ops.integers import act_range
-from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, in_32_bits, layer_factor, quantize_multiplier, real
+from ...ops.requantize import (
+    F32,
+    FACTORS,
+    I64,
+    INTEGER_RULES,
+    double,
+    in_32_bits,
+    layer_factor,
+    quantize_multiplier,
+    real,
+    up,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +59,7 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
         acc = in_32_bits(acc)
     scale, weight_scale = factors or case.factors
     weight_scale = weight_scale[channels] if len(weight_scale) > 1 else weight_scale
-    rule = rule or rounding(case)
+    rule = rule or rounding(case, channels=channels)
     steps = rule(acc, (scale, weight_scale), out) + out.zero_point
     if wraps:
         return steps.astype(out.dtype)
@@ -65,8 +76,8 @@ def factor_by(case, kernels):
     return lambda factors, out: layer_factor(op, case.word(kernels), kernels, *factors, out.scale)
 
 
-def rounding(case, kernels=None):
-    """How a kernel set, default the case's own, makes steps of a layer's or a product's accumulators: a rule of `finish`."""
+def rounding(case, kernels=None, channels=slice(None)):
+    """How a kernel set, default the case's own, makes steps of accumulators of a layer or a product: a rule of `finish`."""
     kernels = kernels or case.kernels
     word, factor = case.word(kernels), factor_by(case, kernels)
 
@@ -74,6 +85,9 @@ def rounding(case, kernels=None):
         made = factor(factors, out)
         if word in INTEGER_RULES:
             return INTEGER_RULES[word](acc, *quantize_multiplier(made))
+        if word == "up_by_8":  # of these channels, which need not be all
+            count, (m, e) = len(case.bias), quantize_multiplier(made)
+            return np.where(np.arange(count)[channels] < count // 8 * 8, up(acc, m, e), double(acc, m, e))
         if word == "real":
             return real(acc, made).astype(I64)
         if word == "float_offset":

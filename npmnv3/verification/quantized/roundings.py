@@ -7,7 +7,7 @@ import numpy as np
 
 from ...ops.integers import FACTOR_FIELDS, hard_swish_float_table
 from ...ops.kernel_sets import KERNEL_SETS
-from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, integer_factor, quantize_multiplier
+from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, LAYER_RULES, integer_factor, quantize_multiplier
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
 ENTRIES = 4  # of a table, that may be wrong
@@ -17,6 +17,7 @@ ENOUGH = 4  # times as many numbers that were looked up there, or they are chanc
 WORDS = {
     "double": "double rounding (halves up, then halves away from zero, as TFLite's reference kernels)",
     "up": "double rounding with halves up both times (as TFLite's optimised kernels)",
+    "up_by_8": "double rounding with halves up, of channels beyond a multiple of 8 away from zero (as TFLite's optimised kernels)",
     "single": "single rounding (once, halves up)",
     "truncate": "truncated rounding (a shift that does not round)",
     "real": "rounding of the real product (a float64 factor, halves away from zero, as TFLite's reference FULLY_CONNECTED)",
@@ -44,6 +45,7 @@ _LIKELY = (
     "real",
     "single",
     "up",
+    "up_by_8",
     "double",
     "offset",
     "float",
@@ -64,7 +66,8 @@ def known_words(case):
     texts = {"mean": MEANS, "hard_swish": SWISHES}.get(case.kind, WORDS)
     older = case.kind == "mean" and case.kernels.name.startswith("tflite")  # TensorFlow Lite's own, of earlier releases
     for word in dict.fromkeys((*extra, *words) if older else (*words, *extra)):
-        if word != own:
+        alike = word == "up_by_8" and case.rows.shape[1] % 8 == 0  # as "up"
+        if word != own and not alike:
             yield Claim(word, texts[word], _by_word(case, word))
 
 
@@ -227,7 +230,7 @@ def fused_table(case):
 def multipliers(case):
     """Integer factors of fewer bits, or cut where they should be rounded, or made of scales in floats of other width."""
     word = case.word(case.kernels)
-    word = word if word in INTEGER_RULES else "double"
+    word = word if word in LAYER_RULES else "double"
     kernels = replace(case.kernels, **{case.field: word})
 
     def rule(change, kernels=kernels):
@@ -235,7 +238,7 @@ def multipliers(case):
 
         def steps(acc, factors, out):
             m, e = quantize_multiplier(factor(factors, out))
-            return INTEGER_RULES[word](acc, change(m), e)
+            return LAYER_RULES[word](acc, change(m), e)
 
         return lambda: finish(case, case.accumulated, rule=steps)
 
