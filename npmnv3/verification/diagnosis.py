@@ -8,7 +8,7 @@ from .certainty import certainties
 from .changes.inputs import input_changes
 from .changes.rows import row_changes
 from .changes.solved import solved_changes
-from .changes.table import CHANGES, HALF_SUMS, block_exchanges, weight_changes
+from .changes.table import CHANGES, COLUMNS_FIRST, HALF_SUMS, block_exchanges, weight_changes
 from .coarser import COARSER, may_be_coarser
 from .explain import ROUNDS, Budget, Explainer
 from .measure import share
@@ -138,6 +138,7 @@ class _Search:
         changes = (
             *CHANGES,
             *(HALF_SUMS if current.precision == "float16" else ()),
+            *(COLUMNS_FIRST if current.given.is_own else ()),
             *input_changes(current.x, current.model.preprocess, _pictures(current)),
             *weight_changes(current.net),
             *row_changes(self.comparison.reference, current.model.variant),

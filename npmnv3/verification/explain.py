@@ -18,7 +18,7 @@ MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be rig
 ROUNDS = 3  # faults at most in one port
 SHOWN = 4  # tensors by which a fault of the input must have shown
 FEW = 3  # suspected blocks whose layers are looked at one by one
-WORK = 320.0  # runs of the whole network that a search may cost
+WORK = 400.0  # runs of the whole network that a search may cost
 THREADS = 2
 CHUNK = 16  # trials between two looks at what is left of that
 

@@ -20,6 +20,7 @@ class Input:
     x : (N, 3, H, W) float32, or None if only the port knows
     pictures : list of N pictures behind `x`, or None
     note : str for the report
+    is_own : bool, whether `x` is the port's own tensor: of a square one no shape says whether it is on its side
     """
 
     x: np.ndarray | None
@@ -27,6 +28,7 @@ class Input:
     note: str = ""
     side: tuple = (224, 224)
     planes: int = 3
+    is_own: bool = False
 
     def noted(self, note):
         """The same with a further note."""
@@ -45,7 +47,7 @@ class Input:
         if tensor is not None:
             unchecked = "its preprocessing was not checked, nor whether it is on its side"
             note = f"the port's own tensor {tensor.name} serves as input: {unchecked}"
-            return replace(self, x=self._views(tensor)[0].data, note=note)
+            return replace(self, x=self._views(tensor)[0].data, note=note, is_own=True)
         if all(t.array.ndim <= 2 for t in tensors):
             raise UsageError(
                 "the port has logits alone, and what it was given is not known; give it: `input=PICTURE` or `input=FILE.npy`"

@@ -67,6 +67,30 @@ def _grid(step, x):
     return ((nearest - zero) * scale.astype(np.float32)).astype(x.dtype)
 
 
+def _add_short(step, x, skip):
+    """The sum in the first `kernel` channels, `x` in the others."""
+    n = step.kernel
+    return np.concatenate([x[:, :n] + skip[:, :n], x[:, n:]], axis=1)
+
+
+def _unread(step, x):
+    """Zeros in the outermost `pad` rows and columns."""
+    top, bottom, left, right = step.pad
+    kept = np.zeros_like(x)
+    inner = (..., slice(top, x.shape[2] - bottom), slice(left, x.shape[3] - right))
+    kept[inner] = x[inner]
+    return kept
+
+
+def _running_sum(step, x):
+    """Each channel's pixels summed up so far."""
+    return x.reshape(*x.shape[:2], -1).cumsum(axis=2).reshape(x.shape)
+
+
+def _line(step, x):
+    return x * x.dtype.type(step.slope) + x.dtype.type(0.5)
+
+
 #: operation -> function (step, *inputs), in the inputs' dtype
 FAULTY = {
     "relu6": lambda step, x: np.clip(x, 0, 6),
@@ -78,6 +102,14 @@ FAULTY = {
     "hard_swish_undivided": lambda step, x: x * np.clip(x + 3, 0, 6),
     "hard_swish_cut_late": lambda step, x: np.clip(x * (x + 3) / 6, 0, 6),
     "hard_sigmoid_undivided": lambda step, x: np.clip(x + 3, 0, 6),
+    "hard_swish_times": lambda step, x: x * np.clip(x + 3, 0, 6) * x.dtype.type(step.slope),
+    "hard_swish_unbounded": lambda step, x: x * np.maximum(x + 3, 0) / 6,
+    "hard_swish_positive": lambda step, x: np.maximum(x, 0) * np.minimum(x + 3, 6) / 6,
+    "hard_sigmoid_times": lambda step, x: np.clip(x + 3, 0, 6) * x.dtype.type(step.slope),
+    "hard_sigmoid_sloped": lambda step, x: np.clip(_line(step, x), 0, 1),
+    "hard_sigmoid_line": _line,
+    "hard_sigmoid_from_0": lambda step, x: np.maximum(_line(step, x), 0),
+    "hard_sigmoid_to_1": lambda step, x: np.minimum(_line(step, x), 1),
     "softmax": _softmax,
     "log_softmax": _log_softmax,
     "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
@@ -88,6 +120,9 @@ FAULTY = {
     "pool_short": _pool_short,
     "pool_scaled": lambda step, x: x.mean(axis=(2, 3)) * x.dtype.type(step.factor),
     "global_max_pool": lambda step, x: x.max(axis=(2, 3)),
+    "add_short": _add_short,
+    "unread": _unread,
+    "running_sum": _running_sum,
     "grid": _grid,
     "zero": lambda step, x: np.zeros_like(x),
     "roll": lambda step, x: np.roll(x, int(step.factor), axis=1),

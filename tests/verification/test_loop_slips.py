@@ -37,6 +37,28 @@ def dilated(x, step, w):
     return sum(padded[:, :, rows + 2 * i][:, :, :, columns + 2 * j] * w[:, i, j, None, None] for i, j in taps)
 
 
+def conv(x, step, w):
+    return definitions.depthwise_conv2d(x, w, stride=step.stride, pad=step.pad)
+
+
+def fold(i, step, a, shift):
+    """A norm as a scale, and what `shift` (scale, deviation, arrays) makes of the rest."""
+    deviation = np.sqrt(a["variance"] + step.eps)
+    scale = a["gamma"] / deviation
+    return i[0] * scale[:, None, None] + shift(scale, deviation, a)[:, None, None]
+
+
+def bottom_and_right_unread(x):
+    return np.pad(x[:, :, :-1, :-1], ((0, 0), (0, 0), (0, 1), (0, 1)))
+
+
+def running(x):
+    flat, total = x.reshape(x.shape[1], -1), np.zeros(x.shape[1])
+    for pixel in range(flat.shape[1]):
+        total = flat[:, pixel] = total + flat[:, pixel]
+    return x
+
+
 #: what a verdict says -> (operation, function (its inputs, what the first of them was made of, the step, arrays) -> result)
 SLIPS = {
     "the block's own output added to itself": ("add", lambda i, before, s, a: 2 * i[0]),
@@ -62,6 +84,59 @@ SLIPS = {
     "hard-swish without its division by 6": ("hard_swish", lambda i, before, s, a: i[0] * np.clip(i[0] + 3, 0, 6)),
     "hard-swish cut at 0 and 6": ("hard_swish", lambda i, before, s, a: np.clip(i[0] * (i[0] + 3) / 6, 0, 6)),
     "hard-sigmoid without its division by 6": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] + 3, 0, 6)),
+    "hard-swish that is never below 0": (
+        "hard_swish",
+        lambda i, before, s, a: np.maximum(definitions.hard_swish(i[0]), 0),
+    ),
+    "hard-swish with 1/6 as 0.167": ("hard_swish", lambda i, before, s, a: i[0] * np.clip(i[0] + 3, 0, 6) * 0.167),
+    "a hard-sigmoid that is not cut": ("hard_sigmoid", lambda i, before, s, a: s.slope * i[0] + 0.5),
+    "not cut at 1": ("hard_sigmoid", lambda i, before, s, a: np.maximum(s.slope * i[0] + 0.5, 0)),
+    "not cut at 0": ("hard_sigmoid", lambda i, before, s, a: np.minimum(s.slope * i[0] + 0.5, 1)),
+    "hard-sigmoid with 1/6 as 0.1667": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] + 3, 0, 6) * 0.1667),
+    "as 0.17 before 0.5 is added": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] * 0.17 + 0.5, 0, 1)),
+    "the last channel left out of the residual additions": (
+        "add",
+        lambda i, before, s, a: i[0] + i[1] * (np.arange(s.shape[0]) < s.shape[0] - 1)[:, None, None],
+    ),
+    "its gate, twice": ("mul", lambda i, before, s, a: i[0] * i[1][..., None, None] ** 2),
+    "sums of pixels in place of means": ("global_avg_pool", lambda i, before, s, a: i[0].sum(axis=(2, 3))),
+    "without its division by the deviation": (
+        "batch_norm",
+        lambda i, before, s, a: norm(i[0], np.ones_like(a["variance"]), a["gamma"], a["beta"], a["mean"]),
+    ),
+    "batch norm without its mean": ("batch_norm", lambda i, before, s, a: fold(i, s, a, lambda k, d, a: a["beta"])),
+    "beta - mean, without its scale": (
+        "batch_norm",
+        lambda i, before, s, a: fold(i, s, a, lambda k, d, a: a["beta"] - a["mean"]),
+    ),
+    "folded bias added before its scale": (
+        "batch_norm",
+        lambda i, before, s, a: fold(i, s, a, lambda k, d, a: k * (a["beta"] - a["mean"] * k)),
+    ),
+    "folded bias added twice": (
+        "batch_norm",
+        lambda i, before, s, a: fold(i, s, a, lambda k, d, a: 2 * (a["beta"] - a["mean"] * k)),
+    ),
+    "depthwise kernels mirrored left to right": (
+        "depthwise_conv2d",
+        lambda i, before, s, a: (
+            conv(i[0][..., ::-1], s, a["weight"])[..., ::-1]
+            if s.stride == (1, 1)
+            else conv(i[0], s, a["weight"][..., ::-1])
+        ),
+    ),
+    "depthwise kernels without their last row and column": (
+        "depthwise_conv2d",
+        lambda i, before, s, a: conv(i[0], s, np.pad(a["weight"][:, :-1, :-1], ((0, 0), (0, 1), (0, 1)))),
+    ),
+    "biases of linear layers added twice": (
+        "linear",
+        lambda i, before, s, a: i[0] @ a["weight"].T + 2 * a.get("bias", 0),
+    ),
+    "never reset from pixel to pixel in 1x1": (
+        "pointwise_conv2d",
+        lambda i, before, s, a: running(np.einsum("oi,nihw->nohw", a["weight"], i[0])),
+    ),
     "beyond a multiple of 16 left out of the sums of 1x1 layers": (
         "pointwise_conv2d",
         lambda i, before, s, a: np.einsum("oi,nihw->nohw", cut(a["weight"], 16), i[0]),
@@ -89,7 +164,7 @@ def port(maker, op, loop):
 
 @pytest.mark.parametrize("text", SLIPS)
 def test_the_change_gives_what_such_a_loop_gives(maker, text):
-    (change,) = (change for change in CHANGES if text in change.text)
+    change = next(change for change in CHANGES if text in change.text)
     net = change.apply(Net(tuple(maker.plan), maker.x.shape[1:]), lambda name: True)
     expected = port(maker, *SLIPS[text])["logits"]
     arrays, values = net.with_arrays(maker.arrays), {"input": np.float64(maker.x)}
@@ -104,3 +179,24 @@ def test_the_change_gives_what_such_a_loop_gives(maker, text):
 def test_it_is_named_and_nothing_else_is(maker, model, text):
     (found,) = verify(model, port(maker, *SLIPS[text]), maker.x).explained_by
     assert text in found["text"] and found["certainty"] == "certain", found
+
+
+def test_an_activation_on_the_projections_is_named(maker, model):
+    """They have none: MobileNet's bottlenecks are linear."""
+    tensors = {"input": np.float64(maker.x)}
+    for step in maker.plan:
+        tensors[step.name] = apply(step, [tensors[name] for name in step.inputs], maker.arrays, definitions)
+        if step.name.endswith(".project"):
+            tensors[step.name] = np.maximum(tensors[step.name], 0)
+    (found,) = verify(model, {n: np.float32(t) for n, t in tensors.items()}, maker.x).explained_by
+    assert found["fault"] == "projection_activation" and found["certainty"] == "certain", found
+
+
+def test_rows_that_are_never_read_are_named(maker, model):
+    tensors = {"input": np.float64(maker.x)}
+    for step in maker.plan:
+        inputs = [tensors[name] for name in step.inputs]
+        inputs = [bottom_and_right_unread(inputs[0])] if step.kernel > 1 else inputs
+        tensors[step.name] = apply(step, inputs, maker.arrays, definitions)
+    (found,) = verify(model, {n: np.float32(t) for n, t in tensors.items()}, maker.x).explained_by
+    assert "never read the last row and column" in found["text"] and found["certainty"] == "certain", found

@@ -16,6 +16,7 @@ from npmnv3.verification.inputs import Input
 from npmnv3.verification.port import load_port
 from npmnv3.verification.run import verify
 from npmnv3.verification.tensors import WORST, PortTensor
+from npmnv3.verification.verdict import decide
 
 
 @pytest.mark.parametrize("wrong", (lambda tensor: tensor * np.float32(1.1), np.negative))
@@ -59,6 +60,15 @@ def test_oblong_maps_stored_with_their_columns_first_are_read_so(model):
     report = verify(model, columns_first(model.trace(x).values()), x)
     assert report.fine and "columns first" in report.text(), report.text()
     assert sum(len(row.shape) == 4 for row in report.tensors) > 50
+
+
+def test_columns_first_and_kernels_on_their_side_are_alike_where_only_the_port_has_the_picture(maker, model):
+    """The two are the same mathematics: neither is certain."""
+    port = columns_first(tensor for name, tensor in maker.clean(np.float32).items() if name.count(".") < 2)
+    given = Input(port["t0"], is_own=True)
+    report = decide(Comparison(model, given, load_port(port, given.x), None, "auto", 10.0), "port")
+    (found,) = report.explained_by
+    assert found["fault"] == "weight_layout" and "cannot be told from columns_first" in found["certainty"], found
 
 
 @pytest.mark.parametrize("fault", ("weight_layout", "bias_missing"))

@@ -93,6 +93,21 @@ def test_a_fault_of_the_input_is_named_by_tensors_that_fitted_nowhere(with_two_p
     assert [row["fault"] for row in report.explained_by] == ["input_scale"], report.text()
 
 
+@pytest.mark.parametrize(
+    "words, wrong",
+    [
+        ("channels last read as if they came first", lambda x: np.moveaxis(x, 1, 3).reshape(x.shape)),
+        ("mirrored left to right", lambda x: x[..., ::-1]),
+        ("green in all three channels", lambda x: x[:, [1, 1, 1]]),
+    ],
+)
+def test_a_picture_in_another_layout_is_named_though_the_port_holds_it(maker, model, words, wrong):
+    """Else it would be fine by its own input."""
+    report = verify(model, model.trace(np.ascontiguousarray(wrong(maker.x))) | {"input": wrong(maker.x)}, maker.x)
+    assert report.explained_by and words in report.explained_by[0]["text"], report.text()
+    assert report.explained_by[0]["certainty"] == "certain"
+
+
 def test_an_input_that_is_off_a_little_shows_in_every_tensor_made_of_it(with_two_paths):
     maker, model, picture = with_two_paths
     x = npmnv3.preprocess(picture, model)[None]

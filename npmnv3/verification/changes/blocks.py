@@ -57,6 +57,19 @@ def act_after_add(act, additions_only):
     return apply
 
 
+def act_on_projection(act):
+    """An activation on what a block projects to, which has none; `act` "" is the block's own."""
+
+    def apply(net, where):
+        edits = {}
+        for step in [s for s in net.plan if s.name == f"{block_of(s.name)}.project" and where(s.name)]:
+            bare = replace(step, name=f"{step.name}.linear")
+            edits[step.name] = [bare, Step(step.name, act or _block_act(net, block_of(step.name)), (bare.name,), ())]
+        return edited(net, edits)
+
+    return apply
+
+
 def no_act_after_add(net, where):
     steps = [s for s in net.plan if s.op in ACTIVATIONS and s.inputs[0].endswith(".add") and where(s.name)]
     return edited(net, {s.name: replace(s, op="identity") for s in steps})

@@ -22,6 +22,11 @@ class Change:
     unknowns: float = 0.0  # bits that were solved for from the port's own numbers
 
 
+def each(fault, *rows):
+    """Changes of one fault, of (text, function, flags that are set)."""
+    return [Change(fault, text, apply, **dict.fromkeys(flags, True)) for text, apply, *flags in rows]
+
+
 def edited(net, edits, arrays=None):
     """The net with some steps changed, as `Net.edit`; None where none is."""
     return net.edit(edits, arrays) if edits else None

@@ -15,6 +15,7 @@ from .edits import Change
 #: short sides that people resize to
 SIZES = (224, 230, 232, 235, 236, 240, 246, 248, 249, 250, 255, 257, 256, 260, 272, 280, 288, 292, 299, 320)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: grey of red, green and blue
 HALF = ((0.5,) * 3, (0.5,) * 3)
 
 
@@ -89,6 +90,16 @@ AFFINE = (
     ("channel_order", "BGR in place of RGB, normalized with RGB's mean and std",
      _with(lambda u, m, s: _normalized(u[:, ::-1], m, s))),
     ("input_axes", "the picture's height and width exchanged", lambda x, r: x.swapaxes(2, 3)),
+    ("input_axes", "the picture mirrored left to right", lambda x, r: x[..., ::-1]),
+    ("input_axes", "the picture upside down", lambda x, r: x[..., ::-1, :]),
+    ("input_axes", "the picture turned by 180 degrees", lambda x, r: x[..., ::-1, ::-1]),
+    ("input_layout", "channels last read as if they came first", lambda x, r: x.transpose(0, 2, 3, 1).reshape(x.shape)),
+    ("input_layout", "channels first read as if they came last",
+     lambda x, r: x.reshape(len(x), *x.shape[2:], x.shape[1]).transpose(0, 3, 1, 2)),
+    *(("channel_order", f"{name} in all three channels", lambda x, r, c=c: np.repeat(x[:, c : c + 1], x.shape[1], axis=1))
+      for c, name in enumerate(("red", "green", "blue"))),
+    ("channel_order", "grey in all three channels",
+     _with(lambda u, m, s: _normalized(np.repeat(np.tensordot(u, LUMA, (1, 0))[:, None], 3, axis=1), m, s))),
     ("input_scale", "values 0..1 without normalization", _with(lambda u, m, s: u)),
     ("input_scale", "bytes 0..255 without normalization", _with(lambda u, m, s: 255 * u)),
     ("input_scale", "bytes 0..255 normalized as if they were 0..1", _with(lambda u, m, s: _normalized(255 * u, m, s))),

@@ -6,14 +6,73 @@ from dataclasses import replace
 import numpy as np
 
 from ...network.steps import Step
+from ..net import block_of
 from .edits import ACTIVATIONS, edited
-from .weights import laid_out, remade
+from .weights import laid_out
 
 
 def residual_overwritten(net, where):
     """What a block ends in added to itself: it was written over what it should be added to."""
     steps = [s for s in net.plan if s.op == "add" and where(s.name)]
     return edited(net, {s.name: replace(s, inputs=s.inputs[:1] * 2) for s in steps})
+
+
+def residual_short(kept):
+    """Additions to the first `kept` (how many there are) channels alone."""
+
+    def apply(net, where):
+        steps = [s for s in net.plan if s.op == "add" and where(s.name) and 0 < kept(s.shape[0]) < s.shape[0]]
+        return edited(net, {s.name: replace(s, op="add_short", kernel=kept(s.shape[0])) for s in steps})
+
+    return apply
+
+
+def residual_of_earlier(net, where):
+    """What a block before gave, of the same shape, added in place of what this one got."""
+    ends, edits = [], {}
+    for step in net.plan:
+        same = [s.name for s in ends if s.shape == step.shape and s.name not in step.inputs]
+        if step.op == "add" and where(step.name) and same:
+            edits[step.name] = replace(step, inputs=(step.inputs[0], same[-1]))
+        if step.name == block_of(step.name):
+            ends.append(step)
+    return edited(net, edits)
+
+
+def gates_twice(net, where):
+    """Each channel times its gate, and once more."""
+    edits = {}
+    for step in [s for s in net.plan if s.op == "mul" and where(s.name)]:
+        once = replace(step, name=f"{step.name}.once")
+        edits[step.name] = [once, replace(step, inputs=(once.name, *step.inputs[1:]))]
+    return edited(net, edits)
+
+
+def never_reset(*ops):
+    """Sums that go on from pixel to pixel, each channel's from its first."""
+
+    def apply(net, where):
+        edits = {}
+        for step in [s for s in net.plan if s.op in ops and where(s.name)]:
+            own = replace(step, name=f"{step.name}.own")
+            edits[step.name] = [own, Step(step.name, "running_sum", (own.name,), ())]
+        return edited(net, edits)
+
+    return apply
+
+
+def unread(*sides):
+    """Rows and columns of what spatial kernels get that are taken for padding: (top, bottom, left, right)."""
+
+    def apply(net, where):
+        edits = {}
+        for step in net.plan:
+            if step.op in ("conv2d", "depthwise_conv2d") and step.kernel > 1 and where(step.name):
+                kept = Step(f"{step.name}.unread", "unread", step.inputs, (), pad=sides)
+                edits[step.name] = [kept, replace(step, inputs=(kept.name,))]
+        return edited(net, edits)
+
+    return apply
 
 
 def before_activation(op):
@@ -47,15 +106,15 @@ def _pools(net, where):
     return [s for s in net.plan if s.op == "global_avg_pool" and where(s.name)]
 
 
-def miscounted(by):
-    """Sums of pixels divided by `by` more than there are."""
+def counted(rule):
+    """Sums of pixels divided by another number: `rule` of how many there are."""
 
     def apply(net, where):
         edits = {}
         for step in _pools(net, where):
             pixels = math.prod(net.steps[step.inputs[0]].shape[1:])
-            if pixels + by > 0:
-                edits[step.name] = replace(step, op="pool_scaled", factor=pixels / (pixels + by))
+            if rule(pixels) not in (0, pixels):
+                edits[step.name] = replace(step, op="pool_scaled", factor=pixels / rule(pixels))
         return edited(net, edits)
 
     return apply
@@ -79,14 +138,3 @@ def tail_left_out(n, *ops):
         return step.op in ops and param.canonical[1] % n > 0
 
     return laid_out(f"tail{n}", has_tail, lambda w: np.where(np.arange(w.shape[1]) < w.shape[1] // n * n, w, 0))
-
-
-def other_deviation(mark, deviation):
-    """Batch norms that divide by `deviation` (variance, epsilon) in place of the root of their sum."""
-
-    def apply(net, where):
-        found = [(s, s.param("variance"), s.eps) for s in net.plan if s.op == "batch_norm" and where(s.name)]
-        makers = [(s, p, mark, lambda v, all_, eps=eps: deviation(v, eps) ** 2 - eps) for s, p, eps in found]
-        return remade(net, makers)
-
-    return apply

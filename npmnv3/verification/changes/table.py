@@ -3,8 +3,6 @@
 Any change can be tried everywhere, in some blocks only, or on top of another.
 """
 
-import numpy as np
-
 from ...network.spec import round8
 from .blocks import (
     act_after_add,
@@ -15,7 +13,7 @@ from .blocks import (
     plain_skip,
     projected_skip,
 )
-from .edits import ACTIVATIONS, Change, in_parts, is_main, is_squeeze, set_field, swap_op
+from .edits import ACTIVATIONS, Change, each, in_parts, is_main, is_squeeze, set_field, swap_op
 from .head import (
     gained,
     half_sums,
@@ -30,15 +28,7 @@ from .head import (
     pooled,
     reordered,
 )
-from .loops import (
-    before_activation,
-    gates_shifted,
-    miscounted,
-    other_deviation,
-    pooled_short,
-    residual_overwritten,
-    tail_left_out,
-)
+from .loops import before_activation, counted, gates_shifted, pooled_short, residual_overwritten, tail_left_out
 from .se import (
     add_se_norm,
     constant_gate,
@@ -50,6 +40,7 @@ from .se import (
     se_order,
     se_width,
 )
+from .slips import SLIPS
 from .spatial import (
     bordered,
     dilated,
@@ -96,18 +87,13 @@ def _is_gate(name):
     return name.endswith(".gate")
 
 
-def _each(fault, *rows):
-    """Changes of one fault, of (text, function, flags that are set)."""
-    return [Change(fault, text, apply, **dict.fromkeys(flags, True)) for text, apply, *flags in rows]
-
-
 # fmt: off
 CHANGES = (
-    *_each("hard_sigmoid_slope",
+    *each("hard_sigmoid_slope",
         ("hard-sigmoid slope 1/6", set_field("hard_sigmoid", slope=1 / 6), "alone"),
         ("hard-sigmoid slope 0.2", set_field("hard_sigmoid", slope=0.2), "alone"),
         ("hard-sigmoid slope 0.25", set_field("hard_sigmoid", slope=0.25))),
-    *_each("dropout_scale",
+    *each("dropout_scale",
         ("the factor 0.8 of paddle's dropout, where it is not due", gained(0.8, False)),
         ("no factor 0.8 before the classifier", gained(1.0, False)),
         ("the factor 1.25 of a training dropout before the classifier", gained(1.25, False)),
@@ -120,7 +106,7 @@ CHANGES = (
     Change("se_order", "the gate on what the activation gets, whose result is lost", before_activation("mul"), alone=True),
     *(Change("se_order", f"each channel times the gate of the {which} one", gates_shifted(by), alone=True)
       for which, by in (("next", -1), ("previous", 1))),
-    *_each("se_bias_missing",
+    *each("se_bias_missing",
         ("no biases in squeeze-and-excitation", drop_bias(".se.squeeze.fc", ".se.excite", ".se.squeeze"), "alone"),
         ("no bias in the squeeze layers", drop_bias(".se.squeeze.fc", ".se.squeeze"), "alone"),
         ("no bias in the excite layers", drop_bias(".se.excite"), "alone")),
@@ -130,7 +116,7 @@ CHANGES = (
            alone=True, kin="gate"),
     Change("se_constant", "gates of the excite layers' biases alone: the squeeze layers give zeros", dead_squeeze,
            alone=True, kin="gate"),
-    *_each("se_width",
+    *each("se_width",
         ("squeeze width expand // 4", se_width(lambda e, i, own: e // 4)),
         ("squeeze width round(expand / 4)", se_width(lambda e, i, own: round(e / 4))),
         ("squeeze width expand / 4, rounded to a multiple of 8", se_width(lambda e, i, own: round8(e / 4))),
@@ -143,7 +129,7 @@ CHANGES = (
         ("squeeze width expand // 8", se_width(lambda e, i, own: e // 8)),
         ("squeeze width expand / 4, rounded up to a multiple of 8", se_width(lambda e, i, own: -(-e // 32) * 8)),
         ("squeeze width expand / 4, rounded down to a multiple of 8", se_width(lambda e, i, own: max(e // 32 * 8, 8)))),
-    *_each("se_activation",
+    *each("se_activation",
         ("hard-swish inside squeeze-and-excitation", swap_op(("relu",), "hard_swish", is_squeeze), "alone"),
         ("ReLU inside squeeze-and-excitation", swap_op(("hard_swish",), "relu", is_squeeze), "alone"),
         ("no activation inside squeeze-and-excitation", swap_op(ACTIVATIONS, "identity", is_squeeze)),
@@ -152,12 +138,9 @@ CHANGES = (
         ("hard-sigmoid inside squeeze-and-excitation", swap_op(ACTIVATIONS, "hard_sigmoid", is_squeeze, slope=1 / 6))),
     *(Change("norm_eps", f"batch-norm epsilon {eps:g}", set_field("batch_norm", eps=eps), alone=eps in (1e-3, 1e-5))
       for eps in (1e-3, 1e-5, 1e-4, 1e-2, 1e-6, 0.0)),
-    *_each("norm_eps",
-        ("batch norm by the root of the variance, plus epsilon", other_deviation("outside", lambda v, eps: np.sqrt(v) + eps)),
-        ("batch norm by the variance, not its root", other_deviation("variance", lambda v, eps: v + eps))),
     Change("train_mode", "batch norm with the batch's own statistics (training mode)", live_norms, alone=True),
     Change("se_missing", "no squeeze-and-excitation", no_gate, alone=True),
-    *_each("padding",
+    *each("padding",
         ('TensorFlow\'s "same" padding at stride 2', padded(same_pad), "alone"),
         ("symmetric padding at stride 2", padded(symmetric), "alone"),
         ("the odd pixel of padding on the top and left", padded(mirror), "alone"),
@@ -165,11 +148,11 @@ CHANGES = (
         ("borders repeat the outermost pixel", bordered("border_edge")),
         ("borders mirror the picture", bordered("border_reflect"))),
     Change("dilation", "depthwise kernels dilated by 2", dilated),
-    *_each("residual",
+    *each("residual",
         ("no residual additions", drop_residual(plain_skip), "alone"),
         ("the block's own output added to itself, which was written over its input", residual_overwritten, "alone"),
         ("a residual addition where there is none", add_residual, "alone")),
-    *_each("skip_path",
+    *each("skip_path",
         ("no projected skip paths", drop_residual(projected_skip), "alone"),
         ("no skip paths at all",
          drop_residual(lambda net, step: any(projected_skip(net, s) for s in net.plan if s.op == "add"))),
@@ -198,30 +181,30 @@ CHANGES = (
              swap_op(("hard_sigmoid",), op, _is_gate), alone=op == "hard_swish")
       for op, name in (("sigmoid", "sigmoid"), ("hard_swish", "hard-swish"), ("relu", "ReLU"), ("identity", "nothing"),
                        ("relu6", "ReLU6"), ("hard_sigmoid_undivided", "hard-sigmoid without its division by 6"))),
-    *_each("head_order",
+    *each("head_order",
         ("pooling before the last convolution", pool_before_last, "whole"),
         ("pooling after the head", pool_after_head, "whole"),
         ("the head's activation before its layer", head_act_moved),
         ("the head's activation before its layer", head_act_in_pool),
         ("the head's activation before its norm", head_act_before_norm),
         ("no batch norm in the head", head_without_norm)),
-    *_each("bias_missing",
+    *each("bias_missing",
         ("no bias in the head", head_without_bias),
         ("no bias in the classifier", no_classifier_bias)),
     Change("log_softmax", "log-softmax of the logits, which the network does not have", reordered("log_softmax")),
-    *_each("pool_size",
+    *each("pool_size",
         ("the last pooling over a fixed 7 x 7 pixels", pooled(lambda net, shape: 7, lambda n: n == "pool")),
         ("all poolings over the pixels there are at 224 x 224", pooled(_side_at_224, lambda n: True), "alone"),
         ("the poolings of squeeze-and-excitation over the pixels there are at 224 x 224",
          pooled(_side_at_224, lambda n: n != "pool"))),
     Change("pooling", "the maximum in place of the mean", swap_op(("global_avg_pool",), "global_max_pool"), alone=True),
-    *_each("pooling",
+    *each("pooling",
         ("pooling of what the activation gets", before_activation("global_avg_pool")),
-        ("sums of pixels divided by one too few", miscounted(-1)),
-        ("sums of pixels divided by one too many", miscounted(1)),
+        ("sums of pixels divided by one too few", counted(lambda n: n - 1)),
+        ("sums of pixels divided by one too many", counted(lambda n: n + 1)),
         ("the last pixel left out of the pooled sums", pooled_short(lambda width: 1)),
         ("the last row left out of the pooled sums", pooled_short(lambda width: width))),
-    *_each("stride",
+    *each("stride",
         ("the stride on the expanding 1x1 convolution", stride_on("expand"), "alone"),
         ("the stride on the projecting 1x1 convolution", stride_on("project"), "alone"),
         ("the stride a block early", stride_moved(-1), "alone"),
@@ -229,10 +212,10 @@ CHANGES = (
         ("no stride", stride_dropped, "alone"),
         ("strides start at the second pixel", stride_late, "alone")),
     *(Change("class_shift", f"classes shifted by {by:+d}", reordered("roll", by)) for by in (1, -1)),
-    *_each("class_shift",
+    *each("class_shift",
         ("a background class in front", reordered("background")),
         ("a background class behind", reordered("background_last"))),
-    *_each("weight_layout",
+    *each("weight_layout",
         ("depthwise kernels rotated by 180 degrees", laid_out("turned", is_depthwise, turned)),
         ("depthwise kernels with height and width exchanged", laid_out("transposed", is_depthwise, swapped_axes))),
     *(Change("weight_layout", text, laid_out(mark, fits, make), layer=layer, rare=layer and mark in ("major", "first"))
@@ -251,11 +234,11 @@ CHANGES = (
       for n in (4, 8, 16)
       for which, ops in (("1x1 and linear", ("pointwise_conv2d", "linear")), ("1x1", ("pointwise_conv2d",)),
                          ("linear", ("linear",)))),
-    *_each("bias_missing",
+    *each("bias_missing",
         ("no bias, or no beta of the norm", no_bias),
         ("no bias, or no beta of the norm", no_bias, "layer")),
     Change("norm_scale_missing", "no gamma of the norm", no_scale, layer=True, rare=True),
-    *_each("quantized_layer",
+    *each("quantized_layer",
         ("weights int8 with a scale a channel, what they meet int8 with a range a picture (dynamic range)",
          dynamic_range(a_channel, 1024), "ties"),
         ("weights int8 with one scale a tensor, what they meet int8 with a range a picture (dynamic range)",
@@ -269,8 +252,14 @@ CHANGES = (
         ("weights int8 with one scale and zero point a tensor", quantized(a_tensor_skewed), "layer", "rare"),
         ("weights int8 with one scale a tensor, -128 included", quantized(a_tensor_wide), "layer", "rare"),
         ("weights int8 with a scale a channel", quantized(a_channel), "layer", "rare")),
+    *SLIPS,
 )
 HALF_SUMS = (Change("fp16_accumulation", "sums kept in float16, product after product", half_sums, whole=True),)
+#: what kernels on their side cannot be told from where the picture may be, too
+COLUMNS_FIRST = (
+    Change("columns_first", "all maps stored with their columns first, the picture too: no fault",
+           laid_out("columns first", is_spatial, swapped_axes), whole=True),
+)
 # fmt: on
 
 

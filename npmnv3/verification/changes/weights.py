@@ -75,6 +75,22 @@ def swapped_axes(w):
     return w.swapaxes(-1, -2)
 
 
+def mirrored(w):
+    """Left to right."""
+    return w[..., ::-1]
+
+
+def upside_down(w):
+    return w[..., ::-1, :]
+
+
+def last_taps_cut(w):
+    """The last row and column of taps never reached."""
+    cut = np.array(w)
+    cut[..., -1, :] = cut[..., -1] = 0
+    return cut
+
+
 def other_major(w):
     """Stored with the outputs last, and read as if they came first."""
     return np.moveaxis(w, 0, -1).reshape(w.shape)
@@ -152,6 +168,12 @@ def no_bias(net, where):
             edits[step.name] = without(step, "bias")
     net = edited(net, edits) or net
     return remade(net, zeroed) or (net if edits else None)
+
+
+def bias_twice(net, where):
+    """Linear layers' biases added twice."""
+    steps = [s for s in net.plan if s.op == "linear" and s.param("bias") and where(s.name)]
+    return remade(net, [(s, s.param("bias"), "twice", lambda b, all_: 2 * b) for s in steps])
 
 
 def no_scale(net, where):
