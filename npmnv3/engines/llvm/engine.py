@@ -97,12 +97,12 @@ class LlvmEngine:
         -------
         list of LayerTime, see `profile`
         """
-        from .profile import layer_times
+        from .profile import layer_times, time_commands
 
         plan = self._plan_for(x.shape[2:])
         with self._borrow_body(x.shape[2:], self._head) as program:
             program.read_from(x)
-            seconds, peak = program.timed_run(rounds)
+            seconds, peak = time_commands(self._library, program.commands[0], program.program.labels[0], rounds)
         return layer_times(seconds, peak, fuse(plan), plan)
 
     def workspace_bytes(self, side):

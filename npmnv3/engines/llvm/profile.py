@@ -1,5 +1,6 @@
 """Where the time goes: milliseconds, multiply-adds and share of the processor's peak for each group of layers."""
 
+import time
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +28,43 @@ class LayerTime(NamedTuple):
     share: float
 
 
-def peak_command(library, rounds=20_000):
+def time_commands(library, commands, labels, rounds):
+    """Time each command by itself.
+
+    Parameters
+    ----------
+    library : compiler.Library
+    commands : int64 (commands, RECORD)
+    labels : for each what it is counted under
+    rounds : int, in each of which all are measured, and the peak rate too
+
+    Returns
+    -------
+    ({label: seconds}, multiply-adds a second that the core reaches with nothing else to do): the least, and the most, of
+    the rounds
+    """
+    peak, work = _peak_command(library)
+    starts, call = [command.ctypes.data for command in (*commands, peak)], np.inf
+    least = np.full(len(starts), np.inf)
+    for _ in range(rounds):
+        for index, start in enumerate(starts):
+            call = min(call, _time_of(library.execute, start, 0))  # what a call costs
+            least[index] = min(least[index], _time_of(library.execute, start, 1))
+    *spent, at_peak = least
+    seconds = {}
+    for label, nanoseconds in zip(labels, spent):
+        seconds[label] = seconds.get(label, 0.0) + max(nanoseconds - call, 0) * 1e-9
+    return seconds, work / max(at_peak - call, 1) * 1e9  # a coarse clock may see no time pass
+
+
+def _time_of(execute, commands, count):
+    """Nanoseconds."""
+    before = time.perf_counter_ns()
+    execute(commands, count)
+    return time.perf_counter_ns() - before
+
+
+def _peak_command(library, rounds=20_000):
     """(a command, int64 array; its multiply-adds). It does nothing else, in registers: no kernel can beat its rate."""
     command = aligned(LINE + 8 * RECORD).view(np.int64)[LINE // 8 :]
     memory = command.ctypes.data - LINE  # in the same array, so that it lives as long
