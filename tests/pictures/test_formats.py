@@ -99,7 +99,10 @@ def test_a_format_that_this_pillow_lacks_is_not_said_to_be_read(monkeypatch):
 
 def test_tiff_as_libtiff_gives_it_to_opencv():
     """Colours times alpha, rounded, and light times inks, cut off: OpenCV 5.0 gave these numbers."""
-    for mode, pixel, expected in (("RGBA", (200, 100, 3, 128), [100, 50, 2]), ("CMYK", (10, 20, 30, 40), [206, 198, 189])):
+    for mode, pixel, expected in (
+        ("RGBA", (200, 100, 3, 128), [100, 50, 2]),
+        ("CMYK", (10, 20, 30, 40), [206, 198, 189]),
+    ):
         picture, stream = image.new(mode, (3, 2), pixel), io.BytesIO()
         picture.save(stream, "TIFF")
         assert decode(stream.getvalue(), "cv2")[0, 0].tolist() == expected
