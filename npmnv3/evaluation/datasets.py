@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
+from ..network.variants import list_models
 from ..pictures.files import SUFFIXES, is_picture
 from .files import OTHERS, Picture, asides, counted, is_aside, parent, some, spread
 from .labelfiles import read_label_file
@@ -102,7 +103,8 @@ def open_dataset(
         root = data
         kind, pictures, notes = _list_folder(data, truth, labelled)
     else:
-        raise UsageError(f"{data}: no such folder or tar shard")
+        swapped = "; it is a model's name, and the data come last" if data in list_models("*") else ""
+        raise UsageError(f"{data}: no such folder or tar shard{swapped}")
     if not pictures:
         if os.path.isdir(data) and any(name.endswith(".parquet") for _, _, names in os.walk(data) for name in names):
             notes = (*notes, OTHERS[b"PAR1"])

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from command_line import run
 from evaluation_material import class_folders, pairs, picture, write_tar
 
 from npmnv3.errors import UsageError
@@ -114,3 +115,17 @@ def test_labels_that_count_from_1_are_refused(flat, tmp_path):
     (tmp_path / "l.csv").write_text("file,label\nx/a.jpg,2\nb.jpg,1\n")
     with pytest.raises(UsageError, match="numbers up to 2, without 0: they count from 1, .* take 1 off each"):
         evaluate(["ppocr/text_direction"], open_dataset(flat, tmp_path / "l.csv"))
+
+
+def test_what_says_nothing_is_not_called_a_class(flat, tmp_path, capsys):
+    (tmp_path / "l.csv").write_text("file,label\nx/a.jpg,\nb.jpg,0\n")
+    code, _, err = run(capsys, "evaluate", "ppocr/text_direction", flat, "--labels", tmp_path / "l.csv")
+    assert code == 1 and "npmnv3 evaluate: nothing says the class: 1 picture left out" in err
+
+
+def test_a_model_in_the_datas_place(capsys):
+    code, _, err = run(capsys, "evaluate", "weights/examples", "ppocr/text_direction")
+    assert (
+        code == 2
+        and "ppocr/text_direction: no such folder or tar shard; it is a model's name, and the data come last" in err
+    )
