@@ -13,7 +13,7 @@ FILE_COLUMNS = (
 #: Columns that can say the class, the exact ones first: names of classes may have two meanings.
 LABEL_COLUMNS = (
     "synset", "wnid", "classindex", "label", "labels", "labelid", "classid", "cls", "target", "categoryid", "class",
-    "classname", "labelname", "category", "groundtruth", "truth", "gt", "species", "breed", "diagnosis",
+    "classname", "labelname", "category", "groundtruth", "truth", "gt", "gtlabel", "species", "breed", "diagnosis",
     "predictionstring", "y", "name",
 )
 # fmt: on

@@ -48,11 +48,16 @@ def read_label_file(path):
     entries = list(enumerate(lines, 1))[named:]
     for mark in dict.fromkeys((separator, "")):  # the comma of the first line may be in a name
         pairs = [(number, _pair(line, mark)) for number, line in entries]
-        if all(len(pair) == 2 and is_picture(pair[0]) for _, pair in pairs):  # as PaddleClas and Caffe have it
+        if all(len(pair) == 2 and _says_which(*pair) for _, pair in pairs):  # as PaddleClas and Caffe have it
             return Table(path, table(path, pairs))
     if all(line.isascii() and line.isdigit() for line in lines):
         return _devkit(path, lines)
     return _classes(path, lines, separator)
+
+
+def _says_which(file, label):
+    """Whether a pair is of a picture and its label: by its ending or, without one, by the label."""
+    return is_picture(file) or bool(_SYNSET.fullmatch(label) and not _SYNSET.match(file))
 
 
 def _is_header(header, rows, separator):
@@ -101,6 +106,10 @@ def _pair(line, separator):
     """(file, label) of a line without header, parted by the separator or by white space."""
     if separator and separator in line:
         file, *rest = [part.strip().strip('"') for part in line.split(separator)]
+        if (
+            len(rest) == 2 and separator == "\t" and file.isdigit() and is_picture(rest[1])
+        ):  # MXNet's lists: number, label, file
+            file, *rest = rest
         synset = _without_boxes(" ".join(rest))  # as Tiny ImageNet has it: synset, left, top, right, bottom
         pair = [file, synset] if synset in rest else [file, *rest]
         return pair[::-1] if len(pair) == 2 and is_picture(pair[1]) and not is_picture(file) else pair

@@ -10,7 +10,7 @@ from .truths import ClassList, Table, class_list, table
 
 #: Entries, as `column_key` writes them, of which one holds what is looked for, beside others that are passed over.
 _CLASSES = ("classtoidx", "classtoindex", "classindices", "label2id", "id2label")
-_ROWS = ("images", "annotations", "labels", "data", "samples", "items", "rows", "files", "entries")
+_ROWS = ("images", "annotations", "labels", "data", "samples", "items", "rows", "files", "entries", "datalist")
 
 
 def read_json(path, text, lines):

@@ -42,6 +42,8 @@ def flat(tmp_path):
         ("comments.txt", "# file label\nx/a.jpg 1\nb.jpg 0\n"),
         ("roboflow_classes.csv", "filename, 0, 1\nx/a.jpg, 0, 1\nb.jpg, 1, 0\n"),
         ("isic.csv", "image,0,1\nx/a,0.0,1.0\nb,1.0,0.0\n"),
+        ("train.lst", "0\t1.000000\tx/a.jpg\n1\t0.000000\tb.jpg\n"),
+        ("mm.json", json.dumps({"metainfo": {}, "data_list": [{"img_path": f, "gt_label": c} for f, c in ROWS]})),
         ("pairs.json", json.dumps(ROWS)),
         ("stylegan.json", json.dumps({"labels": ROWS})),
         ("wrapped.json", json.dumps({"version": "1", "images": [{"file_name": f, "label": c} for f, c in ROWS]})),
@@ -55,7 +57,13 @@ def flat(tmp_path):
 def test_tables_as_tools_write_them(name, text, flat, tmp_path):
     (tmp_path / name).write_text(text)
     dataset = open_dataset(flat, tmp_path / name)
-    assert (sorted(pairs(dataset)), dataset.notes) == ([("b.jpg", "0"), ("x/a.jpg", "1")], ())
+    found = sorted((file, label.removesuffix(".000000")) for file, label in pairs(dataset))
+    assert (found, dataset.notes) == ([("b.jpg", "0"), ("x/a.jpg", "1")], ())
+
+
+def test_lines_of_names_without_endings_and_synsets(flat, tmp_path):
+    (tmp_path / "l.txt").write_text("x/a n01440764\nb n01443537\n")
+    assert pairs(open_dataset(flat, tmp_path / "l.txt")) == [("x/a.jpg", "n01440764"), ("b.jpg", "n01443537")]
 
 
 @pytest.mark.parametrize(
