@@ -1,4 +1,4 @@
-"""Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
+"""Decode a picture: a path, bytes, an open file, a PIL image or an array becomes (H, W, 3) uint8, RGB.
 
 Files may be JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000, TGA and some others (`MORE_FORMATS`) where Pillow
 has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not
@@ -59,8 +59,8 @@ def decode(picture, how="pil"):
 
     Parameters
     ----------
-    picture : str or os.PathLike (a file), bytes (a file's), PIL image, or uint8 array of RGB (H, W, 3), gray (H, W) or
-        (H, W, 1), or RGB and alpha (H, W, 4)
+    picture : str or os.PathLike (a file), bytes (a file's), binary file, PIL image, or uint8 array of RGB (H, W, 3),
+        gray (H, W) or (H, W, 1), or RGB and alpha (H, W, 4)
     how : "pil" or "cv2"
 
     Returns

@@ -58,7 +58,8 @@ def is_picture(name):
 
 def is_one(given):
     """Whether what is given as pictures is a single one, no iterable of them."""
-    single = isinstance(given, (str, os.PathLike, bytes, bytearray, memoryview)) or hasattr(given, "convert")
+    single = isinstance(given, (str, os.PathLike, bytes, bytearray, memoryview))
+    single = single or hasattr(given, "convert") or hasattr(given, "read")  # a PIL image, an open file
     return single or (isinstance(given, np.ndarray) and given.ndim in (2, 3))
 
 
@@ -70,6 +71,8 @@ def describe(picture):
         return f"picture of {len(bytes(picture)):,} bytes"
     if isinstance(picture, np.ndarray):
         return f"picture as {picture.dtype} array of shape {picture.shape}"
+    if hasattr(picture, "read"):
+        return f"open file {one_line(str(getattr(picture, 'name', type(picture).__name__)))}"
     if is_pil_image(picture):
         file = getattr(picture, "filename", "")
         return (
@@ -96,13 +99,19 @@ def is_pil_image(picture):
 
 
 def open_picture(picture, name):
-    """A binary file to read from."""
+    """A binary file to read from; one that is open is read to its end."""
+    if hasattr(picture, "read"):
+        picture = picture.read()
+        if not isinstance(picture, bytes):
+            raise PictureError(f"{name}: gives a {type(picture).__name__}, expected bytes: open it with 'rb'")
     if isinstance(picture, (bytes, bytearray, memoryview)):
         if not bytes(picture):
             raise PictureError(f"{name}: is empty")
         return io.BytesIO(bytes(picture))
     if not isinstance(picture, (str, os.PathLike)):
-        raise PictureError(f"{name}: expected a path, the bytes of a file, a PIL image or a uint8 array (H, W, 3)")
+        raise PictureError(
+            f"{name}: expected a path, the bytes of a file, an open file, a PIL image or a uint8 array (H, W, 3)"
+        )
     try:
         status = os.stat(picture)
         if not stat.S_ISREG(status.st_mode):

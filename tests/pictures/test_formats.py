@@ -11,7 +11,7 @@ from command_line import run
 from npmnv3.errors import PictureError
 from npmnv3.pictures import decode as decoding
 from npmnv3.pictures.decode import MORE_FORMATS, decode
-from npmnv3.pictures.files import is_picture
+from npmnv3.pictures.files import is_one, is_picture
 
 image = pytest.importorskip("PIL.Image")
 
@@ -144,3 +144,16 @@ def test_what_is_taken_for_a_picture_is_named(begin, complaint, tmp_path):
     (tmp_path / "photo").write_bytes(begin + bytes(200))
     with pytest.raises(PictureError, match=complaint):
         decode(tmp_path / "photo")
+
+
+def test_an_open_file_is_one_picture(tmp_path):
+    """As web servers hand over what was uploaded: iterated over, it would be lines."""
+    array, data = saved((30, 20), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    with open(tmp_path / "a.png", "rb") as file:
+        assert is_one(file) and is_one(io.BytesIO(data))
+        np.testing.assert_array_equal(decode(file), array)
+    np.testing.assert_array_equal(decode(io.BytesIO(data)), array)
+    for stream, complaint in ((io.BytesIO(b"?"), "open file BytesIO: is not"), (io.StringIO("?"), "open it with 'rb'")):
+        with pytest.raises(PictureError, match=complaint):
+            decode(stream)
