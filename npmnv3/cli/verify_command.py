@@ -18,7 +18,7 @@ def add_arguments(parser):
         "port",
         metavar="PORT",
         help="the port's tensors: .npz, HDF5, .pt, .safetensors, a folder of .npy or .bin, text (.txt, .csv, .log, .h, .c: numbers, "
-        "C's arrays, lines like NAME[0] = 1); or an .onnx file, which is run; or a quantised .tflite, .onnx or dump",
+        "C's arrays, lines like NAME[0] = 1); or an .onnx file, which is run; or a quantised .tflite, .onnx, state dict or dump",
     )
     parser.add_argument(
         "tensors",

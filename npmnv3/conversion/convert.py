@@ -93,10 +93,12 @@ def convert(
     check_arguments("a path", optional=True, out=out)
     variant = None if model is None else get_variant(model)
     out = _out(path, out)
-    if out.endswith(".npz") and is_quantized_model(path):
+    if out.endswith(".npz") and is_quantized_model(path, key):
         return _convert_quantized(path, out, model, key, dtype, kernels)
     if kernels is not None:
-        raise UsageError(f"`kernels={kernels!r}` is for quantised models, .tflite or .onnx, that become an .npz")
+        raise UsageError(
+            f"`kernels={kernels!r}` is for quantised models (.tflite, .onnx, PyTorch's) that become an .npz"
+        )
     if is_dump(path):
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
@@ -127,13 +129,12 @@ def _convert_dump(path, out, variant, key, dtype):
 
 def _convert_quantized(path, out, model, key, dtype, kernels):
     """Write a quantised model's integers as a quantised dump, under the names of the network that it is."""
-    for name, value in (("key", key), ("dtype", dtype)):
-        if value is not None:
-            raise UsageError(f"`{name}={value!r}` is not for a quantised model, whose integers are kept as they are")
+    if dtype is not None:
+        raise UsageError(f"`dtype={dtype!r}` is not for a quantised model, whose integers are kept as they are")
     kernels = get_kernel_set(kernels).name if kernels else ""
-    plan, scheme = read_quantized_model(path)
+    plan, scheme, own = read_quantized_model(path, key)
     with naming(os.fspath(path)):
-        named = name_tensors(plan, model)
+        named = name_tensors(plan, model or own or None)
     variant, notes, warnings = named.variant, list(plan.notes), list(plan.warnings)
     title = variant.full_name if variant else ""
     notes.append(

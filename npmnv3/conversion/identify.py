@@ -151,7 +151,7 @@ def _refused(checkpoint, fit, *contradictions):
 
 
 def _nearest(checkpoint, fits, claims):
-    foreign = not_ours(checkpoint.arrays) or quantized_by_torch(checkpoint.arrays)
+    foreign = not_ours(checkpoint.arrays) or quantized_by_torch([*checkpoint.arrays, *checkpoint.quantized])
     if foreign:
         return _refused(checkpoint, None, foreign)
     meant = [fit for fit in fits if claims and all(claim.allows(fit.variant) for claim in claims)]

@@ -76,17 +76,20 @@ class IntegerEngine:
         return stacked if integers else {name: self.plan.grids[name].dequantize(q) for name, q in stacked.items()}
 
     def _integers(self, x):
-        values, kept = {INPUT: self.plan.grids[INPUT].quantize(x)}, {}
+        values, kept = {INPUT: self._picture(x)}, {}
         kept[INPUT] = values[INPUT]
         for step in walk(self.plan.steps, values, self.run_step):
             kept[step.name] = values[step.name]
         return kept
 
+    def _picture(self, x):
+        return self.plan.grids[INPUT].quantize(x, fused=self.kernels.fused_picture)
+
     def _each(self, x, wanted):
         """The real values of one step's integers, a picture at a time."""
         out = np.empty((len(x), *wanted.shape), np.float32)
         for i in range(len(x)):
-            values = {INPUT: self.plan.grids[INPUT].quantize(x[i : i + 1])}
+            values = {INPUT: self._picture(x[i : i + 1])}
             for step in walk(self.plan.steps, values, self.run_step):
                 if step is wanted:
                     break

@@ -5,7 +5,7 @@ import itertools
 from ..engines.integer_engine import rule_field
 from ..network.integer_plan import LAYERS
 from ..network.steps import INPUT
-from ..ops import integers, requantize, saturation
+from ..ops import factors, integers, requantize, saturation, tables
 from .compose import (
     WIDTH,
     assembled,
@@ -19,7 +19,7 @@ from .compose import (
 )
 
 HOME = f"{__package__}.integer_runtime"
-INTEGERS, REQUANTIZE, SATURATION = (module.__name__ for module in (integers, requantize, saturation))
+INTEGERS, REQUANTIZE, SATURATION, TABLES = (module.__name__ for module in (integers, requantize, saturation, tables))
 KINDS = {"int8": "i1", "uint8": "u1"}
 MEANS = {
     "double": "_mean_fixed",
@@ -35,7 +35,7 @@ W = unpack_integers({})"""
 ABOUT_SUMS = "# Whose sums of products are exact, as all their numbers are small integers."
 #: What kernels of one kind never call, by the kernel set's field and the words with which they do.
 ALONE = (
-    ("add", {"shift"}, INTEGERS, "_add_shift"),
+    ("add", set(factors.SHIFTS), INTEGERS, "_add_shift"),
     ("add", {"fused"}, INTEGERS, "_add_fused"),
     ("add", set(requantize.INTEGER_RULES), INTEGERS, "_add_fixed"),
     ("saturates", {True}, SATURATION, "lost_to_saturation"),
@@ -85,10 +85,13 @@ def _instead(plan, kernels):
     swishes = [
         plan.grids[name].dtype for step in plan.steps if step.op == "hard_swish" for name in (*step.inputs, step.name)
     ]
-    if kernels.hard_swish == "float":
-        absent.append((INTEGERS, "hard_swish_table"))
-    elif len(set(swishes)) == 1 and swishes[0] in ("int8", "uint8"):
-        absent.append((INTEGERS, "hard_swish_float_table"))
+    fixed = len(set(swishes)) == 1 and swishes[0] in (
+        "int8",
+        "uint8",
+    )  # where no rule in fixed point is, floats are used
+    needed = {kernels.hard_swish} | ({"float"} if kernels.hard_swish == "fixed" and not fixed else set())
+    absent += [(TABLES, f"hard_swish_{word}_table") for word in ("fixed", "float", "sixth") if word not in needed]
+    absent += [(TABLES, "hard_sigmoid_sixth_table")] * ("sixth" not in needed)
     absent += [(REQUANTIZE, rule) for rule in ("real", "up_by_8") if rule not in used]
     return changes | {(module, name): f"{name} = None  # which these kernels do not need" for module, name in absent}
 
@@ -147,7 +150,7 @@ def _network(plan):
         f'    """Logits (1, {last.shape[0]}) of x {shape}, preprocessed. Comments give shapes, less the first axis."""'
     )
     ends = (
-        [f"    x = GRIDS[{literal(INPUT)}].quantize(x)"],
+        [f"    x = GRIDS[{literal(INPUT)}].quantize(x, fused=KERNELS.fused_picture)"],
         [f"    return GRIDS[{literal(last.name)}].dequantize({names.variable(last.name)})"],
     )
     functions.append(["def network(x):", doc, *ends[0], *whole, *ends[1]])

@@ -18,7 +18,7 @@ from .walk import readers
 
 SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
 #: Scheme of quantisation -> the scheme here by whose operations such a network runs.
-LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain"}
+LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain", "torch": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
 _RELU_APART = ("relu", "apart")
 _FUSES_RELU = (*LAYERS, "mul", "add")

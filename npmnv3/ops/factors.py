@@ -9,6 +9,8 @@ from .requantize import F32, quantize_multiplier
 
 #: How much larger than its step an operand of an addition is held, in bits.
 ADD_SHIFT = 20
+#: How many bits the larger factor of a sum has that is shifted once, less one: XNNPACK's, and QNNPACK's.
+SHIFTS = {"shift": 20, "shift_away": 21}
 
 
 def add_fixed(x, y, out):
@@ -17,10 +19,10 @@ def add_fixed(x, y, out):
     return quantize_multiplier([x.scale / larger, y.scale / larger, larger / ((1 << ADD_SHIFT) * out.scale)])
 
 
-def add_shift(x, y, out):
-    """(m (2,) of 21 bits, one shift to the right for both)."""
+def add_shift(x, y, out, rule):
+    """(m (2,), one shift to the right for both)."""
     ratios = [F32(grid.scale) / F32(out.scale) for grid in (x, y)]
-    shift = ADD_SHIFT - (int(np.frexp(max(ratios))[1]) - 1)
+    shift = SHIFTS[rule] - (int(np.frexp(max(ratios))[1]) - 1)
     return np.rint(np.ldexp(np.float64(ratios), shift)).astype(np.int64), shift
 
 

@@ -50,16 +50,23 @@ class Grid:
     def high(self):
         return int(np.iinfo(self.dtype).max)
 
-    def quantize(self, x):
-        """The nearest integers, halves to even, cut at the ends: of real numbers, in float32 as all engines do it.
+    def quantize(self, x, *, fused=False):
+        """The nearest integers, halves to even, cut at the ends: of real numbers, in float32 as most engines do it.
+
+        fused : bool, times the scale's reciprocal and plus the zero point in one rounding (a fused multiply-add), as PyTorch does
 
         Infinities go to the ends. NaN, for which no integer stands, is a UsageError.
         """
+        scale, zero = np.float32(self.scale), np.float32(self.zero_point)
         with np.errstate(over="ignore"):  # what no float32 holds is infinite
-            steps = np.rint(np.asarray(x, np.float32) / np.float32(self.scale))
+            x = np.asarray(x, np.float32)
+            if fused:  # float64 holds the product of two float32
+                steps = np.rint((x.astype(np.float64) * np.float64(np.float32(1) / scale) + zero).astype(np.float32))
+            else:
+                steps = np.rint(x / scale) + zero
         if np.isnan(steps).any():
             raise UsageError("a tensor with NaN in it cannot be quantised")
-        return np.clip(steps + np.float32(self.zero_point), self.low, self.high).astype(self.dtype)
+        return np.clip(steps, self.low, self.high).astype(self.dtype)
 
     def dequantize(self, q):
         """The real numbers, float32, that integers stand for."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from .jit import as_input, loop
 from .layer_loops import conv2d, depthwise_conv2d, linear, pointwise_conv2d
-from .requantize import F32, quantize_multiplier
+from .requantize import F32, FLOAT_FACTORS, quantize_multiplier
 from .requantize import requantize as by_definition
 
 __all__ = ["add_lost", "conv2d", "depthwise_conv2d", "linear", "pointwise_conv2d", "requantize"]
@@ -31,7 +31,7 @@ def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
     rows, shaped = _rows(acc)
     result, channels = np.empty(rows.shape, np.int32), rows.shape[1]  # one dtype: a loop is compiled for each
     bias = as_input(np.asarray(bias, np.int64))
-    if rule == "float":
+    if rule in FLOAT_FACTORS:
         factor = as_input(np.broadcast_to(factor, channels))
         ends = F32(low - out.zero_point), F32(high - out.zero_point)
         _round_floats(rows, bias, wide, factor, out.zero_point, *ends, result)

@@ -24,18 +24,26 @@ from .factors import (
 )
 from .requantize import (
     F32,
-    FACTORS,
+    FLOAT_FACTORS,
     I64,
     INTEGER_RULES,
-    divide_by_power,
     double,
     layer_factor,
+    mul_factor,
     quantize_multiplier,
     requantize,
     round_float,
     up,
 )
 from .saturation import lost_to_saturation
+from .tables import (
+    hard_sigmoid_sixth_table,
+    hard_sigmoid_table,
+    hard_swish_fixed_table,
+    hard_swish_float_table,
+    hard_swish_sixth_table,
+    relu_table,
+)
 
 #: Operations that have rules of their own, and are in all else another.
 LIKE = {"fully_connected": "linear", "mean_to_vector": "global_avg_pool"}
@@ -119,12 +127,12 @@ def mul(x, y, *, grids, out, kernels, act=""):
     dtype = np.int32 if all(grid.high - grid.low < 256 for grid in grids) else I64  # products of 16 bits pass 31
     product = (x.astype(dtype) - grids[0].zero_point) * (y.astype(dtype) - grids[1].zero_point)
     low, high = act_range(act, out)
-    factor = FACTORS[kernels.mul_factor](grids[0].scale, grids[1].scale, out.scale)
+    factor = mul_factor(kernels, grids[0].scale, grids[1].scale, out.scale)
     if kernels.mul in INTEGER_RULES:
         steps = INTEGER_RULES[kernels.mul](product.astype(I64), *quantize_multiplier(factor))
         return np.clip(steps + out.zero_point, low, high).astype(out.dtype)
     steps = product.astype(F32) * factor
-    if kernels.mul == "float":
+    if kernels.mul in FLOAT_FACTORS:
         return round_float(steps, out, low, high)
     return np.clip(np.rint(steps + F32(out.zero_point)), low, high).astype(out.dtype)
 
@@ -137,7 +145,7 @@ def scale(x, constant, *, grids, out, kernels, act=""):
 def add(x, y, *, grids, out, kernels, act=""):
     """The sum of two tensors of one shape."""
     low, high = act_range(act, out)
-    rule = {"shift": _add_shift, "fused": _add_fused}.get(kernels.add, _add_fixed)
+    rule = {"shift": _add_shift, "shift_away": _add_shift, "fused": _add_fused}.get(kernels.add, _add_fixed)
     return np.clip(rule(x, y, *grids, out, kernels.add), low, high).astype(out.dtype)
 
 
@@ -152,9 +160,10 @@ def _add_fixed(x, y, x_grid, y_grid, out, rule):
 
 
 def _add_shift(x, y, x_grid, y_grid, out, rule):
-    """Factors of 21 bits, one shift, halves up."""
-    (a, b), shift = add_shift(x_grid, y_grid, out)
+    """Factors of few bits, one shift; halves up, or away from zero."""
+    (a, b), shift = add_shift(x_grid, y_grid, out, rule)
     total = (x.astype(I64) - x_grid.zero_point) * a + (y.astype(I64) - y_grid.zero_point) * b
+    total -= (total < 0) if rule == "shift_away" else 0
     return ((total + (1 << shift >> 1)) >> shift) + out.zero_point
 
 
@@ -220,65 +229,26 @@ _MEANS = {
 
 def hard_swish(x, *, grid, out, kernels):
     """x * clip(x + 3, 0, 6) / 6, from a table of all integers; in float32 where there are 16 bits, which no fixed rule has."""
-    fixed = kernels.hard_swish == "fixed" and grid.dtype == out.dtype and grid.dtype in ("int8", "uint8")
-    table = hard_swish_table if fixed else hard_swish_float_table
-    return _look_up(x, grid, table(grid, out))
+    fixed = grid.dtype == out.dtype and grid.dtype in ("int8", "uint8")
+    tables = {"fixed": hard_swish_fixed_table if fixed else hard_swish_float_table, "sixth": hard_swish_sixth_table}
+    return _look_up(x, grid, tables.get(kernels.hard_swish, hard_swish_float_table)(grid, out))
 
 
-def hard_sigmoid(x, *, grid, out, slope, offset=0.5, kernels=None):
+def hard_sigmoid(x, *, grid, out, slope, offset=0.5, kernels):
     """clip(slope * x + offset, 0, 1) in float32 between two grids, from a table of all integers."""
-    real = grid.dequantize(_all(grid)) * F32(slope) + F32(offset)
-    return _look_up(x, grid, out.quantize(np.clip(real, F32(0), F32(1))))
+    sixth = kernels.hard_swish == "sixth" and (F32(slope), offset) == (F32(1 / 6), 0.5)
+    return _look_up(
+        x, grid, hard_sigmoid_sixth_table(grid, out) if sixth else hard_sigmoid_table(grid, out, slope, offset)
+    )
 
 
 def relu(x, *, grid, out, kernels=None):
     """max(x, 0) in float32 between two grids, where it was not fused into what is before it."""
-    return _look_up(x, grid, out.quantize(np.maximum(grid.dequantize(_all(grid)), F32(0))))
-
-
-def _all(grid):
-    return np.arange(grid.low, grid.high + 1)
+    return _look_up(x, grid, relu_table(grid, out))
 
 
 def _look_up(x, grid, table):
     return table[x.astype(np.int32) - grid.low]
-
-
-def hard_swish_float_table(grid, out):
-    real = grid.dequantize(_all(grid))
-    return out.quantize(real * np.clip(real * F32(1 / 6) + F32(0.5), F32(0), F32(1)))
-
-
-def hard_swish_table(grid, out):
-    """TFLite's hard-swish of every 8-bit integer: two factors of 16 bits, products of 16 bits rounded at each step.
-
-    Source: tensorflow/lite/kernels/internal/reference/hard_swish.h
-    """
-    fine = F32(grid.scale) / F32(128)
-    m_out, e_out = _sixteen_bits(fine / F32(out.scale))
-    m_relu, e_relu = _sixteen_bits(fine / F32(3 / 32768))
-    x = (((_all(grid) - grid.zero_point) * 128 + 32768) % 65536 - 32768).astype(I64)  # wraps as 16 bits do
-    p = _high16(x, m_out)
-    r = _saturate16(x << (e_relu - 1)) if e_relu > 0 else x
-    r = _high16(r, m_relu)
-    r = _saturate16(r << 1) if e_relu > 0 else divide_by_power(r, I64(-e_relu))
-    r = (r + (1 << 15)) >> 1  # in 0..2^15, which stands for 0..1
-    product = r * p
-    value = _saturate16(np.sign(product) * (np.abs(product) >> 15))
-    return np.clip(divide_by_power(value, I64(-e_out)) + out.zero_point, out.low, out.high).astype(out.dtype)
-
-
-def _sixteen_bits(real):
-    m, e = quantize_multiplier(np.float64(real))
-    return min(int(m) + (1 << 15) >> 16, 32767), int(e)
-
-
-def _high16(x, m):
-    return _saturate16((x * m + (1 << 14)) >> 15)
-
-
-def _saturate16(x):
-    return np.clip(x, -32768, 32767)
 
 
 def max_pool2d(x, *, kernel):

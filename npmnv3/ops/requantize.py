@@ -104,7 +104,7 @@ def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
     ----------
     acc : (N, C, ...), exact sums of products in any dtype
     bias : (C,) int32
-    rule : "float", "real" or a key of LAYER_RULES
+    rule : a key of FLOAT_FACTORS, "real" or a key of LAYER_RULES
     factor : (C,) or (1,), `layer_factor` for this rule
     out : Grid
     low, high : int, where the result is cut
@@ -120,7 +120,7 @@ def requantize(acc, bias, rule, factor, out, low, high, *, wide=False):
     acc += bias.reshape(along)
     if not wide and np.abs(bias.astype(I64)).max(initial=0) >= NEAR_END:
         acc = in_32_bits(acc)
-    if rule == "float":
+    if rule in FLOAT_FACTORS:
         return round_float(acc.astype(F32) * factor, out, low, high)
     steps = real(acc, factor) if rule == "real" else LAYER_RULES[rule](acc, *quantize_multiplier(factor))
     return np.clip(steps + out.zero_point, low, high).astype(out.dtype)
@@ -136,18 +136,34 @@ def float_factor(scale, weight_scale, out_scale):
     return F32(scale) * np.asarray(weight_scale, F32) / F32(out_scale)
 
 
+def reciprocal_factor(scale, weight_scale, out_scale):
+    """The same, times the reciprocal of the output's scale where others divide by it.
+
+    Source: pytorch aten/src/ATen/native/quantized/cpu/QnnpackUtils.h; qmul_kernel of its kernels/QuantizedOpKernels.cpp
+    """
+    return F32(scale) * np.asarray(weight_scale, F32) * (F32(1) / F32(out_scale))
+
+
+#: The rules that multiply a sum, in float32, by a factor that is made so.
+FLOAT_FACTORS = {"float": float_factor, "reciprocal": reciprocal_factor}
 #: By what a KernelSet says of a product's factor: tensorflow/lite/kernels/mul.cc multiplies and divides floats,
 #: tensorflow/lite/micro/kernels/mul_common.cc casts them first.
 FACTORS = {"float32": float_factor, "float64": integer_factor}
 
 
+def mul_factor(kernels, scale, other_scale, out_scale):
+    """The factor that a kernel set takes for a product of two tensors."""
+    make = FLOAT_FACTORS["reciprocal"] if kernels.mul == "reciprocal" else FACTORS[kernels.mul_factor]
+    return make(scale, other_scale, out_scale)
+
+
 def layer_factor(op, rule, kernels, scale, weight_scale, out_scale):
-    """The factor that a rule takes for a layer, (C,) or (1,): float32 for "float", else float64.
+    """The factor that a rule takes for a layer, (C,) or (1,): float32 of FLOAT_FACTORS, else float64.
 
     Source: tensorflow/lite/kernels/kernel_util.cc, where a FULLY_CONNECTED with one scale multiplies two floats, and casts then
     """
-    if rule == "float":
-        return float_factor(scale, weight_scale, out_scale)
+    if rule in FLOAT_FACTORS:
+        return FLOAT_FACTORS[rule](scale, weight_scale, out_scale)
     if op == "fully_connected" and kernels.fully_connected_factor == "float32" and len(weight_scale) == 1:
         return float_factor(scale, weight_scale, 1).astype(np.float64) / np.float64(F32(out_scale))
     return integer_factor(scale, weight_scale, out_scale)

@@ -62,7 +62,7 @@ def test_of_floats(folded, order, tmp_path):
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_of_integers(quantized, order, tmp_path):
-    (expected, _), (found, _) = map(read_quantized_model, (quantized, reordered(quantized, order, tmp_path)))
+    (expected, *_), (found, *_) = map(read_quantized_model, (quantized, reordered(quantized, order, tmp_path)))
     assert [step.name for step in found.steps] == [step.name for step in expected.steps]
     named = name_tensors(found, NAME)
     assert (named.variant.full_name, named.whole) == (NAME, True) and name_tensors(found).variant == named.variant

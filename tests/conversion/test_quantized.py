@@ -196,7 +196,7 @@ def test_another_network_is_refused(tmp_path):
 
 def test_a_dead_squeeze_is_read(tmp_path):
     """Its scale is 7.8e-9, and the gate behind it a constant."""
-    plan, _ = read_quantized_model(INT8 / "ppocr--text_direction.dead_se.tflite")
+    plan, *_ = read_quantized_model(INT8 / "ppocr--text_direction.dead_se.tflite")
     scales = [plan.grids[step.name].scale for step in plan.steps if step.op in LAYERS]
     assert min(scales) < 1e-7
 

@@ -77,7 +77,7 @@ def test_uint8_at_the_ends_is_the_same_numbers(tmp_path):
 @pytest.mark.parametrize("end, told", [(14, "sigmoid"), (25, "softmax"), (50, "log_softmax")])
 def test_what_is_behind_the_logits_is_left_out(end, told, tmp_path):
     (tmp_path / "m.tflite").write_bytes(graph("u1", end=end))
-    plan, _ = read_quantized_model(tmp_path / "m.tflite")
+    plan, *_ = read_quantized_model(tmp_path / "m.tflite")
     assert plan.steps[-1].name.endswith(":y")
     assert f"the {told} at its end is left out: the last tensor is the logits'" in plan.notes and plan.warnings == ()
 
@@ -147,7 +147,7 @@ def test_an_input_that_is_no_bytes_is_said_to_be_so(tmp_path):
 
 def test_a_network_behind_its_preparation(tmp_path):
     """The same network, whose stem reads what the input becomes; its pictures are bytes as they are."""
-    plan, scheme = read_quantized_model(INT8 / "timm--mobilenetv3_small_050.int8.tflite")
+    plan, scheme, _ = read_quantized_model(INT8 / "timm--mobilenetv3_small_050.int8.tflite")
     first = (
         IntegerStep("half", "scale", ("input",), plan.input_shape),
         IntegerStep("one", "fill", (), plan.input_shape),

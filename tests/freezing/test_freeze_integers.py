@@ -85,8 +85,21 @@ def test_only_the_code_that_is_needed(dumps, tmp_path):
         "tflite-micro": ("def _add_shift", "def up(", "def single(", "_mean_offset", "hard_swish_float_table("),
         "tflite-optimized": ("def _add_shift", "def single(", "_mean_fixed", "hard_swish_float_table("),
         "xnnpack": ("def _add_fixed", "def double(", "def up(", "_mean_fixed", "hard_swish_float_table("),
-        "onnxruntime": ("def _add_fixed", "def double(", "def up(", "hard_swish_table(", "def lost_to_saturation"),
-        "onnxruntime-avx2": ("def _add_fixed", "def double(", "hard_swish_table("),
+        "onnxruntime": (
+            "def _add_fixed",
+            "def double(",
+            "def up(",
+            "hard_swish_fixed_table(",
+            "def lost_to_saturation",
+        ),
+        "onnxruntime-avx2": ("def _add_fixed", "def double(", "hard_swish_fixed_table("),
+        "qnnpack": (
+            "def _add_fixed",
+            "def _add_fused",
+            "def double(",
+            "hard_swish_fixed_table(",
+            "hard_swish_float_table(",
+        ),
         "single-rounding": ("def up(", "def _add_shift", "_mean_offset", "hard_swish_float_table("),
     }
     assert needless.keys() == texts.keys() and "def lost_to_saturation" in texts["onnxruntime-avx2"]

@@ -36,6 +36,7 @@ from .ends import each_class
 from .record import Checkpoint, Layer
 from .states import choose
 from .torch_pickles import KNOWN
+from .torch_quantized import set_apart
 from .wrappers import without_wrappers
 
 __all__ = ["Checkpoint", "Layer", "only", "open_checkpoint", "read_checkpoint"]
@@ -45,7 +46,7 @@ _KNOWN_FORMATS = (
     "it), Keras's .keras, .h5 or .weights.h5, ONNX, TensorFlow Lite"
 )
 
-_PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
+PICKLE_STARTS = (b"\x80", b"(", b"c", b"}", b"]")  # of protocol 2 and later, and what protocols 0 and 1 begin with
 _PACKED = {
     b"\x1f\x8b": "compressed by gzip",
     b"BZh": "compressed by bzip2",
@@ -114,7 +115,8 @@ def open_checkpoint(path_or_bytes, key=None):
             if reader.path is not None:
                 shards.refuse_part(reader.path)
                 paddle_inference.refuse_program(reader.path)
-            checkpoint = _with_end(without_wrappers(_with_card(_read(reader, key), reader.path)))
+            checkpoint = without_wrappers(set_apart(_with_card(_read(reader, key), reader.path)))
+            checkpoint = _with_end(checkpoint)
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
 
@@ -151,7 +153,7 @@ def _read(reader, key):
     if magic.startswith(NPY_MAGIC):
         return choose("numpy", numpy_pickles.load_npy(reader, KNOWN), key, reader.size)
     single = next((read for known, read in _SINGLE if known(magic)), None)
-    if single is None and magic[:1] in _PICKLE_STARTS:
+    if single is None and magic[:1] in PICKLE_STARTS:
         return _read_pickle(reader, key)
     if single is None:
         packed = _packed(reader, magic) or (onnx_kinds.TENSORFLOW if onnx_kinds.is_tensorflows(reader) else "")

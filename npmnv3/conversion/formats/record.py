@@ -59,6 +59,8 @@ class Checkpoint:
     notes : what a user should know: prefixes taken off, entries left out, ...
     unread : sentences on tensors that are in the file and are none of the arrays
     left_out : {name: what it is} of what lies among the arrays and is none: numbers, texts, lists, stand-ins of objects
+    quantized : of what PyTorch quantised or prepared for that: {name: `torch_pickles.Quantized`} of weights that are integers,
+        whose real numbers are among the arrays, and {name: Entry} of scales, zero points and observed ranges, which are not
     widened : names of arrays that the file has as uint16, which were taken for bfloat16
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself
@@ -87,6 +89,7 @@ class Checkpoint:
     unread: tuple[str, ...] = ()
     left_out: dict = field(default_factory=dict)
     widened: tuple[str, ...] = ()
+    quantized: dict = field(default_factory=dict)
 
     def renamed(self, rename):
         """The checkpoint with other names: `rename` is a function of a dotted name, which for a module ends in a dot."""

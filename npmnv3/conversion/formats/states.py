@@ -9,6 +9,8 @@ from .modules import AROUND, BESIDE, fields, is_module, module_settings, module_
 from .numpy_pickles import Array
 from .record import Checkpoint
 from .stand_ins import Stored
+from .torch_pickles import Quantized
+from .torch_quantized import unpacked
 
 # Where training programs put the network, the likeliest first.
 WRAPPERS = "state_dict model model_state_dict model_state net network module weights params".split()
@@ -68,6 +70,7 @@ def choose(kind, top, key, file_size):
             "weights that was saved beside it (.pdparams)"
         )
     taken, state = _taken(found, paths, key)
+    state = unpacked(state)
     stored = {name: value for name, value in state.items() if _is_array(value) and name not in COUNTERS}
     others = tuple(path for path in paths if path != taken)
     notes = [f"took {taken!r}" if taken else "took the outermost dict"] if taken or others else []
@@ -91,7 +94,8 @@ def choose(kind, top, key, file_size):
     says = () if _is_secondary(taken) else tuple(said)
     settings = _settings(modules[taken], prefix) if taken in modules else {}
     entries = as_entries(stored, file_size)
-    told = {"unread": unread, "left_out": left_out, "widened": widened}
+    quantized = {name: item for name, item in stored.items() if isinstance(item, Quantized)}
+    told = {"unread": unread, "left_out": left_out, "widened": widened, "quantized": quantized}
     return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings, **told)
 
 

@@ -106,6 +106,53 @@ class Tensor(Stored):
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 
 
+class Quantized(Tensor):
+    """Integers on a grid, or on one for each channel: read as the real numbers that they stand for.
+
+    integers, scale, zero_point : functions without arguments that read these: (C,) or (1,) of the last two
+    axis : of the channels, None where all have one scale
+    """
+
+    def __init__(self, storage, offset, shape, strides, grid, *_):
+        super().__init__(storage, offset, shape, strides)
+        if not _is_grid(grid, len(self.shape)):
+            raise WeightsError(f"a quantised tensor in storage {self.storage.key!r} has a grid that is none")
+        self._scale, self._zero_point, *axis = grid[1:]
+        self.axis = axis[0] if axis else None
+        self.dtype = np.dtype(np.float32)
+        self.nbytes = self.size * self.dtype.itemsize
+
+    def integers(self):
+        return super().read()
+
+    def scale(self):
+        return _numbers(self._scale).astype(np.float32)
+
+    def zero_point(self):
+        return _numbers(self._zero_point).astype(np.int64)
+
+    def read(self):
+        along = [1] * len(self.shape)
+        if self.axis is not None:
+            along[self.axis] = -1
+        real = (self.integers() - self.zero_point().reshape(along)).astype(np.float32)
+        return real * self.scale().reshape(along)
+
+
+def _is_grid(grid, dims):
+    """Whether this is (name of the scheme, scale, zero point), or the same with arrays of these and their axis."""
+    if type(grid) is not tuple or len(grid) not in (3, 4):
+        return False
+    if len(grid) == 3:
+        return type(grid[1]) in (int, float) and type(grid[2]) is int
+    return all(isinstance(part, Tensor) for part in grid[1:3]) and type(grid[3]) is int and 0 <= grid[3] < dims
+
+
+def _numbers(told):
+    """A tensor's numbers, or one number, as (N,)."""
+    return np.asarray(told.read() if isinstance(told, Stored) else told).reshape(-1)
+
+
 def _are_places(numbers):
     """Whether these are whole numbers of elements, each of which a file may have."""
     return isinstance(numbers, (tuple, list)) and all(
@@ -140,7 +187,6 @@ def _of_dtype(*arguments):
 
 _SPARSE = "sparse, not dense: save t.to_dense()"
 _OTHERS = {
-    "qtensor": "quantised, not floats: save t.dequantize(), or the model before it was quantised",
     "sparse_tensor": _SPARSE,
     "sparse_csr_tensor": _SPARSE,
     "nested_tensor": "nested, not plain: save its parts",
@@ -154,6 +200,7 @@ KNOWN = (
     | table(
         ("torch._utils._rebuild_tensor", Tensor, 4, 4),
         ("torch._utils._rebuild_tensor_v2", Tensor, 6, 7),
+        ("torch._utils._rebuild_qtensor", Quantized, 7, 7),
         ("torch._utils._rebuild_parameter", _first, 3, 3),
         ("torch._utils._rebuild_parameter_with_state", _first, 4, 4),
         ("torch._utils._rebuild_device_tensor_from_numpy", _first, 4, 4),

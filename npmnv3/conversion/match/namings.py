@@ -130,6 +130,7 @@ def quantized_by_torch(names):
     more = f" and {len(marks) - 1} more such arrays" * (len(marks) > 1)
     return (
         f"PyTorch quantised it, or prepared it for that ({marks[0][:100]!r}{more}): its integers are not read; give the weights "
-        "from before that, or a file that is read with its integers: what torch.onnx.export makes of a model of convert_pt2e, or of "
-        "convert_fx (dynamo=False), or a quantised .onnx or .tflite"
+        "from before that, or a file that is read with its integers: the state dict of one of torchvision's networks, "
+        "torch.save(model.state_dict(), 'weights.pth'), what torch.onnx.export makes of a model of convert_pt2e, or of convert_fx "
+        "(dynamo=False), or a quantised .onnx or .tflite"
     )

@@ -1,25 +1,27 @@
-"""Quantised models of TensorFlow Lite and ONNX Runtime, integer for integer: readers, and the network's names for the tensors."""
+"""Quantised models of TensorFlow Lite, ONNX Runtime and PyTorch, integer for integer: readers, and the network's names for the tensors."""
 
 import os
 
 from ...dumps.reader import Reader, naming
-from ...errors import WeightsError
-from ..formats import onnx_graph, tflite_tensors
-from . import onnx, tflite
+from ...errors import UsageError, WeightsError
+from ..formats import PICKLE_STARTS, onnx_graph, tflite_tensors, zips
+from . import onnx, tflite, torch
+
+_TORCH = (zips.MAGIC, *PICKLE_STARTS)
 
 __all__ = ["is_quantized_model", "read_quantized_model"]
 
 
-def is_quantized_model(path):
-    """Whether a file is a .tflite or an .onnx that computes with integers; False where it is damaged or no such file."""
+def is_quantized_model(path, key=None):
+    """Whether a file is a .tflite, an .onnx or a state dict of PyTorch's that is quantised; False where it is damaged or no such file."""
     try:
         with Reader(os.fspath(path)) as reader:
-            return _module(reader) is not None
-    except WeightsError:
+            return _module(reader, key) is not None
+    except (WeightsError, UsageError):
         return False
 
 
-def _module(reader):
+def _module(reader, key=None):
     """What reads the quantised model in a file, None where it is none."""
     magic = reader.read(8)
     reader.seek(0)
@@ -27,11 +29,16 @@ def _module(reader):
         return tflite if tflite.is_quantized(tflite_tensors.Tensors(reader)) else None
     if magic[:1] == onnx_graph.MAGIC:
         return onnx if onnx.is_quantized(reader) else None
+    if magic.startswith(_TORCH):
+        return torch if torch.is_quantized(reader, key) else None
     return None
 
 
-def read_quantized_model(path):
-    """(IntegerPlan, scheme) of a quantised .tflite or .onnx, under the file's own names of tensors.
+def read_quantized_model(path, key=None):
+    """(IntegerPlan, scheme, model) of a quantised .tflite, .onnx or state dict of PyTorch's, under the file's own names of tensors;
+    model is the network's name, "" of graphs, which tell it by what they compute (`names.name_tensors`).
+
+    key : str, which state dict of a training checkpoint to take
 
     Raises
     ------
@@ -40,7 +47,12 @@ def read_quantized_model(path):
     """
     path = os.fspath(path)
     with Reader(path) as reader, naming(path):
-        module = _module(reader)
+        module = _module(reader, key)
         if module is None:
-            raise WeightsError("no quantised .tflite or .onnx")
-        return module.read(reader), module.SCHEME
+            raise WeightsError("no quantised .tflite, .onnx or state dict of PyTorch's")
+        if key is not None and module is not torch:
+            raise UsageError(
+                f"`key={key!r}` is for training checkpoints that hold several state dicts; this is a graph"
+            )
+        plan, model = torch.read(reader, key) if module is torch else (module.read(reader), "")
+        return plan, module.SCHEME, model

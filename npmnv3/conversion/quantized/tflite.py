@@ -8,13 +8,12 @@ import math
 import numpy as np
 
 from ...errors import WeightsError
-from ...network.integer_plan import OF_VECTORS
-from ...network.padding import same_padding
 from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
 from ..formats.ends import each_class
-from ..formats.tflite_tensors import SAME, Op, Tensors, channels_first, window
-from .builder import FEW, Builder, bias_array, make_grid
+from ..formats.tflite_tensors import SAME, Op, Tensors
+from .builder import FEW, Builder, make_grid
+from .tflite_layers import add_layer
 
 SCHEME = "tflite"
 _SHAPES = (22, 43)
@@ -56,7 +55,7 @@ class _Graph:
         inputs = self.tensors.graph.numbers(1, "i")
         if len(inputs) != 1:
             raise WeightsError(f"{len(inputs)} inputs, expected one picture")
-        self.input, self.input_shape = inputs[0], self._shape(inputs[0])
+        self.input, self.input_shape = inputs[0], self.shape(inputs[0])
         if self._channels_first():
             self.input_shape = tuple(self.tensors.shape(self.input)[1:])
         self.behind = set()  # tensors behind the logits
@@ -64,7 +63,7 @@ class _Graph:
             index for code, inputs, _, _ in self.tensors.operators() if code not in _PASSING for index in inputs
         }
         if self.tensors.dtype(self.input) != "f4":
-            self.builder.begin(self.name(self.input), self.input_shape, self._grid(self.input))
+            self.builder.begin(self.name(self.input), self.input_shape, self.grid(self.input))
 
     def _channels_first(self):
         """Whether the input is (1, C, H, W), turned before the first layer: a network of PyTorch's."""
@@ -81,12 +80,12 @@ class _Graph:
         """A tensor's own name and place: names need not differ."""
         return f"{index}:{self.tensors.name(index)}"
 
-    def _shape(self, index):
+    def shape(self, index):
         """(C, H, W) or (C,) of a tensor (1, H, W, C) or (1, C)."""
         shape = self.tensors.shape(index)[1:]
         return (shape[-1], *shape[:-1]) if shape else ()
 
-    def _grid(self, index):
+    def grid(self, index):
         name, scale = self.tensors.name(index), self.tensors.scale(index)
         dtype = _NUMPY.get(self.tensors.dtype(index))
         if scale is None or dtype not in GRIDS:
@@ -103,7 +102,7 @@ class _Graph:
         name, sources = self.name(output), [self.name(index) for index in inputs]
         known = [source for source in sources if self.builder.known(source)]
         if code == Op.QUANTIZE and inputs == [self.input] and self.tensors.dtype(self.input) == "f4":
-            self.builder.begin(sources[0], self.input_shape, self._grid(output))
+            self.builder.begin(sources[0], self.input_shape, self.grid(output))
             self.builder.rename(sources[0], name)
         elif code == Op.QUANTIZE and known:
             self._moved(inputs[0], output, name, known[0])
@@ -130,7 +129,7 @@ class _Graph:
 
     def _moved(self, source, output, name, known):
         """Integers on another grid: where that is the same but for its zero point, another name of the same numbers."""
-        ours, theirs = self._grid(source), self._grid(output)
+        ours, theirs = self.grid(source), self.grid(output)
         if ours.scale != theirs.scale or ours.low - ours.zero_point != theirs.low - theirs.zero_point:
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} is quantised anew, from the scale {ours.scale:.6g} and the zero point "
@@ -151,7 +150,7 @@ class _Graph:
     def _turned(self, inputs, output, name):
         """The picture with its channels last, which a plan has first all along."""
         axes, is_real = self._ints(inputs, 1), self.tensors.dtype(output) == "f4"
-        if axes != _TO_CHANNELS_LAST or not (is_real or self._grid(output) == self.builder.grids[INPUT]):
+        if axes != _TO_CHANNELS_LAST or not (is_real or self.grid(output) == self.builder.grids[INPUT]):
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} turns the picture's axes by {axes}, expected {_TO_CHANNELS_LAST} and the same scale"
             )
@@ -162,9 +161,9 @@ class _Graph:
 
     def _computed(self, code, inputs, output, options, name, known):
         builder, source = self.builder, self.builder.known(known[0])
-        shape, grid = builder.shapes[source], self._grid(output)
+        shape, grid = builder.shapes[source], self.grid(output)
         if code in Op.LAYERS:
-            self._layer(code, inputs, output, options, name, source)
+            add_layer(self, code, inputs, output, options, name, source)
         elif code in (Op.ADD, Op.MUL):
             self._arithmetic(code, inputs, options, name, known, grid)
         elif code == Op.HARD_SWISH:
@@ -212,9 +211,9 @@ class _Graph:
         self.builder.add(name, "pad2d", (source,), (c, h + top + bottom, w + left + right), grid, pad=tuple(pads[2:6]))
 
     def _arithmetic(self, code, inputs, options, name, known, grid):
-        act = self._act(options.number(0, "b") if options else 0, name)
+        act = self.act(options.number(0, "b") if options else 0, name)
         if code == Op.MUL:
-            self._check_product(name, [self._grid(index) for index in inputs], grid)
+            self._check_product(name, [self.grid(index) for index in inputs], grid)
         shapes = [self.builder.shapes[self.builder.known(source)] for source in known]
         if len(known) == 2:
             known = sorted(known, key=lambda source: -len(self.builder.shapes[self.builder.known(source)]))
@@ -229,7 +228,7 @@ class _Graph:
         if code == Op.ADD:
             other = f"{name};constant"
             arrays = {"constant": array.reshape(())}
-            self.builder.add(other, "fill", (), shapes[0], self._grid(constant), arrays)
+            self.builder.add(other, "fill", (), shapes[0], self.grid(constant), arrays)
             self.builder.add(name, "add", [*known, other], shapes[0], grid, act=act)
             return
         arrays = {
@@ -248,55 +247,9 @@ class _Graph:
                 "kernels wrap round there, --kernels tflite-optimized stays at the grid's end as the other kernels do"
             )
 
-    def _act(self, number, name):
+    def act(self, number, name):
         if number not in _ACTS:
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} has the fused activation {number}, which no network here has"
             )
         return _ACTS[number]
-
-    def _layer(self, code, inputs, output, options, name, source):
-        weight = self.tensors.array(inputs[1]) if len(inputs) > 1 else None
-        if weight is None or weight.ndim != (2 if code == Op.DENSE else 4) or options is None:
-            raise WeightsError(f"the tensor {name[:FEW]!r} has weights that are no constants")
-        scale = self._weight_scale(code, inputs[1], weight)
-        weight, fields, act = self._placed(code, weight, options, source)
-        op, weight = self.builder.layer_op(
-            source, weight, depthwise=code == Op.DEPTHWISE, strides=fields["stride"], pads=fields["pad"]
-        )
-        if code == Op.DENSE:
-            op = "fully_connected"
-        if op in OF_VECTORS:
-            fields = {}
-        bias = self.tensors.array(inputs[2]) if len(inputs) > 2 else None
-        arrays = {"weight": weight, "bias": bias_array(name, bias, len(weight)), **scale}
-        shape = (len(weight),) if op in OF_VECTORS else self._shape(output)
-        self.builder.add(name, op, (source,), shape, self._grid(output), arrays, act=self._act(act, name), **fields)
-
-    def _weight_scale(self, code, index, weight):
-        name, told = self.tensors.name(index), self.tensors.scale(index)
-        if told is None or weight.dtype not in (np.int8, np.uint8):
-            raise WeightsError(f"the weights {name[:FEW]!r} are {weight.dtype} without a scale: not quantised")
-        scale, zero, axis = told
-        expected = 3 if code == Op.DEPTHWISE else 0
-        if scale.size > 1 and (axis != expected or scale.size != weight.shape[expected]):
-            raise WeightsError(
-                f"the weights {name[:FEW]!r} {weight.shape} have {scale.size} scales along axis {axis}, expected "
-                f"{weight.shape[expected]} along axis {expected}, or one"
-            )
-        if zero.size not in (1, scale.size) or np.abs(zero).max() > 255:
-            raise WeightsError(f"the weights {name[:FEW]!r} have {zero.size} zero points up to {np.abs(zero).max()}")
-        return {"weight_scale": scale, "weight_zero_point": zero.astype(np.int32)}
-
-    def _placed(self, code, weight, options, source):
-        """(weight (O, I, KH, KW), stride and padding, fused activation)."""
-        if code == Op.DENSE:
-            return weight[:, :, None, None], {"stride": (1, 1), "pad": (0, 0, 0, 0)}, options.number(0, "b")
-        weight = channels_first(weight, code == Op.DEPTHWISE)
-        stride, same, act = window(options, code == Op.DEPTHWISE)
-        shape, pad = self.builder.shapes[source], (0, 0, 0, 0)
-        if min(stride) < 1:
-            raise WeightsError(f"a convolution with the stride {stride}: damaged")
-        if same and len(shape) == 3:
-            pad = sum(same_padding(shape[1:], weight.shape[2:], stride), ())
-        return weight, {"stride": stride, "pad": pad}, act

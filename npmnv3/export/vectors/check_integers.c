@@ -14,7 +14,7 @@
 enum dtype { I8, U8, I16, U16, I32, F32 };
 enum op { CONV2D, DEPTHWISE_CONV2D, POINTWISE_CONV2D, LINEAR, FULLY_CONNECTED, RELU, HARD_SWISH, HARD_SIGMOID,
           GLOBAL_AVG_POOL, MEAN_TO_VECTOR, MAX_POOL2D, PAD2D, IDENTITY, SCALE, MUL, ADD, FILL };
-enum rule { NONE, DOUBLE, UP, UP_BY_8, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, FUSED, TWICE, OFFSET, TABLE, REAL };
+enum rule { NONE, DOUBLE, UP, UP_BY_8, SINGLE, TRUNCATE, FLOAT, FLOAT_OFFSET, SHIFT, SHIFT_AWAY, FUSED, TWICE, OFFSET, TABLE, REAL };
 enum role { WEIGHT, BIAS, WEIGHT_ZERO, CONSTANT, MULTIPLIER, EXPONENT, FACTOR, ADDEND, LOOKUP, SCALES, ROLES };
 
 typedef struct {
@@ -255,8 +255,10 @@ static int32_t sum_two(const step *s, int32_t first, int32_t second)
         const float inner = f32((double)second * factor[1] + loaded[s->params[ADDEND]].f[0]);
         return (int32_t)rint(clip(f32((double)first * factor[0] + inner), s->low, s->high));
     }
-    if (s->rule == SHIFT)
-        return cut(s, floor_shift(a * m[0] + b * m[1] + power(e[0]) / 2, e[0]) + zero);
+    if (s->rule == SHIFT || s->rule == SHIFT_AWAY) {
+        const int64_t sum = a * m[0] + b * m[1], away = s->rule == SHIFT_AWAY && sum < 0;
+        return cut(s, floor_shift(sum + power(e[0]) / 2 - away, e[0]) + zero);
+    }
     return cut(s, rescale(s->rule, rescale(s->rule, a * power(20), m[0], e[0]) + rescale(s->rule, b * power(20), m[1], e[1]),
                           m[2], e[2]) + zero);
 }

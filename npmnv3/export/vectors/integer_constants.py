@@ -10,7 +10,7 @@ from ...engines.integer_engine import rule_field
 from ...network.integer_plan import LAYERS
 from ...ops import factors
 from ...ops.integers import hard_sigmoid, hard_swish, relu
-from ...ops.requantize import F32, FACTORS, LAYER_RULES, layer_factor, quantize_multiplier
+from ...ops.requantize import F32, LAYER_RULES, layer_factor, mul_factor, quantize_multiplier
 
 
 def rule_of(step, plan, kernels):
@@ -18,7 +18,8 @@ def rule_of(step, plan, kernels):
     if step.op in ("relu", "hard_swish", "hard_sigmoid"):
         return "table"
     field = rule_field(step, plan)
-    return getattr(kernels, field) if field else ""
+    word = getattr(kernels, field) if field else ""
+    return "float" if word == "reciprocal" else word  # they differ in how the factor is made, which is told
 
 
 def constants(step, plan, kernels):
@@ -41,7 +42,7 @@ def constants(step, plan, kernels):
         return _of_layer(step, rule, kernels, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
     if step.op in ("mul", "scale"):
         other = grids[1].scale if step.op == "mul" else plan.arrays[f"{step.name}.weight_scale"]
-        return _factor(rule, FACTORS[kernels.mul_factor](grids[0].scale, other, out.scale))
+        return _factor(rule, mul_factor(kernels, grids[0].scale, other, out.scale))
     if step.op == "add":
         return _ADDS.get(rule, lambda *grids: _integers(*factors.add_fixed(*grids)))(*grids, out)
     if step.op in ("global_avg_pool", "mean_to_vector"):
@@ -98,7 +99,8 @@ def _mean_fixed(*about):
     return _integers(*factors.mean_fixed(*about))
 
 
-_ADDS = {"shift": lambda *grids: _integers(*factors.add_shift(*grids)), "fused": _add_fused}
+_ADDS = {rule: lambda *grids, rule=rule: _integers(*factors.add_shift(*grids, rule)) for rule in factors.SHIFTS}
+_ADDS["fused"] = _add_fused
 _MEANS = {
     "double": _mean_fixed,
     "single": _mean_fixed,
@@ -114,4 +116,4 @@ def _table(step, grid, out, kernels):
     every = np.arange(grid.low, grid.high + 1).astype(grid.dtype)[None]
     if step.op in ("hard_swish", "relu"):
         return (relu if step.op == "relu" else hard_swish)(every, grid=grid, out=out, kernels=kernels)[0]
-    return hard_sigmoid(every, grid=grid, out=out, slope=step.slope, offset=step.offset)[0]
+    return hard_sigmoid(every, grid=grid, out=out, slope=step.slope, offset=step.offset, kernels=kernels)[0]

@@ -19,6 +19,7 @@ RULES = {
     "float": "rne(F(F(x) * factor)), cut before the zero point is added",
     "float_offset": "of products rne(F(F(F(x) * factor) + zero point)); of means rne(F(F(F(sum of q) * factor) + offset))",
     "shift": "add: (x1 * m1 + x2 * m2 + 2^(shift - 1)) >> shift, floor",
+    "shift_away": "add: (x1 * m1 + x2 * m2) / 2^shift, halves away from zero",
     "fused": "add: rne(F(q1 * factor1 + F(q2 * factor2 + offset))), each F of one exact product and sum",
     "twice": "mean: double, then divided by the number of pixels, halves away from zero",
     "offset": "mean: the sum of q by up, of the last C mod 16 channels by double; offset stands for the zero points",
@@ -38,7 +39,7 @@ OPERATIONS = {
     "mul": "x = real(first) * real(second), whose one number a channel is for all of it; by the rule",
     "scale": "x = real(input) * real(constant); by the rule",
     "add": "x = two numbers, each real(input) * 2^20 rounded by the rule with its own of the three m and e, added; by the rule, "
-    "with the third; shift: x1 and x2 are real(input), fused: q1 and q2 the inputs",
+    "with the third; shift, shift_away: x1 and x2 are real(input), fused: q1 and q2 the inputs",
     "fill": "the constant everywhere",
     "pad2d": "the input, with its zero point in the pad",
     "max_pool2d": "the largest of each square of kernel rows and columns, side by side",

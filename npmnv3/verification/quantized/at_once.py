@@ -19,12 +19,12 @@ LEAST = 8  # numbers
 _LAYERS = "layers", "depthwise", "depthwise_uint8", "fully_connected"
 _MEANS = "mean", "mean_to_vector"
 _RULES = {  # what a KernelSet says: (what that is of, the words it may have, what these mean)
-    _LAYERS:              ("layers",                 (*INTEGER_RULES, "float"),                                        WORDS),
-    ("fully_connected",): ("fully connected layers", (*INTEGER_RULES, "real", "float"),                                WORDS),
-    ("mul",):             ("products",               (*INTEGER_RULES, "float", "float_offset"),                        WORDS),
-    ("add",):             ("sums",                   (*INTEGER_RULES, "shift", "fused"),                               WORDS),
+    _LAYERS:              ("layers",                 (*INTEGER_RULES, "float", "reciprocal"),                          WORDS),
+    ("fully_connected",): ("fully connected layers", (*INTEGER_RULES, "real", "float", "reciprocal"),                  WORDS),
+    ("mul",):             ("products",               (*INTEGER_RULES, "float", "reciprocal", "float_offset"),          WORDS),
+    ("add",):             ("sums",                   (*INTEGER_RULES, "shift", "shift_away", "fused"),                 WORDS),
     _MEANS:               ("means",                  ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
-    ("hard_swish",):      ("hard-swishes",           ("fixed", "float"),                                               SWISHES),
+    ("hard_swish",):      ("hard-swishes",           ("fixed", "float", "sixth"),                                      SWISHES),
 }
 # fmt: on
 

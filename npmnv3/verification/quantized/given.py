@@ -54,9 +54,9 @@ def made_up(plan):
     return np.clip(x, low, high)[None].astype(np.float32)
 
 
-def compare_input(seen, grid, x, on):
-    """What to say of a port whose input's integers are not the picture's: a list of one sentence, or none."""
-    expected = grid.quantize(x)
+def compare_input(seen, grid, x, on, kernels):
+    """What to say of a port whose input's integers are not the picture's by a kernel set: a list of one sentence, or none."""
+    expected = grid.quantize(x, fused=kernels.fused_picture)
     off = int((seen != expected).sum())
     if not off:
         return []

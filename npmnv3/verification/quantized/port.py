@@ -9,14 +9,14 @@ from ...dumps.dumps import is_quantized
 from ...dumps.quantized import read_quantized
 from ...errors import UsageError, WeightsError
 
-_SUFFIXES = (".tflite", ".onnx", ".npz")
+_MODELS = (".tflite", ".onnx", ".pth", ".pt")
 
 
 def is_quantized_port(path):
-    """Whether a port is a quantised .tflite or .onnx, or a quantised dump."""
+    """Whether a port is a quantised .tflite, .onnx or state dict of PyTorch's, or a quantised dump."""
     if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
         return False
-    return os.fspath(path).lower().endswith(_SUFFIXES) and (is_quantized_model(path) or is_quantized(path))
+    return os.fspath(path).lower().endswith((*_MODELS, ".npz")) and (is_quantized_model(path) or is_quantized(path))
 
 
 def refuse(path, what):
@@ -26,13 +26,11 @@ def refuse(path, what):
     ------
     UsageError, or WeightsError of a damaged file
     """
-    if (
-        isinstance(path, (str, os.PathLike))
-        and os.path.isfile(path)
-        and os.fspath(path).lower().endswith((".tflite", ".onnx"))
-    ):
+    if isinstance(path, (str, os.PathLike)) and os.path.isfile(path) and os.fspath(path).lower().endswith(_MODELS):
         read_quantized_model(path)
-    raise UsageError(f"{what} is for quantised ports, and {path} is no quantised .tflite, .onnx or dump")
+    raise UsageError(
+        f"{what} is for quantised ports, and {path} is no quantised .tflite, .onnx, state dict of PyTorch's or dump"
+    )
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def read_port(path, variant):
     WeightsError
         Damaged; the message names the tensor. OtherNetwork where it is another network.
     """
-    kernels = ""
+    kernels = own = ""
     if is_quantized(path):
         told = read_quantized(path)
         plan, scheme, kernels = told.plan, told.scheme, told.kernels
@@ -70,11 +68,11 @@ def read_port(path, variant):
             whole = plan.steps[-1].name in ("logits", "logits.flat")
             return Port(plan, scheme, kernels, told.variant, told.num_classes, whole, {})
     else:
-        plan, scheme = read_quantized_model(path)
+        plan, scheme, own = read_quantized_model(path)
     try:
-        named = name_tensors(plan, variant.full_name if variant else None)
+        named = name_tensors(plan, variant.full_name if variant else own or None)
     except WeightsError as error:
-        instead = name_tensors(plan)
+        instead = name_tensors(plan, own or None)
         other = f"; it is {instead.variant.full_name}" if instead.variant else ""
         raise OtherNetwork(f"{error}{other}") from error
     aliases = {old.name.split(":", 1)[-1]: new.name for old, new in zip(plan.steps, named.plan.steps)}

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...ops.integers import FACTOR_FIELDS, hard_swish_float_table
+from ...ops.integers import FACTOR_FIELDS
 from ...ops.kernel_sets import KERNEL_SETS
 from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, LAYER_RULES, integer_factor, quantize_multiplier
+from ...ops.tables import hard_swish_float_table
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
 ENTRIES = 4  # of a table, that may be wrong
@@ -23,7 +24,9 @@ WORDS = {
     "real": "rounding of the real product (a float64 factor, halves away from zero, as TFLite's reference FULLY_CONNECTED)",
     "float": "fp32 requantisation (one float32 factor, halves to even)",
     "float_offset": "fp32 requantisation, the zero point added before it rounds",
+    "reciprocal": "fp32 requantisation, its factor made with the reciprocal of the output's scale (as QNNPACK)",
     "shift": "XNNPACK's addition (factors of 21 bits, one shift)",
+    "shift_away": "QNNPACK's addition (factors of 22 bits, one shift, halves away from zero)",
     "fused": "float32 with fused multiply-adds (as ONNX Runtime on AVX2)",
     "twice": "old MEAN, rounded twice (scaled, then divided by the pixels)",
     "offset": "MEAN with one rounded offset (as TFLite's optimised kernels)",
@@ -37,7 +40,10 @@ MEANS = WORDS | {
     "float": "MEAN in float32 (as ONNX Runtime)",
     "float_offset": "MEAN in float32 with an offset (as XNNPACK)",
 }
-SWISHES = WORDS | {"float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)"}
+SWISHES = WORDS | {
+    "float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)",
+    "sixth": "hard-swish by floats (x * clip(x + 3, 0, 6) / 6 in float32, the zero point added before it rounds, as QNNPACK)",
+}
 
 #: The words in the order in which they are said where several explain the same.
 _LIKELY = (
@@ -49,10 +55,13 @@ _LIKELY = (
     "double",
     "offset",
     "float",
+    "reciprocal",
     "float_offset",
     "shift",
+    "shift_away",
     "fused",
     "fixed",
+    "sixth",
     "truncate",
 )
 

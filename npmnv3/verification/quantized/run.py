@@ -12,7 +12,7 @@ from ...errors import MissingWeightsError, UsageError
 from ...model import Model, load
 from ...network.steps import INPUT
 from ...network.variants import get_variant
-from ...ops.kernel_sets import KERNEL_SETS, USUAL, get_kernel_set
+from ...ops.kernel_sets import KERNEL_SETS, USUAL_OF_FILES, get_kernel_set
 from ...pictures import recipes
 from ...progress import progress_bar
 from .at_once import explain_at_once
@@ -27,6 +27,8 @@ from .report import QuantizedReport, TensorRow
 from .tensors import read_tensors
 from .ties import BIAS_IN_FLOATS, ON_A_TIE, numbers_on_ties, ties_text
 from .weights import check_weights
+
+_MAY_FLOAT = ("onnx", "torch")  # schemes of which some engines compute layers in floats, or add biases so
 
 
 def verify_quantized(
@@ -112,7 +114,7 @@ class _Verification:
         """The kernel set that speaks for the file where nothing else does."""
         if len(self.sets) == 1:
             return self.sets[0]
-        return get_kernel_set(self.port.kernels or USUAL.get(self.port.scheme, "tflite-reference"))
+        return get_kernel_set(self.port.kernels or USUAL_OF_FILES.get(self.port.scheme, "tflite-reference"))
 
     def run(self, title, shown, tensors, given, explains, tell):
         layers = self._layers()
@@ -154,12 +156,13 @@ class _Verification:
             if x is not None and len(x) != matching.count:
                 raise UsageError(f"{on} is of {len(x)} pictures, the tensors are of {matching.count}")
             if seen is None and x is not None:
-                matching.values[INPUT], self.named_input = self.plan.grids[INPUT].quantize(x), True
+                fused = self.usual.fused_picture
+                matching.values[INPUT], self.named_input = self.plan.grids[INPUT].quantize(x, fused=fused), True
                 self.notes.append(f"the port has no input of integers: {on} was quantised here, halves to even")
             elif seen is None:
                 self.notes.append("nothing says what the port was given: steps before its first tensors are not judged")
             elif x is not None:
-                self.notes += compare_input(seen, self.plan.grids[INPUT], x, on)
+                self.notes += compare_input(seen, self.plan.grids[INPUT], x, on, self.usual)
             if x is None and seen is not None:
                 x, on = self.plan.grids[INPUT].dequantize(seen), "the port's own input"
         if x is None:
@@ -204,13 +207,13 @@ class _Verification:
     def _nearest(self, forced, fits):
         """(of fits that are not whole the one that the port is held against, {tensor: its numbers on ties}): the usual one, if ties
         are all that it leaves."""
-        is_onnx = self.port.scheme == "onnx"
-        ties = numbers_on_ties(forced, fits[0]) if is_onnx else {}
-        if is_onnx and all(exact or name in ties for name, exact in fits[0].exact.items()):
+        may_float = self.port.scheme in _MAY_FLOAT
+        ties = numbers_on_ties(forced, fits[0]) if may_float else {}
+        if may_float and all(exact or name in ties for name, exact in fits[0].exact.items()):
             return fits[0], ties
         best = min(fits, key=lambda fit: self._misfit(forced, fit))
         self._say_near(forced, fits, best)
-        return best, numbers_on_ties(forced, best) if is_onnx and best is not fits[0] else ties
+        return best, numbers_on_ties(forced, best) if may_float and best is not fits[0] else ties
 
     def _misfit(self, forced, fit):
         """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to explain."""

@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from ...ops.integers import act_range
-from ...ops.requantize import I64, integer_factor
+from ...ops.requantize import FLOAT_FACTORS, I64, integer_factor
 from .claims import finish
 
 ON_A_TIE = "on a tie, if computed in floats"
@@ -20,7 +20,7 @@ SUMMED = 2.0  # times the typical error of a sum of so many terms
 
 def numbers_on_ties(forced, fit):
     """{name of a layer's or a mean's tensor: how many of its numbers are the other integer beside a tie} of what is else a kernel set's."""
-    if fit.kernels.layers != "float":
+    if fit.kernels.layers not in FLOAT_FACTORS:
         return {}
     cases = [forced.case(name, fit) for name in fit.exact]
     off = [case for case in cases if not fit.exact[case.step.name]]

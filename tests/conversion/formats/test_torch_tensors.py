@@ -22,12 +22,6 @@ OTHERS = {
         Call("torch._utils._rebuild_tensor_v3", None, 0, (2,), (1,), False, (), Name("torch.float8_e4m3fn"), None),
         r"of torch.float8_e4m3fn, not float16, bfloat16, float32 or float64: save t.float\(\)",
     ),
-    "quantised": (
-        Call(
-            "torch._utils._rebuild_qtensor", None, 0, (2,), (1,), (Name("torch.per_tensor_affine"), 0.1, 0), False, ()
-        ),
-        r"quantised, not floats: save t.dequantize\(\)",
-    ),
 }
 
 
