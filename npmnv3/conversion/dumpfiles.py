@@ -54,10 +54,10 @@ def open_dump(path, key=None):
     Checkpoint, its arrays `containers.Entry`: nothing read yet
     """
     with open_container(path) as (attributes, entries):
-        said = f"{attributes.get('source')}/{attributes.get('variant')}"
-        notes = (f"the dump says it is {said}",) if said in list_models() else ()
+        model = f"{attributes.get('source')}/{attributes.get('variant')}"
+        notes = (f"the dump says it is {model}",) if model in list_models() else ()
         checkpoint = Checkpoint("dump", dict(entries), notes=notes, metadata=attributes)
-        if not says_what_it_is(checkpoint):
+        if not names_its_network(checkpoint):
             checkpoint = without_wrappers(_dotted(checkpoint))
             yield checkpoint if key is None else only(checkpoint, key)
             return
@@ -79,6 +79,6 @@ def _dotted(checkpoint):
     return replace(checkpoint, arrays=arrays, notes=(*checkpoint.notes, "took the groups' names for parts of names"))
 
 
-def says_what_it_is(checkpoint):
-    """Whether a file says which network it is of, whose names its arrays then have; or that it is something else than a dump."""
+def names_its_network(checkpoint):
+    """Whether a file's attributes name its network, whose names its arrays then have, or say that it is no dump."""
     return {"source", "variant"} <= checkpoint.metadata.keys() or checkpoint.metadata.get("format", FORMAT) != FORMAT

@@ -4,7 +4,7 @@ _EACH_CLASS = ("sigmoid", "hard_sigmoid")
 _PROBABILITIES = ("softmax", "log_softmax")
 
 
-def told_end(what, activation, classes):
+def end_notes(what, activation, classes):
     """(notes, warnings).
 
     Parameters

@@ -37,16 +37,16 @@ def read(reader, read_one):
     wrong = next((name for name in files if not _is_beside(name)), None)
     if wrong is not None or len(files) > MAX_FILES:
         raise WeightsError(f"the index names the file {str(wrong)[:200]!r}, which does not lie beside it, or too many")
-    found, kind = {}, ""
+    arrays, kind = {}, ""
     for name in files:
         with Reader(os.path.join(os.path.dirname(reader.path), name)) as part:
             checkpoint = read_one(part)
             kind = checkpoint.format
-            found |= {n: read_any(array) for n, array in checkpoint.arrays.items()}
-    missing = [name for name in placed if name not in found]
+            arrays |= {n: read_any(array) for n, array in checkpoint.arrays.items()}
+    missing = [name for name in placed if name not in arrays]
     if missing:
         raise WeightsError(f"{missing[0][:100]!r} and {len(missing) - 1} more of the index are in none of its files")
-    return Checkpoint(kind, {name: found[name] for name in placed}, notes=(f"in {len(files)} files",))
+    return Checkpoint(kind, {name: arrays[name] for name in placed}, notes=(f"in {len(files)} files",))
 
 
 def refuse_part(path):
