@@ -56,16 +56,16 @@ def _is_alone(variant, inside, head):
 
 def _may_follow(name, layer):
     """Whether nothing unknown lies between the hidden layer and this one: not where both are in one sequence of others."""
-    own = name("classifier", None, "weight").rpartition(".")[0]
+    module = name("classifier", None, "weight").rpartition(".")[0]
     sequence = name("head", None, "weight").partition(".")[0]
-    if not own.startswith(f"{sequence}."):
+    if not module.startswith(f"{sequence}."):
         return True
-    return layer.module.startswith(f"{own}.") or not layer.module.startswith(f"{sequence}.")
+    return layer.module.startswith(f"{module}.") or not layer.module.startswith(f"{sequence}.")
 
 
 def _linears(variant, arrays):
     """The linear layers among entries: weights of two axes, or of 1x1 convolutions."""
-    found = []
+    layers = []
     for name, array in arrays.items():
         module, slash, last = name.rpartition("/" if "/" in name else ".")
         role, colon, number = last.partition(":")  # Keras 2 has kernel:0
@@ -80,5 +80,5 @@ def _linears(variant, arrays):
         gives, takes = shape if torch else shape[::-1]
         bias = f"{module}{slash}bias{colon}{number}"
         has_bias = bias in arrays and arrays[bias].shape == (gives,)
-        found.append(Linear(module, name, bias if has_bias else "", takes, gives))
-    return found
+        layers.append(Linear(module, name, bias if has_bias else "", takes, gives))
+    return layers

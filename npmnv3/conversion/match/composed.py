@@ -14,9 +14,9 @@ _PARAMETRIZED = (".parametrizations.weight.original0", ".parametrizations.weight
 def compose(arrays):
     """({name: array or Entry}, notes): the arrays with such weights in one piece.
 
-    WeightsError where the shape of a length does not tell along which axes it was taken.
+    WeightsError where the shape of a length leaves open along which axes it was taken.
     """
-    made, parts, told = {}, set(), {"product": [], "norm": []}
+    made, parts, names_by_kind = {}, set(), {"product": [], "norm": []}
     for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
         for name in arrays:
             stem = name.removesuffix(first)
@@ -26,7 +26,7 @@ def compose(arrays):
             axes = _axes(name, arrays[name].shape, other, arrays[other].shape) if how == "norm" else ()
             made[name] = whole.format(stem), _composed(how, arrays[name], arrays[other], axes)
             parts |= {name, other}
-            told[how].append(whole.format(stem))
+            names_by_kind[how].append(whole.format(stem))
     if not made:
         return arrays, ()
     composed = {}
@@ -36,7 +36,7 @@ def compose(arrays):
         elif name not in parts:
             composed[name] = array
     sentences = {"product": "pruned, weight times mask", "norm": "weight norm, length times direction"}
-    return composed, tuple(f"{sentences[how]}: {', '.join(names[:6])}" for how, names in told.items() if names)
+    return composed, tuple(f"{sentences[how]}: {', '.join(names[:6])}" for how, names in names_by_kind.items() if names)
 
 
 def _are_parts(how, first, second):

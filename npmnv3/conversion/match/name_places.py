@@ -31,7 +31,7 @@ class File(NamedTuple):
     called: dict
 
 
-class _Found(NamedTuple):
+class _Entries(NamedTuple):
     """The entries of a file, sorted by whose they are.
 
     form, num_classes, folded : of the network, with the names that are tried
@@ -69,8 +69,8 @@ class Place:
 
     def fit(self):
         """The Fit of this place."""
-        found = self._sorted()
-        form, num_classes, folded, arrays, strange, beside, renames = found
+        entries = self._sorted()
+        form, num_classes, folded, arrays, strange, beside, renames = entries
         variant = self.variant._replace(in_channels=form.in_channels, head=form.head)
         plan = make_plan(form, num_classes, sides_for(self.file.checkpoint, form), folded=folded)
         shapes = plan_param_shapes(plan)
@@ -79,8 +79,8 @@ class Place:
         misshapen = [name for name in shapes if name in arrays and arrays[name].shape != shapes[name]]
         sentences = stored_width_differences(plan, {name: array.shape for name, array in arrays.items()})
         if misshapen and not sentences:
-            told = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
-            sentences.append(f"misshapen: {listed(told)}")
+            details = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
+            sentences.append(f"misshapen: {listed(details)}")
         other = sentences or missing or strange
         differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
         sentences += differences
@@ -100,11 +100,11 @@ class Place:
             style=int(bool(form_is)),
             prefix=self.prefix,
             secondary=is_secondary(self.prefix),
-            arrays={} if sentences else _source_arrays(found, variant),
+            arrays={} if sentences else _source_arrays(entries, variant),
         )
 
     def _sorted(self):
-        """The file's entries as `_Found`."""
+        """The file's entries as `_Entries`."""
         inside = {name: self.file.arrays[full] for name, full in self.here.items()}
         useless = self._useless(inside)
         inside = {name: array for name, array in inside.items() if name not in useless}
@@ -122,14 +122,14 @@ class Place:
         beside = [self.here[name] for name in (*useless, *beside)]
         beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
         strange += [name for name in outside if name not in beside]
-        return _Found(form, num_classes, folded, arrays, strange, beside, renames)
+        return _Entries(form, num_classes, folded, arrays, strange, beside, renames)
 
     def _computed(self, plan, renames, counters):
-        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
+        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they show it."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-        names = {own: self.file.called.get(name, name) for own, name in names.items()}
+        names = {param: self.file.called.get(name, name) for param, name in names.items()}
         modules, program = self.file.checkpoint.modules, self.file.checkpoint.program
-        if not program:  # which tells all: a module that it does not use does not count
+        if not program:  # which is complete: a module that it does not use does not count
             sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
             return sentences, notes + unknown_code(names, modules, self.prefix), []
         used = {n: full for n, full in names.items() if n not in counters}
@@ -172,16 +172,16 @@ class Place:
         return notes
 
 
-def _source_arrays(found, variant):
+def _source_arrays(entries, variant):
     """{source's name: array or Entry} in the plan's order."""
-    plans = (make_plan(form, found.num_classes, folded=found.folded) for form in (found.form, variant))
+    plans = (make_plan(form, entries.num_classes, folded=entries.folded) for form in (entries.form, variant))
     here, there = ([param for step in plan for param in step.params] for plan in plans)
-    if found.form.source.has_count != variant.source.has_count:
+    if entries.form.source.has_count != variant.source.has_count:
         here, there = ([param for param in params if param.role != "count"] for params in (here, there))
     return {
-        param.name: as_stored(found.arrays[ours.name], ours, param)
+        param.name: as_stored(entries.arrays[ours.name], ours, param)
         for ours, param in zip(here, there, strict=True)
-        if ours.name in found.arrays
+        if ours.name in entries.arrays
     }
 
 
@@ -195,35 +195,37 @@ def _fused(names, variant):
     plans = [make_plan(variant, folded=folded) for folded in (False, True)]
     known = {param.name for plan in plans for step in plan for param in step.params}
     plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
-    return {name: own for name, own in plain.items() if own in known and own not in names}
+    return {name: known_name for name, known_name in plain.items() if known_name in known and known_name not in names}
 
 
 def _warnings(variant, form_is, beside):
-    told = []
+    warnings = []
     if form_is and variant.head and "hidden layer" in form_is:
-        told.append("what lies behind the hidden layer is not in the file: taken for the network's own activation")
+        warnings.append("what lies behind the hidden layer is not in the file: taken for the network's own activation")
     if used := [name for name in beside if may_be_used(name)]:
-        told.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
-    return tuple(told)
+        warnings.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
+    return tuple(warnings)
 
 
 def _unmerged(strange):
-    """What to do where a file has the factors of LoRA beside weights."""
-    told = ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
-    return told * any("lora_" in name for name in strange)
+    """Advice where a file has the factors of LoRA beside weights, else ""."""
+    advice = (
+        ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
+    )
+    return advice * any("lora_" in name for name in strange)
 
 
 def _ends_before(plan, missing):
-    """What to say where no more is missing than the layers from one on."""
+    """Advice where no more is missing than the layers from one on, else ""."""
     layers = [{param.name for param in step.params if param.role != "count"} for step in plan if step.params]
     count = next((n for n in range(1, len(layers)) if set().union(*layers[-n:]) == set(missing)), 0)
-    told = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
-    return told * bool(count)
+    advice = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
+    return advice * bool(count)
 
 
-def _num_classes(form, found):
+def _num_classes(form, arrays):
     """By the classifier's bias or, failing that, its weight's other side than what it takes."""
-    bias = found.get(form.source.param_name(classifier_part(form), None, "bias"))
+    bias = arrays.get(form.source.param_name(classifier_part(form), None, "bias"))
     return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else form.num_classes
 
 
