@@ -67,11 +67,11 @@ def run(args):
     dataset = open_dataset(args.data, args.labels, args.limit)
     show_dataset(dataset, args.json)
     counts = []  # of pictures done, the first as the CSV had them
-    with progress_bar(len(dataset.pictures)) as tell:
+    with progress_bar(len(dataset.pictures)) as update:
 
         def progress(done, tallies):
             counts.append(done)
-            tell(done, _running(tallies))
+            update(done, _running(tallies))
 
         results = evaluate(
             networks,
@@ -93,10 +93,10 @@ def run(args):
 
 def _kernels_of(args):
     """The kernel set, or None, of each model."""
-    given, count = args.kernels or [None], len(args.models)
-    if len(given) not in (1, count):
-        raise UsageError(f"{len(given)} --kernels for {count} models, expected one, or one for each, in order")
-    return given * count if len(given) == 1 else given
+    kernels, count = args.kernels or [None], len(args.models)
+    if len(kernels) not in (1, count):
+        raise UsageError(f"{len(kernels)} --kernels for {count} models, expected one, or one for each, in order")
+    return kernels * count if len(kernels) == 1 else kernels
 
 
 def show_dataset(dataset, as_json):

@@ -11,7 +11,7 @@ from .arguments import add_json, add_kernels, add_network, add_side, add_weight_
 from .list_command import describe
 from .output import print_table
 
-#: Pictures that tell what narrower weights do.
+#: Pictures by which the effect of narrower weights is measured.
 RANDOM_PICTURES = 8
 
 HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulates, parameters"
@@ -67,8 +67,8 @@ def _run_network(args):
     """Every step of a network in floats, and what it costs."""
     from ..engines.memory import peak_bytes
 
-    variant, classes, folded, own = _network(args)
-    side = input_side(args.side, own)
+    variant, classes, folded, default_side = _network(args)
+    side = input_side(args.side, default_side)
     plan = make_plan(variant, classes, side, folded=folded)
     counts = plan_counts(plan, variant.source)
     total = {
