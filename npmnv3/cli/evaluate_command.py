@@ -52,11 +52,7 @@ def run(args):
     from ..evaluation import Network, evaluate, open_dataset
     from ..evaluation.confusion import check_plot
 
-    weights = args.weights or [None] * len(args.models)
-    if len(weights) != len(args.models):
-        raise UsageError(
-            f"{len(weights)} --weights for {len(args.models)} models, expected one for each, in order, or none"
-        )
+    weights = _weights_of(args)
     if args.confusion:
         check_plot(args.confusion)
     kernels = kernels_of_quantized(_kernels_of(args), args.models, weights)
@@ -89,6 +85,14 @@ def run(args):
     else:
         _print(results, counts[-1] - counts[0], counts[0])
     return _report_failures(results)
+
+
+def _weights_of(args):
+    """The file of weights, or None, of each model."""
+    weights, count = args.weights or [None] * len(args.models), len(args.models)
+    if len(weights) != count:
+        raise UsageError(f"{len(weights)} --weights for {count} models, expected one for each, in order, or none")
+    return weights
 
 
 def _kernels_of(args):
