@@ -113,16 +113,7 @@ class _Graph(Tensors):
         if code in Op.LAYERS:
             self._weighted(code, inputs, output, options)
         elif code in _SAME_ELEMENTS:
-            value = self.constant(inputs[0]) if inputs else None
-            if value is not None:
-                self.made[output] = value
-            elif code == _TRANSPOSE:
-                perm = self.constant(inputs[1]) if len(inputs) > 1 else None
-                self._append(
-                    "Transpose", inputs, output, {}, {} if perm is None else {"perm": tuple(perm.ravel().tolist())}
-                )
-            elif inputs and inputs[0] in self.made_by:
-                self.made_by[output] = self.made_by[inputs[0]]
+            self._pass_on(code, inputs, output)
         elif code in _ARITHMETIC:
             op, constant = _ARITHMETIC[code], self._constant_among(inputs)
             of_constant = op in ("Sub", "Div") and self.constant(inputs[0]) is not None
@@ -149,6 +140,18 @@ class _Graph(Tensors):
                 {} if code != Op.MEAN or (axes := self._constant_among(inputs)) is None else {"axes": (*axes.ravel(),)}
             )
             self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, attributes)
+
+    def _pass_on(self, code, inputs, output):
+        """Take the output of what moves elements, or casts them, for its input; a transposition is kept."""
+        value = self.constant(inputs[0]) if inputs else None
+        if value is not None:
+            self.made[output] = value
+        elif code == _TRANSPOSE:
+            perm = self.constant(inputs[1]) if len(inputs) > 1 else None
+            attributes = {} if perm is None else {"perm": tuple(perm.ravel().tolist())}
+            self._append("Transpose", inputs, output, {}, attributes)
+        elif inputs and inputs[0] in self.made_by:
+            self.made_by[output] = self.made_by[inputs[0]]
 
     def _constant_among(self, inputs):
         """The first constant that an operator reads, or None."""

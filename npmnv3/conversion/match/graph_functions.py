@@ -129,36 +129,36 @@ def _operate(op, inputs, params, attributes):
     return Value((kind, *inputs), NUMBERS)
 
 
-def _mean(x, axes, kept, pads):
+def _mean(value, axes, kept, pads):
     """Over all pixels, at once or one axis after the other; anything else is a mean that no network here has.
 
     A mean that drops the one axis it is taken over counts as one of all pixels, which exporters may have laid along that axis.
     """
     if len(axes) != 1:
         whole = sorted(axis % 4 for axis in axes) in _PIXELS and not any(pads)
-        return _join("mean", x) if whole else Value((_ODD_MEAN, x), NUMBERS)
-    along, before = _ALONG.get(axes[0], _ODD_MEAN), x.origin[0]
-    if before in _ALONG.values() and x.numbers is NUMBERS and (before != along or not kept):
-        return _join("mean", x.origin[1])  # the second axis
+        return _join("mean", value) if whole else Value((_ODD_MEAN, value), NUMBERS)
+    along, before = _ALONG.get(axes[0], _ODD_MEAN), value.origin[0]
+    if before in _ALONG.values() and value.numbers is NUMBERS and (before != along or not kept):
+        return _join("mean", value.origin[1])  # the second axis
     if before == "mean" and not kept:
-        return x  # the second axis, where the first could have been all pixels
+        return value  # the second axis, where the first could have been all pixels
     if kept or axes[0] not in (2, -1):
-        return Value((along, x), NUMBERS)
-    return _join("mean", x)
+        return Value((along, value), NUMBERS)
+    return _join("mean", value)
 
 
-def _arithmetic(op, x, others, constant, attributes):
+def _arithmetic(op, first, others, constant, attributes):
     """With a constant, of one tensor with itself, or of two."""
     if not others and constant is not None and constant.size == 1:
-        pair = x.numbers, float(constant.ravel()[0])
+        pair = first.numbers, float(constant.ravel()[0])
         with np.errstate(all="ignore"):
-            return x.then(_ARITHMETIC[op](*(pair[::-1] if attributes.get("constant_first") else pair)))
-    if others and _same_origin(x.origin, others[0].origin):
+            return first.then(_ARITHMETIC[op](*(pair[::-1] if attributes.get("constant_first") else pair)))
+    if others and _same_origin(first.origin, others[0].origin):
         with np.errstate(all="ignore"):
-            return x.then(_ARITHMETIC[op](x.numbers, others[0].numbers))
+            return first.then(_ARITHMETIC[op](first.numbers, others[0].numbers))
     if op == "Mul" and others:
-        return _join(op, x, others[0])
-    return Value((op, x, *others), NUMBERS)
+        return _join(op, first, others[0])
+    return Value((op, first, *others), NUMBERS)
 
 
 def _along_axis(axis):
