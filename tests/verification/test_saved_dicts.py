@@ -34,12 +34,19 @@ def test_what_holds_no_dict_of_tensors_or_several_is_refused(tmp_path):
     logits = TENSORS["logits"]
     for data, told in (
         (torch_file(TENSORS, wrap=lambda state: {"inputs": state, "outputs": state}), "several dicts of tensors"),
-        (torch_zip([tensor("0", logits)], {"0": logits}), "no dict of a run's tensors, as torch.save"),
+        (torch_zip(tensor("0", logits), {"0": logits}), "no dict of a run's tensors, as torch.save"),
         (b"", "no dict of a run's tensors, as torch.save"),
     ):
         (tmp_path / "p.pt").write_bytes(data)
         with pytest.raises(UsageError, match=f"p.pt: .*{told}"):
             load_port(tmp_path / "p.pt", None)
+
+
+def test_a_list_of_tensors_is_a_port_without_names(tmp_path):
+    logits = TENSORS["logits"]
+    (tmp_path / "p.pt").write_bytes(torch_zip([tensor("0", logits)], {"0": logits}))
+    (found,) = load_port(tmp_path / "p.pt", None)
+    assert np.array_equal(found.array, logits)
 
 
 def test_what_lies_among_the_tensors(tmp_path):

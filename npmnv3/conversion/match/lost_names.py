@@ -19,8 +19,8 @@ def restored_names(arrays, variant):
     numbers = [_NUMBERED.fullmatch(name) for name in arrays]
     if all(numbers):
         return _by_order(sorted(arrays, key=lambda name: int(name[4:])), params, arrays)
-    dotted_names = {param.name.replace(".", "_"): param.name for param in params}
-    if params[0].name.replace(".", "_") not in arrays:
+    dotted_names = {param.name.replace(".", "_"): param.name for param in params if "." in param.name}
+    if next(iter(dotted_names), None) not in arrays:
         return {}, ""
     return {dotted_names.get(name, name): name for name in arrays}, "took underscores in the names for dots"
 
