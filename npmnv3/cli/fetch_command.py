@@ -57,7 +57,7 @@ def _fetch(names, args):
 
     here = prepare(args.into, names) if args.into else {}
     sizes = {name: REGISTRY[name].about_bytes for name in names}
-    got, failures = [], _Failures()
+    fetched, failures = [], _Failures()
     with progress_bar(sum(sizes.values()), title="fetching", unit="B", lines=True, unit_scale=True) as update:
         before = 0
 
@@ -68,7 +68,7 @@ def _fetch(names, args):
         for name in names:
             try:
                 path = here.get(name) or _get(name, args, progress)
-                got.append(name)
+                fetched.append(name)
                 with above_bars():
                     print(f"{name}  {path}", flush=True)
             except WeightsError as error:
@@ -78,7 +78,7 @@ def _fetch(names, args):
             before += sizes[name]
             update(before, name, total=sum(sizes.values()))
     failures.end()
-    _print_licences([REGISTRY[name] for name in got])
+    _print_licences([REGISTRY[name] for name in fetched])
     return 1 if failures.by_reason else 0
 
 

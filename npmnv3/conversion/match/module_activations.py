@@ -111,17 +111,17 @@ def _place_difference(place, expected, activations, modules):
         return "" if class_name in _BLOCKS else difference
     if _UNKNOWN in kinds:
         return None
-    gone = collections.Counter(ops) - collections.Counter(kinds)
-    strange = collections.Counter(kinds) - collections.Counter(ops)
+    missing = collections.Counter(ops) - collections.Counter(kinds)
+    unexpected = collections.Counter(kinds) - collections.Counter(ops)
     if class_name in _BLOCKS:
         empty = any(
             inner.rpartition(".")[0] == place and _is_empty_act(inner, settings) for inner, settings in modules.items()
         )
-        if "relu6" in strange or not strange and gone and not (empty and "hard_sigmoid" not in gone):
+        if "relu6" in unexpected or not unexpected and missing and not (empty and "hard_sigmoid" not in missing):
             return None
-        if not strange and not gone:  # in another order, which the class's code decides
+        if not unexpected and not missing:  # in another order, which the class's code decides
             return None
-    where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in activations if kind in strange)
+    where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in activations if kind in unexpected)
     have = where or f"{place or 'the outermost module'} has {_row(kinds)}"
     return f"{have}, expected {_row(ops)}"
 

@@ -36,7 +36,7 @@ class _Entries(NamedTuple):
 
     form, num_classes, folded : of the network, with the names that are tried
     arrays : {name in the form: array}, those that are not the network's among them
-    strange, beside : names in the file of what is not the network's: which may not, or may, be left out
+    unexpected, beside : names in the file of what is not the network's: which may not, or may, be left out
     renames : {name here: name in the form} of the classifier's entries
     """
 
@@ -44,7 +44,7 @@ class _Entries(NamedTuple):
     num_classes: int
     folded: bool
     arrays: dict
-    strange: list
+    unexpected: list
     beside: list
     renames: dict
 
@@ -70,7 +70,7 @@ class Place:
     def fit(self):
         """The Fit of this place."""
         entries = self._sorted()
-        form, num_classes, folded, arrays, strange, beside, renames = entries
+        form, num_classes, folded, arrays, unexpected, beside, renames = entries
         variant = self.variant._replace(in_channels=form.in_channels, head=form.head)
         plan = make_plan(form, num_classes, sides_for(self.file.checkpoint, form), folded=folded)
         shapes = plan_param_shapes(plan)
@@ -81,19 +81,19 @@ class Place:
         if misshapen and not sentences:
             details = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
             sentences.append(f"misshapen: {listed(details)}")
-        other = sentences or missing or strange
+        other = sentences or missing or unexpected
         differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
         sentences += differences
-        ends = "" if strange else _ends_before(plan, missing)
+        ends = "" if unexpected else _ends_before(plan, missing)
         sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
-        sentences += [f"not of it: {listed(strange)}{_unmerged(strange)}"] * bool(strange)
+        sentences += [f"not of it: {listed(unexpected)}{_unmerged(unexpected)}"] * bool(unexpected)
         form_is = form_told(variant)
         return Fit(
             variant,
             num_classes,
             folded,
             tuple(sentences),
-            len(missing) + len(strange) + len(misshapen) + bool(sentences),
+            len(missing) + len(unexpected) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
             notes=() if sentences else (*self.file.notes, *self._notes(variant, beside, renames), *more),
             warnings=(*_warnings(variant, form_is, beside), *warnings),
@@ -118,11 +118,11 @@ class Place:
         arrays = {n: _in_shape(array, shapes[n]) if n in shapes else array for n, array in arrays.items()}
         extra = [name for name in arrays if name not in shapes]
         beside = [name for name in extra if is_beside(name, arrays[name].shape, outside=False)]
-        strange = [name for name in extra if name not in beside]
+        unexpected = [name for name in extra if name not in beside]
         beside = [self.here[name] for name in (*useless, *beside)]
         beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
-        strange += [name for name in outside if name not in beside]
-        return _Entries(form, num_classes, folded, arrays, strange, beside, renames)
+        unexpected += [name for name in outside if name not in beside]
+        return _Entries(form, num_classes, folded, arrays, unexpected, beside, renames)
 
     def _computed(self, plan, renames, counters):
         """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they show it."""
@@ -207,12 +207,12 @@ def _warnings(variant, form_is, beside):
     return tuple(warnings)
 
 
-def _unmerged(strange):
+def _unmerged(unexpected):
     """Advice where a file has the factors of LoRA beside weights, else ""."""
     advice = (
         ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
     )
-    return advice * any("lora_" in name for name in strange)
+    return advice * any("lora_" in name for name in unexpected)
 
 
 def _ends_before(plan, missing):
