@@ -40,14 +40,14 @@ def is_dump(path):
 
 
 def _is_hdf5_dump(file):
-    """By the names that lie in the file as they are, so that no library has to parse it."""
+    """Whether an HDF5 file is a dump, by the bytes of names that it holds, so that no library has to parse it."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return data.find(FORMAT.encode()) >= 0 or all(data.find(mark) < 0 for mark in _KERAS_MARKS)
 
 
 @contextlib.contextmanager
 def open_dump(path, key=None):
-    """`open_checkpoint` for an HDF5 or .npz dump, or a state dict in such a file that does not say which network it is of.
+    """`open_checkpoint` for an HDF5 or .npz dump, or a state dict in such a file whose attributes name no network.
 
     Yields
     ------

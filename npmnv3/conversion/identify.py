@@ -167,7 +167,7 @@ def _nearest(checkpoint, fits, claims):
 
 
 def _between(best, texts):
-    """(the fit to take, reasons): by a name in the texts, the first that has one; else the first, plainer network."""
+    """(the fit to take, reasons): the one that the first text with any name names; else the first, plainer network."""
     for text in texts if len(best) > 1 else ():
         named = max(best, key=lambda fit: _names_it(fit.variant, text))
         if _names_it(named.variant, text):
@@ -176,7 +176,7 @@ def _between(best, texts):
 
 
 def _names_it(variant, text):
-    """How clearly a text names a variant: the length of what was found, 0 if nothing."""
+    """How clearly a text names a variant: the length of the name in it, 0 if none."""
     if variant.checkpoint and variant.checkpoint.file in text:
         return len(text)
     is_named = variant.name.lower() in text.lower()
@@ -190,13 +190,13 @@ def _fit_reason(checkpoint, fit):
 
 
 def _why_not(others):
-    """Why it is not the next one."""
+    """Reasons against the next best network."""
     near = min(others, key=lambda fit: fit.distance, default=None)
     return [] if near is None or near.share < _NEAR else [f"not {near.variant.full_name}: {near.differences[0]}"]
 
 
 def _twins(checkpoint, taken, others):
-    """(notes on the other networks that are the same, and on those that differ), of the ones that fit as well."""
+    """(notes, warnings) on the other networks that fit as well: those that compute the same, and those that do not."""
     same, differ = [], []
     for fit in others:
         # What fits a graph computes what it does.

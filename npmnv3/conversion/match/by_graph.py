@@ -159,7 +159,7 @@ def _folded_gates(plan, places):
 
 
 def _biases(pairs, norms):
-    """Layers that add something where the plan has nothing for it."""
+    """Sentences on layers with a bias where the plan has none."""
     wrong = []
     for step, place in pairs:
         bias = None if step.name in norms or step.param("bias") else place.folded()[1]

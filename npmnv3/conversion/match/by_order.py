@@ -30,9 +30,9 @@ def _in_form(variant, arrays):
         variant = variant._replace(in_channels=arrays[0].shape[1])
     if not variant.source.head_stored_as or len(arrays) < 4 or len(arrays[-2].shape) != 2:
         return variant
-    takes = arrays[-2].shape[variant.source.layout == "torch"]  # where torch has what comes in
+    in_features = arrays[-2].shape[variant.source.layout == "torch"]  # where torch has what comes in
     alone = any(len(_params(make_plan(variant._replace(head=0), folded=folded))) == len(arrays) for folded in (0, 1))
-    return variant._replace(head=0 if alone and takes == variant.last else takes)
+    return variant._replace(head=0 if alone and in_features == variant.last else in_features)
 
 
 def compare(checkpoint, variant):
@@ -69,7 +69,7 @@ def compare(checkpoint, variant):
 
 
 def _shape_differences(plan, arrays):
-    """(sentences on how the shapes of arrays in a row differ from the plan's, how many differ, are missing or too many)."""
+    """(sentences on how the arrays' shapes differ from the plan's, in order; how many differ, are missing or too many)."""
     params = _params(plan)
     wrong = [param for param, array in zip(params, arrays) if array.shape != param.shape]
     other_count, sentences = abs(len(arrays) - len(params)), []

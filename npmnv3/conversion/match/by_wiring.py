@@ -99,7 +99,8 @@ class Wiring:
         return self._other(step, value)
 
     def _other(self, step, value):
-        """Where to go on behind an operation that is not the step's: one is missing, one besides, or another in its place."""
+        """`_compare`'s next pairs after an operation that is not the step's: the step is missing, or the operation is an extra
+        one, or it replaces the step."""
         before, prior = sources(value), self._before(step)
         single = len(before) == 1 and not _is_layer(value)
         alone = not step.param("weight") and len(step.inputs) == 1
@@ -115,11 +116,11 @@ class Wiring:
         return [(step.inputs[0], before[0])] if single else []
 
     def _before(self, step):
-        """The step that gives a step its input, itself where none does."""
+        """The step before a step; the step itself where there is none."""
         return self.steps.get(self._behind_idle(step.inputs[0]), step)
 
     def _behind_idle(self, name):
-        """The name of what a step passes on: a factor before the classifier is compared as a gain, apart from the steps."""
+        """The first step from here back that computes: a factor before the classifier is compared as a gain, by itself."""
         while name in self.steps and self.steps[name].op in ("identity", "scale"):
             name = self.steps[name].inputs[0]
         return name
@@ -142,7 +143,7 @@ class Wiring:
         return value
 
     def _likeness(self, names, values):
-        """How much values look like steps, to tell which input of a sum or product is which."""
+        """How well values match steps, by which the inputs of a sum or product are assigned."""
         count = 0
         for name, value in zip(names, values):
             step = self.steps.get(self._behind_idle(name))
@@ -168,7 +169,7 @@ class Wiring:
 
 
 def _without_tail(value):
-    """(the value behind what follows the classifier, what that is)"""
+    """(what the classifier gives, kinds of the operations that follow it)"""
     tail = []
     while value.kind in _TAIL and sources(value) and sources(value)[0] is not None:
         tail.insert(0, value.kind)

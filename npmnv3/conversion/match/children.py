@@ -48,7 +48,7 @@ def _beginnings(shapes, params, kind, axes):
 
 
 def _by_inner(parts):
-    """{how parts go on: those that go on so}"""
+    """{what follows a part's beginning: the parts that it follows}"""
     alike = {}
     for part, inner in parts.items():
         alike.setdefault(inner, []).append(part)
@@ -97,7 +97,7 @@ def _parts(names):
 
 
 def _within_blocks(parts, params):
-    """The parts that are less than a block."""
+    """The parts that lie inside of a block."""
     blocks = {}
     for step, param in params:
         if step.startswith("blocks."):
@@ -125,7 +125,7 @@ def _place(part):
 
 
 def _in_order(parts, kind):
-    """Parts that go on alike in the network's order; none where that is not known."""
+    """Parts with equal continuations in the network's order; none where the order is unknown."""
     if len(parts) == 1 or kind not in _SORTED:
         return parts
     if len({re.sub(r"\d+", "0", part) for part in parts}) > 1:

@@ -44,7 +44,7 @@ def _are_parts(how, first, second):
 
 
 def _axes(name, length, other, direction):
-    """The axes over which a norm was taken: those that the length has not, as torch keeps it, or all of them."""
+    """The axes over which a norm was taken: those of size 1 in the length, as torch keeps it; all where it is a scalar."""
     if not length:
         return tuple(range(len(direction)))
     if len(length) != len(direction) or any(n not in (1, whole) for n, whole in zip(length, direction, strict=True)):
@@ -70,7 +70,7 @@ def _composed(how, first, second, axes):
 
 
 def regained(weight, factor):
-    """The classifier's weight times what graph or program and plan multiply differently."""
+    """The classifier's weight times the factor by which a graph or program multiplies and the plan does not."""
     if is_one(factor):
         return weight
     values = read_any(weight)

@@ -12,7 +12,7 @@ _NUMBERED = re.compile(r"arr_(\d{1,6})")  # as np.savez does it
 
 
 def restored_names(arrays, variant):
-    """({the source's name: the name in the file}, a sentence on that), both empty where the names are no such, or do not suffice."""
+    """({the source's name: the name in the file}, a note), both empty where no names were lost, or they cannot be restored."""
     if not arrays or any("." in name for name in arrays):
         return {}, ""
     params = [param for step in make_plan(variant) for param in step.params]

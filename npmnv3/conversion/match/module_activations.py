@@ -136,7 +136,7 @@ def _is_empty_act(name, settings):
 
 
 def _expected(plan, names, modules):
-    """{module that holds layers: these, and operations of the plan's activations behind them, in order}"""
+    """{module that holds layers: its layers and the plan's activations after them, in order}"""
     places, of_step = {}, {}
     for step in plan:
         before = of_step.get(step.inputs[0])
@@ -150,7 +150,7 @@ def _expected(plan, names, modules):
 
 
 def _place(modules, layer):
-    """The module within which what follows a layer is."""
+    """The module that holds a layer's activation: the layer itself, for classes that have one, else the module around it."""
     return layer if _class(modules, layer) in _HAS_OWN else layer.rpartition(".")[0]
 
 
@@ -169,7 +169,7 @@ def _layers_and_activations(modules, layers, places):
 
 
 def _may_be_one(name, settings, modules, layers):
-    """Whether a module without parameters and parts is of a class of which it is not known what it does."""
+    """Whether a module, without parameters and submodules, is of an unknown class, which may be an activation's."""
     lower = settings["class"].replace("_", "").lower()
     if not name or name in layers or "pool" in lower or lower.startswith(tuple(_NO_ACTIVATION)) or kind_of(settings):
         return False

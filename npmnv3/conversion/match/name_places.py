@@ -1,4 +1,4 @@
-"""One place of a file beside the network that may be there: which entries are the network's, and what is wrong with them."""
+"""One place in a file, compared with a network that may be there: which entries are its own, and what differs."""
 
 import re
 from typing import NamedTuple
@@ -19,10 +19,10 @@ from .settings import setting_differences
 
 
 class File(NamedTuple):
-    """What is the same at all places of a file.
+    """What all places of a file share.
 
-    arrays, notes : with weights in one piece, under the source's names, and what was done for that
-    called : {name: what it was called in the file}, where parts have other names
+    arrays, notes : {the source's name: array}, weights that were kept in parts composed, and sentences on that
+    called : {name: its name in the file}, where parts were renamed
     """
 
     checkpoint: object
@@ -32,11 +32,11 @@ class File(NamedTuple):
 
 
 class _Entries(NamedTuple):
-    """The entries of a file, sorted by whose they are.
+    """The entries of a file, sorted by what they belong to.
 
-    form, num_classes, folded : of the network, with the names that are tried
-    arrays : {name in the form: array}, those that are not the network's among them
-    unexpected, beside : names in the file of what is not the network's: which may not, or may, be left out
+    form, num_classes, folded : of the network, under the naming that is tried
+    arrays : {name in the form: array}, unexpected ones among them
+    unexpected, beside : names in the file of entries that are not the network's: errors, and such as may be left out
     renames : {name here: name in the form} of the classifier's entries
     """
 
@@ -52,8 +52,8 @@ class _Entries(NamedTuple):
 class Place:
     """A place in a file where a network may be.
 
-    prefix, root : what stands before the names there, and what of the source's names that is in place of ("" for nothing)
-    prefixes : of all places
+    prefix, root : the beginning of the names there, and the beginning of the source's names that it replaces, or ""
+    prefixes : those of all places in the file
     """
 
     def __init__(self, file, naming, variant, prefix, root, prefixes):
@@ -191,7 +191,7 @@ def _counters(plan):
 
 
 def _fused(names, variant):
-    """{name: the source's} of entries in the first of the modules that torch fused, where the source has one module."""
+    """{name: the source's} of entries that torch's fusion put into a sequence, as its first module ("conv.0.weight")."""
     plans = [make_plan(variant, folded=folded) for folded in (False, True)]
     known = {param.name for plan in plans for step in plan for param in step.params}
     plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
@@ -216,7 +216,7 @@ def _unmerged(unexpected):
 
 
 def _ends_before(plan, missing):
-    """Advice where no more is missing than the layers from one on, else ""."""
+    """Advice where exactly the last layers are missing, else ""."""
     layers = [{param.name for param in step.params if param.role != "count"} for step in plan if step.params]
     count = next((n for n in range(1, len(layers)) if set().union(*layers[-n:]) == set(missing)), 0)
     advice = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
@@ -224,13 +224,13 @@ def _ends_before(plan, missing):
 
 
 def _num_classes(form, arrays):
-    """By the classifier's bias or, failing that, its weight's other side than what it takes."""
+    """The length of the classifier's bias; without one, the form's usual number of classes."""
     bias = arrays.get(form.source.param_name(classifier_part(form), None, "bias"))
     return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else form.num_classes
 
 
 def _in_shape(array, shape):
-    """A layer's array in the shape that is wanted, where they differ in axes of length 1 alone."""
+    """A layer's array in the expected shape, where the two differ only in axes of length 1."""
     if array.shape == shape or [n for n in array.shape if n != 1] != [n for n in shape if n != 1] or len(shape) < 2:
         return array
     return Entry(shape, array.dtype, lambda: read_any(array).reshape(shape))

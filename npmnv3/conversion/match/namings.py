@@ -109,7 +109,7 @@ _NOT_OURS = (
 
 
 def not_ours(names):
-    """A sentence on whose network it is instead, "" where that is not known."""
+    """A sentence on the other repository's network that it is, "" where that is unknown."""
     names = set(names)
     for title, marks, difference in _NOT_OURS:
         stem = next((name for name in names if name.endswith(marks[0])), "")
