@@ -152,6 +152,21 @@ def test_a_name_that_lacks_its_source_only_is_the_nearest(name):
         npmnv3.load(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mobilenetv3_small_100.lamb_in1k", "timm/mobilenetv3_small_100"),
+        ("hf_hub:timm/mobilenetv3_large_100.ra_in1k", "timm/mobilenetv3_large_100"),
+        ("keras/mobilenetv3small", "keras/MobileNetV3Small"),
+        ("MobileNet_V3_Large_Weights.IMAGENET1K_V2", "(.*, )?torchvision/mobilenet_v3_large"),
+        ("small", "(.*, )?sqlai/mobilenetv3_small"),
+    ],
+)
+def test_names_of_other_places_have_their_model_among_the_nearest(name, meant):
+    with pytest.raises(npmnv3.UnknownModelError, match=f"nearest: {meant},"):
+        npmnv3.load(name)
+
+
 def test_a_model_without_its_weights_says_how_to_get_them():
     with pytest.raises(
         npmnv3.MissingWeightsError,

@@ -22,8 +22,6 @@ PAGES = {
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
 TIME = re.compile(r"[\d.]+ (s|ms|us|a second|pictures a second)\b")
 HASH = re.compile(r"\b(?=\w*\d)(?=\w*[a-f])[0-9a-f]{8}\b")
-#: The size of a frozen file, which is the same bytes on every machine: `tests/platforms` holds that.
-FROZEN = re.compile(r"\.pyz: [\d,]+ bytes")
 SPEEDS = {"bench/README.md"}  # where all numbers are this machine's
 
 
@@ -52,16 +50,14 @@ COMMANDS = {name: commands for name, page in PAGES.items() if (commands := shown
 def differs(line, expected, numbers=True):
     """What is another in a line than was shown, "" if nothing.
 
-    Times and hashes are left out. Whole numbers below 1000 are the same, larger ones (bytes of packed files) within 2%
-    but for frozen files, others within rounding's share; of a line with exponents, as errors have them, what comes before its first fraction.
+    Times and hashes are left out. Whole numbers below 1000 are the same, larger ones (bytes of files) within 2%, others
+    within rounding's share; of a line with exponents, as errors have them, what comes before its first fraction.
     """
     line, expected = (HASH.sub("#", TIME.sub("#", " ".join(text.split()))) for text in (line, expected))
     if re.search(r"\de[+-]\d", expected):
         line, expected = (re.split(r"-?\d+\.\d", text)[0] for text in (line, expected))
     if NUMBER.sub("#", line) != NUMBER.sub("#", expected):
         return "other words"
-    if FROZEN.findall(line) != FROZEN.findall(expected):
-        return f"{FROZEN.findall(line)}, not {FROZEN.findall(expected)}"
     pairs = zip(NUMBER.findall(line), NUMBER.findall(expected))
     return next((f"{a}, not {b}" for a, b in pairs if numbers and not _near(a, b)), "")
 

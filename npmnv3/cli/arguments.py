@@ -1,5 +1,7 @@
 """Arguments that several commands share, and what is made of them."""
 
+import difflib
+import glob
 import os
 import sys
 import urllib.parse
@@ -183,13 +185,39 @@ def input_side(numbers, default):
 def picture_files(arguments):
     """(path, None) for each picture asked for, or (path, PictureError) where there is none.
 
-    A folder stands for the pictures in it; what it holds besides is named on standard error.
+    A folder stands for the pictures in it; what it holds besides is named on standard error. A pattern stands for what
+    matches it.
     """
     for argument in arguments:
         if os.path.isdir(argument):
             yield from _pictures_in(argument)
-        else:
+        elif os.path.lexists(argument):
             yield argument, None
+        elif matching := glob.glob(argument):  # Windows's shells leave patterns to the program
+            yield from picture_files(sorted(matching))
+        else:
+            yield argument, PictureError(f"{argument}: cannot be opened (No such file or directory){_meant(argument)}")
+
+
+def _meant(path):
+    """What a path that leads nowhere was probably meant to be, or where it was looked for."""
+    from ..network.variants import list_models
+
+    if list_models(glob.escape(path)):
+        return f"; a model is named with --model {path}"
+    folder, name = os.path.split(path)
+    if folder and not os.path.isdir(folder):
+        return f"; there is no folder {folder}"
+    try:
+        known = {entry.casefold(): entry for entry in os.listdir(folder or ".")}
+        near = difflib.get_close_matches(name.strip(" '\"").casefold(), known, n=1, cutoff=0.75)
+        return (
+            f"; did you mean {os.path.join(folder, known[near[0]])}?"
+            if near
+            else f"; looked in {folder or os.getcwd()}"
+        )
+    except OSError:  # it cannot be listed, or is there no more
+        return ""
 
 
 def _pictures_in(folder):

@@ -148,8 +148,6 @@ def _report_failures(results):
         print(f"npmnv3 evaluate: unreadable: {shown(file)}", file=sys.stderr)
     for result in results:
         for label, pictures in result["unknown_labels"].items():
-            print(
-                f"npmnv3 evaluate: {result['model']} has no class {label!r}: {counted(pictures, 'picture')} left out",
-                file=sys.stderr,
-            )
+            what = f"{result['model']} has no class {label!r}" if label else "nothing says the class"
+            print(f"npmnv3 evaluate: {what}: {counted(pictures, 'picture')} left out", file=sys.stderr)
     return int(any(result["unreadable"] or result["unknown_labels"] for result in results))

@@ -23,8 +23,10 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{usage}\n{self.prog}: {message}.{self._meant(message)} See `{self.prog} --help`\n")
 
     def _meant(self, message):
-        """The choice or the option that is like a wrong one."""
+        """The choice or the option that is like a wrong one; of a picture, the command for it."""
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)$", message)
+        if choice and message.startswith("argument COMMAND:") and os.path.exists(choice[1]):
+            return f" Did you mean {self.prog} predict {choice[1]}?"
         if choice:
             return _nearest(choice[1], re.findall(r"[\w.-]+", choice[2]))
         wrong = re.search(r"^unrecognized arguments:.*?(--[\w-]+)", message)

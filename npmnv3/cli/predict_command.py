@@ -111,7 +111,9 @@ def _warn(name, size):
 
 def _report(name, result, as_json):
     if isinstance(result, PictureError):
-        message = str(result) if name != "-" else str(result).replace("picture of", "standard input, picture of", 1)
+        message, place = str(result), "standard input" if name == "-" else name
+        if message.startswith("picture of") and (name == "-" or _is_url(name)):  # of bytes, which have no name
+            message = f"{place}, {message}"
         if as_json:
             print(json.dumps({"file": name, "error": message}), flush=True)
         print(f"npmnv3 predict: {message}", file=sys.stderr)

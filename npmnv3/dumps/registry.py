@@ -16,7 +16,7 @@ from ..errors import UnknownModelError
 from ..network.counts import plan_counts
 from ..network.plan import make_plan
 from ..network.spec import Preprocess
-from ..network.variants import DEFAULT_MODEL, get_variant, list_models
+from ..network.variants import DEFAULT_MODEL, get_variant, list_models, nearest_names
 from .folders import dump_stem
 
 COLUMNS = ("model", "tag", "url", "file", "size", "sha256", "md5", "licence", "preprocess", "top1", "top5")
@@ -160,9 +160,7 @@ def find_published(name):
     """The published checkpoint of this name, or UnknownModelError with the nearest names."""
     if isinstance(name, str) and name in REGISTRY:
         return REGISTRY[name]
-    import difflib
-
-    near = difflib.get_close_matches(str(name), REGISTRY, n=4, cutoff=0.4)
+    near = nearest_names(str(name), REGISTRY)
     hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 fetch --list` prints them all"
     raise UnknownModelError(f"no published checkpoint is called {name!r}; {hint}")
 

@@ -158,8 +158,14 @@ def _contenders(networks, data, confusion):
 
 
 def _check_labels(labels, contenders):
-    """Refuse data of whose classes a network has none, before all the work is done for nothing."""
+    """Refuse data of whose classes a network has none, or one too many, before all the work is done for nothing."""
     for contender in contenders:
+        count = len(contender.classes.names)
+        if str(count) in labels and "0" not in labels and all(map(str.isdigit, labels)) and count > 1:
+            raise UsageError(
+                f"the labels are numbers up to {count}, without 0: they count from 1, but the {count} classes of "
+                f"{contender.title} are numbered from 0; take 1 off each"
+            )
         if all(contender.classes.find(label) is None for label in labels):
             raise UsageError(
                 f"{contender.title} has none of the data's classes: these are {some(sorted(labels))}, its own are "

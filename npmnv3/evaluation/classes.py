@@ -4,6 +4,7 @@ import collections
 import re
 
 from ..dumps.labels import LABEL_SETS, class_names, label_set
+from .truths import spoken
 
 _WHOLE = re.compile(r"([0-9]+)[.,]0*", re.ASCII)  # 3.0, as tables of floats have it; 3,0 in other countries
 _SYNSET = re.compile(r"(n[0-9]{8})[-_. ]", re.ASCII)  # n02085620-Chihuahua
@@ -33,7 +34,7 @@ class Classes:
 
     def find(self, label):
         """The shown index of the class that the data call `label` (name, synset or index), or None if there is none."""
-        found = self._texts.get(label, self._texts.get(_spoken(label)))
+        found = self._texts.get(label, self._texts.get(spoken(label)))
         if found is None and (begun := _SYNSET.match(label)):
             return self._texts.get(begun[1])
         if found is None and (whole := _WHOLE.fullmatch(label)):
@@ -51,22 +52,17 @@ class Classes:
         return self.names[shown] if shown >= 0 else "background"
 
 
-def _spoken(text):
-    """A name without what one file writes so and another otherwise: capitals, and "_" for a space."""
-    return text.replace("_", " ").casefold()
-
-
 def _imagenet_texts():
     """{synset, name or lemma: index} of ImageNet's classes, without the words that mean two of them.
 
     "crane" and "maillot" are the first lemma of two classes each: which one a file of labels means cannot be told.
     """
     classes = label_set("imagenet")
-    lemmas = [[_spoken(word) for word in label.lemma.split(", ")] for label in classes]
+    lemmas = [[spoken(word) for word in label.lemma.split(", ")] for label in classes]
     firsts = collections.Counter(words[0] for words in lemmas)
     every = collections.Counter(word for words in lemmas for word in set(words))
     texts = {word: label.index for label, words in zip(classes, lemmas) for word in words if every[word] == 1}
     for field in ("lemma", "name"):
-        named = [(_spoken(getattr(label, field)), label.index) for label in classes]
+        named = [(spoken(getattr(label, field)), label.index) for label in classes]
         texts |= {name: index for name, index in named if firsts[name] < 2}
     return texts | {label.synset: label.index for label in classes}

@@ -8,8 +8,9 @@ import os
 from dataclasses import dataclass, replace
 
 from ..errors import UsageError
+from ..network.variants import list_models
 from ..pictures.files import SUFFIXES, is_picture
-from .files import Picture, asides, counted, is_aside, parent, some, spread
+from .files import OTHERS, Picture, asides, counted, is_aside, parent, some, spread
 from .labelfiles import read_label_file
 from .tars import find_shards, list_shards
 from .truths import ClassList, DevkitTruth, Table
@@ -102,8 +103,11 @@ def open_dataset(
         root = data
         kind, pictures, notes = _list_folder(data, truth, labelled)
     else:
-        raise UsageError(f"{data}: no such folder or tar shard")
+        swapped = "; it is a model's name, and the data come last" if data in list_models("*") else ""
+        raise UsageError(f"{data}: no such folder or tar shard{swapped}")
     if not pictures:
+        if os.path.isdir(data) and any(name.endswith(".parquet") for _, _, names in os.walk(data) for name in names):
+            notes = (*notes, OTHERS[b"PAR1"])
         raise UsageError("; ".join([f"{data}: no pictures ({', '.join(SUFFIXES)}) in it", *notes]))
     if labelled and not any(picture.label for picture in pictures):
         raise UsageError(
@@ -139,7 +143,7 @@ def _list_folder(folder, truth, labelled):
 
 def _by_folder(files, names):
     """Pictures whose classes are their folders."""
-    if names.indices and not any(parent(file) in names.indices for file in files):
+    if names.indices and not any(names.index_of(parent(file)) for file in files):
         raise UsageError(
             f"{names.path}: taken as a list of class folders, none of which is there (there are "
             f"{some(sorted(set(map(parent, files))))}); other labels files are a CSV with the columns file and label, or "
@@ -163,8 +167,8 @@ def _list_table(folder, table):
     left = [file for file in there if file not in named]
     if there and len(left) == len(there):
         raise UsageError(
-            f"{table.path}: none of its names is that of a picture below {folder}: it has {some(list(table.labels))}; the "
-            f"folder has {some(there)}"
+            f"{table.path}: none of its names is that of a picture below {folder}: it has {some(list(table.labels)) or 'none'}; the "
+            f"folder has {some(there)}; write them as it does"
         )
     notes = [f"left out: {counted(len(left), 'picture')} that {table.path} does not name: {some(left)}"] if left else []
     return pictures, notes + asides(aside)

@@ -9,6 +9,24 @@ from ..errors import PictureError
 
 MAX_BYTES = 1 << 29  # of a picture's file: 8 for each pixel of the largest picture that is decoded
 
+#: What else than pictures, tar shards and texts of labels is given as these, by its first bytes.
+OTHERS = {
+    b"\x1f\x8b": "compressed; unpack it with gunzip",
+    b"BZh": "compressed; unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed; unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed; unpack it with unzstd",
+    b"PK\x03\x04": "a zip; unpack it, and give the folder (a workbook of Excel; save it as CSV)",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel; save it as CSV",
+    b"PAR1": "a Parquet table; save its pictures as files, and its labels as CSV",
+    b"\x80": "a pickle, which may do anything when it is read; save it as CSV",
+    b"\x93NUMPY": "an array of NumPy; save it as CSV",
+}
+
+
+def kind_of_data(begin):
+    """What a file is by its first bytes, and what to do with it; "" where they do not tell."""
+    return next((what for mark, what in OTHERS.items() if begin.startswith(mark)), "")
+
 
 class Picture(NamedTuple):
     """A picture that has not been read yet.

@@ -8,20 +8,21 @@ import tarfile
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.files import is_picture
-from .files import Picture, counted, is_aside, parent, shown, some
-from .labelfiles import label_in
+from .files import Picture, counted, is_aside, kind_of_data, parent, shown, some
+from .labeljson import as_label, label_in
 from .truths import DevkitTruth
 
-STATING = ("cls", "json", "txt")  # extensions of what can state a picture's class beside it, the first one counts
-#: What else is given as data, by its first bytes.
-OTHERS = {
-    b"\x1f\x8b": "compressed; unpack it with gunzip",
-    b"BZh": "compressed; unpack it with bunzip2",
-    b"\xfd7zXZ": "compressed; unpack it with unxz",
-    b"\x28\xb5\x2f\xfd": "compressed; unpack it with unzstd",
-    b"PK\x03\x04": "a zip; unpack it, and give the folder",
-    b"PAR1": "a Parquet table; save its pictures as files, in a folder for each class",
-}
+STATING = (
+    "cls",
+    "cls.txt",
+    "label",
+    "label.txt",
+    "class",
+    "target",
+    "json",
+    "txt",
+    "text",
+)  # extensions of what can state a picture's class beside it, the first one counts
 MAX_LABEL = 1 << 16  # bytes of such a member
 
 
@@ -42,8 +43,8 @@ def list_shards(shards, truth=None):
     """The pictures of shards.
 
     A picture's class is what the labels file says or, without one, the first that there is of: the content of the file
-    `KEY.cls` beside it, the entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the content of `KEY.txt`, the
-    name of its folder. KEY is the picture's own path up to the first dot of its name.
+    `KEY.cls` (or .label, .class, .target) beside it, the entry "label" (or another of LABEL_COLUMNS) of `KEY.json`, the
+    content of `KEY.txt`, the name of its folder. KEY is the picture's own path up to the first dot of its name.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def _kind(path):
         begin = file.read(8)
     if is_picture(path):
         return "a picture; give the folder that it is in"
-    return next((what for mark, what in OTHERS.items() if begin.startswith(mark)), "")
+    return kind_of_data(begin)
 
 
 def _check_place(shard, member, size):
@@ -147,5 +148,5 @@ def _label(extension, data):
         content = json.loads(text, object_pairs_hook=once_each)
     except (ValueError, RecursionError, WeightsError):
         return None
-    label = label_in(content) if isinstance(content, dict) else None
+    label = label_in(content) if isinstance(content, dict) else as_label(content)
     return None if label is None else label.encode("utf-8", "replace").decode("utf-8")

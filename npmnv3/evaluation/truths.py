@@ -3,15 +3,18 @@
 import csv
 import importlib.resources
 import os
+import posixpath
 import re
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 from ..errors import UsageError
 from ..pictures.files import is_picture
 from .files import parent
 
+#: A synset that no number follows: lines that number the classes in another way than their order does are no list of them.
+_SYNSET_ALONE = re.compile(r"n\d{8}(?!\S|\s+\d+(\s|$))")
 _VALIDATION_NAME = re.compile(r"_(\d{8})\.[^./]+$")  # ILSVRC2012_val_00000001.JPEG
 
 
@@ -102,7 +105,66 @@ class ClassList:
 
     def label_of(self, file):
         """The class index of the folder that a file is in, or the folder's name."""
-        return self.indices.get(parent(file), parent(file))
+        return self.index_of(parent(file)) or parent(file)
+
+    def index_of(self, folder):
+        """The class index of a folder as it is written or, if one class alone fits, but for capitals and "_"; or None."""
+        fitting = self.indices.get(folder) or {self.indices[name] for name in self._spoken.get(spoken(folder), ())}
+        return fitting if isinstance(fitting, str) else fitting.pop() if len(fitting) == 1 else None
+
+    @cached_property
+    def _spoken(self):
+        names = {}
+        for name in self.indices:
+            names.setdefault(spoken(name), []).append(name)
+        return names
+
+
+def spoken(text):
+    """A name without what one file writes so and another otherwise: capitals, and "_" for a space."""
+    return text.replace("_", " ").casefold()
+
+
+def class_list(path, lines):
+    """Class folders in order, or each with its index."""
+    if indices := numbered(path, lines):
+        return ClassList(path, indices)
+    if all(_SYNSET_ALONE.match(line) for line in lines):  # n01440764 tench, Tinca tinca
+        lines = [line.split()[0] for line in lines]
+    if len(set(lines)) < len(lines):
+        twice = next(line for i, line in enumerate(lines) if line in lines[:i])
+        raise UsageError(
+            f"{path}: the class {twice!r} stands there twice; a list of class folders names each once, and labels of "
+            f"pictures stand beside their names: lines `file label`"
+        )
+    return ClassList(path, {name: str(index) for index, name in enumerate(lines)})
+
+
+def numbered(path, lines):
+    """{class: index as text} of lines that each have one class and its index, else None."""
+    pairs = [re.split(r"[\s,;:|]+", line.strip()) for line in lines]
+    for index, name in ((0, 1), (1, 0)):
+        if pairs and all(len(pair) == 2 and pair[index].isascii() and pair[index].isdigit() for pair in pairs):
+            numbers = sorted(int(pair[index]) for pair in pairs)
+            if numbers == list(range(len(pairs))):
+                return {pair[name]: str(int(pair[index])) for pair in pairs}
+            if numbers == list(range(1, len(pairs) + 1)) and len(pairs) > 1:
+                raise UsageError(
+                    f"{path}: counts the classes from 1 to {len(pairs)}, expected them to be counted from 0"
+                )
+    return None
+
+
+def table(path, entries):
+    """{file: label} of (number of a line, (file, label))."""
+    labels = {}
+    for number, (file, label) in entries:
+        if "\0" in file:
+            raise UsageError(f"{path}: line {number} has a null character, which no file's name can have")
+        file = posixpath.normpath(file)  # ./a.jpg is a.jpg, and cats/ is cats
+        if labels.setdefault(file, label) != label:
+            raise UsageError(f"{path}: line {number}: {file} is {label!r} here and {labels[file]!r} above")
+    return labels
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from ..ops.definitions import (
     relu,
     scale,
 )
-from ..pictures.decode import DAMAGE, exif_of, from_array, kept_bits, open_image, to_rgb, turn
+from ..pictures.decode import DAMAGE, exif_of, from_array, kept_bits, open_image, to_rgb, turn, way_of
 from ..pictures.pixels import centre, line_of_text, luminance, normalise, short_side, short_side_opencv, squashed
 from ..pictures.plain import check_size, read
 from ..pictures.resample import opencv_linear, pillow
@@ -172,7 +172,7 @@ def decode(path):
             check_size(image.height, image.width, path)
             kept = kept_bits(image, RECIPE.decode)
             image.load()
-            rgb = to_rgb(image, RECIPE.decode)
+            rgb = to_rgb(image, way_of(image, RECIPE.decode))
             return upright(rgb if kept is None else rgb & kept, exif_of(image))
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise PictureError(f"{path}: is not a picture that can be read ({type(error).__name__}: {error})") from error

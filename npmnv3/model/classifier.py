@@ -199,8 +199,10 @@ class Classifier(abc.ABC):
         [(0, '0', 0.99...)]
         nowhere.png: ...
         """
-        _check_count("top", top)
-        stream = iter(_as_pictures(pictures))
+        _check_count("top", top)  # before the first answer is asked for
+        return self._each(iter(_as_pictures(pictures)), top)
+
+    def _each(self, stream: Iterator[Picture], top: int) -> Iterator[list[tuple[int, str, float]] | PictureError]:
         while batch := [self._read(picture) for picture in itertools.islice(stream, BATCH)]:
             good = [x for x in batch if not isinstance(x, PictureError)]
             rows = iter(self(np.stack(good))) if good else iter(())

@@ -1,4 +1,4 @@
-"""Decode a picture: a path, bytes, a PIL image or an array becomes (H, W, 3) uint8, RGB.
+"""Decode a picture: a path, bytes, an open file, a PIL image or an array becomes (H, W, 3) uint8, RGB.
 
 Files may be JPEG, PNG, BMP, GIF, PPM, WebP, TIFF, AVIF, JPEG 2000, TGA and some others (`MORE_FORMATS`) where Pillow
 has their decoder; without Pillow, PNG and PPM (see `npmnv3.pictures.plain`). Alpha and transparency are dropped, not
@@ -6,13 +6,16 @@ blended; palettes are looked up; of an animation the first frame is taken. Beyon
 
 * "pil" is Pillow's convert("RGB"): EXIF rotation is ignored; gray with 16 bits is clipped at 255, as Pillow and so
   torchvision do, which makes most such pictures white.
-* "cv2" is OpenCV's imread: EXIF rotation is applied; gray with 16 bits keeps its upper 8; CMYK goes through OpenCV's
-  own formula; bitmaps with 16 bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG,
-  PNG, BMP, 8-bit PPM, and WebP (whose rotation OpenCV applies since 4.11). What else OpenCV does to transparency and
-  colours in GIF and TIFF is not followed.
+* "cv2" is OpenCV's imread: EXIF rotation is applied, but in AVIF; gray with 16 bits keeps its upper 8; CMYK goes
+  through OpenCV's own formula, in TIFF through libtiff's, which also multiplies colours by their alpha; bitmaps with 16
+  bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG, PNG, BMP, PPM with a maximum
+  of 255, TIFF in RGB, gray and CMYK, AVIF, JPEG 2000, and WebP (whose rotation OpenCV applies since 4.13). What else
+  OpenCV does to transparency in GIF and to rarer colours in TIFF is not followed.
 """
 
 import contextlib
+import itertools
+import logging
 import struct
 import threading
 import warnings
@@ -22,7 +25,7 @@ import numpy as np
 
 from ..errors import PictureError, UsageError, check_unmasked
 from . import plain
-from .files import describe, is_pil_image, open_picture, pillow_image
+from .files import describe, is_pil_image, kind_of, open_picture, pillow_image
 from .plain import MAX_PIXELS, check_size
 
 WAYS = ("pil", "cv2")
@@ -56,8 +59,8 @@ def decode(picture, how="pil"):
 
     Parameters
     ----------
-    picture : str or os.PathLike (a file), bytes (a file's), PIL image, or uint8 array of RGB (H, W, 3), gray (H, W) or
-        (H, W, 1), or RGB and alpha (H, W, 4)
+    picture : str or os.PathLike (a file), bytes (a file's), binary file, PIL image, or uint8 array of RGB (H, W, 3),
+        gray (H, W) or (H, W, 1), or RGB and alpha (H, W, 4)
     how : "pil" or "cv2"
 
     Returns
@@ -84,7 +87,7 @@ def decode(picture, how="pil"):
         if image_module is None:
             rgb, exif = plain.read(file.read(), name)
             return turn(rgb, exif) if how == "cv2" else rgb
-        with _damage_is_ours(name):
+        with _damage_is_ours(name, file):
             with _QUIET:
                 image = open_image(image_module, file)
             return _from_pil(image, how, name, (FORMATS | MORE_FORMATS).get(image.format, MAX_PIXELS))
@@ -101,7 +104,7 @@ def file_size(picture):
     with open_picture(picture, name) as file:
         if image_module is None:
             return plain.read(file.read(), name)[0].shape[1::-1]
-        with _damage_is_ours(name), _QUIET:
+        with _damage_is_ours(name, file), _QUIET:
             return open_image(image_module, file).size
 
 
@@ -128,7 +131,7 @@ def from_array(array, name):
 
 
 @contextlib.contextmanager
-def _damage_is_ours(name):
+def _damage_is_ours(name, file=None):
     """Whatever Pillow raises over a damaged file becomes a PictureError."""
     image_module = pillow_image()
     try:
@@ -136,6 +139,8 @@ def _damage_is_ours(name):
     except image_module.DecompressionBombError as error:
         raise PictureError(f"{name}: is too large; at most {MAX_PIXELS:,} pixels are taken ({error})") from error
     except image_module.UnidentifiedImageError as error:
+        if kind := kind_of(file):
+            raise PictureError(f"{name}: {kind}") from error
         known = ", ".join(name for name in FORMATS | MORE_FORMATS if name in image_module.OPEN)
         raise PictureError(f"{name}: is not a picture in a format that is read here ({known}), or damaged") from error
     except DAMAGE as error:
@@ -150,9 +155,24 @@ def _from_pil(image, how, name, most):
     with contextlib.nullcontext() if image.format in ("JPEG", "MPO") else _QUIET:
         kept = kept_bits(image, how)
         image.load()
-        rgb = to_rgb(image, how) if image.width * image.height <= BAND else _to_rgb_in_bands(image, how)
+        if how == "pil" and image.mode.startswith("I") and np.asarray(image).max() > 255:
+            _warn_of_clipping(name)
+        way = way_of(image, how)
+        rgb = to_rgb(image, way) if image.width * image.height <= BAND else _to_rgb_in_bands(image, way)
         rgb = rgb if kept is None else rgb & kept
     return turn(rgb, exif_of(image)) if how == "cv2" else rgb
+
+
+_CLIPPED = itertools.count()  # pictures that had more than they could keep: of the first it is said
+
+
+def _warn_of_clipping(name):
+    if not next(_CLIPPED):
+        logging.getLogger("npmnv3").warning(
+            "%s: gray with 16 bits is clipped at 255, as by this network's source, and is all but white: save it with 8 bits "
+            "(said once)",
+            name,
+        )
 
 
 class _Quiet:
@@ -203,13 +223,19 @@ def kept_bits(image, how):
 
 
 def exif_of(image):
-    """The EXIF block that OpenCV goes by: in WebP it is not understood where it begins with JPEG's mark."""
+    """The EXIF block that OpenCV goes by: AVIF's is not, nor WebP's where it begins with JPEG's mark."""
     exif = image.info.get("exif")
-    return None if image.format == "WEBP" and bytes(exif or b"").startswith(b"Exif\0\0") else exif
+    marked = image.format == "WEBP" and bytes(exif or b"").startswith(b"Exif\0\0")
+    return None if marked or image.format == "AVIF" else exif
+
+
+def way_of(image, how):
+    """`how`, or "libtiff" where OpenCV leaves the colours to that library."""
+    return "libtiff" if how == "cv2" and image.format == "TIFF" else how
 
 
 def to_rgb(image, how):
-    """(H, W, 3) uint8 of a PIL image that is loaded, as `how` has it."""
+    """(H, W, 3) uint8 of a PIL image that is loaded, or of a part of it, as `how`, one of `way_of`'s, has it."""
     if image.mode == "F":
         low, high = image.getextrema()
         if 0 <= low < high <= 1:  # it would be black
@@ -218,7 +244,11 @@ def to_rgb(image, how):
         inks = np.asarray(image).astype(np.uint16)
         light = 255 - inks[..., 3:]
         return (light - (inks[..., :3] * light >> 8)).astype(np.uint8)
-    if how == "cv2" and image.mode.startswith("I"):
+    if how == "libtiff" and image.mode in ("CMYK", "RGBA"):
+        cmyk = image.mode == "CMYK"
+        planes = (255 - np.asarray(image) if cmyk else np.asarray(image)).astype(np.uint16)
+        return ((planes[..., :3] * planes[..., 3:] + (0 if cmyk else 127)) // 255).astype(np.uint8)
+    if how != "pil" and image.mode.startswith("I"):
         gray = np.clip(np.asarray(image) >> 8, 0, 255).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -11,7 +11,7 @@ first.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         def preprocess(self) -> Preprocess | None: ...
 
     #: What `preprocess` takes.
-    Picture = str | os.PathLike[str] | bytes | PIL.Image.Image | npt.NDArray[np.uint8]
+    Picture = str | os.PathLike[str] | bytes | IO[bytes] | PIL.Image.Image | npt.NDArray[np.uint8]
 
 HALF = (0.5, 0.5, 0.5)
 # fmt: off
@@ -68,8 +68,8 @@ def preprocess(picture: Picture, recipe: str | Preprocess | HasRecipe) -> npt.ND
 
     Parameters
     ----------
-    picture : str or os.PathLike (a file), bytes (a file's), PIL image, or uint8 array of RGB (H, W, 3), gray (H, W) or
-        (H, W, 1), or RGB and alpha (H, W, 4), whose alpha is dropped
+    picture : str or os.PathLike (a file), bytes (a file's), binary file, PIL image, or uint8 array of RGB (H, W, 3),
+        gray (H, W) or (H, W, 1), or RGB and alpha (H, W, 4), whose alpha is dropped
     recipe : a name in `RECIPES`, a `Preprocess`, or whatever has one as its attribute `preprocess`, such as a model
 
     Returns

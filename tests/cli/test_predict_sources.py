@@ -68,7 +68,11 @@ def test_urls(capsys, monkeypatch):
         assert code == 1 and f"{url}: a URL, which is fetched with --fetch alone" in err and not server.log
         code, out, err = predict(capsys, "--fetch", url, f"{server.url}/page", f"{server.url}/none", "http://[x", LINE)
         assert code == 1 and out.startswith(f"{url}\n") and out.count("180") == 2
-        for part in ("not a picture", "none cannot be fetched: the server answers 404", "http://[x cannot be fetched"):
+        for part in (
+            f"{server.url}/page, picture of 6 bytes: a page of the web, no picture",
+            "none cannot be fetched: the server answers 404",
+            "http://[x cannot be fetched",
+        ):
             assert part in err, part
         monkeypatch.setattr(pictures, "MAX_SIZE", 1000)
         code, _, err = predict(capsys, "--fetch", url)
@@ -159,3 +163,36 @@ def test_a_picture_that_is_here_loads_nothing_of_the_network():
         [sys.executable, "-c", words, "predict", "--engine", "numpy", str(LINE)], capture_output=True, text=True
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("Line.PNG", "Line.PNG: cannot be opened (No such file or directory); did you mean line.png?"),
+        ("'line.png'", "did you mean line.png?"),
+        ("below/liine.png", "did you mean below/line.png?"),
+        ("elsewhere/line.png", "; there is no folder elsewhere"),
+        ("ppocr/text_direction", "; a model is named with --model ppocr/text_direction"),
+        ("another.jpg", "; looked in "),
+        ("*.jpg", "*.jpg: cannot be opened"),
+    ],
+)
+def test_a_picture_that_is_not_there_is_found_for_the_user(given, said, capsys, tmp_path, monkeypatch):
+    (tmp_path / "below").mkdir()
+    for name in ("line.png", "below/line.png"):
+        (tmp_path / name).write_bytes(LINE.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    code, out, err = predict(capsys, given, "line.png")
+    assert code == 1 and "line.png" in out and said in err
+
+
+def test_patterns_that_the_shell_left_alone(capsys, tmp_path, monkeypatch):
+    for name in ("b.png", "a.png", "notes.txt"):
+        (tmp_path / name).write_bytes(LINE.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert [line for line in predict(capsys, "*.png")[1].splitlines() if line[0] != " "] == ["a.png", "b.png"]
+
+
+def test_a_picture_in_place_of_a_command(capsys):
+    code, _, err = run(capsys, LINE)
+    assert code == 2 and f"Did you mean npmnv3 predict {LINE}?" in err

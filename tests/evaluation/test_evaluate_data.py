@@ -152,7 +152,7 @@ def test_data_that_cannot_be_used_are_refused(tmp_path):
 def test_shards(tmp_path):
     first = {"./a/0001.txt": b"caption", "./a/0001.jpg": picture(1), "./a/0001.cls": b"4\n", "./a/0001.npy": b"?"}
     write_tar(tmp_path / "s-0.tar", {**first, "b/x.y.png": picture(2, "PNG"), "b/x.json": b'{"label": 2}'})
-    second = {"n01440764/" + "long" * 40 + ".JPEG": picture(3), "bad.jpg": b"", "bad.json": b"[1]"}
+    second = {"n01440764/" + "long" * 40 + ".JPEG": picture(3), "bad.jpg": b"", "bad.json": b"[1, 2]"}
     write_tar(tmp_path / "s-1.tar", {**second, "c.txt": b"tench\n", "c.jpg": picture(4)})
     expected = [
         ("s-0.tar/a/0001.jpg", "4"),

@@ -95,7 +95,7 @@ def test_the_devkits_order_has_every_class_once():
 @pytest.mark.parametrize(
     "name, text, match",
     [
-        ("l.csv", "who,label\na.jpg,1\n", "the columns are who, label; expected file and label"),
+        ("l.csv", "who,label\na,1\n", "the columns are who, label; expected file and label"),
         ("l.tsv", "file\tsize\na.jpg\t1\n", "the columns are file, size; expected file and label"),
         ("l.csv", "file,label\na,1\n", "a may be a.jpg or a.png: write its ending"),
         ("l.json", '{"a.jpg": [1, 2]}', "JSON, expected {class: index}"),
@@ -210,7 +210,7 @@ def test_tiny_imagenets_table_with_boxes(tmp_path):
     table.write_text("val_0.JPEG\tn03444034\t0\t32\t44\t62\n")
     assert pairs(open_dataset(tmp_path, table)) == [("images/val_0.JPEG", "n03444034")]
     table.write_text("val_0.JPEG\t1\t0\t0\t1\t0\n")  # one column a class: not understood
-    with pytest.raises(UsageError, match="taken as a list of class folders"):
+    with pytest.raises(UsageError, match="has the line .*, expected a picture's name and its label, no more"):
         open_dataset(tmp_path, table)
 
 

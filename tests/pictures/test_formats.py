@@ -1,6 +1,7 @@
 """Kinds of pictures that people have: what OpenCV and Pillow make of them."""
 
 import io
+import itertools
 import struct
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from command_line import run
 
 from npmnv3.errors import PictureError
+from npmnv3.pictures import decode as decoding
 from npmnv3.pictures.decode import MORE_FORMATS, decode
-from npmnv3.pictures.files import is_picture
+from npmnv3.pictures.files import is_one, is_picture
 
 image = pytest.importorskip("PIL.Image")
 
@@ -93,3 +95,65 @@ def test_a_format_that_this_pillow_lacks_is_not_said_to_be_read(monkeypatch):
     monkeypatch.delitem(image.OPEN, "QOI")
     with pytest.raises(PictureError, match=r"read here \(JPEG, (?!.*QOI).* TGA\)"):
         decode(b"qoif and no more")
+
+
+def test_tiff_as_libtiff_gives_it_to_opencv():
+    """Colours times alpha, rounded, and light times inks, cut off: OpenCV 5.0 gave these numbers."""
+    for mode, pixel, expected in (
+        ("RGBA", (200, 100, 3, 128), [100, 50, 2]),
+        ("CMYK", (10, 20, 30, 40), [206, 198, 189]),
+    ):
+        picture, stream = image.new(mode, (3, 2), pixel), io.BytesIO()
+        picture.save(stream, "TIFF")
+        assert decode(stream.getvalue(), "cv2")[0, 0].tolist() == expected
+        assert decode(picture, "cv2")[0, 0].tolist() != expected
+        assert decode(stream.getvalue(), "pil")[0, 0].tolist() == list(picture.convert("RGB").getpixel((0, 0)))
+
+
+@pytest.mark.skipif("AVIF" not in image.registered_extensions().values(), reason="this Pillow writes no AVIF")
+def test_opencv_turns_no_avif():
+    turned = image.Exif()
+    turned[0x0112] = 6
+    _, data = saved((30, 20), "AVIF", exif=turned)
+    assert decode(data, "cv2").shape == decode(data, "pil").shape == (20, 30, 3)
+
+
+def test_16_bits_that_become_white_are_spoken_of_once(monkeypatch, caplog):
+    monkeypatch.setattr(decoding, "_CLIPPED", itertools.count())
+    dark, light = (image.fromarray(np.full((8, 8), value, np.uint16)) for value in (255, 256))
+    decode(dark, "pil")
+    decode(light, "cv2")
+    assert not caplog.records
+    decode(light, "pil")
+    decode(light, "pil")
+    assert ["16 bits is clipped at 255" in record.getMessage() for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("begin", "complaint"),
+    [
+        (b"\0\0\0\x24ftypheic\0\0\0\0", "photo: HEIC, which Pillow cannot read: save it as JPEG or PNG"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video: save a picture of it"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"<!DOCTYPE html>\n<html>", "a page of the web"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "`git lfs pull` brings the picture"),
+        (b"%PDF-1.7", "a PDF: save its page as PNG"),
+    ],
+)
+def test_what_is_taken_for_a_picture_is_named(begin, complaint, tmp_path):
+    (tmp_path / "photo").write_bytes(begin + bytes(200))
+    with pytest.raises(PictureError, match=complaint):
+        decode(tmp_path / "photo")
+
+
+def test_an_open_file_is_one_picture(tmp_path):
+    """As web servers hand over what was uploaded: iterated over, it would be lines."""
+    array, data = saved((30, 20), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    with open(tmp_path / "a.png", "rb") as file:
+        assert is_one(file) and is_one(io.BytesIO(data))
+        np.testing.assert_array_equal(decode(file), array)
+    np.testing.assert_array_equal(decode(io.BytesIO(data)), array)
+    for stream, complaint in ((io.BytesIO(b"?"), "open file BytesIO: is not"), (io.StringIO("?"), "open it with 'rb'")):
+        with pytest.raises(PictureError, match=complaint):
+            decode(stream)

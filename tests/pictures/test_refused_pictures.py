@@ -67,7 +67,10 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         ("x" * 10000, "cannot be opened"),
         (b"", "picture of 0 bytes: is empty"),
         (b"GIF89a", "picture of 6 bytes: "),
-        (None, "picture of type NoneType: expected a path, the bytes of a file, a PIL image or a uint8 array"),
+        (
+            None,
+            "picture of type NoneType: expected a path, the bytes of a file, an open file, a PIL image or a uint8 array",
+        ),
         (7, "type int: expected"),
         ([[1, 2], [3, 4]], "type list: expected"),
         (pathlib.Path, "type type: expected"),

@@ -17,7 +17,7 @@ import glob, pathlib, sys, tempfile
 import npmnv3
 from npmnv3.cli import main
 from npmnv3.dumps.labels import label_set
-from npmnv3.evaluation.labelfiles import ilsvrc2012_synsets
+from npmnv3.evaluation.truths import ilsvrc2012_synsets
 
 examples = sorted(glob.glob(sys.argv[1] + "/weights/examples/*.png"))
 found = [best[0][1] for best in npmnv3.load("ppocr/text_direction").predict(examples, top=1)]

@@ -1,6 +1,7 @@
 """All networks that npmnv3 knows, by name: `source/variant`, each in its source's own spelling."""
 
 import fnmatch
+from collections.abc import Iterable
 
 from ...errors import UnknownModelError, check_arguments
 from ..spec import Variant
@@ -54,10 +55,31 @@ def get_variant(name: object) -> Variant:
     source, _, own = str(name).partition("/")
     if source in _OF_WIDTHS and (variant := _OF_WIDTHS[source].of_width(own)):
         return variant
+    near = nearest_names(str(name), _BY_NAME)
+    hint = f"nearest: {', '.join(near)}" if near else "`npmnv3 list` prints them all"
+    raise UnknownModelError(f"no model is called {name!r}; {hint}")
+
+
+def nearest_names(asked: str, names: Iterable[str]) -> list[str]:
+    """At most four of the names, `source/variant`, that were probably meant, the likeliest first.
+
+    Those come first that lack their source alone, or are the same but for capitals and what is no letter or digit; then the longest variant that is
+    part of what was asked (mobilenetv3_small_100.lamb_in1k), or of which this is a part (small); then what looks alike.
+    """
     import difflib
 
-    asked = str(name).lower()
-    same = [known for known in _BY_NAME if asked in (known.lower(), known.lower().partition("/")[2])]
-    near = dict.fromkeys([*same, *difflib.get_close_matches(str(name), _BY_NAME, n=4, cutoff=0.4)])
-    hint = f"nearest: {', '.join([*near][:4])}" if near else "`npmnv3 list` prints them all"
-    raise UnknownModelError(f"no model is called {name!r}; {hint}")
+    asked_key, keys = _letters(asked), {name: (_letters(name), _letters(name.partition("/")[2])) for name in names}
+    like = {name: difflib.SequenceMatcher(None, asked, name).ratio() for name in names}
+
+    def rank(name: str) -> tuple[bool, bool, int, bool, float]:
+        whole, variant = keys[name]
+        part = len(variant) if variant in asked_key else 0
+        lacks_source = asked.lower() == name.lower().partition("/")[2]
+        return lacks_source, asked_key in (whole, variant), part, asked_key in whole, like[name]
+
+    likely = sorted(names, key=rank, reverse=True)[:4]
+    return [name for name in likely if asked_key and (any(rank(name)[:4]) or like[name] >= 0.4)]
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))

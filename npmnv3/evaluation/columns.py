@@ -1,0 +1,62 @@
+"""Which columns of a table say the picture and the class: by their names and, of pictures, by what is in them."""
+
+import re
+
+from ..pictures.files import is_picture
+
+#: Columns that can say which picture, as `column_key` writes them.
+# fmt: off
+FILE_COLUMNS = (
+    "file", "filename", "filepath", "path", "image", "imagepath", "imagename", "imagefile", "imageid", "img", "imgpath",
+    "imgname", "picture", "folder", "id", "name",
+)
+#: Columns that can say the class, the exact ones first: names of classes may have two meanings.
+LABEL_COLUMNS = (
+    "synset", "wnid", "classindex", "label", "labels", "labelid", "classid", "cls", "target", "categoryid", "class",
+    "classname", "labelname", "category", "groundtruth", "truth", "gt", "gtlabel", "species", "breed", "diagnosis",
+    "predictionstring", "y", "name",
+)
+# fmt: on
+#: What a column of another name has in it that says the class: true_label, Class Label, category_name.
+_WORDS = ("label", "class", "categ", "target", "truth", "annotation", "tag")
+
+
+def column_key(column):
+    """A column's name without capitals and what stands between its words."""
+    return re.sub("[^a-z0-9]", "", column.lower())
+
+
+def names_columns(header):
+    """Whether a line names both kinds of columns, two different ones."""
+    columns = list(map(column_key, header))
+    files, labels = ([name for name in columns if name in known] for known in (FILE_COLUMNS, LABEL_COLUMNS))
+    return len({*files, *labels}) > 1 and bool(files) and bool(labels)
+
+
+def columns_of(columns, rows):
+    """(the column of pictures or None, those of labels in the order in which they are asked) of a table.
+
+    Parameters
+    ----------
+    columns : list of str
+    rows : list of {column: text}
+    """
+    keys = {column_key(name): name for name in columns if name}
+    known = [keys[name] for name in FILE_COLUMNS if name in keys]
+    showing = [name for name in keys.values() if rows and all(is_picture((row[name] or "").strip()) for row in rows)]
+    named = [name for name in known if name in showing] or showing[: len(showing) == 1] or known
+    file = next(iter(named), None)
+    labels = [keys[name] for name in LABEL_COLUMNS if name in keys and keys[name] != file]
+    like = [name for key, name in keys.items() if name != file and any(word in key for word in _WORDS)]
+    return file, labels or like[: len(like) == 1]
+
+
+def one_hot(columns, rows):
+    """Whether these columns are each a class, with one 1 in each row, and else 0."""
+    if len(columns) < 2 or any(word in column_key(name) for name in columns for word in _WORDS):
+        return False
+    try:
+        numbers = [sorted(float(row[name] or "nan") for name in columns) for row in rows]
+    except ValueError:
+        return False
+    return bool(numbers) and all(row == [0] * (len(row) - 1) + [1] for row in numbers)
