@@ -1,4 +1,4 @@
-"""One order of a graph's nodes, told by what they read: any topological order is a valid file, and optimisers move nodes.
+"""One order of a graph's nodes, by what they read: any topological order is a valid file, and optimisers move nodes.
 
 The nodes with weights come by depth-first search from the output, the deeper path into a join before the other one: a
 block's own layers before its shortcut. Every other node follows the last of them that it depends on, but padding stands

@@ -1,4 +1,4 @@
-"""Which network a checkpoint is: what it says itself, and its names and shapes, with reasons."""
+"""Which network a checkpoint is, by its claims, names and shapes, with reasons."""
 
 import os
 import re

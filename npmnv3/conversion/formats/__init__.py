@@ -191,7 +191,7 @@ def _hint(entries):
 
 
 def _packed(reader, magic):
-    """What to do with a file that stands for another one, "" where it is no such file."""
+    """Advice for a file that is empty, packed, a web page, of another framework's or a pointer to another; else ""."""
     if not reader.size:
         return "the file is empty: the copy or the download went wrong"
     kind = next((kind for start, kind in _PACKED.items() if magic.startswith(start)), "")

@@ -1,4 +1,4 @@
-"""What a file, or config.json beside it, says of its network: which it is, how its pictures are prepared, its classes."""
+"""A file's card, in it or in config.json beside it: which network it is, how pictures are prepared, names of classes."""
 
 import contextlib
 import json

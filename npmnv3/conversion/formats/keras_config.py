@@ -1,4 +1,4 @@
-"""What Keras's configuration of a model, JSON, says beside its weights: names, how it prepares pictures, how it ends."""
+"""Keras's configuration of a model, JSON: its names, how it prepares pictures, how it ends."""
 
 import json
 
@@ -48,7 +48,7 @@ def read_config(text, where, *, counted=False):
 
 
 def _model_name(config, where):
-    """What a configuration, found there, calls the model, and the models in it."""
+    """The claims of a configuration, found at `where`: the names of the model and of the models in it."""
     try:
         layers = [config, *config.get("config", {}).get("layers", ())]
         names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
@@ -110,7 +110,7 @@ def _composed(settings):
 
 
 def _numbers(value):
-    """Of a setting: a number, a list, or Keras 3's serialised array."""
+    """The numbers of a setting: of a number, a list, or Keras 3's serialised array."""
     if isinstance(value, dict):
         value = value["config"]["value"]
     return np.atleast_1d(np.asarray(value, np.float64))

@@ -92,7 +92,7 @@ class _Follower:
         self.outputs = self._model(config["class_name"], config["config"], [])
 
     def _model(self, kind, config, tensors):
-        """Names of what a model makes of the values that are given."""
+        """Names of a model's outputs for inputs of these names."""
         if kind == "Sequential":
             for layer in config if isinstance(config, list) else config["layers"]:  # a list: Keras before 2.2.3
                 tensors = self._layer(layer["class_name"], layer["config"], tensors, [])

@@ -1,4 +1,4 @@
-"""Nodes of ONNX graphs, with their attributes of the types that ONNX says."""
+"""Nodes of ONNX graphs, with their attributes, of ONNX's types."""
 
 import struct
 from dataclasses import dataclass

@@ -27,7 +27,7 @@ _INTERNAL = re.compile(r"^[a-z0-9_]+_\d+\.[wb]_\d+$")  # paddle's own names of p
 
 
 def refuse_program(path):
-    """The program alone has no weights: say what has."""
+    """WeightsError for a program alone, which has no weights; it names the file that has."""
     stem, suffix = os.path.splitext(path or "")
     beside = [os.path.basename(stem) + end for end in (".pdiparams", ".pdparams") if os.path.exists(stem + end)]
     if suffix == ".pdmodel" or suffix == ".json" and beside:

@@ -101,5 +101,5 @@ class Checkpoint:
 
 
 def known_sides(sides):
-    """(height, width) that a graph says of its pictures, None where it leaves them open or they are none."""
+    """(height, width) of a graph's pictures, None where it leaves them open or they are impossible."""
     return tuple(sides) if all(1 < side < _LARGEST for side in sides) else None

@@ -50,7 +50,7 @@ def read(reader, read_one):
 
 
 def refuse_part(path):
-    """One of several files is not a checkpoint: say which is."""
+    """WeightsError for one of several files, which is no checkpoint by itself; it names the index."""
     match = PART.search(path or "")
     if match and int(match[2]) > 1:
         index = os.path.basename(PART.sub(rf".{match[3]}.index.json", path))

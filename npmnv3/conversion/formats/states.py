@@ -1,4 +1,4 @@
-"""Which of the dicts in a checkpoint is the network's state, and what the file says which network that is."""
+"""Which of the dicts in a checkpoint is the network's state, and the names that the file gives that network."""
 
 import re
 
@@ -229,7 +229,7 @@ def stripped_names(state):
 
 
 def as_entries(stored, file_size):
-    """{name: Entry} of Stored values, none of which says that it holds more than the file."""
+    """{name: Entry} of Stored values; WeightsError where they claim to be far larger than the file."""
     for value in stored.values():
         value.check()
     total = sum(value.nbytes for value in stored.values())

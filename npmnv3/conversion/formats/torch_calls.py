@@ -51,7 +51,7 @@ class Program:
         return f"{what} {self.steps}"
 
     def operation(self, op, arguments, named):
-        """What a call gives."""
+        """The result of a call, whose operation is added to the program."""
         op, in_place = op.rstrip("_"), op.endswith("_") and not op.endswith("__")
         if op.endswith("dropout") and arguments[2] is False:
             return arguments[0]
@@ -89,7 +89,7 @@ class Program:
         tensor.name = name
 
     def _pad(self, arguments):
-        """Put the numbers in place of those that are computed of sizes."""
+        """Replace padding that is computed of sizes by its numbers."""
         if not is_unknown(arguments["pad"]):
             return
         arguments["pad"] = [value.number if isinstance(value, Computed) else value for value in arguments["pad"]]

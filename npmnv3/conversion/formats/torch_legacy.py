@@ -59,7 +59,7 @@ def _top(reader):
 
 
 def _locate(reader, keys, by_key):
-    """Say where each storage lies: one after another in the order of the keys, each behind its number of elements."""
+    """Set where each storage is read: one after another in the order of the keys, each behind its number of elements."""
     position = reader.tell()
     for name in keys:
         storage = by_key.get(name)

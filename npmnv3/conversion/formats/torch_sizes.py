@@ -6,7 +6,7 @@ _WHOLE = ("mean", "adaptive_avg_pool2d")  # what leaves one pixel
 
 
 class Sides:
-    """What they are where pictures are as the program says, or `SIDES` where it takes them of any size.
+    """Sides of tensors for pictures of the program's own size, or of `SIDES` where it takes any.
 
     sizes : {name: shape of the tensor, None for what is unknown}; what is unknown is filled in here
     inputs : names of the pictures
@@ -36,7 +36,7 @@ class Sides:
             self.numbers[name] = number if isinstance(number, (int, float)) else None
 
     def follow(self, op, args, outputs):
-        """Tell the sides of what an operation gives."""
+        """Set the sides of an operation's output."""
         layer = op in ("conv2d", "convolution")
         values = [args["input"]] if layer else [one for one in args.values() if isinstance(one, str)]
         shapes = [self.sizes.get(value, ()) for value in values]
@@ -51,7 +51,7 @@ class Sides:
         self._set_sides(outputs[0], (1, 1) if op in _WHOLE else tuple(map(max, zip(*sides))))
 
     def _output_sides(self, args):
-        """Of what a convolution gives."""
+        """The sides of a convolution's output."""
         window = (self.sizes[args["weight"]][2:], *(args.get(what) for what in ("stride", "padding", "dilation")))
         if isinstance(window[2], str):  # "same" comes with strides of 1 alone
             return self.sizes[args["input"]][2:]
@@ -61,6 +61,6 @@ class Sides:
 
 
 def pair(value, default):
-    """Of an argument for height and width, one number for both or none: two numbers."""
+    """(height, width) of an argument that is two numbers, one for both, or none."""
     value = (default,) if value is None else tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return value * 2 if len(value) == 1 else value

@@ -125,7 +125,7 @@ def _epsilon(reader, code):
 
 
 def read_exported(reader, entries, key):
-    """Read an exported program (torch.export.save): a JSON list says where each tensor is."""
+    """Read an exported program (torch.export.save): a JSON list has each tensor's place."""
     listing = next(name for name in entries if name.endswith(EXPORTED))
     if key is not None:
         raise UsageError(f"`key={key!r}` is for training checkpoints that hold several state dicts; this is a program")
