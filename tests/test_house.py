@@ -198,7 +198,7 @@ def test_the_modules_that_the_documents_name_are_there_when_they_are_asked_for(n
 
 
 def test_the_package_is_small():
-    """What is installed, without compiled Python and what `npmnv3 fetch --into weights` got: less than 2.7 MB."""
+    """What is installed, without compiled Python and what `npmnv3 fetch --into weights` got: less than 3 MB."""
     from npmnv3.dumps.folders import read_hashes
 
     kinds = (".py", ".csv", ".md", ".c", ".h5")
@@ -207,7 +207,7 @@ def test_the_package_is_small():
     files = [
         path for folder in folders for path in folder.rglob("*") if path.suffix in kinds and path.name not in fetched
     ]
-    assert len(files) > 100 and sum(path.stat().st_size for path in files) < 2_700_000
+    assert len(files) > 100 and sum(path.stat().st_size for path in files) < 3_000_000
 
 
 def test_no_test_imports_another():
