@@ -31,20 +31,20 @@ def run(args):
     models, weights = (args.model_a, args.model_b), (args.weights_a, args.weights_b)
     kernels = [args.kernels_a or args.kernels, args.kernels_b or args.kernels]
     kernels = kernels_of_quantized(kernels, models, weights)
-    for letter, asked, name in zip("ab", (args.kernels_a, args.kernels_b), kernels):
-        if asked and not name:
+    for letter, option, name in zip("ab", (args.kernels_a, args.kernels_b), kernels):
+        if option and not name:
             raise UsageError(f"--kernels-{letter}: MODEL_{letter.upper()} is not quantised; leave it out")
     a, b = (Network(*one, args.engine, kernels=name) for *one, name in zip(models, weights, kernels))
     dataset = open_dataset(args.data, limit=args.limit, labelled=False)
     show_dataset(dataset, args.json)
-    with progress_bar(len(dataset.pictures)) as tell:
+    with progress_bar(len(dataset.pictures)) as update:
         result = agree(
             a,
             b,
             dataset,
             batch=args.batch,
             workers=args.workers,
-            progress=lambda done, agreement: tell(done, f"{len(agreement.disagreements)} apart"),
+            progress=lambda done, agreement: update(done, f"{len(agreement.disagreements)} apart"),
         )
     if args.json:
         print_json(result)

@@ -87,7 +87,7 @@ def add_kernels(parser, *names, text="of a quantised dump: whose kernels' intege
 
 
 def add_recipe(parser):
-    """The options that say how a network is quantised; see `recipe`."""
+    """The options of how a network is quantised; see `recipe`."""
     parser.add_argument("--per-tensor", action="store_true", help="one scale a weight, not one for each channel")
     parser.add_argument(
         "--ranges", default="minmax", metavar="R", help="minmax (default), percentile=99.99 or mse, of the tensors"
@@ -114,13 +114,13 @@ def add_json(parser, text="one JSON object"):
 
 
 def load_model(args):
-    """The model that --model, --weights, --kernels and --engine ask for; a dump alone may say which network it is."""
+    """The model that --model, --weights, --kernels and --engine ask for; a dump alone may name its network."""
     from ..model import load
 
-    asked = {"engine": args.engine, "kernels": args.kernels, "weight_dtype": args.weight_dtype}
+    options = {"engine": args.engine, "kernels": args.kernels, "weight_dtype": args.weight_dtype}
     if args.model is None and args.weights is not None:
-        return load(args.weights, **asked)
-    return load(DEFAULT_MODEL if args.model is None else args.model, args.weights, **asked)
+        return load(args.weights, **options)
+    return load(DEFAULT_MODEL if args.model is None else args.model, args.weights, **options)
 
 
 def may_fetch(checkpoint, args):
@@ -171,10 +171,10 @@ def kernels_of_quantized(kernels, models, weights):
     return [name if one else None for name, one in zip(kernels, quantized)]
 
 
-def input_side(numbers, own):
+def input_side(numbers, default):
     """(height, width) that --side asks for: one number, or two, or none for the network's own."""
     if numbers is None:
-        return own
+        return default
     if len(numbers) > 2:
         raise UsageError(f"--side takes a side, or height and width, found {len(numbers)} numbers")
     if max(numbers) > MAX_SIDE:
@@ -230,7 +230,7 @@ def _pictures_in(folder):
         aside += [os.path.relpath(os.path.join(above, name), folder) for name in inner if is_aside(name)]
         inner[:] = [name for name in inner if not is_aside(name)]
     paths.sort()
-    found = [path for path in paths if is_picture(path)]
+    pictures = [path for path in paths if is_picture(path)]
     others = [os.path.relpath(path, folder) for path in paths if not is_picture(path)]
     if others:
         left = f"{counted(len(others), 'file')}, no picture by name: {some(others)}"
@@ -239,6 +239,6 @@ def _pictures_in(folder):
         print(f"{folder}: {note}", file=sys.stderr)
     for error in unlisted:
         yield error.filename, PictureError(f"{error.filename}: cannot be listed: {error.strerror or error}")
-    if not found and not unlisted:
+    if not pictures and not unlisted:
         yield folder, PictureError(f"{folder}: a folder without pictures ({', '.join(SUFFIXES)})")
-    yield from ((path, None) for path in found)
+    yield from ((path, None) for path in pictures)

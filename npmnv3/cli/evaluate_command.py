@@ -52,11 +52,7 @@ def run(args):
     from ..evaluation import Network, evaluate, open_dataset
     from ..evaluation.confusion import check_plot
 
-    weights = args.weights or [None] * len(args.models)
-    if len(weights) != len(args.models):
-        raise UsageError(
-            f"{len(weights)} --weights for {len(args.models)} models, expected one for each, in order, or none"
-        )
+    weights = _weights_of(args)
     if args.confusion:
         check_plot(args.confusion)
     kernels = kernels_of_quantized(_kernels_of(args), args.models, weights)
@@ -67,11 +63,11 @@ def run(args):
     dataset = open_dataset(args.data, args.labels, args.limit)
     show_dataset(dataset, args.json)
     counts = []  # of pictures done, the first as the CSV had them
-    with progress_bar(len(dataset.pictures)) as tell:
+    with progress_bar(len(dataset.pictures)) as update:
 
         def progress(done, tallies):
             counts.append(done)
-            tell(done, _running(tallies))
+            update(done, _running(tallies))
 
         results = evaluate(
             networks,
@@ -91,12 +87,20 @@ def run(args):
     return _report_failures(results)
 
 
+def _weights_of(args):
+    """The file of weights, or None, of each model."""
+    weights, count = args.weights or [None] * len(args.models), len(args.models)
+    if len(weights) != count:
+        raise UsageError(f"{len(weights)} --weights for {count} models, expected one for each, in order, or none")
+    return weights
+
+
 def _kernels_of(args):
     """The kernel set, or None, of each model."""
-    given, count = args.kernels or [None], len(args.models)
-    if len(given) not in (1, count):
-        raise UsageError(f"{len(given)} --kernels for {count} models, expected one, or one for each, in order")
-    return given * count if len(given) == 1 else given
+    kernels, count = args.kernels or [None], len(args.models)
+    if len(kernels) not in (1, count):
+        raise UsageError(f"{len(kernels)} --kernels for {count} models, expected one, or one for each, in order")
+    return kernels * count if len(kernels) == 1 else kernels
 
 
 def show_dataset(dataset, as_json):

@@ -57,28 +57,28 @@ def _fetch(names, args):
 
     here = prepare(args.into, names) if args.into else {}
     sizes = {name: REGISTRY[name].about_bytes for name in names}
-    got, failures = [], _Failures()
-    with progress_bar(sum(sizes.values()), title="fetching", unit="B", lines=True, unit_scale=True) as tell:
+    fetched, failures = [], _Failures()
+    with progress_bar(sum(sizes.values()), title="fetching", unit="B", lines=True, unit_scale=True) as update:
         before = 0
 
         def progress(done, total):
             sizes[name] = total or max(sizes[name], done)
-            tell(before + done, name, total=sum(sizes.values()))
+            update(before + done, name, total=sum(sizes.values()))
 
         for name in names:
             try:
                 path = here.get(name) or _get(name, args, progress)
-                got.append(name)
+                fetched.append(name)
                 with above_bars():
                     print(f"{name}  {path}", flush=True)
             except WeightsError as error:
                 with above_bars():
-                    failures.tell(name, error)
+                    failures.report(name, error)
                 sizes[name] = 0
             before += sizes[name]
-            tell(before, name, total=sum(sizes.values()))
+            update(before, name, total=sum(sizes.values()))
     failures.end()
-    _say_licences([REGISTRY[name] for name in got])
+    _print_licences([REGISTRY[name] for name in fetched])
     return 1 if failures.by_reason else 0
 
 
@@ -88,8 +88,8 @@ class _Failures:
     def __init__(self):
         self.by_reason, self._advised = {}, False  # {reason: names}
 
-    def tell(self, name, error):
-        # What to do where a file does not come stands behind what its cause says; it is said once, whatever the causes.
+    def report(self, name, error):
+        # What to do where a file does not come stands behind its cause; it is printed once, whatever the causes.
         came_not = error.__cause__ if isinstance(error.__cause__, MissingWeightsError) else None
         reason = str(came_not or error).rpartition(" cannot be fetched: ")[2]
         names = self.by_reason.setdefault(reason, [])
@@ -117,12 +117,12 @@ def _get(name, args, progress):
     return put_into(args.into, name, dump, keep=kept is not None)
 
 
-def _say_licences(entries):
+def _print_licences(entries):
     """Each source's licence, on standard error."""
     licences = {entry.model.partition("/")[0]: entry.licence for entry in entries}
     if licences:
-        told = ", ".join(f"{source} {licence}" for source, licence in licences.items())
-        print(f"npmnv3 fetch: licences of the weights: {told}", file=sys.stderr)
+        listing = ", ".join(f"{source} {licence}" for source, licence in licences.items())
+        print(f"npmnv3 fetch: licences of the weights: {listing}", file=sys.stderr)
 
 
 def _list(names, cache):

@@ -40,16 +40,16 @@ def run(args):
     check_recipe(model)
     pictures = list(picture_files(args.pictures or ()))
     inputs = [preprocess(_sound(*picture), model) for picture in pictures] or list(standard_inputs(model))
-    found = []  # measured before the file is there: an interrupt leaves nothing
+    measured = []  # measured before the file is there: an interrupt leaves nothing
 
     def check(path):
-        with progress_bar(len(inputs), title="measuring") as tell:
-            found.extend([accuracy_cost(model, path, _told(inputs, tell)), os.path.getsize(path)])
-        if model.kernels and found[0].worst:
-            raise Npmnv3Error(f"{args.output}: not the model's integers: a logit differs by {found[0].worst:.6g}")
+        with progress_bar(len(inputs), title="measuring") as update:
+            measured.extend([accuracy_cost(model, path, _reporting(inputs, update)), os.path.getsize(path)])
+        if model.kernels and measured[0].worst:
+            raise Npmnv3Error(f"{args.output}: not the model's integers: a logit differs by {measured[0].worst:.6g}")
 
     freeze(model, args.output, args.dtype, names=args.labels, check=check)
-    cost, size = found
+    cost, size = measured
     made_up = counted(cost.pictures, "made-up picture") + " (--pictures takes real ones)"
     which = counted(cost.pictures, "picture") if pictures else made_up
     if model.kernels:
@@ -63,12 +63,12 @@ def run(args):
     return 0
 
 
-def _told(inputs, tell):
+def _reporting(inputs, update):
     """Each of them, saying how many are done when the next is asked for."""
-    for done, x in enumerate(inputs):
-        tell(done)
-        yield x
-    tell(len(inputs))
+    for done, value in enumerate(inputs):
+        update(done)
+        yield value
+    update(len(inputs))
 
 
 def _sound(path, error):

@@ -19,41 +19,51 @@ def run(args):
     from ..conversion import identify_file
 
     with working("reading"):
-        checkpoint, found = identify_file(args.file, args.key)
+        checkpoint, identification = identify_file(args.file, args.key)
     if args.json:
-        print(json.dumps(_describe(args.file, checkpoint, found), indent=1))
+        print(json.dumps(_describe(args.file, checkpoint, identification), indent=1))
     else:
-        _print(args.file, checkpoint, found)
-    return 0 if found.fits else 1
+        _print(args.file, checkpoint, identification)
+    return 0 if identification.fits else 1
 
 
-def _describe(file, checkpoint, found):
+def _describe(file, checkpoint, identification):
     return {
         "file": file,
         "format": checkpoint.format,
-        "fits": found.fits,
-        "model": found.model or None,
-        "source": found.variant.source.name if found.variant else None,
-        "variant": found.variant.name if found.variant else None,
-        "num_classes": found.num_classes if found.variant else None,
-        "folded": found.folded,
-        "also": list(found.also),
-        "reasons": list(found.reasons),
-        "contradictions": list(found.contradictions),
-        "notes": list(found.notes),
-        "warnings": list(found.warnings),
+        "fits": identification.fits,
+        "model": identification.model or None,
+        "source": identification.variant.source.name if identification.variant else None,
+        "variant": identification.variant.name if identification.variant else None,
+        "num_classes": identification.num_classes if identification.variant else None,
+        "folded": identification.folded,
+        "also": list(identification.also),
+        "reasons": list(identification.reasons),
+        "contradictions": list(identification.contradictions),
+        "notes": list(identification.notes),
+        "warnings": list(identification.warnings),
         "taken": checkpoint.taken,
         "others": list(checkpoint.others),
     }
 
 
-def _print(file, checkpoint, found):
-    if found.fits:
-        print(f"{file}: {found.model}, {counted_classes(found.num_classes)} ({checkpoint.format})")
+def _print(file, checkpoint, identification):
+    if identification.fits:
+        print(f"{file}: {identification.model}, {counted_classes(identification.num_classes)} ({checkpoint.format})")
     else:
-        nearest = f"; the nearest is {found.model}, with {found.num_classes} classes" if found.model else ""
+        nearest = (
+            f"; the nearest is {identification.model}, with {identification.num_classes} classes"
+            if identification.model
+            else ""
+        )
         print(f"{file}: none of the known networks ({checkpoint.format}){nearest}")
-    told = (("because", found.reasons), ("against", found.contradictions), ("also", found.also), ("note", found.notes))
-    for title, sentences in (*told, ("warning", found.warnings)):
+    sections = {
+        "because": identification.reasons,
+        "against": identification.contradictions,
+        "also": identification.also,
+        "note": identification.notes,
+        "warning": identification.warnings,
+    }
+    for title, sentences in sections.items():
         for sentence in sentences:
             print(f"  {title:7s}  {sentence}")

@@ -11,7 +11,7 @@ from .arguments import add_json, add_kernels, add_network, add_side, add_weight_
 from .list_command import describe
 from .output import print_table
 
-#: Pictures that tell what narrower weights do.
+#: Pictures by which the effect of narrower weights is measured.
 RANDOM_PICTURES = 8
 
 HELP = "show a model layer by layer: name, operation, shapes, multiply-accumulates, parameters"
@@ -67,8 +67,8 @@ def _run_network(args):
     """Every step of a network in floats, and what it costs."""
     from ..engines.memory import peak_bytes
 
-    variant, classes, folded, own = _network(args)
-    side = input_side(args.side, own)
+    variant, classes, folded, default_side = _network(args)
+    side = input_side(args.side, default_side)
     plan = make_plan(variant, classes, side, folded=folded)
     counts = plan_counts(plan, variant.source)
     total = {
@@ -95,14 +95,14 @@ def _run_network(args):
 def _print_steps(steps):
     rows = [
         (
-            s["name"],
-            s["op"],
-            _geometry(s),
-            _shape(s["shape"]),
-            f"{s['macs']:,}" if s["macs"] else "",
-            f"{s['params']:,}" if s["params"] else "",
+            step["name"],
+            step["op"],
+            _geometry(step),
+            _shape(step["shape"]),
+            f"{step['macs']:,}" if step["macs"] else "",
+            f"{step['params']:,}" if step["params"] else "",
         )
-        for s in steps
+        for step in steps
     ]
     print_table(rows, ("step", "operation", "kernel", "output", "MACs", "parameters"), "<<<>>>")
 
@@ -137,13 +137,13 @@ def _narrow_weights(args, variant, side):
     except MissingWeightsError:
         return {}
     narrow = load(args.model, num_classes=args.classes, engine="llvm", weight_dtype=args.weight_dtype, fetch=False)
-    x = np.random.default_rng(0).standard_normal((RANDOM_PICTURES, exact.in_channels, *side)).astype(np.float32)
-    a, b = exact(x), narrow(x)
+    pictures = np.random.default_rng(0).standard_normal((RANDOM_PICTURES, exact.in_channels, *side)).astype(np.float32)
+    exact_logits, narrow_logits = exact(pictures), narrow(pictures)
     return {
-        "pictures": len(x),
-        "spread": float(a.std()),
-        "largest_change": float(np.abs(a - b).max()),
-        "changed_decisions": int((a.argmax(1) != b.argmax(1)).sum()),
+        "pictures": len(pictures),
+        "spread": float(exact_logits.std()),
+        "largest_change": float(np.abs(exact_logits - narrow_logits).max()),
+        "changed_decisions": int((exact_logits.argmax(1) != narrow_logits.argmax(1)).sum()),
     }
 
 

@@ -25,12 +25,12 @@ def print_integer_steps(path, kernels, as_json):
         }
         print(json.dumps({**about, "steps": rows}, indent=1))
         return
-    given = _grid(plan, INPUT)
+    input_grid = _grid(plan, INPUT)
     shape = "x".join(map(str, plan.input_shape))
     scheme = f" ({quantized.scheme})" if quantized.scheme else ""
     print(
         f"{name or 'no known network'}, quantised{scheme}: {counted_classes(quantized.num_classes)}, input {shape} "
-        f"{given['dtype']}, scale {given['scale']:.6g}, zero point {given['zero_point']}"
+        f"{input_grid['dtype']}, scale {input_grid['scale']:.6g}, zero point {input_grid['zero_point']}"
     )
     print()
     header = ["step", "operation", "output", "dtype", "scale", "zero point", "act", "weights' scale"]

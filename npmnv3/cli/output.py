@@ -100,8 +100,8 @@ def check_written(args):
     Two options that name one file are an error as well. This is checked before an hour's work is done.
     """
     options = {name: value for name, value in vars(args).items() if name in WRITTEN and isinstance(value, str)}
-    given = [value for name, value in vars(args).items() if name not in WRITTEN]
-    read = [value for entry in given for value in (entry if isinstance(entry, list) else [entry])]
+    inputs = [value for name, value in vars(args).items() if name not in WRITTEN]
+    read = [value for entry in inputs for value in (entry if isinstance(entry, list) else [entry])]
     for name, path in options.items():
         if name != "csv" or not os.path.isfile(path):  # whose rows are appended in place
             check_folder(path)

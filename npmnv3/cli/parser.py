@@ -37,15 +37,15 @@ class CommandParser(Parser):
     """The parser of one command: it refuses what it does not know, rather than leave that to the parser above it."""
 
     def parse_known_args(self, args=None, namespace=None):
-        found, left = super().parse_known_args(args, namespace)
+        parsed, left = super().parse_known_args(args, namespace)
         if left and "_ARGCOMPLETE" not in os.environ:
             self.error(f"unrecognized arguments: {' '.join(left)}")
-        self._refuse_empty(found)
-        return found, left
+        self._refuse_empty(parsed)
+        return parsed, left
 
-    def _refuse_empty(self, found):
+    def _refuse_empty(self, parsed):
         """Refuse an empty argument, such as a shell makes of an unset variable: it does not mean the default."""
-        for name, value in vars(found).items():
+        for name, value in vars(parsed).items():
             if value == "" != self.get_default(name):
                 option = option_of(name)
                 typed = option if option in self.format_help() else name.upper()

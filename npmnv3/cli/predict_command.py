@@ -11,7 +11,7 @@ from .arguments import add_json, add_model_options, load_model, picture_files
 
 HELP = "classify pictures"
 
-#: What is said of the default model, and where its answer makes no sense.
+#: Printed where the default model is taken, and where its answer makes no sense.
 PURPOSE = f"{DEFAULT_MODEL}, the default, tells lines of text that are upright (0) from those upside down (180)"
 OTHERS = "for ImageNet's 1000 classes: --model keras/MobileNetV3Small --fetch, or another of `npmnv3 fetch --list`"
 
@@ -44,7 +44,7 @@ def run(args):
     results = model.predict_each((picture for _, picture, error in pictures if error is None), args.top)
     failed = no_lines = 0
     # On a terminal the answers themselves show how far it is.
-    with progress_bar(len(pictures), shown=sys.stderr.isatty() and not sys.stdout.isatty()) as tell:
+    with progress_bar(len(pictures), shown=sys.stderr.isatty() and not sys.stdout.isatty()) as update:
         for done, (name, picture, error) in enumerate(pictures, 1):
             result = error or next(results)
             if isinstance(result, PictureError):
@@ -54,7 +54,7 @@ def run(args):
                 if no_lines == 1:
                     _warn(name, size)
             _report(name, result, args.json)
-            tell(done)
+            update(done)
     if no_lines > 1:
         print(f"npmnv3 predict: warning: by their shape {no_lines} pictures are no lines of text", file=sys.stderr)
     return 1 if failed else 0

@@ -94,14 +94,14 @@ def run(args):
 
 
 def _refuse_of_floats(args):
-    """UsageError for what says nothing of integers, which are equal or not."""
-    told = {
+    """UsageError for options that are meaningless for integers, which are equal or not."""
+    options = {
         "--map": args.map,
         "--write-map": args.write_map,
         "--factor": args.factor,
         "--precision": None if args.precision == "auto" else args.precision,
     }
-    for option, value in told.items():
+    for option, value in options.items():
         if value is not None:
             raise UsageError(f"{option} is not for quantised ports, which are judged integer for integer")
 

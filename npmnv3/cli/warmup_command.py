@@ -31,10 +31,10 @@ def run(args):
     jobs = [] if args.engine == "numba" else [lambda: _kernels(args.weight_dtype)]
     jobs += [] if args.engine == "llvm" else [lambda: _loops("float32"), lambda: _loops("float64")]
     answers = []
-    with progress_bar(len(jobs), title="compiling", unit="engine") as tell:
+    with progress_bar(len(jobs), title="compiling", unit="engine") as update:
         for done, job in enumerate(jobs, 1):
             answers.append(job())
-            tell(done)
+            update(done)
     for text, error in answers:
         print(f"npmnv3 warmup: {error}" if error else text, file=sys.stderr if error else sys.stdout)
     return int(any(error for _, error in answers))

@@ -62,32 +62,35 @@ def load_checkpoint(
     WeightsError, UsageError
     """
     with open_checkpoint(path, key) as (name, checkpoint), naming(name):
-        fit, told = find_network(checkpoint, path, variant)
+        fit, findings = find_network(checkpoint, path, variant)
         if num_classes not in (None, fit.num_classes):
             raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
         weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
         written = about(checkpoint, fit, path)
-    for sentence in told["warnings"]:
+    for sentence in findings["warnings"]:
         logging.getLogger("npmnv3").warning("%s %s", path, sentence)
     attributes = {name: written.pop(name) for name in ("origin", "licence")}
     return replace(weights, attributes=attributes, **{name: value for name, value in written.items() if value})
 
 
 def find_network(checkpoint, path, variant):
-    """(Fit, its sentences): to this network, or, where it is None, to the one that the checkpoint is found to be."""
+    """(Fit, {"reasons", "notes", "warnings": sentences}): to this network, or, where it is None, to the one that the
+    checkpoint is found to be."""
     if variant:
         fit = _fit(checkpoint, variant)
-        said = [f"{claim}" for claim in read_claims(checkpoint.says) if not claim.allows(variant)]
-        denied = (f"{'; '.join(said)}; taken for {variant.full_name}, as was asked for",) if said else ()
+        contradicting = [f"{claim}" for claim in read_claims(checkpoint.claims) if not claim.allows(variant)]
+        denied = (
+            (f"{'; '.join(contradicting)}; taken for {variant.full_name}, as was asked for",) if contradicting else ()
+        )
         warnings = (*checkpoint.warnings, *fit.warnings, *denied)
         return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": warnings}
-    found = identify(checkpoint, path)
-    fit = _identified(found)
-    return fit, {"reasons": found.reasons, "notes": found.notes, "warnings": found.warnings}
+    identification = identify(checkpoint, path)
+    fit = _identified(identification)
+    return fit, {"reasons": identification.reasons, "notes": identification.notes, "warnings": identification.warnings}
 
 
 def about(checkpoint, fit, path):
-    """What a dump says beside its arrays: origin, licence, and labels and preprocess where they are not the network's usual."""
+    """A dump's attributes: origin, licence, and labels and preprocess where they are not the network's usual ones."""
     card = checkpoint.card
     labels = card.get("labels")
     if labels is not None and len(labels) != fit.num_classes:
@@ -106,18 +109,24 @@ def _fit(checkpoint, variant):
     """The checkpoint's Fit to this network, or WeightsError with what differs, and what it is instead."""
     fit = matcher(checkpoint).compare(checkpoint, variant)
     if fit.differences:
-        found = identify(checkpoint)
-        instead = f"is {found.model}, not {variant.full_name}" if found.fits else f"is not {variant.full_name}"
+        identification = identify(checkpoint)
+        instead = (
+            f"is {identification.model}, not {variant.full_name}"
+            if identification.fits
+            else f"is not {variant.full_name}"
+        )
         raise WeightsError("\n  ".join([f"{instead}:", *fit.differences, *checkpoint.unread]))
     return fit
 
 
-def _identified(found):
+def _identified(identification):
     """The Fit of an Identification, or WeightsError with what contradicts it."""
-    if not found.fits:
-        head = f"fits no network; the nearest is {found.model}:" if found.variant else "fits no network:"
-        raise WeightsError("\n  ".join([head, *found.contradictions]))
-    return found.fit
+    if not identification.fits:
+        head = (
+            f"fits no network; the nearest is {identification.model}:" if identification.variant else "fits no network:"
+        )
+        raise WeightsError("\n  ".join([head, *identification.contradictions]))
+    return identification.fit
 
 
 def origin_of(path):

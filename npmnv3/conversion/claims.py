@@ -1,4 +1,4 @@
-"""What a file says which network it is, and whether a network is that one.
+"""The names that a file gives its network, and whether a network may be the one that is meant.
 
 Programs write such names in several spellings: timm's tf_mobilenetv3_small_100, with or without its repository and tag,
 torchvision's mobilenet_v3_small, PaddleClas's MobileNetV3_small_x0_35, Keras's MobilenetV3small.
@@ -23,7 +23,7 @@ class Claim:
     """A name that a file has for its network.
 
     where, text : str, as in the file
-    source, size, tf, minimal, width : what the name tells, None for what it leaves open
+    source, size, tf, minimal, width : what the name states, None for what it leaves open
     other : whether it is the name of another family of networks
     """
 
@@ -40,29 +40,29 @@ class Claim:
         return f"{self.where} says {self.text!r}"
 
     @property
-    def tells(self):
-        """Whether there is anything to go by."""
+    def is_specific(self):
+        """Whether it rules any network out: it names another family, or a size."""
         return self.other or self.size is not None
 
     def allows(self, variant):
         """Whether a network may be the one that is meant."""
         if self.other:
             return False
-        own = _parts(variant.name)
+        parts = _parts(variant.name)
         pairs = [
             (self.source, variant.source.name),
-            (self.size, own["size"]),
-            (self.tf, bool(own["tf"])),
-            (self.minimal, own["minimal"]),
+            (self.size, parts["size"]),
+            (self.tf, bool(parts["tf"])),
+            (self.minimal, parts["minimal"]),
             (self.width, variant.width),
         ]
-        return all(said is None or said == has for said, has in pairs)
+        return all(claimed is None or claimed == actual for claimed, actual in pairs)
 
 
-def read_claims(says):
-    """The claims of a checkpoint's `says` that tell anything."""
-    claims = (read_claim(where, text) for where, text in says)
-    return [claim for claim in claims if claim.tells]
+def read_claims(names):
+    """The specific ones of a checkpoint's `claims`, (where, name) each, as `Claim`."""
+    claims = (read_claim(where, text) for where, text in names)
+    return [claim for claim in claims if claim.is_specific]
 
 
 def read_claim(where, text):

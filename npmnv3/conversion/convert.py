@@ -14,7 +14,7 @@ from ..errors import UsageError, check_arguments
 from ..network.variants import get_variant
 from ..ops.kernel_sets import get_kernel_set
 from .checkpoints import about, find_network, origin_of
-from .dumpfiles import is_dump, open_dump, says_what_it_is
+from .dumpfiles import is_dump, names_its_network, open_dump
 from .formats import open_checkpoint
 from .identify import matcher
 from .quantized import is_quantized_model, read_quantized_model
@@ -103,28 +103,28 @@ def convert(
         return _convert_dump(path, out, variant, key, dtype)
     # Array by array from file to file: never are all of them in memory, where the format allows that.
     with open_checkpoint(path, key) as (name, checkpoint), naming(name):
-        fit, told = find_network(checkpoint, path, variant)
+        fit, findings = find_network(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
-        return _write(out, arrays, fit, dtype, told, **about(checkpoint, fit, path))
+        return _write(out, arrays, fit, dtype, findings, **about(checkpoint, fit, path))
 
 
 def _convert_dump(path, out, variant, key, dtype):
-    """Write a dump in the other format, or in another dtype, with what it says of itself. A state dict in such a file, which
-    does not say which network it is of, is identified as a checkpoint is."""
+    """Write a dump in the other format, or in another dtype, with its attributes. A state dict in such a file, whose
+    attributes name no network, is identified as a checkpoint is."""
     with open_dump(path, key) as checkpoint:
-        arrays, told = checkpoint.arrays, {}
-        if not says_what_it_is(checkpoint):
+        arrays, findings = checkpoint.arrays, {}
+        if not names_its_network(checkpoint):
             with naming(os.fspath(path)):
-                fit, told = find_network(checkpoint, path, variant)
+                fit, findings = find_network(checkpoint, path, variant)
                 variant, arrays = fit.variant, matcher(checkpoint).state(checkpoint, fit)
         weights = checked_weights(os.fspath(path), checkpoint.metadata, mapping_entries(arrays), variant)
-        own = {
+        about_dump = {
             "origin": weights.attributes.get("origin") or origin_of(path),
             "licence": weights.attributes.get("licence") or weights.variant.source.licence,
             "labels": weights.labels,
             "preprocess": weights.attributes.get("preprocess"),
         }
-        return _write(out, weights.arrays, weights, dtype, told, **own)
+        return _write(out, weights.arrays, weights, dtype, findings, **about_dump)
 
 
 def _convert_quantized(path, out, model, key, dtype, kernels):
@@ -149,22 +149,22 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
     if variant is not None and not named.whole:
         warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
     prepared = preparation(named.plan)
-    of_bytes, told = prepared.told()
-    if told:
-        (notes if of_bytes else warnings).append(told)
+    of_bytes, remark = prepared.told()
+    if remark:
+        (notes if of_bytes else warnings).append(remark)
     recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None
     attributes = {"origin": origin_of(path), "licence": variant.source.licence if variant else ""}
-    more = {"preprocess": recipe, "attributes": attributes}
-    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **more))
+    fields = {"preprocess": recipe, "attributes": attributes}
+    write_quantized(out, Quantized(named.plan, variant, named.num_classes, scheme, kernels, **fields))
     reasons = (f"its operations, shapes, strides and padding are those of {title}",) if variant else ()
     return Converted(out, title, named.num_classes, True, attributes["origin"], reasons, tuple(notes), tuple(warnings))
 
 
-def _write(out, arrays, network, dtype, told, **about):
+def _write(out, arrays, network, dtype, findings, **about):
     """Write the dump of a network: anything with its variant, num_classes and folded."""
     model = network.variant.full_name
     write_dump(out, arrays, model=model, dtype=dtype, **about)
-    return Converted(out, model, network.num_classes, network.folded, about["origin"], **told)
+    return Converted(out, model, network.num_classes, network.folded, about["origin"], **findings)
 
 
 def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:

@@ -40,24 +40,24 @@ def is_dump(path):
 
 
 def _is_hdf5_dump(file):
-    """By the names that lie in the file as they are, so that no library has to parse it."""
+    """Whether an HDF5 file is a dump, by the bytes of names that it holds, so that no library has to parse it."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return data.find(FORMAT.encode()) >= 0 or all(data.find(mark) < 0 for mark in _KERAS_MARKS)
 
 
 @contextlib.contextmanager
 def open_dump(path, key=None):
-    """`open_checkpoint` for an HDF5 or .npz dump, or a state dict in such a file that does not say which network it is of.
+    """`open_checkpoint` for an HDF5 or .npz dump, or a state dict in such a file whose attributes name no network.
 
     Yields
     ------
     Checkpoint, its arrays `containers.Entry`: nothing read yet
     """
     with open_container(path) as (attributes, entries):
-        said = f"{attributes.get('source')}/{attributes.get('variant')}"
-        notes = (f"the dump says it is {said}",) if said in list_models() else ()
+        model = f"{attributes.get('source')}/{attributes.get('variant')}"
+        notes = (f"the dump says it is {model}",) if model in list_models() else ()
         checkpoint = Checkpoint("dump", dict(entries), notes=notes, metadata=attributes)
-        if not says_what_it_is(checkpoint):
+        if not names_its_network(checkpoint):
             checkpoint = without_wrappers(_dotted(checkpoint))
             yield checkpoint if key is None else only(checkpoint, key)
             return
@@ -79,6 +79,6 @@ def _dotted(checkpoint):
     return replace(checkpoint, arrays=arrays, notes=(*checkpoint.notes, "took the groups' names for parts of names"))
 
 
-def says_what_it_is(checkpoint):
-    """Whether a file says which network it is of, whose names its arrays then have; or that it is something else than a dump."""
+def names_its_network(checkpoint):
+    """Whether a file's attributes name its network, whose names its arrays then have, or say that it is no dump."""
     return {"source", "variant"} <= checkpoint.metadata.keys() or checkpoint.metadata.get("format", FORMAT) != FORMAT

@@ -1,4 +1,4 @@
-"""One order of a graph's nodes, told by what they read: any topological order is a valid file, and optimisers move nodes.
+"""One order of a graph's nodes, by what they read: any topological order is a valid file, and optimisers move nodes.
 
 The nodes with weights come by depth-first search from the output, the deeper path into a join before the other one: a
 block's own layers before its shortcut. Every other node follows the last of them that it depends on, but padding stands
@@ -72,15 +72,15 @@ def _last_layers(walk, reads, weighted, pads):
 
     Padding, and what depends on no layer, such as arithmetic on sizes, stands right before what reads it.
     """
-    found, count = {}, 0
+    numbers, count = {}, 0
     for place in walk:
-        found[place] = count if weighted[place] else max((found[source] for source in reads[place]), default=-1)
+        numbers[place] = count if weighted[place] else max((numbers[source] for source in reads[place]), default=-1)
         count += bool(weighted[place])
-    late = {place for place in walk if found[place] < 0 or pads[place]}
+    late = {place for place in walk if numbers[place] < 0 or pads[place]}
     before = {}
     for place in reversed(walk):
         if place in late:
-            found[place] = before.get(place, found[place])
+            numbers[place] = before.get(place, numbers[place])
         for source in reads[place]:
-            before[source] = min(before.get(source, count), found[place] - bool(weighted[place]))
-    return found
+            before[source] = min(before.get(source, count), numbers[place] - bool(weighted[place]))
+    return numbers

@@ -1,4 +1,4 @@
-"""Which network a checkpoint is: what it says itself, and its names and shapes, with reasons."""
+"""Which network a checkpoint is, by its claims, names and shapes, with reasons."""
 
 import os
 import re
@@ -96,27 +96,29 @@ def identify_file(path, key=None):
 
 
 def identify(checkpoint, path=""):
-    """Tell source, variant and number of classes of a Checkpoint, as an Identification.
+    """Find source, variant and number of classes of a Checkpoint, as an Identification.
 
     path : str or os.PathLike, of its file; a name in it decides between networks of equal names and shapes
     """
     fits = _all_fits(checkpoint)
     exact = [fit for fit in fits if not fit.differences]
-    claims = read_claims(checkpoint.says)
+    claims = read_claims(checkpoint.claims)
     if not exact:
         return _nearest(checkpoint, fits, claims)
     exact = [fit for fit in exact if not fit.secondary] or exact
     places = sorted({fit.prefix for fit in exact})
     if len(places) > 1:
         first = {place: next(fit for fit in exact if fit.prefix == place) for place in places}
-        told = "; ".join(f"{place!r} is {fit.variant.full_name}" for place, fit in first.items())
-        return _refused(checkpoint, exact[0], f"the file holds several networks: {told}; say which with --key (key=)")
+        networks = "; ".join(f"{place!r} is {fit.variant.full_name}" for place, fit in first.items())
+        return _refused(
+            checkpoint, exact[0], f"the file holds several networks: {networks}; say which with --key (key=)"
+        )
     allowed = [fit for fit in exact if all(claim.allows(fit.variant) for claim in claims)]
     if not allowed:
         claim = next(claim for claim in claims if not any(claim.allows(fit.variant) for fit in exact))
-        told = f"{claim}, but names and shapes are {exact[0].variant.full_name}'s; --model (model=) decides"
-        return _refused(checkpoint, exact[0], told)
-    return _found(checkpoint, fits, allowed, exact, claims, os.fspath(path))
+        contradiction = f"{claim}, but names and shapes are {exact[0].variant.full_name}'s; --model (model=) decides"
+        return _refused(checkpoint, exact[0], contradiction)
+    return _accepted(checkpoint, fits, allowed, exact, claims, os.fspath(path))
 
 
 def _all_fits(checkpoint):
@@ -126,16 +128,16 @@ def _all_fits(checkpoint):
     return [match.compare(checkpoint, variant) for variant in variants]
 
 
-def _found(checkpoint, fits, allowed, exact, claims, path):
+def _accepted(checkpoint, fits, allowed, exact, claims, path):
     """The Identification of the network to take among those that fit and that the file may mean."""
     least = min(fit.style for fit in allowed)
     best = sorted((fit for fit in allowed if fit.style == least), key=lambda fit: fit.variant.name.startswith("tf_"))
-    said = checkpoint.metadata.get("variant") if checkpoint.format == "dump" else None
-    taken, why = _between(best, (said or "", os.path.basename(path), os.path.dirname(path)))
+    stated = checkpoint.metadata.get("variant") if checkpoint.format == "dump" else None
+    taken, why = _between(best, (stated or "", os.path.basename(path), os.path.dirname(path)))
     others = [fit for fit in best if fit is not taken]
     denied = [fit for fit in exact if fit not in allowed]
     why = [f"{claims[0]}: not {denied[0].variant.full_name}, which has the same names and shapes"] if denied else why
-    reasons = [_what_fits(checkpoint, taken), *why, *_why_not([fit for fit in fits if fit.differences])]
+    reasons = [_fit_reason(checkpoint, taken), *why, *_why_not([fit for fit in fits if fit.differences])]
     same, differ = _twins(checkpoint, taken, others)
     return Identification(
         taken,
@@ -159,13 +161,13 @@ def _nearest(checkpoint, fits, claims):
     if fit is not None and fit.share >= _NEAR:
         return _refused(checkpoint, fit, *fit.differences, *checkpoint.unread)
     shown = ", ".join(list(checkpoint.arrays)[:3])
-    told = f"{len(checkpoint.arrays)} arrays ({shown}, ...): no known network has these names and shapes"
-    said = (f"{claim}, which is not known here" for claim in claims if claim.other)
-    return _refused(checkpoint, None, told, *checkpoint.unread, *said)
+    summary = f"{len(checkpoint.arrays)} arrays ({shown}, ...): no known network has these names and shapes"
+    other_families = (f"{claim}, which is not known here" for claim in claims if claim.other)
+    return _refused(checkpoint, None, summary, *checkpoint.unread, *other_families)
 
 
 def _between(best, texts):
-    """(the fit to take, reasons): by a name in the texts, the first that has one; else the first, plainer network."""
+    """(the fit to take, reasons): the one that the first text with any name names; else the first, plainer network."""
     for text in texts if len(best) > 1 else ():
         named = max(best, key=lambda fit: _names_it(fit.variant, text))
         if _names_it(named.variant, text):
@@ -174,36 +176,36 @@ def _between(best, texts):
 
 
 def _names_it(variant, text):
-    """How clearly a text names a variant: the length of what was found, 0 if nothing."""
+    """How clearly a text names a variant: the length of the name in it, 0 if none."""
     if variant.checkpoint and variant.checkpoint.file in text:
         return len(text)
-    found = variant.name.lower() in text.lower()
+    is_named = variant.name.lower() in text.lower()
     marked = variant.name.startswith("tf_") and re.search(r"(^|[^a-z])tf_", text.lower())
-    return len(variant.name) if found else len("tf_") if marked else 0
+    return len(variant.name) if is_named else len("tf_") if marked else 0
 
 
-def _what_fits(checkpoint, fit):
+def _fit_reason(checkpoint, fit):
     how = _HOW[matcher(checkpoint)].format(count=len(checkpoint.arrays), source=fit.variant.source.name)
     return f"{how}; {fit.num_classes} class{'es' if fit.num_classes > 1 else ''} by the classifier's shape"
 
 
 def _why_not(others):
-    """Why it is not the next one."""
+    """Reasons against the next best network."""
     near = min(others, key=lambda fit: fit.distance, default=None)
     return [] if near is None or near.share < _NEAR else [f"not {near.variant.full_name}: {near.differences[0]}"]
 
 
 def _twins(checkpoint, taken, others):
-    """(notes on the other networks that are the same, and on those that differ), of the ones that fit as well."""
+    """(notes, warnings) on the other networks that fit as well: those that compute the same, and those that do not."""
     same, differ = [], []
     for fit in others:
         # What fits a graph computes what it does.
         alike = matcher(checkpoint) is by_graph or _function(fit) == _function(taken)
         (same if alike else differ).append(fit.variant.full_name)
     notes = (f"it could as well be called {', '.join(same)}: that computes the same",) if same else ()
-    told = f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "
-    told += f"taken for {taken.variant.full_name}; if it is the other, name it with --model (model=)"
-    return notes, (told,) if differ else ()
+    warning = f"fits {', '.join(differ)} as well: same names and shapes, other padding or epsilon; "
+    warning += f"taken for {taken.variant.full_name}; if it is the other, name it with --model (model=)"
+    return notes, (warning,) if differ else ()
 
 
 def _function(fit):

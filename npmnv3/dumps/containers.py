@@ -83,7 +83,7 @@ def open_container(path):
 
     Parameters
     ----------
-    path : str or os.PathLike; HDF5 or .npz, told by content
+    path : str or os.PathLike; HDF5 or .npz, recognised by content
 
     Yields
     ------
@@ -117,8 +117,8 @@ def _damage(what):
     except Npmnv3Error:
         raise
     except _damage_errors() as error:
-        told = f"{type(error).__name__}: {error}"[:300]  # zipfile quotes what it takes for a name, up to 64 KB
-        raise WeightsError(f"{what}: damaged or not a weight dump: {told}") from error
+        cause = f"{type(error).__name__}: {error}"[:300]  # zipfile quotes what it takes for a name, up to 64 KB
+        raise WeightsError(f"{what}: damaged or not a weight dump: {cause}") from error
 
 
 @contextlib.contextmanager
@@ -264,6 +264,6 @@ def _write_npz(path, arrays, attributes):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in itertools.chain([(NPZ_ATTRIBUTES, text)], arrays):
             info = archive_member(f"{name}.npy")
-            info.file_size = array.nbytes  # tells zipfile which of its two layouts is needed
+            info.file_size = array.nbytes  # by which zipfile chooses one of its two layouts
             with archive.open(info, "w") as stream:
                 np.lib.format.write_array(stream, array, allow_pickle=False)

@@ -1,7 +1,7 @@
 """Weight dumps: a network's own state dict with a few attributes, in HDF5 or .npz; read strictly, written whole.
 
 The format, which `weights/README.md` specifies for other programs: every entry of the state dict is a dataset whose path
-is the entry's name, its array stored byte for byte as the source has it; attributes of the root say what it is.
+is the entry's name, its array stored byte for byte as the source has it; attributes of the root name its network.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from .attributes import (
     QUANTIZED,
     VERSION,
     form_attributes,
-    in_said_form,
+    in_stated_form,
     read_labels,
     read_preprocess,
-    said_num_classes,
-    said_variant,
+    stated_num_classes,
+    stated_variant,
 )
 from .containers import NPZ_MAGIC, open_container, write_container
 from .mappings import mapping_entries
@@ -70,8 +70,8 @@ def load_weights(
     Parameters
     ----------
     weights : path of a dump (HDF5 or .npz), or mapping {source's name: array}
-    variant : Variant, needed where the dump does not say which it is
-    num_classes : int; default what the dump says, or what its classifier's shape tells
+    variant : Variant, needed where the dump's attributes name none
+    num_classes : int; default the dump's attribute, or by its classifier's shape
     keep : bool, keep the arrays; if not, each is let go once it was checked, and stays an `Entry`, to be read again
 
     Returns
@@ -186,8 +186,8 @@ def _stored(name, array, dtype):
 
 def checked_weights(where, attributes, entries, variant, num_classes=None, keep=True):
     """`load_weights` of attributes and {name: Entry}, which errors call `where`."""
-    variant = in_said_form(where, attributes, entries, said_variant(where, attributes, variant, num_classes))
-    num_classes = said_num_classes(where, attributes, entries, variant, num_classes)
+    variant = in_stated_form(where, attributes, entries, stated_variant(where, attributes, variant, num_classes))
+    num_classes = stated_num_classes(where, attributes, entries, variant, num_classes)
     plan, folded = make_plan(variant, num_classes), False
     if is_folded(plan, entries):
         plan, folded = make_plan(variant, num_classes, folded=True), True

@@ -4,7 +4,7 @@
     SHA256SUMS            as sha256sum writes it and `sha256sum -c SHA256SUMS` checks it; may be missing
 
 `npmnv3 fetch --into` makes such a folder. `npmnv3.load(name, weights=FOLDER)` takes a network's dump from it, and from
-the one that the environment variable NPMNV3_WEIGHTS names without being told.
+the one that the environment variable NPMNV3_WEIGHTS names by itself.
 """
 
 import hashlib
@@ -62,7 +62,7 @@ def dump_in_folder(folder, name):
     Raises
     ------
     WeightsError
-        It is not what SHA256SUMS says.
+        Its hash is another than in SHA256SUMS.
     """
     from pathlib import Path
 
@@ -71,10 +71,10 @@ def dump_in_folder(folder, name):
         if os.path.lexists(path) and not path.is_file():
             raise WeightsError(f"{path}: is no regular file, or a link to nowhere; expected the dump of {name}")
         if path.is_file():
-            said = read_hashes(path.with_name(SUMS)).get(path.name)
-            if said is not None and (found := file_hash(path)) != said:
+            expected = read_hashes(path.with_name(SUMS)).get(path.name)
+            if expected is not None and (actual := file_hash(path)) != expected:
                 raise WeightsError(
-                    f"{path}: is not the file that {SUMS} beside it is of: its sha256 is {found}, expected {said}; "
+                    f"{path}: is not the file that {SUMS} beside it is of: its sha256 is {actual}, expected {expected}; "
                     f"copy it again, or run `npmnv3 fetch {name} --into {folder}`"
                 )
             return path

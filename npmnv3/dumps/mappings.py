@@ -50,5 +50,5 @@ def as_array(value: object, what: str, error: type[Npmnv3Error] = UsageError) ->
     except MemoryError:
         raise
     except Exception as refused:  # an object's own `__array__` may raise anything
-        told = str(refused).partition("\n")[0]
-        raise error(f"{what} is a {type(value).__name__} that is no array: {told}") from refused
+        cause = str(refused).partition("\n")[0]
+        raise error(f"{what} is a {type(value).__name__} that is no array: {cause}") from refused

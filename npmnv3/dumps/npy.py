@@ -18,7 +18,7 @@ _ITEM = re.compile(r"""\s*(['"])(\w+)\1\s*:\s*(True|False|\([\d\sL,]*\)|(['"])[<
 
 
 def read_header(stream, name):
-    """What the head of a .npy file says.
+    """The header of a .npy file.
 
     Parameters
     ----------
@@ -56,20 +56,20 @@ def header_text(stream, name):
 
 
 def _parse(text, name):
-    found, inside = {}, text.strip()
+    header, inside = {}, text.strip()
     if not (inside.startswith("{") and inside.endswith("}")):
         raise WeightsError(f"{name}: damaged: its .npy header is {text[:100]!r}")
     inside, position = inside[1:-1].strip(), 0
     while position < len(inside):
         item = _ITEM.match(inside, position)
-        if item is None or item[2] in found:
+        if item is None or item[2] in header:
             raise WeightsError(f"{name}: damaged, or no plain array: its .npy header is {text[:200]!r}")
-        found[item[2]], position = item[3], item.end()
-    if found.keys() != {"descr", "fortran_order", "shape"} or found["fortran_order"] not in ("True", "False"):
+        header[item[2]], position = item[3], item.end()
+    if header.keys() != {"descr", "fortran_order", "shape"} or header["fortran_order"] not in ("True", "False"):
         raise WeightsError(f"{name}: damaged: its .npy header is {text[:200]!r}")
-    if not found["shape"].startswith("(") or found["descr"][:1] not in "'\"":
+    if not header["shape"].startswith("(") or header["descr"][:1] not in "'\"":
         raise WeightsError(f"{name}: damaged: its .npy header is {text[:200]!r}")
-    return _shape(found["shape"], name), found["fortran_order"] == "True", _dtype(found["descr"][1:-1], name)
+    return _shape(header["shape"], name), header["fortran_order"] == "True", _dtype(header["descr"][1:-1], name)
 
 
 def _shape(text, name):

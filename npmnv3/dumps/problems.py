@@ -67,10 +67,10 @@ def _instead(where, variant, entries, names):
     alike = [name for name in names if get_variant(name).source.padding == variant.source.padding] or names
     others = [name for name in names if name not in alike]
     shown = ", ".join(name[:60] for name in list(entries)[:2])
-    told = f" (and of {', '.join(others)}, which pads otherwise)" if others else ""
+    remainder = f" (and of {', '.join(others)}, which pads otherwise)" if others else ""
     return (
         f"{where} is not {variant.full_name}'s: its {len(entries)} arrays ({shown}, ...) have the names and shapes of "
-        f"{', '.join(alike)}{told}\n  give {' or '.join(alike)} as the model's name, or weights of {variant.full_name}"
+        f"{', '.join(alike)}{remainder}\n  give {' or '.join(alike)} as the model's name, or weights of {variant.full_name}"
     )
 
 

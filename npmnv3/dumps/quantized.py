@@ -1,7 +1,7 @@
 """Quantised dumps: a network's integers, scales and steps in an .npz, simple enough to be written by another tool.
 
 Attributes (JSON, as in a weight dump): format, version, input_shape [C, H, W], steps: a list of objects with name, op, inputs,
-shape and what else an operation has (`network.integer_plan`); scheme, kernels, and what a weight dump says. Arrays:
+shape and what else an operation has (`network.integer_plan`); scheme, kernels, and a weight dump's attributes. Arrays:
 TENSOR.scale () float32 and TENSOR.zero_point () of the tensor's own dtype, for "input" and each step; of layers
 STEP.weight, STEP.bias, STEP.weight_scale, STEP.weight_zero_point, and STEP.bias_rest where the bias was floats.
 """
@@ -36,7 +36,7 @@ class Quantized:
     variant : Variant, or None where it is none of the known
     num_classes : int
     scheme : str, by what rules it was quantised: "tflite", "onnx", "symmetric", "pow2"
-    kernels : str, name of the kernel set that it is meant for, "" where it is not said
+    kernels : str, name of the kernel set that it is meant for, "" where it is left open
     labels, preprocess, attributes : as in `Weights`
     """
 
@@ -95,7 +95,7 @@ def write_quantized(path, quantized):
 
 
 def _described(step):
-    """A step's fields, without those that say nothing."""
+    """A step's fields, without those at their defaults."""
     return {name: value for name, value in asdict(step).items() if name not in _DEFAULTS or value != _DEFAULTS[name]}
 
 
@@ -114,17 +114,17 @@ def read_quantized(path):
     path = os.fspath(path)
     with open_container(path) as (attributes, entries):
         if (attributes.get("format"), attributes.get("version")) != (QUANTIZED, VERSION):
-            found = f"{attributes.get('format')} version {attributes.get('version')}"
-            raise WeightsError(f"{path}: is {found}, expected {QUANTIZED} version {VERSION}")
+            actual = f"{attributes.get('format')} version {attributes.get('version')}"
+            raise WeightsError(f"{path}: is {actual}, expected {QUANTIZED} version {VERSION}")
         try:
             plan = _plan(attributes, entries)
         except (WeightsError, UsageError) as error:
             raise WeightsError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
-    return _told(path, attributes, plan)
+    return _quantized(path, attributes, plan)
 
 
-def _told(path, attributes, plan):
-    """The record of a plan and what the dump says beside it."""
+def _quantized(path, attributes, plan):
+    """The Quantized of a plan and of the dump's attributes."""
     variant = None
     if "source" in attributes or "variant" in attributes:
         try:
@@ -159,7 +159,7 @@ def _plan(attributes, entries):
         raise WeightsError(f"input_shape is {shape!r}, expected [channels, height, width]")
     if not isinstance(steps, list) or not 0 < len(steps) <= MAX_STEPS:
         raise WeightsError(f"steps is {str(steps)[:100]}, expected a list of 1 to {MAX_STEPS} objects")
-    steps = tuple(_step(told, index) for index, told in enumerate(steps))
+    steps = tuple(_step(settings, index) for index, settings in enumerate(steps))
     grids = {name: _grid(entries, name) for name in (INPUT, *(step.name for step in steps))}
     wanted = [f"{step.name}.{role}" for step in steps for role in INTEGER_OPS.get(step.op, ((),))[0]]
     arrays = {name: entries[name].read() for name in wanted if name in entries}
@@ -172,27 +172,27 @@ def _ints(value):
     return isinstance(value, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in value)
 
 
-def _step(told, index):
+def _step(settings, index):
     """An IntegerStep of its JSON object."""
     names = {f.name for f in fields(IntegerStep)}
-    if not isinstance(told, dict) or not {"name", "op", "inputs", "shape"} <= told.keys() <= names:
+    if not isinstance(settings, dict) or not {"name", "op", "inputs", "shape"} <= settings.keys() <= names:
         raise WeightsError(
-            f"step {index} is {str(told)[:100]}, expected name, op, inputs, shape, maybe {', '.join(_DEFAULTS)}"
+            f"step {index} is {str(settings)[:100]}, expected name, op, inputs, shape, maybe {', '.join(_DEFAULTS)}"
         )
-    what = f"step {index}, {str(told['name'])[:100]!r}"
+    what = f"step {index}, {str(settings['name'])[:100]!r}"
     for name in ("name", "op", "act"):
-        if not isinstance(told.get(name, ""), str):
-            raise WeightsError(f"{what}: {name} is {told[name]!r}, expected a text")
+        if not isinstance(settings.get(name, ""), str):
+            raise WeightsError(f"{what}: {name} is {settings[name]!r}, expected a text")
     for name, length in (("shape", None), ("stride", 2), ("pad", 4)):
-        value = told.get(name, list(_DEFAULTS.get(name, ())))
+        value = settings.get(name, list(_DEFAULTS.get(name, ())))
         if not _ints(value) or length not in (None, len(value)) or any(abs(n) > 1 << 20 for n in value):
             raise WeightsError(f"{what}: {name} is {str(value)[:100]}, expected whole numbers")
     for name in ("kernel", "slope", "offset"):
-        if isinstance(told.get(name, 0), bool) or not isinstance(told.get(name, 0), (int, float)):
-            raise WeightsError(f"{what}: {name} is {told[name]!r}, expected a number")
-    if not isinstance(told["inputs"], list) or not all(isinstance(name, str) for name in told["inputs"]):
-        raise WeightsError(f"{what}: inputs is {str(told['inputs'])[:100]}, expected names")
-    return IntegerStep(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+        if isinstance(settings.get(name, 0), bool) or not isinstance(settings.get(name, 0), (int, float)):
+            raise WeightsError(f"{what}: {name} is {settings[name]!r}, expected a number")
+    if not isinstance(settings["inputs"], list) or not all(isinstance(name, str) for name in settings["inputs"]):
+        raise WeightsError(f"{what}: inputs is {str(settings['inputs'])[:100]}, expected names")
+    return IntegerStep(**{name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()})
 
 
 def _grid(entries, name):

@@ -62,7 +62,7 @@ class Reader:
         return self._file.readline(MAX_LINE).replace(b"\\", b"\\\\")
 
     def take(self, offset, count, what):
-        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off; where `read` goes on is not said."""
+        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off; where `read` goes on is undefined."""
         self._check(offset, count, what)
         if count <= _SMALL and self.path and hasattr(os, "pread"):  # a buffer would be filled and thrown away each time
             data = os.pread(self._file.fileno(), count, offset)
@@ -85,8 +85,8 @@ class Reader:
             )
 
 
-def _check_whole(found, count, what):
-    if found != count:
+def _check_whole(actual, count, what):
+    if actual != count:
         raise WeightsError(f"{what} is cut off: the file changed while it was read")
 
 
@@ -113,7 +113,7 @@ def read_whole(path, most, expected):
     return data
 
 
-_IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of it
+_IN_FOLDERS = (  # files that a folder is known by, and what to give instead of it
     (
         "checkpoint",
         "TensorFlow's checkpoints, which are not read; save the weights, model.save_weights('m.weights.h5')",
@@ -132,7 +132,7 @@ _IN_FOLDERS = (  # files that tell what a folder is, and what to give instead of
 
 
 def _advice(path):
-    return next((f": {told}" for name, told in _IN_FOLDERS if os.path.exists(os.path.join(path, name))), "")
+    return next((f": {advice}" for name, advice in _IN_FOLDERS if os.path.exists(os.path.join(path, name))), "")
 
 
 def _open(path):

@@ -26,7 +26,7 @@ class PublishedFile(NamedTuple):
     """One published set of weights; its name is `source/variant`, or `source/variant@tag` for a further one."""
 
     model: str  # source/variant
-    tag: str = ""  # tells a network's further weights from its row's
+    tag: str = ""  # of a network's further weights, beside its row's
     url: str = ""  # "": ships with npmnv3
     size: int | None = None  # bytes, where known
     sha256: str = ""  # of the file: whole, or its start where the file's name holds that, or "" where none is published
@@ -116,7 +116,7 @@ EXTRAS = (
 )
 
 
-def _own(model):
+def _checkpoint_file(model):
     """A row's own file."""
     variant = get_variant(model)
     checkpoint, figures = variant.checkpoint, variant.published
@@ -134,7 +134,7 @@ REGISTRY = {
     entry.name: entry
     for model in list_models()
     for entry in (
-        *([_own(model)] if get_variant(model).checkpoint else []),
+        *([_checkpoint_file(model)] if get_variant(model).checkpoint else []),
         *(extra for extra in EXTRAS if extra.model == model),
     )
 }
@@ -173,19 +173,19 @@ def shipped_dump(entry):
     package = resources.files("npmnv3")
     beside = package.parent if isinstance(package, Path) else package  # a package in a zip has no such view of itself
     for place in (package / "weights", beside / "weights"):  # installed, or in a clone
-        if (found := place / entry.dump_name).is_file():
-            return found if isinstance(found, Path) else _unpacked(found)
+        if (dump := place / entry.dump_name).is_file():
+            return dump if isinstance(dump, Path) else _unpacked(dump)
     return None
 
 
 @functools.cache
-def _unpacked(found):
+def _unpacked(resource):
     """A file of a package in a zip as one on the disk, until the process ends."""
     from importlib import resources
 
     keep = contextlib.ExitStack()
     atexit.register(keep.close)
-    return keep.enter_context(resources.as_file(found))
+    return keep.enter_context(resources.as_file(resource))
 
 
 def table():

@@ -14,7 +14,7 @@ PREFIX = ".npmnv3-"  # of files that are not finished
 
 @contextlib.contextmanager
 def writing(path):
-    """Turn what the system says, while a file is written, into our error."""
+    """Turn the system's errors, while a file is written, into our own."""
     try:
         yield
     except OSError as error:
@@ -24,7 +24,7 @@ def writing(path):
 def check_folder(path):
     """WriteError where a folder is not there, or takes no new file, in which a file or a folder is to be written.
 
-    Whether it does is tried out: permissions alone do not tell.
+    Whether it does is tried out: permissions alone do not decide it.
     """
     place = path.rstrip("/" + os.sep)
     with writing(path), contextlib.ExitStack() as stack:

@@ -9,7 +9,7 @@ from checkpoint_files import tensor
 from states import random_state
 
 from npmnv3.conversion import convert
-from npmnv3.conversion.match.lost_names import own_names
+from npmnv3.conversion.match.lost_names import restored_names
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.errors import WeightsError
 from npmnv3.network.variants import get_variant
@@ -83,5 +83,5 @@ def test_numbers_beyond_ten_are_in_their_order():
     """HDF5 lists arr_10 before arr_2."""
     state, variant = MODELS[TORCHVISION], get_variant(TORCHVISION)
     numbered = {f"arr_{i}": array for i, array in enumerate(state.values())}
-    names, _ = own_names(dict(sorted(numbered.items())), variant)
+    names, _ = restored_names(dict(sorted(numbered.items())), variant)
     assert names == dict(zip(state, numbered))

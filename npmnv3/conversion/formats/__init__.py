@@ -1,7 +1,7 @@
 """Checkpoints of the sources, read without their frameworks.
 
 `read_checkpoint` takes torch's .pth (zip and legacy), .safetensors, paddle's .pdparams and .pdiparams, Keras's HDF5
-files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, told by content. Files may come from anybody: nothing in them
+files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, recognised by content. Files may come from anybody: nothing in them
 is run, and nothing is allocated that they do not hold.
 """
 
@@ -67,8 +67,8 @@ _DEPLOYED_BUFFERS = {b"ORTM": "ONNX Runtime's own format (.ort)", b"ET12": "Exec
 _PAGES = re.compile(
     rb"(\xef\xbb\xbf)?(<\?xml[^>]*>|<!--((?!-->).)*-->|\s)*<(!doctype html|html|error>)", re.IGNORECASE | re.DOTALL
 )
-_BEGINNING = 1000  # bytes in which a page tells that it is one
-_SINGLE = (  # formats that hold one network: how the first 16 bytes tell, and the reader
+_BEGINNING = 1000  # bytes in which a page can be recognised as one
+_SINGLE = (  # formats that hold one network: a test of the first 16 bytes, and the reader
     (lambda magic: magic.startswith(HDF5_MAGIC), keras.read),
     (lambda magic: magic == paddle_inference.MAGIC, paddle_inference.read),
     (lambda magic: magic[4:9] == b"\0\0\0\0{", safetensors.read),
@@ -122,12 +122,12 @@ def open_checkpoint(path_or_bytes, key=None):
 
 
 def _with_card(checkpoint, path):
-    """With what a config.json beside the file says, where hubs lay one."""
+    """With the claims and the card of a config.json beside the file, where hubs lay one."""
     name = os.path.basename(path or "")
     if checkpoint.format != "safetensors" and not name.startswith(("pytorch_model", "model.safetensors")):
         return checkpoint
-    says, card = read_card(path) if path else ((), {})
-    return replace(checkpoint, says=(*says, *checkpoint.says), card=checkpoint.card | card)
+    claims, card = read_card(path) if path else ((), {})
+    return replace(checkpoint, claims=(*claims, *checkpoint.claims), card=checkpoint.card | card)
 
 
 def _with_end(checkpoint):
@@ -173,7 +173,7 @@ def only(checkpoint, prefix):
 
 
 def _read_zip(reader, key):
-    """torch's files and Keras's .keras are zips; what is in them tells."""
+    """torch's files and Keras's .keras are zips, which differ in their entries."""
     entries = zips.read_entries(reader)
     if any(name.endswith(torch_zip.EXPORTED) for name in entries):
         return torch_zip.read_exported(reader, entries, key)
@@ -193,7 +193,7 @@ def _hint(entries):
 
 
 def _packed(reader, magic):
-    """What to do with a file that stands for another one, "" where it is no such file."""
+    """Advice for a file that is empty, packed, a web page, of another framework's or a pointer to another; else ""."""
     if not reader.size:
         return "the file is empty: the copy or the download went wrong"
     kind = next((kind for start, kind in _PACKED.items() if magic.startswith(start)), "")
@@ -227,7 +227,7 @@ def _read_pickle(reader, key):
     top = pickles.load(reader, within.known)
     if top == torch_legacy.MAGIC:
         return torch_legacy.read(reader, key)
-    if within.found:
+    if within.has_storage:
         return choose("torch-legacy", top, key, reader.size)
     return paddle_inference.in_programs_order(choose("paddle", top, key, reader.size), reader.path)
 

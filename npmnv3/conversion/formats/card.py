@@ -1,4 +1,4 @@
-"""What a file, or config.json beside it, says of its network: which it is, how its pictures are prepared, its classes."""
+"""A file's card, in it or in config.json beside it: which network it is, how pictures are prepared, names of classes."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ def read_card(path):
 
     Returns
     -------
-    (says, card) as `Checkpoint` has them; both empty where there is no such file, or it is another program's
+    (claims, card) as `Checkpoint` has them; both empty where there is no such file, or it is another program's
 
     Raises
     ------
@@ -55,23 +55,23 @@ def read_card(path):
     return ((f"{NAME} beside it", named[:100]),), card
 
 
-def own_card(metadata):
+def exported_card(metadata):
     """The card, as `Checkpoint` has it, of the metadata {key: text} that npmnv3's own ONNX files have."""
     if not {"source", "variant"} <= metadata.keys():
         return {}
     card = {"licence": metadata["licence"]} if metadata.get("licence") else {}
     with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError, UsageError):
         card |= _labels(json.loads(metadata.get("labels", "null")))
-        told = json.loads(metadata.get("preprocess", "null"))
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+        fields = json.loads(metadata.get("preprocess", "null"))
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         card["preprocess"] = find_recipe(Preprocess(**values))
     return card
 
 
-def _labels(told):
+def _labels(labels):
     """The card's part on names of classes, empty where these are none."""
-    names = isinstance(told, list) and all(isinstance(label, str) for label in told)
-    return {"labels": tuple(told)} if names else {}
+    names = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    return {"labels": tuple(labels)} if names else {}
 
 
 def _preprocess(name, cfg):

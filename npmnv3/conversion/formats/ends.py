@@ -1,11 +1,11 @@
-"""What is said of a file whose network ends in an activation behind the classifier: a dump ends with the logits."""
+"""Notes and warnings on files whose network ends in an activation behind the classifier: a dump ends with the logits."""
 
 _EACH_CLASS = ("sigmoid", "hard_sigmoid")
 _PROBABILITIES = ("softmax", "log_softmax")
 
 
-def told_end(what, activation, classes):
-    """(notes, warnings).
+def end_notes(what, activation, classes):
+    """(notes, warnings) on such an end.
 
     Parameters
     ----------

@@ -133,10 +133,10 @@ def _attribute(*arguments):
     if [type(argument) for argument in arguments] != [ForeignName, str] or not arguments[1].isidentifier():
         raise WeightsError(f"the pickle asks for builtins.getattr of something else than a foreign class, {REFUSED}")
     full = f"{arguments[0].name}.{arguments[1]}"
-    found = known_name(full)
-    if not isinstance(found, ForeignName):
+    member = known_name(full)
+    if not isinstance(member, ForeignName):
         raise WeightsError(f"the pickle asks for {full[:200]}, {REFUSED}")
-    return found
+    return member
 
 
 def _made(full, arguments):

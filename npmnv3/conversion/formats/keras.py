@@ -29,8 +29,8 @@ def read_archive(reader, entries):
         checkpoint = read(inner)
     if CONFIG not in entries:
         return checkpoint
-    told = read_config(read_entry(reader, entries[CONFIG], MAX_BYTES), CONFIG, counted=bool(checkpoint.notes))
-    return replace(checkpoint, **told | {"notes": (*checkpoint.notes, *told.get("notes", ()))})
+    fields = read_config(read_entry(reader, entries[CONFIG], MAX_BYTES), CONFIG, counted=bool(checkpoint.notes))
+    return replace(checkpoint, **fields | {"notes": (*checkpoint.notes, *fields.get("notes", ()))})
 
 
 def read(reader):
@@ -39,8 +39,8 @@ def read(reader):
         layers = tree.names(root, "layer_names")
         if layers:
             about = {name: tree.text(root, name) for name in ("backend", "keras_version")}
-            told = read_config(tree.text("", OF_MODEL, MAX_BYTES), OF_MODEL)
-            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about, **told)
+            fields = read_config(tree.text("", OF_MODEL, MAX_BYTES), OF_MODEL)
+            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about, **fields)
         arrays, notes = _weights(tree)
     if not arrays:
         raise WeightsError("an HDF5 file, but without Keras's weights: no layer_names, no layers with vars")

@@ -1,11 +1,11 @@
-"""What Keras's configuration of a model, JSON, says beside its weights: names, how it prepares pictures, how it ends."""
+"""Keras's configuration of a model, JSON: its names, how it prepares pictures, how it ends."""
 
 import json
 
 import numpy as np
 
 from ...network.spec import Preprocess
-from .ends import told_end
+from .ends import end_notes
 from .keras_program import MODELS, activation_name, is_idle, program_of
 
 MAX_BYTES = 4 << 20
@@ -23,7 +23,7 @@ _LIMIT = 1e6  # of a recipe's mean and deviation
 
 
 def read_config(text, where, *, counted=False):
-    """What a configuration, found there, says, as fields of a `Checkpoint`: says, card, notes, warnings, program, sides."""
+    """What a configuration, found at `where`, holds, as fields of a `Checkpoint`: claims, card, notes, warnings, program, sides."""
     if not text:
         return {}
     try:
@@ -36,19 +36,19 @@ def read_config(text, where, *, counted=False):
         layers = list(_layers(config))
         card, prepared, doubts = _preparation(layers)
         ends, probabilities = _end(layers)
-        told = {"card": card, "notes": (*prepared, *ends), "warnings": (*doubts, *probabilities)}
+        fields = {"card": card, "notes": (*prepared, *ends), "warnings": (*doubts, *probabilities)}
     except _OF_OTHER_FORM:
-        told = {}
+        fields = {}
     try:
         program, sides = program_of(config, counted)
-        told |= {"program": program, "sides": sides}
+        fields |= {"program": program, "sides": sides}
     except _OF_OTHER_FORM:
-        told["warnings"] = (*told.get("warnings", ()), _NOT_FOLLOWED)
-    return {"says": _model_name(config, where), **told}
+        fields["warnings"] = (*fields.get("warnings", ()), _NOT_FOLLOWED)
+    return {"claims": _model_name(config, where), **fields}
 
 
 def _model_name(config, where):
-    """What a configuration, found there, calls the model, and the models in it."""
+    """The claims of a configuration, found at `where`: the names of the model and of the models in it."""
     try:
         layers = [config, *config.get("config", {}).get("layers", ())]
         names = [layer["config"].get("name") for layer in layers if layer.get("class_name") in ("Functional", "Model")]
@@ -96,21 +96,21 @@ def _preparation(layers):
     recipe = _recipe(scale, offset)
     if recipe is None:
         return {}, (), (f"its configuration has {shown}, which no recipe can express: {_ASSUMED}",)
-    told = f"pictures are prepared by its configuration's {shown}, not as Keras's own: the dump says so"
-    return {"preprocess": recipe}, (told,), ()
+    note = f"pictures are prepared by its configuration's {shown}, not as Keras's own: the dump says so"
+    return {"preprocess": recipe}, (note,), ()
 
 
 def _composed(settings):
     """(scale, offset) of bytes, one or one a plane, of some Rescaling in a row."""
     scale, offset = np.ones(1), np.zeros(1)
-    for told in settings:
-        factor, more = (_numbers(value) for value in (told["scale"], told.get("offset", 0)))
+    for rescaling in settings:
+        factor, more = (_numbers(value) for value in (rescaling["scale"], rescaling.get("offset", 0)))
         scale, offset = scale * factor, offset * factor + more
     return scale, offset
 
 
 def _numbers(value):
-    """Of a setting: a number, a list, or Keras 3's serialised array."""
+    """The numbers of a setting: of a number, a list, or Keras 3's serialised array."""
     if isinstance(value, dict):
         value = value["config"]["value"]
     return np.atleast_1d(np.asarray(value, np.float64))
@@ -136,10 +136,10 @@ def _end(layers):
     """(notes, warnings) of the activation behind the classifier."""
     for kind, settings in reversed(layers):
         if kind in ("Softmax", "ReLU"):
-            return told_end("its configuration", kind.lower(), _classes(layers))
+            return end_notes("its configuration", kind.lower(), _classes(layers))
         activation = activation_name(settings.get("activation"))
         if activation not in _LINEAR:
-            return told_end("its configuration", activation, _classes(layers))
+            return end_notes("its configuration", activation, _classes(layers))
         if not is_idle(kind) and kind not in (*_SHAPES, "Activation"):
             break
     return (), ()

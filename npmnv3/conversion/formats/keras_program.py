@@ -36,7 +36,7 @@ _NAMES = {  # of layers, TensorFlow's operations, functions and activations, in 
     "assign": "linear flatten reshape",
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
-_ENDS = ("softmax", "log_softmax", "sigmoid", "relu", "hardsigmoid")  # of which `keras_config` tells
+_ENDS = ("softmax", "log_softmax", "sigmoid", "relu", "hardsigmoid")  # which `keras_config` puts into notes
 # Of Keras 3's and Keras 2's hard-sigmoid, by what they call a setting of an input.
 _SLOPES = {"batch_shape": 1 / 6, "batch_input_shape": 0.2}
 
@@ -47,7 +47,7 @@ def program_of(config, counted):
 
     counted : bool, the file has no layers' own names: dense layers, whose names are no network's, are called by their count
 
-    What stands before the first layer with weights, and the activation behind the last, are left out: `keras_config` tells
+    What stands before the first layer with weights, and the activation behind the last, are left out: `keras_config` reports
     of these. KeyError, TypeError and their like where the configuration is of another form than Keras's.
     """
     follower = _Follower(config, counted)
@@ -91,13 +91,13 @@ class _Follower:
         self.denses = itertools.count() if counted else None
         self.outputs = self._model(config["class_name"], config["config"], [])
 
-    def _model(self, kind, config, given):
-        """Names of what a model makes of the values that are given."""
+    def _model(self, kind, config, tensors):
+        """Names of a model's outputs for inputs of these names."""
         if kind == "Sequential":
             for layer in config if isinstance(config, list) else config["layers"]:  # a list: Keras before 2.2.3
-                given = self._layer(layer["class_name"], layer["config"], given, [])
-            return given
-        values = dict(zip(_names(config["input_layers"]), given))
+                tensors = self._layer(layer["class_name"], layer["config"], tensors, [])
+            return tensors
+        values = dict(zip(_names(config["input_layers"]), tensors))
         for layer in config["layers"]:
             name, calls = layer["name"], layer["inbound_nodes"]
             if len(calls) > 1:
@@ -128,7 +128,7 @@ class _Follower:
         return self._computed(kind, settings, inputs, numbers)
 
     def _input(self, kind, settings, numbers):
-        """What the first layer makes of the pictures, which it may tell the size of; a model within tells it by itself."""
+        """What the first layer makes of the pictures, whose size it may state; a model within states it by itself."""
         if kind in MODELS:
             return self._model(kind, settings, [])
         shape = next((settings[key] for key in _SLOPES if key in settings), ())
@@ -139,10 +139,10 @@ class _Follower:
         return made if kind == "InputLayer" else self._layer(kind, settings, made, numbers)
 
     def _computed(self, kind, settings, inputs, numbers):
-        told, owner = _PARAMETERS.get(kind, {}), plain_layer(str(settings.get("name")))
+        roles, owner = _PARAMETERS.get(kind, {}), plain_layer(str(settings.get("name")))
         if kind == "Dense" and self.denses:
             owner = f"dense_{next(self.denses)}".removesuffix("_0")
-        params = [f"{owner}/{role}" for role, unless in told.items() if settings.get(unless, True)]
+        params = [f"{owner}/{role}" for role, unless in roles.items() if settings.get(unless, True)]
         op, attributes, after = _kind(kind), {}, None
         if len(numbers) == 1 and op in ("add", "multiply"):
             op, attributes = "scale", {"scale": 1.0, "bias": numbers[0]} if op == "add" else {"scale": numbers[0]}
@@ -155,29 +155,29 @@ class _Follower:
         made = self._make("assign" if is_idle(kind) else op, [*inputs, *params], attributes)
         if after:
             self.sides[made[0]] = after
-        return self._activation(settings.get("activation"), made) if told else made
+        return self._activation(settings.get("activation"), made) if roles else made
 
     def _window(self, settings, inputs):
         """(inputs, attributes, (height, width) that come out) of a convolution, and of the padding before."""
         size, strides = (tuple(settings[key]) for key in ("kernel_size", "strides"))
-        told = {"strides": strides, "dilations": tuple(settings["dilation_rate"])}
+        attributes = {"strides": strides, "dilations": tuple(settings["dilation_rate"])}
         pads = (0, 0, 0, 0)
         if settings["padding"] == "valid":
             inputs, pads = self.pads.get(inputs[0], (inputs, pads))
         sides = self.sides.get(inputs[0])
         if settings["padding"] != "valid":
             if not sides:
-                return inputs, told | {"padding_algorithm": "SAME"}, None
+                return inputs, attributes | {"padding_algorithm": "SAME"}, None
             pads = tuple(n for pair in same_padding(sides, size, strides) for n in pair)
         after = sides and tuple(
             (n + a + b - k) // s + 1 for n, a, b, k, s in zip(sides, pads[::2], pads[1::2], size, strides)
         )
-        return inputs, told | {"paddings": pads}, after
+        return inputs, attributes | {"paddings": pads}, after
 
     def _activation(self, activation, inputs):
         kind = _kind(activation_name(activation) or "linear")
-        told = {"slope": self.slope, "offset": 0.5} if kind == "hardsigmoid" else {}
-        return self._make(kind, inputs, told) if kind != "assign" else inputs
+        attributes = {"slope": self.slope, "offset": 0.5} if kind == "hardsigmoid" else {}
+        return self._make(kind, inputs, attributes) if kind != "assign" else inputs
 
     def _make(self, kind, inputs, attributes=None):
         name = str(len(self.made))
@@ -199,26 +199,26 @@ def _relu(settings):
     return "relu" if most is None else "relu6" if most == 6 else "hardtanh"
 
 
-def _names(told):
-    return [item for item in _arguments(told) if isinstance(item, str)]
+def _names(call):
+    return [item for item in _arguments(call) if isinstance(item, str)]
 
 
-def _numbers(told):
-    return [float(item) for item in _arguments(told) if isinstance(item, (int, float))]
+def _numbers(call):
+    return [float(item) for item in _arguments(call) if isinstance(item, (int, float))]
 
 
-def _arguments(told):
+def _arguments(call):
     """Names of layers, and numbers, that a layer is called with, as Keras 3 and Keras 2 write them."""
-    if isinstance(told, dict):
-        if told.get("class_name") == "__keras_tensor__":
-            yield told["config"]["keras_history"][0]
+    if isinstance(call, dict):
+        if call.get("class_name") == "__keras_tensor__":
+            yield call["config"]["keras_history"][0]
             return
-        told = list(told.values())
-    if isinstance(told, (list, tuple)):
-        if len(told) >= 3 and isinstance(told[0], str) and isinstance(told[1], int):
-            yield told[0]
-            told = told[3:]
-        for item in told:
+        call = list(call.values())
+    if isinstance(call, (list, tuple)):
+        if len(call) >= 3 and isinstance(call[0], str) and isinstance(call[1], int):
+            yield call[0]
+            call = call[3:]
+        for item in call:
             yield from _arguments(item)
-    elif isinstance(told, (int, float)) and not isinstance(told, bool):
-        yield told
+    elif isinstance(call, (int, float)) and not isinstance(call, bool):
+        yield call

@@ -48,16 +48,16 @@ def module_state(module):
 def module_settings(module):
     """{dotted name: {"class": str, and what it is set to}} of a module and those in it, which `module_state` has checked,
     in the order in which they were registered."""
-    told, stack = {}, [("", module)]
+    by_name, stack = {}, [("", module)]
     while stack:
         name, module = stack.pop()
         settings = {key: module.state[key] for key in SETTINGS if _is_plain(module.state.get(key))}
         where, _, kind = module.name.rpartition(".")
         if module.name.startswith(_SCRIPTED):
             settings[CODE] = where.replace(".", "/") + ".py"
-        told[name] = {"class": kind, **settings}
+        by_name[name] = {"class": kind, **settings}
         stack += [(f"{name}.{inner}".lstrip("."), part) for inner, part in reversed(_parts(module)[1].items())]
-    return told
+    return by_name
 
 
 def _is_plain(value):
@@ -68,8 +68,8 @@ def _is_plain(value):
 def _parts(module):
     """({name: Stored}, {name: module}) that a module has itself."""
     if set(_PARTS) <= module.state.keys():
-        own, buffers, inner = (_dict(module.state[part]) for part in _PARTS)
-        arrays = own | buffers
+        parameters, buffers, inner = (_dict(module.state[part]) for part in _PARTS)
+        arrays = parameters | buffers
     else:
         arrays = inner = module.state
     return (

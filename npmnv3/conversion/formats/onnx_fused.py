@@ -32,8 +32,8 @@ def apart(node):
     values = [f"{node.outputs[0]}, part {i}" for i in range(1, len(parts))] + node.outputs[:1]
     before = [[], *([value] for value in values)]
     return [
-        replace(node, op=op, inputs=given + inputs, outputs=[value], attributes=attributes)
-        for (op, inputs, attributes), given, value in zip(parts, before, values)
+        replace(node, op=op, inputs=previous + inputs, outputs=[value], attributes=attributes)
+        for (op, inputs, attributes), previous, value in zip(parts, before, values)
     ]
 
 
@@ -41,7 +41,7 @@ def _numbers(node):
     """The attributes of the activation in a fused node: FusedConv's are in a row, FusedGemm's under their names."""
     kind, row = node.attributes[_MARK], node.attributes.get(f"{_MARK}_params", ())
     named = {name: node.attributes.get(f"{_MARK}_{name}") for name in _NUMBERS.get(kind, ())}
-    given = {name: value for name, value in named.items() if value is not None} | dict(zip(named, row))
-    if kind not in _NUMBERS or not all(isinstance(value, float) for value in given.values()):
-        raise WeightsError(f"{node} ends in {str(kind)[:50]!r} with {str(given)[:100]}, which no layer here has")
-    return given
+    numbers = {name: value for name, value in named.items() if value is not None} | dict(zip(named, row))
+    if kind not in _NUMBERS or not all(isinstance(value, float) for value in numbers.values()):
+        raise WeightsError(f"{node} ends in {str(kind)[:50]!r} with {str(numbers)[:100]}, which no layer here has")
+    return numbers

@@ -13,7 +13,7 @@ from ...errors import WeightsError
 from ...network.forms import CHANNELS
 from ..graph_order import WEIGHTED, in_canonical_order
 from . import protobuf
-from .card import own_card
+from .card import exported_card
 from .onnx_folding import ABOUT_SHAPES, DEQUANTIZE, KEEP, QUANTIZE, QUANTIZED_TYPES, SAME_ELEMENTS, fold
 from .onnx_nodes import Node, read_constant, read_nodes
 from .onnx_qoperators import Q_OPERATORS, as_floats
@@ -43,8 +43,8 @@ def read(model, graph, path):
     if graph.scales:
         about["quantization"] = graph.scales
     layers, metadata = in_canonical_order(graph.layers), _metadata(model)
-    told = {"says": _says(metadata), "card": own_card(metadata), "sides": graph.sides}
-    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, **told)
+    fields = {"claims": _claims(metadata), "card": exported_card(metadata), "sides": graph.sides}
+    return Checkpoint("onnx", graph.weights, notes=notes, metadata=about, layers=layers, **fields)
 
 
 def read_model(reader):
@@ -63,7 +63,7 @@ def _metadata(model):
     return {protobuf.text(entry, 1): protobuf.text(entry, 2) for entry in entries}
 
 
-def _says(metadata):
+def _claims(metadata):
     """The network's name in the metadata, as npmnv3's own exports have it."""
     if {"source", "variant"} <= metadata.keys():
         return (("the metadata", f"{metadata['source']}/{metadata['variant']}"[:100]),)
@@ -125,10 +125,10 @@ class _Graph(Constants):
     def _add(self, node):
         """Put one node into the list of layers or among the constants, or pass over it where it only renames."""
         inputs = [self.constant(name) for name in node.inputs]
-        given = [name for name in node.inputs if name and name not in self.constants and name not in self.tensors]
+        variables = [name for name in node.inputs if name and name not in self.constants and name not in self.tensors]
         if _trains(node, inputs):
             raise WeightsError(f"{node} is in training mode; export again after eval()")
-        if node.op == "Shape" or self.sizes.issuperset(given):
+        if node.op == "Shape" or self.sizes.issuperset(variables):
             self.sizes |= set(node.outputs)
         if node.op in Q_OPERATORS:
             self._on_integers(node)
@@ -189,10 +189,10 @@ class _Graph(Constants):
         lowest = 0 if zero is None else np.iinfo(zero.dtype).min if zero.dtype.kind in "iu" else None
         return place is not None and self.layers[place].op in WEIGHTED and (zero is None or (zero == lowest).all())
 
-    def _append(self, node, params, told=None):
+    def _append(self, node, params, extra=None):
         inputs = tuple(self.made_by[name] for name in node.inputs if name in self.made_by)
         self.made_by |= dict.fromkeys(node.outputs, len(self.layers))
-        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes | (told or {}), inputs))
+        self.layers.append(Layer(node.op, node.outputs[0], params, node.attributes | (extra or {}), inputs))
 
     def _pass_on(self, node, source):
         if source in self.made_by:
@@ -269,11 +269,11 @@ def _constants_of(node, inputs):
         of_constant = node.op in ("Sub", "Div") and inputs[0] is not None
         return {} if first is None else {"constant": first}, {"constant_first": 1} if of_constant else {}
     roles = {"Clip": (None, "least", "most"), "Pad": (None, None, "value")}.get(node.op, ())
-    found = {role: value for role, value in zip(roles, inputs) if role and value is not None}
+    params = {role: value for role, value in zip(roles, inputs) if role and value is not None}
     if node.op == "Pad" and len(inputs) in (2, 3) and inputs[1] is not None:
-        return found, {"pads": tuple(int(n) for n in inputs[1].ravel()[:8])}
+        return params, {"pads": tuple(int(n) for n in inputs[1].ravel()[:8])}
     if node.op in ("ReduceMean", "ReduceSum") and len(inputs) > 1 and inputs[1] is not None:
         return {}, {"axes": tuple(int(n) for n in inputs[1].ravel()[:8])}
     if node.op in ("Min", "Max") and first is not None:
-        found = {"most" if node.op == "Min" else "least": first}
-    return found, {}
+        params = {"most" if node.op == "Min" else "least": first}
+    return params, {}

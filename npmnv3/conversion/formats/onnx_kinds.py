@@ -1,4 +1,4 @@
-"""What begins as an ONNX model does, but is none that is read: told before its graph is looked into."""
+"""What begins as an ONNX model does, but is none that is read: refused before its graph is looked into."""
 
 import re
 

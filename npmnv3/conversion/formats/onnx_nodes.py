@@ -1,4 +1,4 @@
-"""Nodes of ONNX graphs, with their attributes of the types that ONNX says."""
+"""Nodes of ONNX graphs, with their attributes, of ONNX's types."""
 
 import struct
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def _read_node(fields):
     node = Node(op, protobuf.texts(fields, 1), protobuf.texts(fields, 2), {})
     known = domain in ("", "ai.onnx") or (domain == "com.microsoft" and op in _MICROSOFT)
     if not node.outputs or not known:
-        told = f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
-        raise WeightsError(told + _OPTIMIZED * domain.startswith("com.microsoft"))
+        message = f"the node {protobuf.text(fields, 3)[:100]!r} ({domain[:50]} {op[:50]}) is none of ONNX's own"
+        raise WeightsError(message + _OPTIMIZED * domain.startswith("com.microsoft"))
     for attribute in map(protobuf.collect, fields.get(5, ())):
         name, value = protobuf.text(attribute, 1), _attribute(node, attribute)
         if value is None:

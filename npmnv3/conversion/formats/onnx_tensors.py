@@ -37,7 +37,7 @@ class External:
         self.path, self.sizes, self.taken = path, {}, 0
 
     def check(self, tensor, what):
-        """(the other file's name, what else is said of it) of a tensor; WeightsError where it is not simply beside."""
+        """(the other file's name, all fields) of a tensor's external data; WeightsError where it is not simply beside."""
         pairs = map(protobuf.collect, tensor.get(13, ()))
         entries = {protobuf.text(pair, 1): protobuf.text(pair, 2) for pair in pairs}
         name = entries.get("location", "")

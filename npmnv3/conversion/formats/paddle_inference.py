@@ -27,12 +27,12 @@ _INTERNAL = re.compile(r"^[a-z0-9_]+_\d+\.[wb]_\d+$")  # paddle's own names of p
 
 
 def refuse_program(path):
-    """The program alone has no weights: say what has."""
+    """WeightsError for a program alone, which has no weights; it names the file that has."""
     stem, suffix = os.path.splitext(path or "")
     beside = [os.path.basename(stem) + end for end in (".pdiparams", ".pdparams") if os.path.exists(stem + end)]
     if suffix == ".pdmodel" or suffix == ".json" and beside:
-        told = f"{beside[0]}, which lies beside it" if beside else "the .pdiparams that paddle wrote with it"
-        raise WeightsError(f"a program of paddle's, which has no weights; give {told}")
+        weights = f"{beside[0]}, which lies beside it" if beside else "the .pdiparams that paddle wrote with it"
+        raise WeightsError(f"a program of paddle's, which has no weights; give {weights}")
 
 
 def read(reader):
@@ -109,8 +109,8 @@ def _order(operations):
 def _programs(path):
     """[(path, its parser)] of the programs beside a file."""
     stem = os.path.splitext(path or "")[0]
-    found = ((stem + suffix, parse) for suffix, parse in ((".pdmodel", parse_pdmodel), (".json", parse_json)))
-    return [(program, parse) for program, parse in found if path and os.path.exists(program)]
+    candidates = ((stem + suffix, parse) for suffix, parse in ((".pdmodel", parse_pdmodel), (".json", parse_json)))
+    return [(program, parse) for program, parse in candidates if path and os.path.exists(program)]
 
 
 def _parsed(path, parse):

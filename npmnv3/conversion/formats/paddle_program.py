@@ -69,11 +69,11 @@ def _operation(fields):
     for attribute in map(protobuf.collect, fields.get(4, ())):
         name = protobuf.text(attribute, 1)
         attributes[_ATTRIBUTES.get(name, name)] = _attribute(attribute)
-    taken = _in_order(inputs, _INPUTS.get(kind, ("X", "Y")))
-    given = _in_order(outputs, ("Output", "Out", "Y"))
+    input_names = _in_order(inputs, _INPUTS.get(kind, ("X", "Y")))
+    output_names = _in_order(outputs, ("Output", "Out", "Y"))
     # A norm writes its running statistics over those that it was given: nothing new.
-    given = tuple(name for i, name in enumerate(given) if i == 0 or name not in taken)
-    return Operation(_KINDS.get(kind, kind), taken, given, attributes)
+    output_names = tuple(name for i, name in enumerate(output_names) if i == 0 or name not in input_names)
+    return Operation(_KINDS.get(kind, kind), input_names, output_names, attributes)
 
 
 def _slots(fields, number):
@@ -121,9 +121,9 @@ def parse_json(data):
     return shapes, tuple(operations)
 
 
-def _value(told, depth=0):
+def _value(attribute, depth=0):
     """An attribute's value: the kind stands under "#", what it is under "D"; lists become tuples."""
-    value = told.get("D")
+    value = attribute.get("D")
     if isinstance(value, list) and depth < _MAX_NESTING:
         return tuple(_value(item, depth + 1) if isinstance(item, dict) else item for item in value)
     return value

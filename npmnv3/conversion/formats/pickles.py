@@ -56,7 +56,7 @@ def load(stream, known=BASIC, persistent=None):
     persistent : function of a persistent id, or None where the format has none
 
     Returns a dict, list, tuple, str, bytes, int, float, bool, None, Opaque (of a foreign class: `Foreign`) or what the functions
-    of `known` return. Raises WeightsError where it is damaged, too large, or in want of a name that is not known, which is told.
+    of `known` return. Raises WeightsError where it is damaged, too large, or asks for an unknown name, which the message has.
     """
     return _Machine(known, persistent).run(stream)
 
@@ -156,10 +156,10 @@ class _Machine:
 
     def push_name(self, module, name):
         full = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        found = self.known.get(full) or known_name(full)
-        if found is None:
+        value = self.known.get(full) or known_name(full)
+        if value is None:
             raise WeightsError(f"the pickle asks for {full[:200]}, {REFUSED}")
-        self.push(found)
+        self.push(value)
 
     def stack_global(self, _):
         name, module = self.pop(), self.pop()

@@ -48,44 +48,44 @@ def fields(data):
 
 def collect(data):
     """The fields of a message as {number: [values]}."""
-    found = {}
+    parsed = {}
     for count, (number, value) in enumerate(fields(data)):
         if count == MAX_FIELDS:
             raise WeightsError(f"a message of more than {MAX_FIELDS} fields: refused")
-        found.setdefault(number, []).append(value)
-    return found
+        parsed.setdefault(number, []).append(value)
+    return parsed
 
 
-def message(found, number):
+def message(parsed, number):
     """The bytes of a field that holds a message; the last one where it is repeated; empty if it is not there."""
-    return found.get(number, [b""])[-1]
+    return parsed.get(number, [b""])[-1]
 
 
-def texts(found, number):
+def texts(parsed, number):
     """The texts of a repeated field."""
     try:
-        return [str(value, "utf-8") for value in found.get(number, ())]
+        return [str(value, "utf-8") for value in parsed.get(number, ())]
     except (UnicodeDecodeError, TypeError) as error:
         raise WeightsError(f"field {number} is no text: damaged") from error
 
 
-def text(found, number):
+def text(parsed, number):
     """A field's text; "" if it is not there."""
-    return next(iter(texts(found, number)[-1:]), "")
+    return next(iter(texts(parsed, number)[-1:]), "")
 
 
-def integer(found, number, default=0):
+def integer(parsed, number, default=0):
     """A field's whole number; `default` if it is not there."""
-    value = found.get(number, [default])[-1]
+    value = parsed.get(number, [default])[-1]
     if not isinstance(value, int):
         raise WeightsError(f"field {number} is no number: damaged")
     return value
 
 
-def integers(found, number):
+def integers(parsed, number):
     """A repeated field of whole numbers, packed or not, as signed 64-bit values."""
     values = []
-    for part in found.get(number, ()):
+    for part in parsed.get(number, ()):
         packed = b"" if isinstance(part, int) else part
         if len(packed) > MAX_PACKED:
             raise WeightsError(f"a field of whole numbers in {len(packed)} bytes, more than {MAX_PACKED}: refused")
@@ -97,9 +97,9 @@ def integers(found, number):
     return tuple(value - (1 << 64) if value >> 63 else value for value in values)
 
 
-def fixed(found, number):
+def fixed(parsed, number):
     """The bytes of a repeated field of numbers of fixed width, packed or not."""
-    values = found.get(number, ())
+    values = parsed.get(number, ())
     if any(isinstance(value, int) for value in values):
         raise WeightsError(f"field {number} is a varint, expected numbers of fixed width: damaged")
     return b"".join(values)

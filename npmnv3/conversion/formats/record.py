@@ -67,7 +67,7 @@ class Checkpoint:
     layers : onnx and tflite only, the graph in `graph_order`'s order; names are no help there
     sides : of graphs and Keras's configurations, (height, width) of the pictures that they take, None where any
     program : of paddle-inference, TorchScript, exported programs and Keras's configurations, the operations in order
-    says : (where, name) of each place where the file says which network it is
+    claims : (where, name) of each place where the file names its network
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of
         "preprocess" (Preprocess), "labels" (tuple of str) and "licence" (str)
@@ -82,7 +82,7 @@ class Checkpoint:
     layers: tuple[Layer, ...] = ()
     sides: tuple[int, int] | None = None
     program: tuple[Operation, ...] = ()
-    says: tuple[tuple[str, str], ...] = ()
+    claims: tuple[tuple[str, str], ...] = ()
     card: dict = field(default_factory=dict)
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -98,11 +98,11 @@ class Checkpoint:
         return replace(
             self,
             arrays={names[name]: array for name, array in self.arrays.items()},
-            modules={rename(f"{name}.")[:-1]: told for name, told in self.modules.items()},
+            modules={rename(f"{name}.")[:-1]: settings for name, settings in self.modules.items()},
             program=tuple(replace(made, inputs=its) for made, its in zip(self.program, inputs)),
         )
 
 
 def known_sides(sides):
-    """(height, width) that a graph says of its pictures, None where it leaves them open or they are none."""
+    """(height, width) of a graph's pictures, None where it leaves them open or they are impossible."""
     return tuple(sides) if all(1 < side < _LARGEST for side in sides) else None

@@ -44,8 +44,8 @@ def read(reader):
     if start + done != reader.size:
         raise WeightsError(f"{reader.size - start - done} bytes after the last tensor belong to none")
     metadata = metadata if isinstance(metadata, dict) else {}
-    says = [("the metadata", metadata[key][:100]) for key in _NAMING if isinstance(metadata.get(key), str)]
-    return Checkpoint("safetensors", arrays, metadata=metadata, says=tuple(says))
+    claims = [("the metadata", metadata[key][:100]) for key in _NAMING if isinstance(metadata.get(key), str)]
+    return Checkpoint("safetensors", arrays, metadata=metadata, claims=tuple(claims))
 
 
 def _parse(text):

@@ -37,20 +37,20 @@ def read(reader, read_one):
     wrong = next((name for name in files if not _is_beside(name)), None)
     if wrong is not None or len(files) > MAX_FILES:
         raise WeightsError(f"the index names the file {str(wrong)[:200]!r}, which does not lie beside it, or too many")
-    found, kind = {}, ""
+    arrays, kind = {}, ""
     for name in files:
         with Reader(os.path.join(os.path.dirname(reader.path), name)) as part:
             checkpoint = read_one(part)
             kind = checkpoint.format
-            found |= {n: read_any(array) for n, array in checkpoint.arrays.items()}
-    missing = [name for name in placed if name not in found]
+            arrays |= {n: read_any(array) for n, array in checkpoint.arrays.items()}
+    missing = [name for name in placed if name not in arrays]
     if missing:
         raise WeightsError(f"{missing[0][:100]!r} and {len(missing) - 1} more of the index are in none of its files")
-    return Checkpoint(kind, {name: found[name] for name in placed}, notes=(f"in {len(files)} files",))
+    return Checkpoint(kind, {name: arrays[name] for name in placed}, notes=(f"in {len(files)} files",))
 
 
 def refuse_part(path):
-    """One of several files is not a checkpoint: say which is."""
+    """WeightsError for one of several files, which is no checkpoint by itself; it names the index."""
     match = PART.search(path or "")
     if match and int(match[2]) > 1:
         index = os.path.basename(PART.sub(rf".{match[3]}.index.json", path))

@@ -20,7 +20,7 @@ class Opaque:
     """Stands for an object that nobody looks into: options, devices, counters."""
 
     def build(self, state):
-        """Take what the pickle says the object consists of; here it is forgotten."""
+        """Take the object's state from the pickle; here it is dropped."""
 
 
 class Stored(Opaque):

@@ -1,4 +1,4 @@
-"""Which of the dicts in a checkpoint is the network's state, and what the file says which network that is."""
+"""Which of the dicts in a checkpoint is the network's state, and the names that the file gives that network."""
 
 import re
 
@@ -58,18 +58,18 @@ def choose(kind, top, key, file_size):
     WeightsError, UsageError
         No dict of tensors anywhere, or several of which none is likelier; none under `key`.
     """
-    found, said, modules = _search(top)
-    if not found:
+    states, all_claims, modules = _search(top)
+    if not states:
         raise WeightsError(
             f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE.get(kind, _SAVE_TORCH)}"
         )
-    paths = sorted(found, key=lambda path: _rank(path, found[path]))
-    if key is None and all(_is_optimizers(found[path]) for path in paths):
+    paths = sorted(states, key=lambda path: _rank(path, states[path]))
+    if key is None and all(_is_optimizers(states[path]) for path in paths):
         raise WeightsError(
-            f"holds what an optimiser keeps ({_listed(list(found[paths[0]])[:2])}, ...), no network; give the file of the "
+            f"holds what an optimiser keeps ({_listed(list(states[paths[0]])[:2])}, ...), no network; give the file of the "
             "weights that was saved beside it (.pdparams)"
         )
-    taken, state = _taken(found, paths, key)
+    taken, state = _taken(states, paths, key)
     state = unpacked(state)
     stored = {name: value for name, value in state.items() if _is_array(value) and name not in COUNTERS}
     others = tuple(path for path in paths if path != taken)
@@ -91,47 +91,47 @@ def choose(kind, top, key, file_size):
         notes.append(f"{len(widened)} arrays of uint16 are bfloat16, which paddle keeps so")
     structured = state.get(STRUCTURED)
     metadata = {STRUCTURED: structured} if isinstance(structured, dict) else {}
-    says = () if _is_secondary(taken) else tuple(said)
+    claims = () if _is_secondary(taken) else tuple(all_claims)
     settings = _settings(modules[taken], prefix) if taken in modules else {}
     entries = as_entries(stored, file_size)
     quantized = {name: item for name, item in stored.items() if isinstance(item, Quantized)}
-    told = {"unread": unread, "left_out": left_out, "widened": widened, "quantized": quantized}
-    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, says=says, modules=settings, **told)
+    details = {"unread": unread, "left_out": left_out, "widened": widened, "quantized": quantized}
+    return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, claims=claims, modules=settings, **details)
 
 
 def _search(top):
     """({dotted path: state dict}, [(where, name)], {dotted path: module}): each dict is looked into once, a module as the
     state it holds."""
-    found, said, modules, queue, seen = {}, [], {}, [("", top, 0)], set()
+    states, claims, modules, queue, seen = {}, [], {}, [("", top, 0)], set()
     for path, value, depth in queue:
         if id(value) in seen or depth > MAX_DEPTH or not isinstance(value, (dict, list, tuple, Foreign)):
             continue
         seen.add(id(value))
         inner = fields(value, MAX_LIST)
         if is_module(value):
-            found[path], modules[path] = module_state(value), value
+            states[path], modules[path] = module_state(value), value
             queue += [(_join(path, name), inner[name], depth) for name in SETTINGS & inner.keys()]
             continue
         named = {name: _unwrapped(item) for name, item in inner.items() if name and isinstance(name, str)}
         if isinstance(value, (list, tuple)) and not path and value and all(map(_is_array, value)):
-            found[path] = {UNNAMED.format(i): item for i, item in enumerate(value)}
+            states[path] = {UNNAMED.format(i): item for i, item in enumerate(value)}
         elif not isinstance(value, (list, tuple)) and any(_is_array(item) or _why(item) for item in named.values()):
-            found[path] = named
+            states[path] = named
         if not path or path.rpartition(".")[2] in SETTINGS:
-            said += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]
+            claims += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]
         queue += [(_join(path, name), item, depth + 1) for name, item in named.items()]
-    return {path: state for path, state in found.items() if state}, said, modules
+    return {path: state for path, state in states.items() if state}, claims, modules
 
 
 def _settings(module, prefix):
     """{dotted name without the prefix: what a module is set to}. Names of modules around the network begin with `AROUND`, of
     others beside it with `BESIDE`."""
-    found = {}
-    for name, told in module_settings(module).items():
+    renamed = {}
+    for name, settings in module_settings(module).items():
         full = f"{name}." if name else ""
         mark = AROUND if prefix.startswith(full) else BESIDE
-        found[full.removeprefix(prefix)[:-1] if full.startswith(prefix) else mark + name] = told
-    return found
+        renamed[full.removeprefix(prefix)[:-1] if full.startswith(prefix) else mark + name] = settings
+    return renamed
 
 
 def _join(path, name):
@@ -155,7 +155,7 @@ def _unread(state):
     names = {}
     for name, item in state.items():
         names.setdefault(_why(item), []).append(name)
-    return tuple(f"not read: {_listed(those)}, being {why}" for why, those in names.items() if why)
+    return tuple(f"not read: {_listed(group)}, being {why}" for why, group in names.items() if why)
 
 
 def _unwrapped(item):
@@ -164,31 +164,31 @@ def _unwrapped(item):
     return item[1] if pair else item
 
 
-def _taken(found, paths, key):
+def _taken(states, paths, key):
     """(path, state) of the dict that is asked for or, failing that, the likeliest."""
     if key is None:
-        return _likeliest(found, paths)
-    if key in found:
-        return key, found[key]
+        return _likeliest(states, paths)
+    if key in states:
+        return key, states[key]
     for path in paths:
         inside = {
-            name.removeprefix(f"{key}."): item for name, item in found[path].items() if name.startswith(f"{key}.")
+            name.removeprefix(f"{key}."): item for name, item in states[path].items() if name.startswith(f"{key}.")
         }
         if any(_is_array(item) for item in inside.values()):
             return key, inside
     raise UsageError(f"nothing to take under {key!r}; there are: {_listed(paths)}")
 
 
-def _likeliest(found, paths):
+def _likeliest(states, paths):
     """The first in order, unless others are as likely: then the only one that begins as a network for pictures does."""
-    alike = [path for path in paths if _rank(path, found[path])[:2] == _rank(paths[0], found[paths[0]])[:2]]
-    begins = [path for path in alike if _takes_pictures(found[path])]
+    alike = [path for path in paths if _rank(path, states[path])[:2] == _rank(paths[0], states[paths[0]])[:2]]
+    begins = [path for path in alike if _takes_pictures(states[path])]
     if len(begins) > 1:
         raise WeightsError(
             f"holds several state dicts, of which none is likelier: {_listed(begins)}; say which with --key (key=)"
         )
     taken = begins[0] if begins else paths[0]
-    return taken, found[taken]
+    return taken, states[taken]
 
 
 def _takes_pictures(state):
@@ -233,7 +233,7 @@ def stripped_names(state):
 
 
 def as_entries(stored, file_size):
-    """{name: Entry} of Stored values, none of which says that it holds more than the file."""
+    """{name: Entry} of Stored values; WeightsError where they claim to be far larger than the file."""
     for value in stored.values():
         value.check()
     total = sum(value.nbytes for value in stored.values())

@@ -12,7 +12,7 @@ from ...dumps.reader import naming
 from ...errors import WeightsError
 from ...network.padding import same_padding
 from ..graph_order import in_canonical_order
-from .ends import told_end
+from .ends import end_notes
 from .onnx_folding import KEEP, dequantized
 from .record import Checkpoint, Layer, known_sides
 from .tflite_tensors import MAGIC, SAME, Op, Tensors, channels_first, window
@@ -64,7 +64,7 @@ def read(reader):
 
 def _notes(graph, layers):
     """How a graph ends, and what it stores in fewer bits than the dump."""
-    notes = told_end("the graph", "softmax", 0)[0] if layers[-1].op == "Softmax" else ()
+    notes = end_notes("the graph", "softmax", 0)[0] if layers[-1].op == "Softmax" else ()
     if graph.scales and "f4" in graph.read_as:
         return *notes, _DYNAMIC_RANGE
     if graph.scales:
@@ -83,8 +83,8 @@ class _Graph(Tensors):
         self.sizes = set()  # the same of tensors' sizes, and of what is made of these
         for code, inputs, outputs, options in self.operators():
             if outputs:
-                given = [index for index in inputs if index >= 0 and self.constant(index) is None]
-                if code == _SHAPE or self.sizes.issuperset(given):
+                variables = [index for index in inputs if index >= 0 and self.constant(index) is None]
+                if code == _SHAPE or self.sizes.issuperset(variables):
                     self.sizes |= set(outputs)
                 self._add(code, inputs, outputs[0], options)
 
@@ -113,29 +113,20 @@ class _Graph(Tensors):
         if code in Op.LAYERS:
             self._weighted(code, inputs, output, options)
         elif code in _SAME_ELEMENTS:
-            value = self.constant(inputs[0]) if inputs else None
-            if value is not None:
-                self.made[output] = value
-            elif code == _TRANSPOSE:
-                perm = self.constant(inputs[1]) if len(inputs) > 1 else None
-                self._append(
-                    "Transpose", inputs, output, {}, {} if perm is None else {"perm": tuple(perm.ravel().tolist())}
-                )
-            elif inputs and inputs[0] in self.made_by:
-                self.made_by[output] = self.made_by[inputs[0]]
+            self._pass_on(code, inputs, output)
         elif code in _ARITHMETIC:
             op, constant = _ARITHMETIC[code], self._constant_among(inputs)
             of_constant = op in ("Sub", "Div") and self.constant(inputs[0]) is not None
-            params, told = (
+            params, attributes = (
                 {} if constant is None else {"constant": constant},
                 {"constant_first": 1} if of_constant else {},
             )
-            self._append(op, inputs, output, params, told)
+            self._append(op, inputs, output, params, attributes)
             self._activate(output, options.number(0, "b") if options else 0)
         elif code in Op.PADS:
             pads = self.constant(inputs[1]) if len(inputs) > 1 else None
-            told = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
-            self._append("Pad", inputs, output, {}, told)
+            attributes = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
+            self._append("Pad", inputs, output, {}, attributes)
         elif code == _RELU6_ALONE:
             self._append("Clip", inputs, output, _SIX, {})
         elif code in _POOLS and options:
@@ -145,10 +136,22 @@ class _Graph(Tensors):
             op, role = _LIMITS[code]
             self._append(op, inputs, output, {role: constant}, {})
         elif code not in _ABOUT_SHAPES or not self.sizes.issuperset({output}):
-            told = (
+            attributes = (
                 {} if code != Op.MEAN or (axes := self._constant_among(inputs)) is None else {"axes": (*axes.ravel(),)}
             )
-            self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, told)
+            self._append(_PLAIN.get(code, f"operation {code}"), inputs, output, {}, attributes)
+
+    def _pass_on(self, code, inputs, output):
+        """Take the output of what moves elements, or casts them, for its input; a transposition is kept."""
+        value = self.constant(inputs[0]) if inputs else None
+        if value is not None:
+            self.made[output] = value
+        elif code == _TRANSPOSE:
+            perm = self.constant(inputs[1]) if len(inputs) > 1 else None
+            attributes = {} if perm is None else {"perm": tuple(perm.ravel().tolist())}
+            self._append("Transpose", inputs, output, {}, attributes)
+        elif inputs and inputs[0] in self.made_by:
+            self.made_by[output] = self.made_by[inputs[0]]
 
     def _constant_among(self, inputs):
         """The first constant that an operator reads, or None."""

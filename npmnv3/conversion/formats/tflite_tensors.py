@@ -114,11 +114,11 @@ class Tensors:
 
     def scale(self, index):
         """(scale, zero point, axis) of a quantised tensor, None for others."""
-        told = self._tensor(index).table(4)
-        scale = np.array(told.numbers(2, "f") if told else (), np.float32)
+        quantization = self._tensor(index).table(4)
+        scale = np.array(quantization.numbers(2, "f") if quantization else (), np.float32)
         if not scale.size:
             return None
-        return scale, np.array(told.numbers(3, "q") or (0,), np.int64), told.number(6, "i")
+        return scale, np.array(quantization.numbers(3, "q") or (0,), np.int64), quantization.number(6, "i")
 
 
 def window(options, depthwise):

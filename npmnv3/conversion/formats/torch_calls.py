@@ -2,7 +2,7 @@
 
 from .record import Operation
 from .torch_operations import Graph, Name
-from .torch_values import PICTURES, SIDES, Computed, Tensor, Unclear, untold
+from .torch_values import PICTURES, SIDES, Computed, Tensor, Unclear, is_unknown
 
 MAX_STEPS = 100_000  # statements, expressions and values that are looked at
 # Results that share memory with what they are made of.
@@ -51,7 +51,7 @@ class Program:
         return f"{what} {self.steps}"
 
     def operation(self, op, arguments, named):
-        """What a call gives."""
+        """The result of a call, whose operation is added to the program."""
         op, in_place = op.rstrip("_"), op.endswith("_") and not op.endswith("__")
         if op.endswith("dropout") and arguments[2] is False:
             return arguments[0]
@@ -61,19 +61,19 @@ class Program:
             return Tensor(arguments[0].name, family=arguments[0].family)
         known = _ARGUMENTS.get("dropout" if op.endswith("dropout") else op, "").split()
         roles = known + [f"argument {i}" for i in range(len(known), len(arguments))]
-        given = dict(zip(roles, arguments, strict=False)) | named
+        by_role = dict(zip(roles, arguments, strict=False)) | named
         if op in ("pad", "constant_pad_nd"):
-            self._pad(given)
+            self._pad(by_role)
         if op == "to":  # exported programs number types from 1 on
-            given["dtype"] = next((value + 1 for value in arguments if type(value) is int), None)
+            by_role["dtype"] = next((value + 1 for value in arguments if type(value) is int), None)
         if "out" in named:
             raise Unclear("it writes into a tensor")
-        if known and any(untold(value) for role, value in given.items() if role != "other"):
+        if known and any(is_unknown(value) for role, value in by_role.items() if role != "other"):
             op = f"{op} by what is not told"
         op, out = op.replace("_convolution", "convolution"), self.new(op)
-        if op == "convolution" and given["transposed"]:
+        if op == "convolution" and by_role["transposed"]:
             op = "conv_transpose2d"
-        self.made += self.graph.translated(op, {role: _plain(value) for role, value in given.items()}, (out,))
+        self.made += self.graph.translated(op, {role: _plain(value) for role, value in by_role.items()}, (out,))
         first = arguments[0] if isinstance(arguments[0], Tensor) else None
         if in_place:
             self._overwrite(first, out, op)
@@ -88,24 +88,24 @@ class Program:
                 self.made.append(Operation(f"{op} in a part", inputs, (other.name,), {}))
         tensor.name = name
 
-    def _pad(self, given):
-        """Put the numbers in place of those that are computed of sizes."""
-        if not untold(given["pad"]):
+    def _pad(self, arguments):
+        """Replace padding that is computed of sizes by its numbers."""
+        if not is_unknown(arguments["pad"]):
             return
-        given["pad"] = [value.number if isinstance(value, Computed) else value for value in given["pad"]]
-        if None in given["pad"]:
+        arguments["pad"] = [value.number if isinstance(value, Computed) else value for value in arguments["pad"]]
+        if None in arguments["pad"]:
             raise Unclear("how it pads is computed")
-        self.graph.sizes[given["self"].name] = (1, 1, *SIDES)
+        self.graph.sizes[arguments["self"].name] = (1, 1, *SIDES)
 
 
 def _is_whole(size, stride=(), padding=(0,), *_):
     """Whether an average is taken over the whole height and width."""
-    found = [value.number for value in size if isinstance(value, Computed)]
-    return found == list(SIDES) and not any(padding)
+    sides = [value.number for value in size if isinstance(value, Computed)]
+    return sides == list(SIDES) and not any(padding)
 
 
 def _plain(value):
     """A value as `Graph.translated` has it."""
     if isinstance(value, (list, tuple)):
         return tuple(map(_plain, value))
-    return Name(value.name) if isinstance(value, Tensor) else None if untold(value) else value
+    return Name(value.name) if isinstance(value, Tensor) else None if is_unknown(value) else value

@@ -24,9 +24,9 @@ def program_of_code(top, names, code, constants):
     """
     try:
         follower = _Follower(names, code, constants)
-        given = follower.run(Module("", top))
-        given = given if isinstance(given, (tuple, list)) else (given,)
-        outputs = [Operation("fetch", (value.name,), (), {}) for value in given if isinstance(value, Tensor)]
+        results = follower.run(Module("", top))
+        results = results if isinstance(results, (tuple, list)) else (results,)
+        outputs = [Operation("fetch", (value.name,), (), {}) for value in results if isinstance(value, Tensor)]
     except Unclear as error:
         return (), f" ({error})" * bool(str(error))
     except (SyntaxError, RecursionError, MemoryError, ArithmeticError, *UNKNOWN):
@@ -80,11 +80,11 @@ class _Follower:
         parameters, defaults = function.args.args, function.args.defaults
         if not len(parameters) - len(defaults) <= len(arguments) <= len(parameters):
             raise Unclear
-        given = [
+        values = [
             *arguments,
             *(self._value(one, {}) for one in defaults[len(defaults) - len(parameters) + len(arguments) :]),
         ]
-        returned = self._follow(function.body, {one.arg: value for one, value in zip(parameters, given)})
+        returned = self._follow(function.body, {one.arg: value for one, value in zip(parameters, values)})
         return returned[0] if returned else None
 
     def _follow(self, body, values):
@@ -111,7 +111,7 @@ class _Follower:
         return None
 
     def _branch(self, statement, values):
-        """The statements of an `if` that are followed: where the condition is not told, those that end in no error."""
+        """The statements of an `if` that are followed: where the condition is unknown, those that end in no error."""
         holds = truth(self._value(statement.test, values))
         ways = [statement.body, statement.orelse] if holds is None else [statement.body if holds else statement.orelse]
         ways = [way for way in ways if not _raises(way)]
@@ -237,15 +237,15 @@ class _Follower:
 
 
 def _definitions(node):
-    found = {}
+    definitions = {}
     for part in node.body:
         if isinstance(part, ast.FunctionDef):
-            found[part.name] = part
+            definitions[part.name] = part
         elif isinstance(part, ast.ClassDef):
-            found[part.name] = _definitions(part)
+            definitions[part.name] = _definitions(part)
         elif isinstance(part, ast.Assign) and "hooks__" in _words(part.targets[0])[0] and part.value.elts:
-            found[_HOOKS] = part
-    return found
+            definitions[_HOOKS] = part
+    return definitions
 
 
 def _raises(body):

@@ -29,13 +29,13 @@ class Within:
     """
 
     def __init__(self, file_size):
-        self.left, self.found = file_size, False
+        self.left, self.has_storage = file_size, False
         self.known = KNOWN | pickles.table(("torch.storage._load_from_bytes", self._storage, 1, 1))
 
     def _storage(self, data):
         if type(data) is not bytes or len(data) > self.left:
             raise WeightsError("the pickle has a storage that is no bytes, or the same one twice; pickle by protocol 4")
-        self.left, self.found = self.left - len(data), True
+        self.left, self.has_storage = self.left - len(data), True
         reader = Reader(data)
         storage = _top(reader) if pickles.load(reader, KNOWN) == MAGIC else None
         if not isinstance(storage, Storage):
@@ -59,7 +59,7 @@ def _top(reader):
 
 
 def _locate(reader, keys, by_key):
-    """Say where each storage lies: one after another in the order of the keys, each behind its number of elements."""
+    """Set where each storage is read: one after another in the order of the keys, each behind its number of elements."""
     position = reader.tell()
     for name in keys:
         storage = by_key.get(name)

@@ -38,15 +38,15 @@ def program_of(module):
     graph = Graph(names, {name: [size.get("as_int") for size in value["sizes"]] for name, value in values.items()})
     sides = Sides(graph.sizes, [operation.outputs[0] for operation in made])
     for node in module["graph"]["nodes"]:
-        op, given = operation_name(node["target"]), {one["name"]: _plain(one["arg"], sides) for one in node["inputs"]}
+        op, args = (operation_name(node["target"]), {one["name"]: _plain(one["arg"], sides) for one in node["inputs"]})
         outputs = tuple(name for out in node["outputs"] for name in _tensors(out))
         if numbers := [out[_NUMBER]["as_name"] for out in node["outputs"] if _NUMBER in out]:
-            sides.compute(op or node["target"], list(given.values()), numbers[0])
+            sides.compute(op or node["target"], list(args.values()), numbers[0])
             continue
-        sides.follow(op, given, outputs)
-        made += graph.translated(op or node["target"], given, outputs)
-    given = [spec["user_output"]["arg"] for spec in signature.get("output_specs", ()) if "user_output" in spec]
-    outputs = [arg[_TENSOR]["name"] for arg in given if _TENSOR in arg]
+        sides.follow(op, args, outputs)
+        made += graph.translated(op or node["target"], args, outputs)
+    results = [spec["user_output"]["arg"] for spec in signature.get("output_specs", ()) if "user_output" in spec]
+    outputs = [arg[_TENSOR]["name"] for arg in results if _TENSOR in arg]
     return (*made, *(Operation("fetch", (name,), (), {}) for name in outputs)) if outputs else ()
 
 
@@ -58,7 +58,7 @@ class Graph:
     """What is known of a graph's values on the way through it.
 
     names : {name in the graph: dotted name of a parameter or buffer}
-    sizes : {name: shape of the tensor}, as far as they are told
+    sizes : {name: shape of the tensor}, as far as they are known
     """
 
     def __init__(self, names, sizes):
@@ -67,62 +67,62 @@ class Graph:
         self.means = {}  # {name: (of what it is a mean, over which axis, whether that is kept)}
         self.stacked = {}  # {name: (the two that are stacked, along which axis)}
 
-    def translated(self, op, given, outputs):
+    def translated(self, op, args, outputs):
         """The operations of a node: none where it only turns or casts a weight.
 
         op : str, torch's name
-        given : {argument: Name, number, text, tuple of those, or None for anything else}
+        args : {argument: Name, number, text, tuple of those, or None for anything else}
         outputs : tuple of names
         """
         op = _NAMES.get(op, op)
-        lists = [value if isinstance(value, tuple) else (value,) for value in given.values()]
+        lists = [value if isinstance(value, tuple) else (value,) for value in args.values()]
         inputs = tuple(self.names.get(one, one) for values in lists for one in values if isinstance(one, Name))
-        if op in _OF_WEIGHTS and inputs and inputs[0] in self.names.values() and given.get("dtype") not in _WHOLE:
+        if op in _OF_WEIGHTS and inputs and inputs[0] in self.names.values() and args.get("dtype") not in _WHOLE:
             self.names[outputs[0]] = inputs[0]
             return []
-        if op in ("pad", "constant_pad_nd") and given.get("mode", "constant") == "constant" and not given.get("value"):
-            self.padded[outputs[0]] = (given["self"], given.get("pad"))
+        if op in ("pad", "constant_pad_nd") and args.get("mode", "constant") == "constant" and not args.get("value"):
+            self.padded[outputs[0]] = (args["self"], args.get("pad"))
         if op == "stack" and len(inputs) == 2:
-            self.stacked[outputs[0]] = inputs, given.get("dim", 0)
-        if op == "sum" and inputs[0] in self.stacked and not given.get("keepdim"):
+            self.stacked[outputs[0]] = inputs, args.get("dim", 0)
+        if op == "sum" and inputs[0] in self.stacked and not args.get("keepdim"):
             pair, axis = self.stacked[inputs[0]]
-            op, inputs = ("add", pair) if given.get("dim") == (axis,) else (op, inputs)
+            op, inputs = ("add", pair) if args.get("dim") == (axis,) else (op, inputs)
         if op in ("conv2d", "convolution"):
-            return [self._convolution(given, inputs, outputs)]
-        if op == "clamp" and given.get("max") == 6 and given.get("min") is None and inputs[0] in self.above_zero:
-            given, inputs = given | {"min": 0}, (self.above_zero[inputs[0]],)
-        if op == "mean" and isinstance(given.get("dim"), tuple) and len(given["dim"]) == 1:
-            given, inputs = self._mean(given, inputs, outputs)
-        kind, attributes, inputs = _meaning(op, given, inputs)
+            return [self._convolution(args, inputs, outputs)]
+        if op == "clamp" and args.get("max") == 6 and args.get("min") is None and inputs[0] in self.above_zero:
+            args, inputs = args | {"min": 0}, (self.above_zero[inputs[0]],)
+        if op == "mean" and isinstance(args.get("dim"), tuple) and len(args["dim"]) == 1:
+            args, inputs = self._mean(args, inputs, outputs)
+        kind, attributes, inputs = _meaning(op, args, inputs)
         if op == "clamp" and kind == "relu":
             self.above_zero[outputs[0]] = inputs[0]
         return [Operation(kind, inputs, outputs, attributes)]
 
-    def _mean(self, given, inputs, outputs):
-        """(arguments, inputs) of a mean over one axis: with the mean that it is taken of, one over height and width."""
-        dim, (source, before, kept) = given["dim"][0], self.means.get(inputs[0], (None, 0, True))
-        self.means[outputs[0]] = inputs[0], dim % 4, given.get("keepdim")
+    def _mean(self, args, inputs, outputs):
+        """(args, inputs) of a mean over one axis: with the mean that it is taken of, one over height and width."""
+        dim, (source, before, kept) = args["dim"][0], self.means.get(inputs[0], (None, 0, True))
+        self.means[outputs[0]] = inputs[0], dim % 4, args.get("keepdim")
         axis = dim % 4 if kept else dim % 3 + (dim % 3 >= before)
-        return (given | {"dim": (2, 3)}, (source,)) if source and {before, axis} == {2, 3} else (given, inputs)
+        return (args | {"dim": (2, 3)}, (source,)) if source and {before, axis} == {2, 3} else (args, inputs)
 
-    def _convolution(self, given, inputs, outputs):
-        stride, padding = pair(given.get("stride"), 1), given.get("padding")
-        told = {"strides": stride, "dilations": pair(given.get("dilation"), 1), "groups": given.get("groups", 1)}
-        source, pads = given["input"], (0, 0, 0, 0)
+    def _convolution(self, args, inputs, outputs):
+        stride, padding = pair(args.get("stride"), 1), args.get("padding")
+        attributes = {"strides": stride, "dilations": pair(args.get("dilation"), 1), "groups": args.get("groups", 1)}
+        source, pads = args["input"], (0, 0, 0, 0)
         if isinstance(padding, str):
-            return Operation("conv2d", inputs, outputs, told | {"padding_algorithm": padding.upper()})
+            return Operation("conv2d", inputs, outputs, attributes | {"padding_algorithm": padding.upper()})
         if source in self.padded:
             source, pads = self.padded[source]
-            if pads == self._same(source, given["weight"], stride):
-                told["padding_algorithm"] = "SAME"
+            if pads == self._same(source, args["weight"], stride):
+                attributes["padding_algorithm"] = "SAME"
             pads = (0, 0, 0, 0) if len(pads) != 4 else (*pads[2:], *pads[:2])
             inputs = (self.names.get(source, source), *inputs[1:])
         rows, columns = pair(padding, 0)
-        told["paddings"] = tuple(a + b for a, b in zip(pads, (rows, rows, columns, columns), strict=True))
-        return Operation("conv2d", inputs, outputs, told)
+        attributes["paddings"] = tuple(a + b for a, b in zip(pads, (rows, rows, columns, columns), strict=True))
+        return Operation("conv2d", inputs, outputs, attributes)
 
     def _same(self, source, weight, stride):
-        """By how much TensorFlow's rule pads: (left, right, top, bottom), None where the sizes are not told."""
+        """By how much TensorFlow's rule pads: (left, right, top, bottom), None where the sizes are unknown."""
         try:
             sides, kernel = (self.sizes[name][2:] for name in (source, weight))
             (top, bottom), (left, right) = same_padding(sides, kernel, stride)

@@ -181,8 +181,8 @@ class OtherTensor(Stored):
 
 def _of_dtype(*arguments):
     """A tensor of a type that storages have no class of: eight bits, or unsigned."""
-    found = getattr(arguments[6], "name", "an unknown type")
-    return OtherTensor(f"of {found}, not float16, bfloat16, float32 or float64: save t.float()")
+    dtype = getattr(arguments[6], "name", "an unknown type")
+    return OtherTensor(f"of {dtype}, not float16, bfloat16, float32 or float64: save t.float()")
 
 
 _SPARSE = "sparse, not dense: save t.to_dense()"

@@ -9,7 +9,7 @@ from ...errors import WeightsError
 from .torch_operations import UNKNOWN, program_of
 
 MAX_BYTES = 64 << 20
-_UNTOLD = ("assign", "hardsigmoid", "relu6")  # a gate, or ReLU6, is a part of some hard-swishes
+_AMBIGUOUS = ("assign", "hardsigmoid", "relu6")  # a gate, or ReLU6, is a part of some hard-swishes
 
 
 def read_program(text, where):
@@ -18,7 +18,7 @@ def read_program(text, where):
     settings : what the layers are set to, as `modules.module_settings` has it, where batch norm is in parts, so that the
         operations cannot be compared one by one; {} elsewhere
     operations : tuple of Operation, empty there
-    notes : sentences on what could not be told
+    notes : sentences on what could not be compared
 
     Raises
     ------
@@ -35,27 +35,27 @@ def read_program(text, where):
         operations = ()
     if any(operation.kind == "batch_norm" for operation in operations):
         return {}, operations, ()
-    told, lost = "has no batch norm in one piece", "epsilons"
+    reason, unchecked = "has no batch norm in one piece", "epsilons"
     if not operations:
-        told, lost = "is written in a way that is not known here", "epsilons, padding and activations"
+        reason, unchecked = "is written in a way that is not known here", "epsilons, padding and activations"
     settings = dict(_settings(number, operation) for number, operation in enumerate(operations))
     return (
         settings,
         (),
-        (f"its program {told}: {lost} are not checked, nor the order of its operations, its sums and products",),
+        (f"its program {reason}: {unchecked} are not checked, nor the order of its operations, its sums and products",),
     )
 
 
 def _settings(number, operation):
     """(a layer's dotted name, what it is set to); of what has no parameters, a number and its kind."""
     if operation.kind != "conv2d":
-        return str(number), {"class": "" if operation.kind in _UNTOLD else operation.kind}
-    told = operation.attributes
-    pads, same = told.get("paddings"), told.get("padding_algorithm") == "SAME"
+        return str(number), {"class": "" if operation.kind in _AMBIGUOUS else operation.kind}
+    attributes = operation.attributes
+    pads, same = attributes.get("paddings"), attributes.get("padding_algorithm") == "SAME"
     if pads is None:
         pads = "same" if same else (0, 0)
     elif pads[:2] == pads[2:]:
         pads = pads[:2]
     name = operation.inputs[1].rpartition(".")[0]
     kind = "Conv2dSame" if same and pads != "same" else "Conv2d"
-    return name, {"class": kind, "stride": told["strides"], "padding": pads, "dilation": told["dilations"]}
+    return name, {"class": kind, "stride": attributes["strides"], "padding": pads, "dilation": attributes["dilations"]}

@@ -6,61 +6,61 @@ _WHOLE = ("mean", "adaptive_avg_pool2d")  # what leaves one pixel
 
 
 class Sides:
-    """What they are where pictures are as the program says, or `SIDES` where it takes them of any size.
+    """Sides of tensors for pictures of the program's own size, or of `SIDES` where it takes any.
 
-    sizes : {name: shape of the tensor, None for what is not told}; what is not told becomes what it is here
+    sizes : {name: shape of the tensor, None for what is unknown}; what is unknown is filled in here
     inputs : names of the pictures
     """
 
     def __init__(self, sizes, inputs):
         self.sizes, self.numbers = sizes, {}
         for name in inputs:
-            self._tell(name, SIDES)
+            self._set_sides(name, SIDES)
 
-    def _tell(self, name, sides):
+    def _set_sides(self, name, sides):
         shape = self.sizes.get(name, ())
         if len(shape) == 4:
-            shape[2:] = [given if told is None else told for told, given in zip(shape[2:], sides, strict=True)]
+            shape[2:] = [new if known is None else known for known, new in zip(shape[2:], sides, strict=True)]
 
     def number(self, arg):
         """A number of the program: itself, or by its name; None where it is not computed of sizes."""
         return arg["as_int"] if "as_int" in arg else self.numbers.get(arg["as_name"])
 
-    def compute(self, target, arguments, name):
+    def compute(self, target, args, name):
         """Compute a number of others, or read it of a tensor."""
         op = target.rpartition(".")[2].removeprefix("sym_")
         if "sym_size" in target:
-            self.numbers[name] = self.sizes[arguments[0]][arguments[1]]
-        elif None not in arguments:
-            found = compute(op, arguments)
-            self.numbers[name] = found if isinstance(found, (int, float)) else None
+            self.numbers[name] = self.sizes[args[0]][args[1]]
+        elif None not in args:
+            number = compute(op, args)
+            self.numbers[name] = number if isinstance(number, (int, float)) else None
 
-    def follow(self, op, given, outputs):
-        """Tell the sides of what an operation gives."""
+    def follow(self, op, args, outputs):
+        """Set the sides of an operation's output."""
         layer = op in ("conv2d", "convolution")
-        values = [given["input"]] if layer else [one for one in given.values() if isinstance(one, str)]
+        values = [args["input"]] if layer else [one for one in args.values() if isinstance(one, str)]
         shapes = [self.sizes.get(value, ()) for value in values]
         sides = [shape[2:] for shape in shapes if len(shape) == 4 and None not in shape[2:]]
         if not sides or not outputs:
             return
         if layer:
-            sides = [self._after(given)]
+            sides = [self._output_sides(args)]
         elif op in ("pad", "constant_pad_nd"):
-            left, right, top, bottom = given["pad"]
+            left, right, top, bottom = args["pad"]
             sides = [(sides[0][0] + top + bottom, sides[0][1] + left + right)]
-        self._tell(outputs[0], (1, 1) if op in _WHOLE else tuple(map(max, zip(*sides))))
+        self._set_sides(outputs[0], (1, 1) if op in _WHOLE else tuple(map(max, zip(*sides))))
 
-    def _after(self, given):
-        """Of what a convolution gives."""
-        window = (self.sizes[given["weight"]][2:], *(given.get(what) for what in ("stride", "padding", "dilation")))
+    def _output_sides(self, args):
+        """The sides of a convolution's output."""
+        window = (self.sizes[args["weight"]][2:], *(args.get(what) for what in ("stride", "padding", "dilation")))
         if isinstance(window[2], str):  # "same" comes with strides of 1 alone
-            return self.sizes[given["input"]][2:]
+            return self.sizes[args["input"]][2:]
         kernel, stride, pads, spread = (pair(value, usual) for value, usual in zip(window, (1, 1, 0, 1)))
-        ways = zip(self.sizes[given["input"]][2:], kernel, stride, pads, spread, strict=True)
+        ways = zip(self.sizes[args["input"]][2:], kernel, stride, pads, spread, strict=True)
         return [(n + 2 * pad - (k - 1) * d - 1) // s + 1 for n, k, s, pad, d in ways]
 
 
 def pair(value, default):
-    """Of an argument for height and width, one number for both or none: two numbers."""
+    """(height, width) of an argument that is two numbers, one for both, or none."""
     value = (default,) if value is None else tuple(value) if isinstance(value, (tuple, list)) else (value,)
     return value * 2 if len(value) == 1 else value

@@ -13,7 +13,7 @@ class Unclear(Exception):
 
 
 class Computed:
-    """A number that depends on the sizes of tensors: what it is for `SIDES`, None where that is not told."""
+    """A number that depends on the sizes of tensors: what it is for `SIDES`, None where that is unknown."""
 
     def __init__(self, number=None):
         self.number = number
@@ -45,18 +45,18 @@ class Function:
 
 
 class _Sizes(list):
-    """The sizes of a tensor that is not stored; how many there are is not told."""
+    """The sizes of a tensor that is not stored; how many there are is unknown."""
 
 
 def truth(value):
-    """Whether a condition holds, None where that is not told."""
+    """Whether a condition holds, None where that is unknown."""
     return bool(value) if isinstance(value, (bool, int, float)) else None
 
 
-def untold(value):
-    """Whether an argument is, or holds, what is not told."""
+def is_unknown(value):
+    """Whether an argument is, or holds, an unknown number."""
     if isinstance(value, (list, tuple)):
-        return any(map(untold, value))
+        return any(map(is_unknown, value))
     return isinstance(value, (Computed, Module, Function))
 
 
@@ -68,7 +68,7 @@ def compute(op, arguments):
     if isinstance(first, list):
         raise Unclear(f"it uses {op} of a list")
     if op in ("eq", "ne") and any(isinstance(value, str) for value in arguments):
-        return Computed() if any(map(untold, arguments)) else _OF_NUMBERS[op](*arguments)
+        return Computed() if any(map(is_unknown, arguments)) else _OF_NUMBERS[op](*arguments)
     numbers = [value.number if isinstance(value, Computed) else value for value in arguments]
     if op not in _OF_NUMBERS or not all(isinstance(number, (int, float)) for number in numbers):
         return Computed()
@@ -104,7 +104,7 @@ def _append(items, item):
 
 
 def _contains(items, item):
-    return Computed() if untold(items) or untold(item) else item in items
+    return Computed() if is_unknown(items) or is_unknown(item) else item in items
 
 
 def _is(value, other):

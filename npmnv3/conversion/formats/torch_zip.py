@@ -49,8 +49,8 @@ def read(reader, entries, key):
     for storage in storages.by_key.values():
         entry = entries.get(f"{folder}/data/{storage.key}")
         if entry is None or entry.file_size < storage.nbytes:
-            found = "missing" if entry is None else f"{entry.file_size} bytes"
-            raise WeightsError(f"storage {storage.key[:50]!r} is {found}, expected {storage.nbytes} bytes")
+            actual = "missing" if entry is None else f"{entry.file_size} bytes"
+            raise WeightsError(f"storage {storage.key[:50]!r} is {actual}, expected {storage.nbytes} bytes")
         storage.order, storage.read = order, functools.partial(read_entry, reader, entry, storage.nbytes)
     frozen = is_module(top) and not module_state(top)
     if frozen and any(name.startswith(f"{folder}/constants/") for name in entries):
@@ -62,7 +62,7 @@ def read(reader, entries, key):
 
 
 def _with_operations(checkpoint, top, reader, entries, folder):
-    """Scripted and traced modules' operations, which their code tells."""
+    """Scripted and traced modules' operations, by their code."""
     code, constants = _code(reader, entries, folder), _constants(reader, entries, folder)
     names = stripped_names(module_state(top)) if is_module(top) else {}
     operations, reason = program_of_code(top, names, code, constants) if names else ((), "")
@@ -89,14 +89,14 @@ def _constants(reader, entries, folder):
     storages = Storages(unpacked_size(entries))
     try:
         with Reader(read_entry(reader, entries[name])) as stream:
-            found = pickles.load(stream, KNOWN, storages.persistent)
+            loaded = pickles.load(stream, KNOWN, storages.persistent)
     except WeightsError:  # code that uses something else than tensors is not followed
         return []
     for storage in storages.by_key.values():
         entry = entries.get(f"{folder}/constants/{storage.key}")
         if entry is not None and entry.file_size >= storage.nbytes:
             storage.read = functools.partial(read_entry, reader, entry, storage.nbytes)
-    items = found if isinstance(found, (tuple, list)) else ()
+    items = loaded if isinstance(loaded, (tuple, list)) else ()
     return [_constant(item) for item in items]
 
 
@@ -106,26 +106,26 @@ def _constant(item):
 
 
 def _with_epsilons(checkpoint, reader, entries, folder):
-    """Scripted modules' settings, with the epsilons of batch norms, which their code alone tells."""
+    """Scripted modules' settings, with the epsilons of batch norms, which only their code holds."""
     codes = {settings[CODE] for settings in checkpoint.modules.values() if CODE in settings}
-    found = {code: _epsilon(reader, entries.get(f"{folder}/code/{code}")) for code in codes}
-    told = {name: settings | found.get(settings.get(CODE), {}) for name, settings in checkpoint.modules.items()}
-    return replace(checkpoint, modules=told)
+    epsilons = {code: _epsilon(reader, entries.get(f"{folder}/code/{code}")) for code in codes}
+    modules = {name: settings | epsilons.get(settings.get(CODE), {}) for name, settings in checkpoint.modules.items()}
+    return replace(checkpoint, modules=modules)
 
 
 def _epsilon(reader, code):
     """{"eps": number} of the classes in a file of code, if they have one and the same."""
     if code is None or code.file_size > MAX_CODE:
         return {}
-    found = set(_EPSILON.findall(read_entry(reader, code)))
+    epsilons = set(_EPSILON.findall(read_entry(reader, code)))
     try:
-        return {"eps": float(found.pop())} if len(found) == 1 else {}
+        return {"eps": float(epsilons.pop())} if len(epsilons) == 1 else {}
     except ValueError:
         return {}
 
 
 def read_exported(reader, entries, key):
-    """Read an exported program (torch.export.save): a JSON list says where each tensor is."""
+    """Read an exported program (torch.export.save): a JSON list has each tensor's place."""
     listing = next(name for name in entries if name.endswith(EXPORTED))
     if key is not None:
         raise UsageError(f"`key={key!r}` is for training checkpoints that hold several state dicts; this is a program")

@@ -19,8 +19,8 @@ def without_wrappers(checkpoint):
     names = {name: _unwrapped(name, shared) for name in checkpoint.arrays}
     if len(set(names.values())) < len(names) or all(name == plain for name, plain in names.items()):
         return checkpoint
-    found = sorted({part for parts in split for part in parts[shared:] if part in _WRAPPERS})
-    note = f"took {', '.join(map(repr, found))} out of the names"
+    wrappers = sorted({part for parts in split for part in parts[shared:] if part in _WRAPPERS})
+    note = f"took {', '.join(map(repr, wrappers))} out of the names"
     return replace(checkpoint.renamed(lambda name: _unwrapped(name, shared)), notes=(*checkpoint.notes, note))
 
 

@@ -31,10 +31,10 @@ def read_entries(reader):
         with zipfile.ZipFile(_Bounded(reader)) as archive:
             infos = archive.infolist()
     except (zipfile.BadZipFile, ValueError, struct.error, OSError, NotImplementedError) as error:
-        found = f"damaged ({str(error)[:300]})"
-        if "not a zip file" in found:
-            found = f"cut off: its directory, the end of every zip, is not within its {reader.size} bytes"
-        raise WeightsError(f"a zip file that is {found}; copy or download it again, whole") from error
+        fault = f"damaged ({str(error)[:300]})"
+        if "not a zip file" in fault:
+            fault = f"cut off: its directory, the end of every zip, is not within its {reader.size} bytes"
+        raise WeightsError(f"a zip file that is {fault}; copy or download it again, whole") from error
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         _check(info)

@@ -1,6 +1,6 @@
 """ONNX graphs, whose names are the exporter's: matched layer by layer, in `graph_order`'s order.
 
-A graph tells more than its weights: strides, padding, the gates' slope, epsilons, what follows each layer. All of it
+A graph holds more than its weights: strides, padding, the gates' slope, epsilons, what follows each layer. All of it
 has to fit, or the dump would not be the function that the graph is. The form does not matter: a bias of zeros may be
 left out, a norm be written as sums and products.
 """
@@ -59,7 +59,7 @@ def compare(checkpoint, variant):
 def _of_other_sizes(variant, windows):
     """Warnings of pools that are the network's for another size of pictures only, where the graph takes any."""
     usual = "x".join(map(str, variant.side))
-    return tuple(f"{told}, as it is for pictures of {usual}; the graph takes others too" for told in windows)
+    return tuple(f"{fault}, as it is for pictures of {usual}; the graph takes others too" for fault in windows)
 
 
 def _in_form(variant, places):
@@ -101,19 +101,19 @@ def _store(arrays, step, values):
 
 
 def _other_length(variant, num_classes, steps, places):
-    found = collections.Counter(place.weight.shape for place in places)
+    actual = collections.Counter(place.weight.shape for place in places)
     expected = collections.Counter(step.param("weight").canonical for step in steps)
-    apart = sum(((found - expected) + (expected - found)).values())
-    alike = sum((found & expected).values())
+    apart = sum(((actual - expected) + (expected - actual)).values())
+    alike = sum((actual & expected).values())
     sentence = f"{len(places)} layers with weights, not {len(steps)}; {_first_difference(zip(steps, places))}"
     return Fit(variant, num_classes, False, (sentence,), len(steps) + apart, share=alike / len(steps))
 
 
 def _first_difference(pairs):
     for step, place in pairs:
-        found, wanted = place.weight.shape, step.param("weight").canonical
-        if found != wanted:
-            return f"the first that differs is {place}, {found} at the place of {step.name} {wanted}"
+        actual, expected = place.weight.shape, step.param("weight").canonical
+        if actual != expected:
+            return f"the first that differs is {place}, {actual} at the place of {step.name} {expected}"
     return "the first ones are alike"
 
 
@@ -134,8 +134,8 @@ def _padding(source, pairs):
         pads = place.pads(step)
         asymmetric |= pads is None or pads[:2] != pads[2:]
         if pads and not all(_allowed(source.padding, step, *pair) for pair in zip(pads[:2], pads[2:])):
-            told = "otherwise than with zeros" if pads == NOBODYS else f"{pads} (top, left, bottom, right)"
-            wrong.append(f"{place} pads {told}, expected {source.padding!r} padding")
+            how = "otherwise than with zeros" if pads == NOBODYS else f"{pads} (top, left, bottom, right)"
+            wrong.append(f"{place} pads {how}, expected {source.padding!r} padding")
     if not wrong and asymmetric != (source.padding == "same"):
         wrong.append(f"{'asymmetric' if asymmetric else 'symmetric'} padding, expected {source.padding!r}")
     return wrong
@@ -159,7 +159,7 @@ def _folded_gates(plan, places):
 
 
 def _biases(pairs, norms):
-    """Layers that add something where the plan has nothing for it."""
+    """Sentences on layers with a bias where the plan has none."""
     wrong = []
     for step, place in pairs:
         bias = None if step.name in norms or step.param("bias") else place.folded()[1]

@@ -7,16 +7,16 @@ names for the same parameters. What is looked for is the one place where all of 
 from dataclasses import replace
 
 from ...network.variants import timm, torchvision
-from .children import own_beginnings, own_name, told, torn
+from .children import naming_note, source_beginnings, source_name, torn_warnings
 from .composed import compose
 from .fit import Fit
 from .keras_names import by_source_name
-from .lost_names import own_names
+from .lost_names import restored_names
 from .name_places import File, Place
 from .namings import namings_of
 
 MAX_PREFIXES = 8  # of one naming that are tried
-_ENDS = (  # of whose networks any width can be built, and where the channels of the first and the last convolution are told
+_ENDS = (  # of whose networks any width can be built, and the names of the first and the last convolution, which give it
     (timm, "conv_stem.weight", "conv_head.weight"),
     (torchvision, "features.0.0.weight", "classifier.0.weight"),
 )
@@ -24,12 +24,12 @@ _ENDS = (  # of whose networks any width can be built, and where the channels of
 
 def fits_to_any(checkpoint, variants):
     """The Fits of those networks of which anything is there; where none of them fits, those of other widths are tried too."""
-    found = [_compare(checkpoint, variant) for variant in variants]
-    found = [fit for fit in found if fit]
-    if all(fit.differences for fit in found):
+    fits = [_compare(checkpoint, variant) for variant in variants]
+    fits = [fit for fit in fits if fit]
+    if all(fit.differences for fit in fits):
         known = {variant.name for variant in variants}
-        found += [compare(checkpoint, variant) for variant in _of_other_widths(checkpoint, known)]
-    return found
+        fits += [compare(checkpoint, variant) for variant in _of_other_widths(checkpoint, known)]
+    return fits
 
 
 def compare(checkpoint, variant):
@@ -39,27 +39,27 @@ def compare(checkpoint, variant):
 
 def _compare(checkpoint, variant):
     """`compare`, None where nothing of the network is there: neither its first nor its last layer under any name."""
-    lost, how = own_names(checkpoint.arrays, variant)
-    if lost:
-        fit = _renamed(checkpoint, variant, lost)
-        return replace(fit, notes=(how, *fit.notes))
+    names, note = restored_names(checkpoint.arrays, variant)
+    if names:
+        fit = _renamed(checkpoint, variant, names)
+        return replace(fit, notes=(note, *fit.notes))
     as_named = _as_named(checkpoint, variant) if _is_there(checkpoint, variant) else None
     if as_named and not as_named.differences:
         return as_named
-    beginnings = own_beginnings(checkpoint, variant)
+    beginnings = source_beginnings(checkpoint, variant)
     if not beginnings:
         return as_named
-    fit = _renamed(checkpoint, variant, {own_name(name, beginnings): name for name in checkpoint.arrays})
+    fit = _renamed(checkpoint, variant, {source_name(name, beginnings): name for name in checkpoint.arrays})
     if fit.differences:
         return fit
     compared = checkpoint.modules or checkpoint.program
-    doubts = () if compared else torn(beginnings)
-    return replace(fit, notes=(told(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
+    doubts = () if compared else torn_warnings(beginnings)
+    return replace(fit, notes=(naming_note(beginnings), *fit.notes), warnings=(*fit.warnings, *doubts))
 
 
 def _renamed(checkpoint, variant, names):
     """`compare` under other names; names : {the source's name: the name in the file}"""
-    arrays = {own: checkpoint.arrays[name] for own, name in names.items()}
+    arrays = {param: checkpoint.arrays[name] for param, name in names.items()}
     return _as_named(replace(checkpoint, arrays=arrays), variant, names)
 
 
@@ -82,8 +82,8 @@ def _as_named(checkpoint, variant, called=None):
     whole = [fit for fit in fits if not fit.differences]
     first = [fit for fit in whole if not fit.secondary] or whole
     if len(first) > 1 and len({fit.prefix for fit in first}) > 1:
-        told = ", ".join(repr(fit.prefix) for fit in first)
-        return _several(first[0], told)
+        listing = ", ".join(repr(fit.prefix) for fit in first)
+        return _several(first[0], listing)
     return min(fits, key=lambda fit: (bool(fit.differences), fit.secondary, fit.distance))
 
 
@@ -94,17 +94,17 @@ def state(checkpoint, fit):
 
 def _of_other_widths(checkpoint, known):
     """The networks of widths that have no name of their own in `known`, by their first and last convolutions."""
-    shapes, found = {name: array.shape for name, array in compose(checkpoint.arrays)[0].items()}, []
+    shapes, variants = {name: array.shape for name, array in compose(checkpoint.arrays)[0].items()}, []
     for source, stem, head in _ENDS:
         first = [shape[0] for name, shape in shapes.items() if name.endswith(stem) and len(shape) == 4]
         takes = [shape[1] for name, shape in shapes.items() if name.endswith(head) and len(shape) in (2, 4)]
         if first and takes:
-            found += source.with_ends(first[-1], takes[-1])
-    return [variant for variant in found if variant.name not in known]
+            variants += source.with_ends(first[-1], takes[-1])
+    return [variant for variant in variants if variant.name not in known]
 
 
-def _several(fit, told):
-    sentence = f"the file holds the network several times, under {told}; say which with --key (key=)"
+def _several(fit, prefixes):
+    sentence = f"the file holds the network several times, under {prefixes}; say which with --key (key=)"
     return Fit(fit.variant, fit.num_classes, fit.folded, (sentence,), share=fit.share, prefix=fit.prefix)
 
 
@@ -112,10 +112,10 @@ def _prefixes(names, naming):
     """[(prefix, root)] of the places where the stem of a network is: ("net.", "") where the source's names follow
     "net.", and ("backbone.", "features.") where "backbone." stands for the source's own "features."."""
     stem = naming.variant.source.param_name("stem", None, "weight")
-    found = [(name.removesuffix(stem), "") for name in names if name == stem or name.endswith(f".{stem}")]
-    if not found:
+    places = [(name.removesuffix(stem), "") for name in names if name == stem or name.endswith(f".{stem}")]
+    if not places:
         first, dot, rest = stem.partition(".")
         inner = rest if "." in rest else ""  # conv_stem.weight has no root
         ending = [name for name in names if inner and (name == inner or name.endswith(f".{inner}"))]
-        found = [(name.removesuffix(inner), first + dot) for name in ending if len(names[name].shape) == 4]
-    return found[:MAX_PREFIXES]
+        places = [(name.removesuffix(inner), first + dot) for name in ending if len(names[name].shape) == 4]
+    return places[:MAX_PREFIXES]

@@ -14,41 +14,41 @@ _LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
 def _naming(checkpoint, variant):
     """The naming of a variant in the framework's layout, None where there is none. Of several, which may make the head of other
     layers, the one whose shapes are the most like the file's."""
-    layout, found = _LAYOUTS[checkpoint.format], list(checkpoint.arrays.values())
+    layout, arrays = _LAYOUTS[checkpoint.format], list(checkpoint.arrays.values())
 
     def unlike(naming):
-        params = _params(make_plan(_in_form(naming.variant, found), folded=_is_folded(checkpoint)))
-        return sum(param.shape != array.shape for param, array in zip(params, found))
+        params = _params(make_plan(_in_form(naming.variant, arrays), folded=_is_folded(checkpoint)))
+        return sum(param.shape != array.shape for param, array in zip(params, arrays))
 
     alike = [naming for naming in namings_of(variant) if naming.variant.source.layout == layout]
     return min(alike, key=unlike, default=None)
 
 
-def _in_form(variant, found):
+def _in_form(variant, arrays):
     """The variant with the input channels and the hidden layer that these arrays have."""
-    if found and len(found[0].shape) == 4 and found[0].shape[1] in CHANNELS:
-        variant = variant._replace(in_channels=found[0].shape[1])
-    if not variant.source.head_stored_as or len(found) < 4 or len(found[-2].shape) != 2:
+    if arrays and len(arrays[0].shape) == 4 and arrays[0].shape[1] in CHANNELS:
+        variant = variant._replace(in_channels=arrays[0].shape[1])
+    if not variant.source.head_stored_as or len(arrays) < 4 or len(arrays[-2].shape) != 2:
         return variant
-    takes = found[-2].shape[variant.source.layout == "torch"]  # where torch has what comes in
-    alone = any(len(_params(make_plan(variant._replace(head=0), folded=folded))) == len(found) for folded in (0, 1))
-    return variant._replace(head=0 if alone and takes == variant.last else takes)
+    in_features = arrays[-2].shape[variant.source.layout == "torch"]  # where torch has what comes in
+    alone = any(len(_params(make_plan(variant._replace(head=0), folded=folded))) == len(arrays) for folded in (0, 1))
+    return variant._replace(head=0 if alone and in_features == variant.last else in_features)
 
 
 def compare(checkpoint, variant):
     """How well the sequence of shapes fits a network; parameters and result as in `by_name.compare`."""
-    found = list(checkpoint.arrays.values())
-    tail = found[-1].shape if found else ()
+    arrays = list(checkpoint.arrays.values())
+    tail = arrays[-1].shape if arrays else ()
     num_classes = tail[0] if len(tail) == 1 and tail[0] else variant.num_classes
     naming = _naming(checkpoint, variant)
     if naming is None:
-        told = f"its arrays lie as {_LAYOUTS[checkpoint.format]} has them, in which layout no form of this network is known"
-        return Fit(variant, num_classes, differences=(told,), distance=2 * len(found), share=0)
-    form, folded = _in_form(naming.variant, found), _is_folded(checkpoint)
+        sentence = f"its arrays lie as {_LAYOUTS[checkpoint.format]} has them, in which layout no form of this network is known"
+        return Fit(variant, num_classes, differences=(sentence,), distance=2 * len(arrays), share=0)
+    form, folded = _in_form(naming.variant, arrays), _is_folded(checkpoint)
     variant = variant._replace(in_channels=form.in_channels, head=form.head)
     plan = make_plan(form, num_classes, folded=folded)
     count = len(_params(plan))
-    sentences, distance = _shape_differences(plan, found)
+    sentences, distance = _shape_differences(plan, arrays)
     notes, warnings = _form_notes(naming, variant, folded), ()
     if not sentences and checkpoint.program:
         wiring = _wiring(checkpoint, plan)
@@ -68,15 +68,15 @@ def compare(checkpoint, variant):
     )
 
 
-def _shape_differences(plan, found):
-    """(sentences on how the shapes of arrays in a row differ from the plan's, how many differ, are missing or too many)."""
+def _shape_differences(plan, arrays):
+    """(sentences on how the arrays' shapes differ from the plan's, in order; how many differ, are missing or too many)."""
     params = _params(plan)
-    wrong = [param for param, array in zip(params, found) if array.shape != param.shape]
-    other_count, sentences = abs(len(found) - len(params)), []
+    wrong = [param for param, array in zip(params, arrays) if array.shape != param.shape]
+    other_count, sentences = abs(len(arrays) - len(params)), []
     if other_count:
-        sentences.append(f"{len(found)} arrays, expected {len(params)}")
+        sentences.append(f"{len(arrays)} arrays, expected {len(params)}")
     elif wrong:
-        sentences += stored_width_differences(plan, {param.name: array.shape for param, array in zip(params, found)})
+        sentences += stored_width_differences(plan, {param.name: array.shape for param, array in zip(params, arrays)})
     if wrong and (other_count or not sentences):
         names = (f"{param.name} {param.shape}" for param in wrong)
         sentences.append(f"the order of shapes differs, at the places of {listed(names)}")

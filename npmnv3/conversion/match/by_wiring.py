@@ -1,4 +1,4 @@
-"""A program beside a plan: paddle's, TorchScript's, an exported one, or what Keras's configuration says.
+"""A program beside a plan: paddle's, TorchScript's, an exported one, or that of Keras's configuration.
 
 Every operation, and what it takes, has to be the network's. From the output backwards each step of the plan is compared with
 the value that the program has in its place.
@@ -38,28 +38,30 @@ class Wiring:
             self._differs("", "the program gives nothing (it has no fetch)")
             return
         _, logits, tail = ends[0]
-        self._tell_tail(tail, len(values))
+        self._note_tail(tail, len(values))
         self._follow(plan[-1].name, logits)
 
     @property
     def differences(self):
         """One sentence for each kind of difference, with the places that have it, from the input on."""
         order = {name: i for i, name in enumerate(self.steps)}
-        wrong = [(told, sorted(places, key=lambda name: order.get(name, -1))) for told, places in self.wrong.items()]
+        wrong = [
+            (sentence, sorted(places, key=lambda name: order.get(name, -1))) for sentence, places in self.wrong.items()
+        ]
         wrong.sort(key=lambda row: order.get(row[1][0], -1))
-        return [f"{told}, at {listed(places)}" if places != [""] else told for told, places in wrong]
+        return [f"{sentence}, at {listed(places)}" if places != [""] else sentence for sentence, places in wrong]
 
     @property
     def factor(self):
         return self.gain / self.expected_gain
 
-    def _differs(self, place, told):
-        self.wrong.setdefault(told, []).append(place)
+    def _differs(self, place, sentence):
+        self.wrong.setdefault(sentence, []).append(place)
 
-    def _tell_tail(self, tail, count):
+    def _note_tail(self, tail, count):
         if tail:
-            told = f"behind the classifier the program has {listed(tail)}; the dump ends with the logits"
-            (self.notes if tail == ["softmax"] else self.warnings).append(told)
+            note = f"behind the classifier the program has {listed(tail)}; the dump ends with the logits"
+            (self.notes if tail == ["softmax"] else self.warnings).append(note)
         if count > 1:
             self.notes.append(f"the program has {count} outputs; the dump has the logits alone")
 
@@ -89,15 +91,16 @@ class Wiring:
         if value is None or value.kind == "data":
             self._differs(name, f"the program has its input where the network has {step.op}")
             return []
-        own, bias = _without_bias(step, value)
-        if own.kind in KINDS[step.op]:
-            for told in differences_at(step, own, bias, self.names):
-                self._differs(name, told)
-            return self._inputs(step, sources(own))
+        layer, bias = _without_bias(step, value)
+        if layer.kind in KINDS[step.op]:
+            for sentence in differences_at(step, layer, bias, self.names):
+                self._differs(name, sentence)
+            return self._inputs(step, sources(layer))
         return self._other(step, value)
 
     def _other(self, step, value):
-        """Where to go on behind an operation that is not the step's: one is missing, one besides, or another in its place."""
+        """`_compare`'s next pairs after an operation that is not the step's: the step is missing, or the operation is an extra
+        one, or it replaces the step."""
         before, prior = sources(value), self._before(step)
         single = len(before) == 1 and not _is_layer(value)
         alone = not step.param("weight") and len(step.inputs) == 1
@@ -113,11 +116,11 @@ class Wiring:
         return [(step.inputs[0], before[0])] if single else []
 
     def _before(self, step):
-        """The step that gives a step its input, itself where none does."""
+        """The step before a step; the step itself where there is none."""
         return self.steps.get(self._behind_idle(step.inputs[0]), step)
 
     def _behind_idle(self, name):
-        """The name of what a step passes on: a factor before the classifier is compared as a gain, apart from the steps."""
+        """The first step from here back that computes: a factor before the classifier is compared as a gain, by itself."""
         while name in self.steps and self.steps[name].op in ("identity", "scale"):
             name = self.steps[name].inputs[0]
         return name
@@ -140,7 +143,7 @@ class Wiring:
         return value
 
     def _likeness(self, names, values):
-        """How much values look like steps, to tell which input of a sum or product is which."""
+        """How well values match steps, by which the inputs of a sum or product are assigned."""
         count = 0
         for name, value in zip(names, values):
             step = self.steps.get(self._behind_idle(name))
@@ -151,22 +154,22 @@ class Wiring:
 
     def _prepare(self, value):
         """What the program does with pictures before the network."""
-        found = []
+        kinds = []
         while value is not None and value.kind != "data":
-            found.append(value.kind)
+            kinds.append(value.kind)
             before = sources(value)
             value = before[0] if len(before) == 1 else None
-        if value is None or any(kind not in _PREPARES for kind in found):
-            told = f"the program does {listed(found) or 'something'} before its first layer"
-            self._differs("input", f"{told}, which the network does not")
-        elif found:
+        if value is None or any(kind not in _PREPARES for kind in kinds):
+            preparation = f"the program does {listed(kinds) or 'something'} before its first layer"
+            self._differs("input", f"{preparation}, which the network does not")
+        elif kinds:
             self.warnings.append(
-                f"the program prepares its input itself ({listed(reversed(found))}); the dump's network does not"
+                f"the program prepares its input itself ({listed(reversed(kinds))}); the dump's network does not"
             )
 
 
 def _without_tail(value):
-    """(the value behind what follows the classifier, what that is)"""
+    """(what the classifier gives, kinds of the operations that follow it)"""
     tail = []
     while value.kind in _TAIL and sources(value) and sources(value)[0] is not None:
         tail.insert(0, value.kind)

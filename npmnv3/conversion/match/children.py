@@ -10,45 +10,45 @@ _COUNTER = ".num_batches_tracked"
 _SORTED = ("safetensors", "dump")  # formats whose names may be in the alphabet's order
 
 
-def own_beginnings(checkpoint, variant):
+def source_beginnings(checkpoint, variant):
     """{beginning of names in the file: the source's} of the parts that a network is in.
 
     A part is all entries whose names begin alike, and go on as those of one of the source's parts do; a block is not taken apart.
-    Parts that go on alike are told by their order, where the names are sorted by their numbers. Empty where the parts are not
+    Parts that go on alike are told apart by their order, where the names are sorted by their numbers. Empty where the parts are not
     the whole network, or where all of it is one part: its names have a prefix then, and are the source's own.
     """
     params = [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
     shapes = {name: array.shape for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}
     if len(shapes) != len(params):
         return {}
-    found = (_beginnings(shapes, params, checkpoint.format, axes) for axes in (len, _axes))
-    return next(filter(None, found), {})
+    candidates = (_beginnings(shapes, params, checkpoint.format, axes) for axes in (len, _axes))
+    return next(filter(None, candidates), {})
 
 
 def _beginnings(shapes, params, kind, axes):
-    """`own_beginnings` of arrays of these shapes, of which a function tells how many axes they have."""
+    """`source_beginnings` of arrays of these shapes, whose axes are counted by the function `axes`."""
     theirs = _parts({name: axes(shape) for name, shape in shapes.items()})
-    own = _parts({param.name: axes(param.shape) for _, param in params})
-    in_blocks = _within_blocks(own, params)
-    ours_alike = _by_inner({part: inner for part, inner in own.items() if part not in in_blocks})
+    ours = _parts({param.name: axes(param.shape) for _, param in params})
+    in_blocks = _within_blocks(ours, params)
+    ours_alike = _by_inner({part: inner for part, inner in ours.items() if part not in in_blocks})
     known = {part: inner for part, inner in theirs.items() if inner in ours_alike}
     outermost = {part: inner for part, inner in known.items() if not _lies_in(part, known)}
-    theirs_alike, found = _by_inner(outermost), {}
+    theirs_alike, beginnings = _by_inner(outermost), {}
     for inner in sorted(theirs_alike, key=len, reverse=True):  # large parts first, which hold smaller ones
-        free = [part for part in ours_alike[inner] if not part.startswith(tuple(found.values()))]
+        free = [part for part in ours_alike[inner] if not part.startswith(tuple(beginnings.values()))]
         here = _in_order(theirs_alike[inner], kind)
         if len(free) != len(here):
             return {}
-        found |= zip(here, free)
-    whole = sum(len(theirs[part]) for part in found) == len(shapes)
-    if not whole or "" in found.values() or not _apart_alike(found):
+        beginnings |= zip(here, free)
+    whole = sum(len(theirs[part]) for part in beginnings) == len(shapes)
+    if not whole or "" in beginnings.values() or not _apart_alike(beginnings):
         return {}
-    order = list(own)
-    return dict(sorted(found.items(), key=lambda pair: order.index(pair[1])))
+    order = list(ours)
+    return dict(sorted(beginnings.items(), key=lambda pair: order.index(pair[1])))
 
 
 def _by_inner(parts):
-    """{how parts go on: those that go on so}"""
+    """{what follows a part's beginning: the parts that it follows}"""
     alike = {}
     for part, inner in parts.items():
         alike.setdefault(inner, []).append(part)
@@ -59,23 +59,23 @@ def _lies_in(part, others):
     return any(part != outer and part.startswith(outer) for outer in others)
 
 
-def own_name(name, beginnings):
+def source_name(name, beginnings):
     """A name in the file as the source has it."""
     beginning = next((each for each in beginnings if name.startswith(each)), "")
     return beginnings.get(beginning, "") + name.removeprefix(beginning)
 
 
-def told(beginnings):
-    """A note on what was found."""
-    pairs = [f"{here!r} for {own!r}" for here, own in beginnings.items() if here != own]
+def naming_note(beginnings):
+    """A note on the names that were found by order."""
+    pairs = [f"{here!r} for {source!r}" for here, source in beginnings.items() if here != source]
     return f"its parts' names are told by their order, shapes and the names within: {listed(pairs, 4)}"
 
 
-def torn(beginnings):
+def torn_warnings(beginnings):
     """Warnings of the source's sequences whose parts are in no one sequence of the file: anything may be between them."""
     where = {}
-    for here, own in beginnings.items():
-        (above, last), sequence = _place(here), _place(own)[0]
+    for here, source in beginnings.items():
+        (above, last), sequence = _place(here), _place(source)[0]
         where.setdefault(sequence, set()).add(above if last.isdecimal() else here)
     names = [repr(sequence) for sequence, places in where.items() if sequence and len(places) > 1]
     warning = f"the parts of {', '.join(names)} lie apart: what is computed between them is not in the file, taken for the network's own"
@@ -97,7 +97,7 @@ def _parts(names):
 
 
 def _within_blocks(parts, params):
-    """The parts that are less than a block."""
+    """The parts that lie inside of a block."""
     blocks = {}
     for step, param in params:
         if step.startswith("blocks."):
@@ -107,14 +107,14 @@ def _within_blocks(parts, params):
     return {part for part in parts if _lies_in(part, whole)}
 
 
-def _apart_alike(found):
+def _apart_alike(beginnings):
     """Whether parts of one sequence stand as far apart as the source's do: otherwise another layer, which has no entries, is
     between them, or one is missing."""
     shifts = {}
-    for here, own in found.items():
-        (above, number), (own_above, own_number) = _place(here), _place(own)
-        if number.isdecimal() and own_number.isdecimal():
-            shifts.setdefault((above, own_above), set()).add(int(number) - int(own_number))
+    for here, source in beginnings.items():
+        (above, number), (source_above, source_number) = _place(here), _place(source)
+        if number.isdecimal() and source_number.isdecimal():
+            shifts.setdefault((above, source_above), set()).add(int(number) - int(source_number))
     return all(len(shift) == 1 for shift in shifts.values())
 
 
@@ -125,7 +125,7 @@ def _place(part):
 
 
 def _in_order(parts, kind):
-    """Parts that go on alike in the network's order; none where that is not known."""
+    """Parts with equal continuations in the network's order; none where the order is unknown."""
     if len(parts) == 1 or kind not in _SORTED:
         return parts
     if len({re.sub(r"\d+", "0", part) for part in parts}) > 1:

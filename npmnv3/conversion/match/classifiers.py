@@ -9,13 +9,13 @@ from ...network.plan import classifier_part, make_plan
 
 
 class Linear(NamedTuple):
-    """A linear layer in a file: its entries' names, and how many numbers it takes and gives."""
+    """A linear layer in a file: its entries' names and its sizes."""
 
     module: str
     weight: str
     bias: str
-    takes: int
-    gives: int
+    in_features: int
+    out_features: int
 
 
 def find_classifier(variant, inside, outside):
@@ -36,7 +36,7 @@ def find_classifier(variant, inside, outside):
     trunk = plan_param_shapes(make_plan(form))
     linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
     linear = [layer for layer in linear if not form.head or _may_follow(name, layer)] + _linears(variant, outside)
-    fitting = [layer for layer in linear if layer.takes == (form.head or form.last)]
+    fitting = [layer for layer in linear if layer.in_features == (form.head or form.last)]
     if len(fitting) != 1:
         return published, {}
     part = classifier_part(form)
@@ -51,21 +51,21 @@ def _is_alone(variant, inside, head):
         return False
     trunk = plan_param_shapes(make_plan(variant._replace(head=0)))
     linear = _linears(variant, {name: array for name, array in inside.items() if name not in trunk})
-    return [(layer.weight, layer.takes) for layer in linear] == [(head, variant.last)]
+    return [(layer.weight, layer.in_features) for layer in linear] == [(head, variant.last)]
 
 
 def _may_follow(name, layer):
     """Whether nothing unknown lies between the hidden layer and this one: not where both are in one sequence of others."""
-    own = name("classifier", None, "weight").rpartition(".")[0]
+    module = name("classifier", None, "weight").rpartition(".")[0]
     sequence = name("head", None, "weight").partition(".")[0]
-    if not own.startswith(f"{sequence}."):
+    if not module.startswith(f"{sequence}."):
         return True
-    return layer.module.startswith(f"{own}.") or not layer.module.startswith(f"{sequence}.")
+    return layer.module.startswith(f"{module}.") or not layer.module.startswith(f"{sequence}.")
 
 
 def _linears(variant, arrays):
     """The linear layers among entries: weights of two axes, or of 1x1 convolutions."""
-    found = []
+    layers = []
     for name, array in arrays.items():
         module, slash, last = name.rpartition("/" if "/" in name else ".")
         role, colon, number = last.partition(":")  # Keras 2 has kernel:0
@@ -77,8 +77,8 @@ def _linears(variant, arrays):
             if one != (1, 1):
                 continue
         torch = variant.source.layout == "torch" or (variant.source.layout == "paddle" and len(array.shape) == 4)
-        gives, takes = shape if torch else shape[::-1]
+        out_features, in_features = shape if torch else shape[::-1]
         bias = f"{module}{slash}bias{colon}{number}"
-        has_bias = bias in arrays and arrays[bias].shape == (gives,)
-        found.append(Linear(module, name, bias if has_bias else "", takes, gives))
-    return found
+        has_bias = bias in arrays and arrays[bias].shape == (out_features,)
+        layers.append(Linear(module, name, bias if has_bias else "", in_features, out_features))
+    return layers

@@ -14,9 +14,9 @@ _PARAMETRIZED = (".parametrizations.weight.original0", ".parametrizations.weight
 def compose(arrays):
     """({name: array or Entry}, notes): the arrays with such weights in one piece.
 
-    WeightsError where the shape of a length does not tell along which axes it was taken.
+    WeightsError where the shape of a length leaves open along which axes it was taken.
     """
-    made, parts, told = {}, set(), {"product": [], "norm": []}
+    made, parts, names_by_kind = {}, set(), {"product": [], "norm": []}
     for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
         for name in arrays:
             stem = name.removesuffix(first)
@@ -26,7 +26,7 @@ def compose(arrays):
             axes = _axes(name, arrays[name].shape, other, arrays[other].shape) if how == "norm" else ()
             made[name] = whole.format(stem), _composed(how, arrays[name], arrays[other], axes)
             parts |= {name, other}
-            told[how].append(whole.format(stem))
+            names_by_kind[how].append(whole.format(stem))
     if not made:
         return arrays, ()
     composed = {}
@@ -36,7 +36,7 @@ def compose(arrays):
         elif name not in parts:
             composed[name] = array
     sentences = {"product": "pruned, weight times mask", "norm": "weight norm, length times direction"}
-    return composed, tuple(f"{sentences[how]}: {', '.join(names[:6])}" for how, names in told.items() if names)
+    return composed, tuple(f"{sentences[how]}: {', '.join(names[:6])}" for how, names in names_by_kind.items() if names)
 
 
 def _are_parts(how, first, second):
@@ -44,7 +44,7 @@ def _are_parts(how, first, second):
 
 
 def _axes(name, length, other, direction):
-    """The axes over which a norm was taken: those that the length has not, as torch keeps it, or all of them."""
+    """The axes over which a norm was taken: those of size 1 in the length, as torch keeps it; all where it is a scalar."""
     if not length:
         return tuple(range(len(direction)))
     if len(length) != len(direction) or any(n not in (1, whole) for n, whole in zip(length, direction, strict=True)):
@@ -70,7 +70,7 @@ def _composed(how, first, second, axes):
 
 
 def regained(weight, factor):
-    """The classifier's weight times what graph or program and plan multiply differently."""
+    """The classifier's weight times the factor by which a graph or program multiplies and the plan does not."""
     if is_one(factor):
         return weight
     values = read_any(weight)

@@ -17,7 +17,7 @@ _PARTS = {
     "head": "head width",
     "logits": "classes",
 }
-_FOLLOWS = {"depthwise": "expand"}  # is not told where the other was: it says the same
+_FOLLOWS = {"depthwise": "expand"}  # a difference that follows from the other's, and is left out beside it
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ class Fit:
 
 def form_notes(variant):
     """A note where a network is in another form than the published one, in a list."""
-    told = form_told(variant)
-    return [f"a form of its own: {told}"] if told else []
+    form = form_told(variant)
+    return [f"a form of its own: {form}"] if form else []
 
 
 def is_one(factor):
@@ -70,9 +70,9 @@ def gain_notes(what, gain, expected):
 
 
 def sides_for(checkpoint, variant):
-    """The (height, width) of the pictures that a graph takes, None where it does not tell, or they are too small for the network."""
-    fits = checkpoint.sides and all(map(operator.ge, checkpoint.sides, variant.min_side))
-    return checkpoint.sides if fits else None
+    """The (height, width) of the pictures that a graph takes, None where it states none, or they are too small for the network."""
+    large_enough = checkpoint.sides and all(map(operator.ge, checkpoint.sides, variant.min_side))
+    return checkpoint.sides if large_enough else None
 
 
 def layers_of(plan):
@@ -87,22 +87,22 @@ def norms_of(plan):
 
 def stored_width_differences(plan, shapes):
     """`width_differences` of arrays as the source stores them: {parameter's name: shape}."""
-    found = {}
+    shapes_by_step = {}
     for step in layers_of(plan):
         weight = step.param("weight")
         shape = shapes.get(weight.name, ())
         if len(shape) == len(weight.shape):
-            found[step.name] = tuple(shape[axis] for axis in weight.axes) if weight.axes else shape
-    return width_differences(plan, found)
+            shapes_by_step[step.name] = tuple(shape[axis] for axis in weight.axes) if weight.axes else shape
+    return width_differences(plan, shapes_by_step)
 
 
-def width_differences(plan, found):
+def width_differences(plan, shapes_by_step):
     """Sentences on the channels and kernels that differ, one for each part of the network.
 
     Parameters
     ----------
     plan : tuple of Step
-    found : {step's name: shape}, of layers' weights in the operations' layout (output channels first)
+    shapes_by_step : {step's name: shape}, of layers' weights in the operations' layout (output channels first)
 
     Returns
     -------
@@ -110,13 +110,13 @@ def width_differences(plan, found):
     """
     parts = {}
     for step in layers_of(plan):
-        if step.name in found:
-            parts.setdefault(_part(step.name), []).append((found[step.name], step.param("weight").canonical))
-    told, sentences = set(), []
+        if step.name in shapes_by_step:
+            parts.setdefault(_part(step.name), []).append((shapes_by_step[step.name], step.param("weight").canonical))
+    reported, sentences = set(), []
     for part, name in _PARTS.items():
         pairs = parts.get(part, [])
-        if any(shape[0] != wanted[0] for shape, wanted in pairs) and _FOLLOWS.get(part) not in told:
-            told.add(part)
+        if any(shape[0] != wanted[0] for shape, wanted in pairs) and _FOLLOWS.get(part) not in reported:
+            reported.add(part)
             sentences.append(_versus(name, [shape[0] for shape, _ in pairs], [wanted[0] for _, wanted in pairs]))
     pairs = [(shape[-1], wanted[-1]) for shape, wanted in parts.get("depthwise", ())]
     if any(side != wanted for side, wanted in pairs):
@@ -130,8 +130,8 @@ def _part(name):
     return name.removesuffix(".conv").removesuffix(".fc")
 
 
-def _versus(what, found, expected):
-    return f"{what} {_row(found)}, not {_row(expected)}"
+def _versus(what, actual, expected):
+    return f"{what} {_row(actual)}, not {_row(expected)}"
 
 
 def _row(numbers):

@@ -1,6 +1,6 @@
 """What a graph's layers read, as functions of what the layers before give: held against a plan's, number by number.
 
-Exporters write one activation in many ways, so nothing is told by names. Between two layers each number is worked on by
+Exporters write one activation in many ways, so names decide nothing. Between two layers each number is worked on by
 itself, but for means, and for sums and products of two layers' tensors. A tensor is what a layer or such a join gives, and
 what was done to it since is known by what has become of some numbers.
 """
@@ -69,9 +69,9 @@ def function_faults(plan, layers, places, gates):
     wanted[-1] = wanted[-1].then(wanted[-1].numbers * (classifier_gain(places) / plan_gain(plan)))
     merged = {id(layer) for place in places for layer in (*place.affine, place.pad)}
     merged |= {id(layer) for layer in layers if is_layout(layer)}
-    for place, found, expected in zip(places, _of_graph(layers, merged, clipped), wanted):
-        if not _alike(found, expected):
-            have, want = _told(found, names), _told(expected, names)
+    for place, actual, expected in zip(places, _of_graph(layers, merged, clipped), wanted):
+        if not _alike(actual, expected):
+            have, want = _description(actual, names), _description(expected, names)
             return [f"{place} reads {have if have != want else f'a multiple of {have}'}, expected {want}"]
     return []
 
@@ -80,15 +80,15 @@ def _of_plan(plan, gates):
     """(what each layer with weights reads, their names, the numbers of those that are followed by relu)."""
     values, reads, names, clipped = {}, [], [], set()
     for step in plan:
-        given = [values.get(name, Value(("input",), NUMBERS)) for name in step.inputs]
+        inputs = [values.get(name, Value(("input",), NUMBERS)) for name in step.inputs]
         if step.param("weight"):
             values[step.name] = Value(("layer", len(reads)), NUMBERS * gates.get(step.name, 1.0))
-            reads.append(given[0])
+            reads.append(inputs[0])
             names.append(step.name)
             continue
         if step.op == "relu":
-            clipped.add(given[0].layer)
-        values[step.name] = _operate(step.op, given, {"constant": np.array(step.factor)}, {"alpha": step.slope})
+            clipped.add(inputs[0].layer)
+        values[step.name] = _operate(step.op, inputs, {"constant": np.array(step.factor)}, {"alpha": step.slope})
     return reads, names, clipped
 
 
@@ -96,69 +96,69 @@ def _of_graph(layers, merged, clipped):
     """What each layer with weights reads; `merged` are the ids of those that are part of another."""
     values, reads = [], []
     for layer in layers:
-        given = [values[place] for place in layer.inputs if values[place] is not None]
+        inputs = [values[place] for place in layer.inputs if values[place] is not None]
         if is_weighted(layer):
-            reads.append(given[0] if given else Value(("input",), NUMBERS))
+            reads.append(inputs[0] if inputs else Value(("input",), NUMBERS))
             values.append(Value(("layer", len(reads) - 1), NUMBERS))
-        elif not given:
+        elif not inputs:
             values.append(None)  # made of the input, or of sizes
-        elif id(layer) in merged or layer.attributes.get(INFERRED) and given[0].layer not in clipped:
-            values.append(given[0])
+        elif id(layer) in merged or layer.attributes.get(INFERRED) and inputs[0].layer not in clipped:
+            values.append(inputs[0])
         else:
-            values.append(_operate(layer.op, given, layer.params, layer.attributes))
+            values.append(_operate(layer.op, inputs, layer.params, layer.attributes))
     return reads
 
 
-def _operate(op, given, params, attributes):
+def _operate(op, inputs, params, attributes):
     """What an operation makes of some Values."""
-    kind, (x, *others) = _KINDS.get(op, op), given
+    kind, (first, *others) = _KINDS.get(op, op), inputs
     if op in _PASSED_ON:
-        return x
+        return first
     if kind in _ACTIVATIONS and not others and all(constant.size == 1 for constant in params.values()):
-        return x.then(_ACTIVATIONS[kind](x.numbers, params, attributes))
+        return first.then(_ACTIVATIONS[kind](first.numbers, params, attributes))
     if kind == "scale":
-        return x.then(x.numbers * params["constant"])
+        return first.then(first.numbers * params["constant"])
     if kind in _ARITHMETIC and len(others) <= 1:
-        return _arithmetic(kind, x, others, params.get("constant"), attributes)
+        return _arithmetic(kind, first, others, params.get("constant"), attributes)
     if kind == "Concat":
         kind = _along_axis(attributes.get("axis"))
-    if kind == "ReduceSum" and not attributes.get("keepdims", 1) and _is_pair(x, attributes.get("axes")):
-        return _operate("Add", list(x.origin[1:]), {}, {})
+    if kind == "ReduceSum" and not attributes.get("keepdims", 1) and _is_pair(first, attributes.get("axes")):
+        return _operate("Add", list(first.origin[1:]), {}, {})
     if kind == "mean" and not others:
-        return _mean(x, attributes.get("axes", (2, 3)), attributes.get("keepdims", 1), attributes.get("pads", ()))
-    return Value((kind, *given), NUMBERS)
+        return _mean(first, attributes.get("axes", (2, 3)), attributes.get("keepdims", 1), attributes.get("pads", ()))
+    return Value((kind, *inputs), NUMBERS)
 
 
-def _mean(x, axes, kept, pads):
+def _mean(value, axes, kept, pads):
     """Over all pixels, at once or one axis after the other; anything else is a mean that no network here has.
 
     A mean that drops the one axis it is taken over counts as one of all pixels, which exporters may have laid along that axis.
     """
     if len(axes) != 1:
         whole = sorted(axis % 4 for axis in axes) in _PIXELS and not any(pads)
-        return _join("mean", x) if whole else Value((_ODD_MEAN, x), NUMBERS)
-    along, before = _ALONG.get(axes[0], _ODD_MEAN), x.origin[0]
-    if before in _ALONG.values() and x.numbers is NUMBERS and (before != along or not kept):
-        return _join("mean", x.origin[1])  # the second axis
+        return _join("mean", value) if whole else Value((_ODD_MEAN, value), NUMBERS)
+    along, before = _ALONG.get(axes[0], _ODD_MEAN), value.origin[0]
+    if before in _ALONG.values() and value.numbers is NUMBERS and (before != along or not kept):
+        return _join("mean", value.origin[1])  # the second axis
     if before == "mean" and not kept:
-        return x  # the second axis, where the first could have been all pixels
+        return value  # the second axis, where the first could have been all pixels
     if kept or axes[0] not in (2, -1):
-        return Value((along, x), NUMBERS)
-    return _join("mean", x)
+        return Value((along, value), NUMBERS)
+    return _join("mean", value)
 
 
-def _arithmetic(op, x, others, constant, attributes):
+def _arithmetic(op, first, others, constant, attributes):
     """With a constant, of one tensor with itself, or of two."""
     if not others and constant is not None and constant.size == 1:
-        pair = x.numbers, float(constant.ravel()[0])
+        pair = first.numbers, float(constant.ravel()[0])
         with np.errstate(all="ignore"):
-            return x.then(_ARITHMETIC[op](*(pair[::-1] if attributes.get("constant_first") else pair)))
-    if others and _same_origin(x.origin, others[0].origin):
+            return first.then(_ARITHMETIC[op](*(pair[::-1] if attributes.get("constant_first") else pair)))
+    if others and _same_origin(first.origin, others[0].origin):
         with np.errstate(all="ignore"):
-            return x.then(_ARITHMETIC[op](x.numbers, others[0].numbers))
+            return first.then(_ARITHMETIC[op](first.numbers, others[0].numbers))
     if op == "Mul" and others:
-        return _join(op, x, others[0])
-    return Value((op, x, *others), NUMBERS)
+        return _join(op, first, others[0])
+    return Value((op, first, *others), NUMBERS)
 
 
 def _along_axis(axis):
@@ -168,14 +168,14 @@ def _along_axis(axis):
 def _is_pair(value, axes):
     """Whether it is two tensors stacked along this axis: of two side by side along such an axis, which need not be the
     batch's, no layer could read the sum."""
-    kind, *given = value.origin
-    return axes in ((0,), (1,)) and kind == _along_axis(axes[0]) and len(given) == 2 and value.numbers is NUMBERS
+    kind, *parts = value.origin
+    return axes in ((0,), (1,)) and kind == _along_axis(axes[0]) and len(parts) == 2 and value.numbers is NUMBERS
 
 
-def _join(op, *given):
+def _join(op, *inputs):
     """A mean or a product: a constant factor of what it works on is its own, as some exporters move it."""
-    peaks = [x.numbers[np.abs(x.numbers).argmax()] or 1.0 for x in given]
-    return Value((op, *(x.then(x.numbers / peak) for x, peak in zip(given, peaks))), NUMBERS * np.prod(peaks))
+    peaks = [x.numbers[np.abs(x.numbers).argmax()] or 1.0 for x in inputs]
+    return Value((op, *(x.then(x.numbers / peak) for x, peak in zip(inputs, peaks))), NUMBERS * np.prod(peaks))
 
 
 def _same_origin(one, other):
@@ -226,13 +226,13 @@ def _alike(one, other):
     return any(all(map(_alike, its, order)) for order in orders.values())
 
 
-def _told(value, names):
+def _description(value, names):
     """A tensor in words, but for constant factors."""
-    kind, *given = value.origin
+    kind, *inputs = value.origin
     if kind in ("layer", "input"):
-        source = names[given[0]] if given else "the input"
+        source = names[inputs[0]] if inputs else "the input"
     else:
-        source = f"{_JOINS.get(kind, kind)} of {' and '.join(_told(x, names) for x in given)}"
+        source = f"{_JOINS.get(kind, kind)} of {' and '.join(_description(x, names) for x in inputs)}"
     for name, its in _KNOWN.items():
         factor = value.numbers[-1] / its[-1]
         if np.allclose(value.numbers, its * factor, rtol=0, atol=TOLERANCE * np.abs(value.numbers).max()):

@@ -142,7 +142,7 @@ def classifier_gain(places):
 
 
 def plan_gain(plan):
-    """The same factor in a plan."""
+    """The factor of `classifier_gain` in a plan."""
     return math.prod(step.factor for step in plan if step.op == "scale")
 
 

@@ -15,7 +15,7 @@ def window_faults(plan, places):
     pairs = (
         (pools.get((s.name, layer.op)), layer) for s, place in zip(layers_of(plan), places) for layer in place.after
     )
-    return [told for pool, layer in pairs if pool and (told := _fault(*pool, layer))]
+    return [fault for pool, layer in pairs if pool and (fault := _fault(*pool, layer))]
 
 
 def _fault(step, sides, layer):
@@ -29,19 +29,19 @@ def _fault(step, sides, layer):
     if window == expected and not padded and (whole or strides == step.stride):
         return ""
     steps = "" if whole else f" by steps of {_by(strides)}"
-    told = f"{_by(window)} pixels of {_by(sides)}{steps}{', padded' * padded}"
-    return f"{layer.op} {layer.name[:80]!r} takes {told}, expected {_by(expected)}"
+    taken = f"{_by(window)} pixels of {_by(sides)}{steps}{', padded' * padded}"
+    return f"{layer.op} {layer.name[:80]!r} takes {taken}, expected {_by(expected)}"
 
 
 def _pools(plan):
     """{(name of the layer before, ONNX's name of the operation): (step, (height, width) of what it takes)}"""
-    shapes, found, before = {}, {}, ""
+    shapes, pools, before = {}, {}, ""
     for step in plan:
         shapes[step.name] = step.shape
         before = step.name if step.param("weight") else before
         if step.op in _OPERATIONS:
-            found[before, _OPERATIONS[step.op]] = step, shapes[step.inputs[0]][1:]
-    return found
+            pools[before, _OPERATIONS[step.op]] = step, shapes[step.inputs[0]][1:]
+    return pools
 
 
 _OPERATIONS = {"global_avg_pool": "AveragePool", "max_pool2d": "MaxPool"}

@@ -41,7 +41,7 @@ def names_in_program(checkpoint, names):
     used = {name for made in checkpoint.program for name in made.inputs}
     plain = map(plain_parameter, names)
     return [
-        name if name in used else max((own for own in used if name.endswith(f"_{own}")), key=len, default=name)
+        name if name in used else max((suffix for suffix in used if name.endswith(f"_{suffix}")), key=len, default=name)
         for name in plain
     ]
 

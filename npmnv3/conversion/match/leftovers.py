@@ -60,7 +60,7 @@ def may_be_used(name):
 
 
 def is_secondary(prefix):
-    """Whether a prefix is that of an average or a teacher, of which the network itself stands beside."""
+    """Whether a prefix is that of an average or a teacher, which a file has beside the network itself."""
     return not _SECONDARY.isdisjoint(_words(prefix))
 
 

@@ -1,7 +1,7 @@
 """Where the activations of whole modules stand, beside where the plan has its own.
 
 What a class runs is in its code, which is not in the file. Torch's, torchvision's and timm's classes listed here run what
-they hold, so a place of theirs tells; of other classes only how many activations there are is told (`settings`).
+they hold, so their places are compared; of other classes only the number of activations is (`settings`).
 """
 
 import collections
@@ -55,9 +55,9 @@ def unknown_code(names, modules, prefix):
     ] * bool(beside)
 
 
-def kind_of(told):
+def kind_of(settings):
     """What the class of a module does, "" where it is no activation; timm has some classes twice, for speed and memory."""
-    name = told["class"].replace("_", "").lower()
+    name = settings["class"].replace("_", "").lower()
     for kind in (name, name.removesuffix("jit"), name.removesuffix("me")):
         if kind in KINDS or kind in OTHERS or kind in TAIL:
             return KINDS.get(kind, kind)
@@ -66,58 +66,62 @@ def kind_of(told):
 
 def activations_in(modules):
     """{dotted name: what it does} of activations, without those that others are made of."""
-    kinds = {name: kind for name, told in modules.items() if (kind := kind_of(told))}
+    kinds = {name: kind for name, settings in modules.items() if (kind := kind_of(settings))}
     return {name: kind for name, kind in kinds.items() if not any(above in kinds for above in _above(name))}
 
 
 def place_differences(plan, names, modules, classifier):
-    """(sentences on the places that differ, notes on those that tell nothing).
+    """(sentences on the places that differ, notes on those that cannot be compared).
 
     names : {parameter's name in the plan: its name in the file}
     modules : {dotted name: settings}, in the order in which they were registered
     classifier : str, dotted name of the last layer
     """
     expected = _expected(plan, names, modules)
-    found = collections.defaultdict(list)
-    for name, kind in _found(modules, {value.rpartition(".")[0] for value in names.values()}, expected):
+    at_place = collections.defaultdict(list)
+    for name, kind in _layers_and_activations(
+        modules, {value.rpartition(".")[0] for value in names.values()}, expected
+    ):
         if kind == _LAYER:
-            found[_place(modules, name)].append((name, kind))
+            at_place[_place(modules, name)].append((name, kind))
         elif not (kind in TAIL and _follows(name, classifier, modules)):
-            found[next((above for above in _above(name) if above in expected), None)].append((name, kind))
+            at_place[next((above for above in _above(name) if above in expected), None)].append((name, kind))
     wrong, open_ones = [], []
     for place, ops in expected.items():
-        told = _place_told(place, ops, found[place], modules)
-        if told is None:
+        difference = _place_difference(place, ops, at_place[place], modules)
+        if difference is None:
             open_ones.append(place or "the outermost module")
-        elif told:
-            wrong.append(told)
+        elif difference:
+            wrong.append(difference)
     notes = [
         f"what follows the layers of {listed(open_ones)} is not told by modules, or by unknown ones: taken for the network's"
     ]
     return [f"activations differ: {listed(wrong)}"] * bool(wrong), notes * bool(open_ones)
 
 
-def _place_told(place, expected, found, modules):
-    """What differs at a place, "" where nothing does, None where it cannot be told."""
+def _place_difference(place, expected, activations, modules):
+    """What differs at a place, "" where nothing does, None where modules do not show it."""
     class_name = _class(modules, place)
-    in_order = [kind for _, kind in found]
+    in_order = [kind for _, kind in activations]
     if in_order == expected or class_name not in _SEQUENCES | _BLOCKS:
         return ""
     kinds, ops = ([kind for kind in row if kind != _LAYER] for row in (in_order, expected))
     if kinds == ops:
-        told = f"{place or 'the outermost module'} has {_row(in_order)}, expected {_row(expected)}"
-        return "" if class_name in _BLOCKS else told
+        difference = f"{place or 'the outermost module'} has {_row(in_order)}, expected {_row(expected)}"
+        return "" if class_name in _BLOCKS else difference
     if _UNKNOWN in kinds:
         return None
-    gone = collections.Counter(ops) - collections.Counter(kinds)
-    strange = collections.Counter(kinds) - collections.Counter(ops)
+    missing = collections.Counter(ops) - collections.Counter(kinds)
+    unexpected = collections.Counter(kinds) - collections.Counter(ops)
     if class_name in _BLOCKS:
-        empty = any(inner.rpartition(".")[0] == place and _is_empty_act(inner, told) for inner, told in modules.items())
-        if "relu6" in strange or not strange and gone and not (empty and "hard_sigmoid" not in gone):
+        empty = any(
+            inner.rpartition(".")[0] == place and _is_empty_act(inner, settings) for inner, settings in modules.items()
+        )
+        if "relu6" in unexpected or not unexpected and missing and not (empty and "hard_sigmoid" not in missing):
             return None
-        if not strange and not gone:  # in another order, which the class's code decides
+        if not unexpected and not missing:  # in another order, which the class's code decides
             return None
-    where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in found if kind in strange)
+    where = ", ".join(f"{name} is {modules[name]['class']}" for name, kind in activations if kind in unexpected)
     have = where or f"{place or 'the outermost module'} has {_row(kinds)}"
     return f"{have}, expected {_row(ops)}"
 
@@ -126,13 +130,13 @@ def _row(kinds):
     return " and ".join(kinds) if kinds else "no activation"
 
 
-def _is_empty_act(name, told):
+def _is_empty_act(name, settings):
     """Whether something that does nothing stands where, by its name, an activation stood."""
-    return told["class"] == "Identity" and "act" in name.rpartition(".")[2]
+    return settings["class"] == "Identity" and "act" in name.rpartition(".")[2]
 
 
 def _expected(plan, names, modules):
-    """{module that holds layers: these, and operations of the plan's activations behind them, in order}"""
+    """{module that holds layers: its layers and the plan's activations after them, in order}"""
     places, of_step = {}, {}
     for step in plan:
         before = of_step.get(step.inputs[0])
@@ -146,30 +150,30 @@ def _expected(plan, names, modules):
 
 
 def _place(modules, layer):
-    """The module within which what follows a layer is."""
+    """The module that holds a layer's activation: the layer itself, for classes that have one, else the module around it."""
     return layer if _class(modules, layer) in _HAS_OWN else layer.rpartition(".")[0]
 
 
-def _found(modules, layers, places):
+def _layers_and_activations(modules, layers, places):
     """(name, kind) of each layer, of each activation and of what may be one, in order."""
     known = activations_in(modules)
-    for name, told in modules.items():
+    for name, settings in modules.items():
         if name in layers:
             yield name, _LAYER
         between = [above for above in _above(name) if not any(above == p or p.startswith(f"{above}.") for p in places)]
         strange = [above for above in between if above and _class(modules, above) not in _SEQUENCES | _BLOCKS]
         if name in known:
             yield name, _UNKNOWN if strange else known[name]
-        elif _may_be_one(name, told, modules, layers) and not any(above in known for above in _above(name)):
+        elif _may_be_one(name, settings, modules, layers) and not any(above in known for above in _above(name)):
             yield name, _UNKNOWN
 
 
-def _may_be_one(name, told, modules, layers):
-    """Whether a module without parameters and parts is of a class of which it is not known what it does."""
-    lower = told["class"].replace("_", "").lower()
-    if not name or name in layers or "pool" in lower or lower.startswith(tuple(_NO_ACTIVATION)) or kind_of(told):
+def _may_be_one(name, settings, modules, layers):
+    """Whether a module, without parameters and submodules, is of an unknown class, which may be an activation's."""
+    lower = settings["class"].replace("_", "").lower()
+    if not name or name in layers or "pool" in lower or lower.startswith(tuple(_NO_ACTIVATION)) or kind_of(settings):
         return False
-    return told["class"] not in _SEQUENCES | _BLOCKS and not any(other.startswith(f"{name}.") for other in modules)
+    return settings["class"] not in _SEQUENCES | _BLOCKS and not any(other.startswith(f"{name}.") for other in modules)
 
 
 def _follows(name, classifier, modules):

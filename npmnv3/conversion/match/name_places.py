@@ -1,4 +1,4 @@
-"""One place of a file beside the network that may be there: which entries are the network's, and what is wrong with them."""
+"""One place in a file, compared with a network that may be there: which entries are its own, and what differs."""
 
 import re
 from typing import NamedTuple
@@ -19,10 +19,10 @@ from .settings import setting_differences
 
 
 class File(NamedTuple):
-    """What is the same at all places of a file.
+    """What all places of a file share.
 
-    arrays, notes : with weights in one piece, under the source's names, and what was done for that
-    called : {name: what it was called in the file}, where parts have other names
+    arrays, notes : {the source's name: array}, weights that were kept in parts composed, and sentences on that
+    called : {name: its name in the file}, where parts were renamed
     """
 
     checkpoint: object
@@ -31,12 +31,12 @@ class File(NamedTuple):
     called: dict
 
 
-class _Found(NamedTuple):
-    """The entries of a file, sorted by whose they are.
+class _Entries(NamedTuple):
+    """The entries of a file, sorted by what they belong to.
 
-    form, num_classes, folded : of the network, with the names that are tried
-    arrays : {name in the form: array}, those that are not the network's among them
-    strange, beside : names in the file of what is not the network's: which may not, or may, be left out
+    form, num_classes, folded : of the network, under the naming that is tried
+    arrays : {name in the form: array}, unexpected ones among them
+    unexpected, beside : names in the file of entries that are not the network's: errors, and such as may be left out
     renames : {name here: name in the form} of the classifier's entries
     """
 
@@ -44,7 +44,7 @@ class _Found(NamedTuple):
     num_classes: int
     folded: bool
     arrays: dict
-    strange: list
+    unexpected: list
     beside: list
     renames: dict
 
@@ -52,8 +52,8 @@ class _Found(NamedTuple):
 class Place:
     """A place in a file where a network may be.
 
-    prefix, root : what stands before the names there, and what of the source's names that is in place of ("" for nothing)
-    prefixes : of all places
+    prefix, root : the beginning of the names there, and the beginning of the source's names that it replaces, or ""
+    prefixes : those of all places in the file
     """
 
     def __init__(self, file, naming, variant, prefix, root, prefixes):
@@ -69,8 +69,8 @@ class Place:
 
     def fit(self):
         """The Fit of this place."""
-        found = self._sorted()
-        form, num_classes, folded, arrays, strange, beside, renames = found
+        entries = self._sorted()
+        form, num_classes, folded, arrays, unexpected, beside, renames = entries
         variant = self.variant._replace(in_channels=form.in_channels, head=form.head)
         plan = make_plan(form, num_classes, sides_for(self.file.checkpoint, form), folded=folded)
         shapes = plan_param_shapes(plan)
@@ -79,32 +79,32 @@ class Place:
         misshapen = [name for name in shapes if name in arrays and arrays[name].shape != shapes[name]]
         sentences = stored_width_differences(plan, {name: array.shape for name, array in arrays.items()})
         if misshapen and not sentences:
-            told = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
-            sentences.append(f"misshapen: {listed(told)}")
-        other = sentences or missing or strange
+            details = [f"{name} is {arrays[name].shape}, expected {shapes[name]}" for name in misshapen]
+            sentences.append(f"misshapen: {listed(details)}")
+        other = sentences or missing or unexpected
         differences, more, warnings = ([], [], []) if other else self._computed(plan, renames, counters)
         sentences += differences
-        ends = "" if strange else _ends_before(plan, missing)
+        ends = "" if unexpected else _ends_before(plan, missing)
         sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
-        sentences += [f"not of it: {listed(strange)}{_unmerged(strange)}"] * bool(strange)
+        sentences += [f"not of it: {listed(unexpected)}{_unmerged(unexpected)}"] * bool(unexpected)
         form_is = form_told(variant)
         return Fit(
             variant,
             num_classes,
             folded,
             tuple(sentences),
-            len(missing) + len(strange) + len(misshapen) + bool(sentences),
+            len(missing) + len(unexpected) + len(misshapen) + bool(sentences),
             share=1 - len(missing) / (len(shapes) - len(counters)),
             notes=() if sentences else (*self.file.notes, *self._notes(variant, beside, renames), *more),
             warnings=(*_warnings(variant, form_is, beside), *warnings),
             style=int(bool(form_is)),
             prefix=self.prefix,
             secondary=is_secondary(self.prefix),
-            arrays={} if sentences else _source_arrays(found, variant),
+            arrays={} if sentences else _source_arrays(entries, variant),
         )
 
     def _sorted(self):
-        """The file's entries as `_Found`."""
+        """The file's entries as `_Entries`."""
         inside = {name: self.file.arrays[full] for name, full in self.here.items()}
         useless = self._useless(inside)
         inside = {name: array for name, array in inside.items() if name not in useless}
@@ -118,18 +118,18 @@ class Place:
         arrays = {n: _in_shape(array, shapes[n]) if n in shapes else array for n, array in arrays.items()}
         extra = [name for name in arrays if name not in shapes]
         beside = [name for name in extra if is_beside(name, arrays[name].shape, outside=False)]
-        strange = [name for name in extra if name not in beside]
+        unexpected = [name for name in extra if name not in beside]
         beside = [self.here[name] for name in (*useless, *beside)]
         beside += [name for name, array in outside.items() if is_beside(name, array.shape, outside=True)]
-        strange += [name for name in outside if name not in beside]
-        return _Found(form, num_classes, folded, arrays, strange, beside, renames)
+        unexpected += [name for name in outside if name not in beside]
+        return _Entries(form, num_classes, folded, arrays, unexpected, beside, renames)
 
     def _computed(self, plan, renames, counters):
-        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they tell."""
+        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they show it."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
-        names = {own: self.file.called.get(name, name) for own, name in names.items()}
+        names = {param: self.file.called.get(name, name) for param, name in names.items()}
         modules, program = self.file.checkpoint.modules, self.file.checkpoint.program
-        if not program:  # which tells all: a module that it does not use does not count
+        if not program:  # which is complete: a module that it does not use does not count
             sentences, notes = setting_differences(plan, names, self.prefix, modules) if modules else ([], [])
             return sentences, notes + unknown_code(names, modules, self.prefix), []
         used = {n: full for n, full in names.items() if n not in counters}
@@ -172,16 +172,16 @@ class Place:
         return notes
 
 
-def _source_arrays(found, variant):
+def _source_arrays(entries, variant):
     """{source's name: array or Entry} in the plan's order."""
-    plans = (make_plan(form, found.num_classes, folded=found.folded) for form in (found.form, variant))
+    plans = (make_plan(form, entries.num_classes, folded=entries.folded) for form in (entries.form, variant))
     here, there = ([param for step in plan for param in step.params] for plan in plans)
-    if found.form.source.has_count != variant.source.has_count:
+    if entries.form.source.has_count != variant.source.has_count:
         here, there = ([param for param in params if param.role != "count"] for params in (here, there))
     return {
-        param.name: as_stored(found.arrays[ours.name], ours, param)
+        param.name: as_stored(entries.arrays[ours.name], ours, param)
         for ours, param in zip(here, there, strict=True)
-        if ours.name in found.arrays
+        if ours.name in entries.arrays
     }
 
 
@@ -191,44 +191,46 @@ def _counters(plan):
 
 
 def _fused(names, variant):
-    """{name: the source's} of entries in the first of the modules that torch fused, where the source has one module."""
+    """{name: the source's} of entries that torch's fusion put into a sequence, as its first module ("conv.0.weight")."""
     plans = [make_plan(variant, folded=folded) for folded in (False, True)]
     known = {param.name for plan in plans for step in plan for param in step.params}
     plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
-    return {name: own for name, own in plain.items() if own in known and own not in names}
+    return {name: known_name for name, known_name in plain.items() if known_name in known and known_name not in names}
 
 
 def _warnings(variant, form_is, beside):
-    told = []
+    warnings = []
     if form_is and variant.head and "hidden layer" in form_is:
-        told.append("what lies behind the hidden layer is not in the file: taken for the network's own activation")
+        warnings.append("what lies behind the hidden layer is not in the file: taken for the network's own activation")
     if used := [name for name in beside if may_be_used(name)]:
-        told.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
-    return tuple(told)
+        warnings.append(f"left out {listed(used)}: names and shapes do not tell whether the network computes with them")
+    return tuple(warnings)
 
 
-def _unmerged(strange):
-    """What to do where a file has the factors of LoRA beside weights."""
-    told = ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
-    return told * any("lora_" in name for name in strange)
+def _unmerged(unexpected):
+    """Advice where a file has the factors of LoRA beside weights, else ""."""
+    advice = (
+        ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
+    )
+    return advice * any("lora_" in name for name in unexpected)
 
 
 def _ends_before(plan, missing):
-    """What to say where no more is missing than the layers from one on."""
+    """Advice where exactly the last layers are missing, else ""."""
     layers = [{param.name for param in step.params if param.role != "count"} for step in plan if step.params]
     count = next((n for n in range(1, len(layers)) if set().union(*layers[-n:]) == set(missing)), 0)
-    told = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
-    return told * bool(count)
+    advice = ": a backbone without its end, which gives no classes; give the file of the whole network, its classifier included"
+    return advice * bool(count)
 
 
-def _num_classes(form, found):
-    """By the classifier's bias or, failing that, its weight's other side than what it takes."""
-    bias = found.get(form.source.param_name(classifier_part(form), None, "bias"))
+def _num_classes(form, arrays):
+    """The length of the classifier's bias; without one, the form's usual number of classes."""
+    bias = arrays.get(form.source.param_name(classifier_part(form), None, "bias"))
     return bias.shape[0] if bias is not None and len(bias.shape) == 1 and bias.shape[0] else form.num_classes
 
 
 def _in_shape(array, shape):
-    """A layer's array in the shape that is wanted, where they differ in axes of length 1 alone."""
+    """A layer's array in the expected shape, where the two differ only in axes of length 1."""
     if array.shape == shape or [n for n in array.shape if n != 1] != [n for n in shape if n != 1] or len(shape) < 2:
         return array
     return Entry(shape, array.dtype, lambda: read_any(array).reshape(shape))

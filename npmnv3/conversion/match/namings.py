@@ -84,12 +84,12 @@ _OTHERS = (  # title, names of the variants, names of the parameters, in what el
 @functools.cache
 def namings_of(variant):
     """The namings that a variant's parameters may have, the source's own first."""
-    found = [Naming("", variant)]
+    namings = [Naming("", variant)]
     for title, models, names, changes in _OTHERS:
         if variant.full_name in models:
             source = variant.source._replace(param_name=names, **changes)
-            found.append(Naming(title, variant._replace(source=source)))
-    return tuple(found)
+            namings.append(Naming(title, variant._replace(source=source)))
+    return tuple(namings)
 
 
 # Networks of the same paper that compute otherwise: (the repository, names that must be there, what is different).
@@ -109,7 +109,7 @@ _NOT_OURS = (
 
 
 def not_ours(names):
-    """A sentence on whose network it is instead, "" where that is not known."""
+    """A sentence on the other repository's network that it is, "" where that is unknown."""
     names = set(names)
     for title, marks, difference in _NOT_OURS:
         stem = next((name for name in names if name.endswith(marks[0])), "")
@@ -123,7 +123,7 @@ _OF_QUANTIZED = re.compile(r"(^|[._])zero_point(_\d+)?$|(^|[._])activation_post_
 
 
 def quantized_by_torch(names):
-    """What to say of a file of whatever PyTorch's quantisation makes of a network, by its names; "" where it is none."""
+    """A sentence on a file of whatever PyTorch's quantisation makes of a network, by its names; "" where it is none."""
     marks = [name for name in names if _OF_QUANTIZED.search(name)]
     if not marks:
         return ""

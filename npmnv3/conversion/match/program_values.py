@@ -35,11 +35,11 @@ class Value:
 def fetched(operations, parameters):
     """The values that the operations give, in order; `parameters` are the names of the arrays."""
     current = {name: Value(PARAMETER, name) for name in parameters}  # names may be written to again
-    given = []
+    results = []
     for operation in operations:
         inputs = [current.get(name) for name in operation.inputs]
         if operation.kind == "fetch":
-            given += inputs[:1]
+            results += inputs[:1]
             continue
         for i, name in enumerate(operation.outputs):
             made = Value(operation.kind, name, inputs, operation.attributes)
@@ -48,7 +48,7 @@ def fetched(operations, parameters):
             if not (i and name in parameters):
                 current[name] = made
                 plain(made)  # from the first on, so that no chain of them is too deep
-    return [value for value in map(plain, given) if value is not None]
+    return [value for value in map(plain, results) if value is not None]
 
 
 def plain(value):
@@ -121,13 +121,13 @@ def _is_plain(value):
 
 def gain_of(value):
     """By what a value multiplies its only input, None where it does not do that alone."""
-    told = value.attributes
-    if value.kind == "dropout" and told.get("is_test"):
-        if told.get("mode") == "upscale_in_train":
+    attributes = value.attributes
+    if value.kind == "dropout" and attributes.get("is_test"):
+        if attributes.get("mode") == "upscale_in_train":
             return 1
         share = _argument(value, "dropout_prob", 2)
-        return None if told.get("mode") != "downgrade_in_infer" or share is None else 1 - share
-    if value.kind == "scale" and told.get("bias", 0) == 0:
+        return None if attributes.get("mode") != "downgrade_in_infer" or share is None else 1 - share
+    if value.kind == "scale" and attributes.get("bias", 0) == 0:
         return _argument(value, "scale", 1)
     return None
 
@@ -142,11 +142,11 @@ def _argument(value, name, place):
 
 def sources(value):
     """The values that it is computed from, without parameters and constants, each behind what changes nothing."""
-    found = [plain(each) for each in value.inputs]
-    return [each for each in found if each is None or each.kind != PARAMETER and each.kind not in _CONSTANTS]
+    inputs = [plain(each) for each in value.inputs]
+    return [each for each in inputs if each is None or each.kind != PARAMETER and each.kind not in _CONSTANTS]
 
 
 def parameters_of(value):
     """Names of the parameters among what it is computed from, in order."""
-    found = [plain(each) for each in value.inputs]
-    return [each.name for each in found if each is not None and each.kind == PARAMETER]
+    inputs = [plain(each) for each in value.inputs]
+    return [each.name for each in inputs if each is not None and each.kind == PARAMETER]

@@ -1,6 +1,6 @@
 """HDF5 files, read without the HDF5 library.
 
-On damaged files the library crashes, allocates what it is told, or comes to no end. What weights need of the format is
+On damaged files the library crashes, allocates whatever they ask for, or comes to no end. What weights need of the format is
 little: groups, attributes that are numbers or texts, and arrays of numbers; in the layouts that h5py writes by default,
 old (superblock 0, groups as symbol tables) and new (superblock 2 and 3, links as messages). Everything is read from the
 file itself, nothing that it does not hold, and no more in all than twice what it holds, however its parts refer to one

@@ -32,10 +32,10 @@ def links(source, messages):
         if heap != UNDEFINED:
             objects = FractalHeap(source, heap)
             pairs += [_link(objects.object(record[4:])) for record in records(source, tree, _BY_NAME)]
-    found = once_each(pairs, "the member")
-    if found and all(link.order is not None for link in found.values()):
-        return dict(sorted(found.items(), key=lambda item: item[1].order))
-    return dict(sorted(found.items()))
+    members = once_each(pairs, "the member")
+    if members and all(link.order is not None for link in members.values()):
+        return dict(sorted(members.items(), key=lambda item: item[1].order))
+    return dict(sorted(members.items()))
 
 
 def _link(content):
@@ -61,20 +61,20 @@ def _symbols(source, tree, heap):
     if signature[:5] != b"HEAP\0":
         raise WeightsError(f"a group's names at {heap} do not begin with HEAP: damaged")
     names = source.take(segment, size, "a group's names")
-    found, nodes, seen = [], [tree], set()
+    members, nodes, seen = [], [tree], set()
     while nodes:
         node = nodes.pop()
-        if node in seen or len(found) > MAX_NAMES:
+        if node in seen or len(members) > MAX_NAMES:
             raise WeightsError(f"a group goes round in circles, or has more than {MAX_NAMES} members")
         seen.add(node)
         signature, count = struct.unpack("<6sH", source.take(node, 8, "a group's node"))
         if signature[:4] == b"SNOD":
             for entry in struct.iter_unpack("<2QI20x", source.take(node + 8, 40 * count, "a group's node")):
                 link = Link(None if entry[2] == _SOFT_SYMBOL else entry[1])
-                found.append((text_at(names, entry[0]), link))
+                members.append((text_at(names, entry[0]), link))
         elif signature[:5] == b"TREE\0":
             keys_and_children = source.take(node + 24, 16 * count, "a group's tree")
             nodes += [child for _, child in struct.iter_unpack("<2Q", keys_and_children)][::-1]
         else:
             raise WeightsError(f"a group's node at {node} begins with {signature[:4]!r}: damaged")
-    return found
+    return members

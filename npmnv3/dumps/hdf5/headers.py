@@ -1,4 +1,4 @@
-"""Where an HDF5 file begins, and the messages that say what an object is."""
+"""Where an HDF5 file begins, and the messages that describe an object."""
 
 import struct
 
@@ -48,14 +48,14 @@ class Headers:
         if address not in self.known:
             head = self.source.peek(address, HEAD, f"the header of {name!r}")
             read = self._new_blocks if head[:4] == b"OHDR" else self._old_blocks
-            found = {}
+            contents = {}
             for kind, flags, content in read(address, head, name):
                 if flags & _SHARED and kind in _SHAREABLE:
                     raise WeightsError(
                         f"{name!r} shares a part of its header with other objects, which is not read{RESAVE}"
                     )
-                found.setdefault(kind, []).append(content)
-            self.known[address] = found
+                contents.setdefault(kind, []).append(content)
+            self.known[address] = contents
         return self.known[address]
 
     def _count(self, size):

@@ -15,11 +15,11 @@ def _bytes_for(number):
 
 
 def records(source, address, kind):
-    """The records of a B-tree, version 2, in its order; `kind` says of what they are."""
+    """The records of a B-tree, version 2, in its order; `kind` is the type that they must have."""
     head = source.checked(address, 38, b"BTHD", "a tree of records")
-    found, node, size, depth, root, count = struct.unpack_from("<xBIHH2xQH", head, 4)
-    if found != kind or not size or depth > MAX_LEVELS:
-        raise WeightsError(f"a tree at {address} is of kind {found} and {depth} levels, expected kind {kind}: damaged")
+    actual, node, size, depth, root, count = struct.unpack_from("<xBIHH2xQH", head, 4)
+    if actual != kind or not size or depth > MAX_LEVELS:
+        raise WeightsError(f"a tree at {address} is of kind {actual} and {depth} levels, expected kind {kind}: damaged")
     return list(_Nodes(source, node, size, depth).walk(root, count, depth)) if count else []
 
 
@@ -98,10 +98,10 @@ class FractalHeap:
 
     def _managed(self, offset, length):
         base, data = self._block(offset)
-        found = data[offset - base : offset - base + length]
-        if len(found) != length:
+        content = data[offset - base : offset - base + length]
+        if len(content) != length:
             raise WeightsError(f"an object of the heap at {self.address} goes beyond its block: damaged")
-        return found
+        return content
 
     def _block(self, offset):
         """(offset, bytes) of the block that holds an offset."""
@@ -142,8 +142,8 @@ class FractalHeap:
         if key not in self.blocks:
             size = 13 + self.offset_bytes + 8 * rows * self.width + 4
             self.blocks[key] = self.source.checked(address, size, b"FHIB", "a heap's block of addresses")
-        (found,) = struct.unpack_from("<Q", self.blocks[key], 13 + self.offset_bytes + 8 * index)
-        return found
+        (pointer,) = struct.unpack_from("<Q", self.blocks[key], 13 + self.offset_bytes + 8 * index)
+        return pointer
 
 
 def global_heap_objects(source, address):
@@ -151,13 +151,13 @@ def global_heap_objects(source, address):
     signature, size = struct.unpack("<8sQ", source.take(address, 16, "a heap of texts"))
     if signature != b"GCOL\1\0\0\0":
         raise WeightsError(f"a heap of texts at {address} does not begin with GCOL: damaged")
-    data, position, found = source.take(address, size, "a heap of texts"), 16, {}
+    data, position, objects = source.take(address, size, "a heap of texts"), 16, {}
     while position + 16 <= len(data):
         index, length = struct.unpack_from("<H6xQ", data, position)
         if not index:  # the rest is free
             break
-        if index in found:
+        if index in objects:
             raise WeightsError(f"a heap of texts at {address} has the text {index} twice: damaged")
-        found[index] = data[position + 16 : position + 16 + length]
+        objects[index] = data[position + 16 : position + 16 + length]
         position += 16 + -(-length // 8) * 8
-    return found
+    return objects

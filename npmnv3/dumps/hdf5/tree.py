@@ -88,11 +88,11 @@ class Tree:
         attributes = self.attributes(path)
         if attribute in attributes:
             return self._names(attribute, attributes[attribute], most)
-        found, part = [], 0
+        names, part = [], 0
         while f"{attribute}{part}" in attributes:
-            found += self._names(attribute, attributes[f"{attribute}{part}"], most)
+            names += self._names(attribute, attributes[f"{attribute}{part}"], most)
             part += 1
-        return found
+        return names
 
     def _names(self, name, attribute, most):
         if not attribute.count:
@@ -130,9 +130,9 @@ class Tree:
                 f"{name} has elements of class {kind} and {dtype.itemsize} bytes, expected numbers that NumPy has"
             )
         stored = storage.read(self.source, layout, shape, np.dtype("u1") if dtype.kind == "b" else dtype, name)
-        found = stored != 0 if dtype.kind == "b" else stored.astype(dtype.newbyteorder("="), copy=False)
-        found.flags.writeable = False
-        return found
+        array = stored != 0 if dtype.kind == "b" else stored.astype(dtype.newbyteorder("="), copy=False)
+        array.flags.writeable = False
+        return array
 
 
 @contextlib.contextmanager

@@ -107,7 +107,7 @@ def test_a_module_within_itself():
 def test_what_a_module_says_of_itself():
     cfg = {"pretrained_cfg": {"architecture": "tf_mobilenetv3_small_100"}}
     top = files.module({"w": STATE["w"]}, name="timm.models.mobilenetv3.MobileNetV3", more=cfg.items())
-    assert read(top).says == (("pretrained_cfg.architecture", "tf_mobilenetv3_small_100"),)
+    assert read(top).claims == (("pretrained_cfg.architecture", "tf_mobilenetv3_small_100"),)
 
 
 def script(**entries):
@@ -190,7 +190,7 @@ def test_keras_archives():
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("model.weights.h5", weights)
     found = read_checkpoint(stream.getvalue())
-    assert found.format == "keras-weights" and found.says == (("config.json", "MobilenetV3small"),)
+    assert found.format == "keras-weights" and found.claims == (("config.json", "MobilenetV3small"),)
     files.assert_same(found.arrays, {"conv/kernel": arrays["kernel"]})
 
 
