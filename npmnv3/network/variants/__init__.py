@@ -63,8 +63,9 @@ def get_variant(name: object) -> Variant:
 def nearest_names(asked: str, names: Iterable[str]) -> list[str]:
     """At most four of the names, `source/variant`, that were probably meant, the likeliest first.
 
-    Those come first that lack their source alone, or are the same but for capitals and what is no letter or digit; then the longest variant that is
-    part of what was asked (mobilenetv3_small_100.lamb_in1k), or of which this is a part (small); then what looks alike.
+    Those come first that lack their source alone, or are the same but for capitals and what is no letter or digit; then
+    the longest variant that is part of what was asked (mobilenetv3_small_100.lamb_in1k), or of which this is a part
+    (small); then what looks alike.
     """
     import difflib
 
