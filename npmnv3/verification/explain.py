@@ -135,7 +135,9 @@ class Explainer:
 
     def _everywhere(self, changes, blocks):
         """Trials of changes in all suspected blocks, in all where that helps, and in those of them where it does."""
-        changes = [change for change in changes if not change.layer and not (change.rare and len(self.counted) <= LITTLE)]
+        changes = [
+            change for change in changes if not change.layer and not (change.rare and len(self.counted) <= LITTLE)
+        ]
         anywhere = [(change, ()) for change in changes if blocks is None or change.whole]
         # First only where something is wrong; everywhere, if that helps.
         nearby = [(change, blocks) for change in changes if blocks is not None and not change.whole]
