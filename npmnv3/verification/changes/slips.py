@@ -2,7 +2,7 @@
 
 from .blocks import act_on_projection
 from .edits import Change, each, is_main, swap_op
-from .loops import counted, gates_twice, never_reset, residual_of_earlier, residual_short, unread
+from .loops import counted, gates_twice, never_reset, residual_of_earlier, unread
 from .norms import FOLDS, folded
 from .weights import bias_twice, is_depthwise, is_spatial, laid_out, last_taps_cut, mirrored, upside_down
 
@@ -15,12 +15,7 @@ SLIPS = (
         ("the block's activation on its projection, which has none", act_on_projection("")),
         ("ReLU on the projections, which have none", act_on_projection("relu")),
         ("hard-swish on the projections, which have none", act_on_projection("hard_swish"), "rare")),
-    *each("residual",
-        ("the residual of the block before", residual_of_earlier),
-        ("the last channel left out of the residual additions", residual_short(lambda n: n - 1), "rare"),
-        ("half of the channels left out of the residual additions", residual_short(lambda n: n // 2), "rare"),
-        ("channels beyond a multiple of 16 left out of the residual additions", residual_short(lambda n: n // 16 * 16), "rare"),
-        ("channels beyond a multiple of 32 left out of the residual additions", residual_short(lambda n: n // 32 * 32), "rare")),
+    Change("residual", "the residual of the block before", residual_of_earlier),
     *each("activation",
         ("hard-swish without its bound of 6", swap_op(("hard_swish",), "hard_swish_unbounded", is_main)),
         ("hard-swish that is never below 0", swap_op(("hard_swish",), "hard_swish_positive", is_main)),
