@@ -16,8 +16,10 @@ def fraction_bits(values):
     Large floats are multiples of much, so small numbers tell: they must have fewer significant bits than the large ones.
     """
     values = values[np.isfinite(values)].astype(np.float64)
-    bits = next((k for k in range(MOST + 1) if not (values * 2.0**k % 1).any()), None)
-    if not bits or not values.size:
+    if not values.size or (values * 2.0**MOST % 1).any():
+        return None
+    bits = next(k for k in range(MOST + 1) if not (values * 2.0**k % 1).any())
+    if not bits:
         return None
     significant = next(p for p in range(54) if not (np.frexp(values)[0] * 2.0**p % 1).any())
     small = np.unique(values[(values != 0) & (np.abs(values) < 2.0 ** (significant - 2 - bits))])
@@ -33,26 +35,22 @@ def fixed_precision(tensors):
     return f"fixed{sorted(t.fraction_bits for t in found)[len(found) // 2]}"
 
 
-def top(view):
-    """What the numbers of a tensor in fixed point end at, if a word does: 2^n, less a step; None."""
+def word_limits(view):
+    """(-2^n, 2^n less a step), if a tensor in fixed point reaches one of them; else infinite."""
     bits = view.tensor.fraction_bits
     step = 2.0 ** -(bits or 0)
     largest = max(float(view.data.max()) + step, -float(view.data.min()))
-    return largest - step if bits and np.log2(largest) % 1 == 0 else None
+    return (-largest, largest - step) if bits and np.log2(largest) % 1 == 0 else (-np.inf, np.inf)
 
 
-def described(views, local):
-    """In words: the bits behind the point, and whether what is beyond them is cut.
-
-    Parameters
-    ----------
-    views : {step's name: View}
-    local : {step's name: array} what they should be, in float64
-    """
-    known = {name: view for name, view in views.items() if view.tensor.fraction_bits}
-    bits = sorted(view.tensor.fraction_bits for view in known.values())
-    span = f"{bits[0]} to {bits[-1]}" if bits[0] != bits[-1] else f"{bits[0]}"
-    errors = [_mean_error(view, local[name]) for name, view in known.items()]
+def described(comparison):
+    """In words: the bits behind the point, and whether what is beyond them is cut."""
+    bits = sorted(t.fraction_bits for t in comparison.tensors if t.fraction_bits) or [
+        FRACTION_BITS[comparison.precision]
+    ]
+    span = " to ".join(dict.fromkeys(f"{n}" for n in (bits[0], bits[-1]))) if bits else "no"
+    known = {name: view for name, view in comparison.views.items() if view.tensor.fraction_bits}
+    errors = [_mean_error(view, comparison.local[name]) for name, view in known.items()]
     cut = len(errors) >= MANY and CUT[0] < np.median(errors) < CUT[1]
     return f"{span} fraction bits" + (", cut off where they should be rounded" if cut else "")
 

@@ -12,14 +12,15 @@ from .causes import CAUSES, blame, explanation, other_final
 from .coarser import COARSER, MANY, as_coarser, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
-from .fixed_point import described, top
+from .fixed_point import described, word_limits
 from .measure import plain, share
 from .net import block_of
 from .report import Report
 
 OTHERS = 5  # runners-up to report
 COARSE_LEAST = 6.0  # dB at the logits of a port in int8 or fixed point that is called fine
-FLOAT16_MOST, BEYOND = 65504.0, 1e-3  # the largest number, and by how much what stands there should be beyond it
+FLOAT16_LIMITS = -65504.0, 65504.0
+BEYOND = 1e-3  # by how much, relatively, what stands at a limit should be beyond it
 
 
 def decide(comparison, port, explain=True, tell=lambda done, text: None):
@@ -39,7 +40,7 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
         return _coarse(comparison, report, "an int8 port", "int8")
     overflow = _overflow(comparison, report)
     if comparison.is_fixed:
-        words = described(comparison.views, comparison.local)
+        words = described(comparison)
         if overflow is None and not comparison.failing():
             return _coarse(comparison, report, f"a fixed-point port ({words})", "its")
         report.notes.append(f"the port is in fixed point: {words}")
@@ -124,11 +125,9 @@ def _overflow(comparison, report):
 def _stuck(comparison, row):
     """(how many numbers stand at float16's limit, or at fixed point's, where the reference's are beyond it; that limit)"""
     view, expected = comparison.views[row.step], comparison.local[row.step]
-    limit = top(view) if comparison.is_fixed else FLOAT16_MOST
-    if limit is None:
-        return 0, 0.0
-    beyond = np.abs(expected) > limit * (1 + BEYOND)
-    return int(((np.abs(view.data) >= limit) & np.isfinite(view.data) & beyond).sum()), limit
+    low, high = word_limits(view) if comparison.is_fixed else FLOAT16_LIMITS
+    beyond = np.abs(expected) > high * (1 + BEYOND)
+    return int((((view.data == low) | (view.data == high)) & beyond).sum()), high
 
 
 def _overflown(comparison, report, row):

@@ -94,7 +94,7 @@ SLIPS = {
     "not cut at 1": ("hard_sigmoid", lambda i, before, s, a: np.maximum(s.slope * i[0] + 0.5, 0)),
     "not cut at 0": ("hard_sigmoid", lambda i, before, s, a: np.minimum(s.slope * i[0] + 0.5, 1)),
     "hard-sigmoid with 1/6 as 0.1667": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] + 3, 0, 6) * 0.1667),
-    "as 0.17 before 0.5 is added": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] * 0.17 + 0.5, 0, 1)),
+    "as 0.167 before 0.5 is added": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] * 0.167 + 0.5, 0, 1)),
     "its gate, twice": ("mul", lambda i, before, s, a: i[0] * i[1][..., None, None] ** 2),
     "sums of pixels in place of means": ("global_avg_pool", lambda i, before, s, a: i[0].sum(axis=(2, 3))),
     "without its division by the deviation": (
