@@ -219,3 +219,14 @@ def test_numbers_are_solved_for(maker, model, text):
     op, loop = SOLVED[text]
     (found,) = verify(model, port(maker, op, lambda inputs, before, step, arrays: loop(*inputs)), maker.x).explained_by
     assert found["text"].startswith(text) and found["certainty"] == "certain", found
+
+
+def test_a_bias_that_only_the_projections_add_twice_is_named(maker, model):
+    """They have no activation: their loop is another than the other layers'."""
+
+    def twice(inputs, before, step, arrays):
+        times = 2 if ".project" in step.name else 1
+        return fold(inputs, step, arrays, lambda scale, deviation, a: times * (a["beta"] - a["mean"] * scale))
+
+    (found,) = verify(model, port(maker, "batch_norm", twice), maker.x).explained_by
+    assert "twice, in the projections" in found["text"] and found["certainty"] == "certain", found

@@ -3,7 +3,7 @@
 from .blocks import act_on_projection
 from .edits import Change, each, is_main, swap_op
 from .loops import counted, gates_twice, never_reset, residual_of_earlier, unread
-from .norms import FOLDS, folded
+from .norms import FOLDS, folded, is_projections
 from .weights import bias_twice, is_depthwise, is_spatial, laid_out, last_taps_cut, mirrored, upside_down
 
 SIXTHS = (0.1667, 0.167)  # 1/6 as people round it
@@ -11,6 +11,8 @@ SIXTHS = (0.1667, 0.167)  # 1/6 as people round it
 # fmt: off
 SLIPS = (
     *(Change(fault, text, folded(f"fold{number}", rule)) for number, (fault, text, rule) in enumerate(FOLDS)),
+    *(Change(fault, f"{text}, in the projections", folded(f"fold{number}", rule, is_projections), rare=True)
+      for number, (fault, text, rule) in enumerate(FOLDS)),
     *each("projection_activation",
         ("the block's activation on its projection, which has none", act_on_projection("")),
         ("ReLU on the projections, which have none", act_on_projection("relu")),
