@@ -10,6 +10,7 @@ from ..network.steps import INPUT
 from . import noise
 from .agreement import acquitted, wrong_mappings
 from .changes.rows import shape_evidence
+from .fixed_point import FRACTION_BITS
 from .inputs import check_batch, nothing_fits
 from .matching import SURE, match
 from .measure import decisions, measure, share
@@ -69,6 +70,11 @@ class Comparison:
             if worst:
                 self._choose(worst)
                 self._settle()
+
+    @property
+    def is_fixed(self):
+        """Whether the port is in fixed point."""
+        return self.precision in FRACTION_BITS
 
     def _outputs(self):
         """The port's tensors but its input."""
@@ -247,11 +253,13 @@ class Comparison:
         with np.errstate(over="ignore", invalid="ignore"):
             error = np.square(run - exact)
         error[~np.isfinite(error)] = 0
-        return error.mean(axis=(0, *range(2, error.ndim))) + self.views[name].scale ** 2 / 12
+        view = self.views[name]
+        fixed = 2.0**-view.tensor.fraction_bits if self.is_fixed and view.tensor.fraction_bits else 0.0
+        return error.mean(axis=(0, *range(2, error.ndim))) + (view.scale or fixed) ** 2 / 12
 
     def _floor(self, name):
         """Mean squared error below which nothing is held against a port: half the last place of typical values."""
-        return float(np.square(self.local[name]).mean()) * (noise.PRECISIONS[self.precision] / 2) ** 2 + 1e-60
+        return float(np.square(self.local[name]).mean()) * (noise.roundoff(self.precision) / 2) ** 2 + 1e-60
 
     def _rows(self):
         """list of TensorReport."""
@@ -266,7 +274,8 @@ class Comparison:
             rows.append(
                 TensorReport(view.tensor.name, name, how, view.layout, shape, local, whole, passes, view.permutation)
             )
-        return acquitted(rows, self.factor)
+        # That the logits are right acquits nothing of a rounding so coarse.
+        return rows if self.is_fixed or self.precision == "int8" else acquitted(rows, self.factor)
 
     def failing(self):
         """The rows that are off by more than rounding."""
@@ -274,7 +283,7 @@ class Comparison:
 
     def floors(self):
         """{port tensor's name: squared relative error of honest rounding}"""
-        least = noise.PRECISIONS[self.precision] ** 2
+        least = noise.roundoff(self.precision) ** 2
         floors = dict.fromkeys((t.name for t in self.matching.free), max(self._logits_noise(), least))
         return floors | {row.port: max(share(row.local.noise_db), least / 4) for row in self.rows}
 

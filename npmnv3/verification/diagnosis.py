@@ -7,6 +7,7 @@ from .agreement import agrees_whole
 from .certainty import certainties
 from .changes.inputs import input_changes
 from .changes.rows import row_changes
+from .changes.slips import SLIPS
 from .changes.solved import solved_changes
 from .changes.table import CHANGES, COLUMNS_FIRST, HALF_SUMS, block_exchanges, weight_changes
 from .coarser import COARSER, may_be_coarser
@@ -148,7 +149,7 @@ class _Search:
         counted = set(run.step_of) | (set() if "logits" in run.views else free)
         if self.only is not None:
             counted &= self.only | free
-        return Explainer(run, current.floors(), current.factor, changes, counted, self.budget)
+        return Explainer(run, current.floors(), current.factor, changes, SLIPS, counted, self.budget)
 
     def cleared(self, current, explainer, trials):
         """(Trial, Comparison) of the best fault with which the port is fine; None."""

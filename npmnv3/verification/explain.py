@@ -18,7 +18,8 @@ MARGIN = 60.0  # dB more than that before a walk is given up: a fault may be rig
 ROUNDS = 3  # faults at most in one port
 SHOWN = 4  # tensors by which a fault of the input must have shown
 FEW = 3  # suspected blocks whose layers are looked at one by one
-WORK = 400.0  # runs of the whole network that a search may cost
+LITTLE = 3  # tensors at most that say nothing of where a fault is: the logits, their probabilities, the input
+WORK = 350.0  # runs of the whole network that a search may cost
 THREADS = 2
 CHUNK = 16  # trials between two looks at what is left of that
 
@@ -99,13 +100,14 @@ class Explainer:
     port_run : PortRun
     floors : {port tensor's name: squared relative error of honest rounding}
     factor : float, errors up to this many times the noise are fine
-    changes : sequence of Change
+    changes, slips : sequences of Change; slips are tried everywhere where none of the changes so tried explains the port
     counted : names of the port's tensors that count
     budget : Budget
     """
 
-    def __init__(self, port_run, floors, factor, changes, counted, budget):
-        self.port_run, self.floors, self.factor, self.changes = port_run, floors, factor, changes
+    def __init__(self, port_run, floors, factor, changes, slips, counted, budget):
+        self.port_run, self.floors, self.factor = port_run, floors, factor
+        self.tables, self.changes = (changes, slips), (*changes, *slips)
         self.net, self.base = port_run.net, port_run.base
         self.counted, self.budget = set(counted), budget
         self.tried = 0
@@ -122,8 +124,20 @@ class Explainer:
         seen = self._seen()
         if not seen:
             return []
-        blocks = self._suspects(seen)
-        changes = [change for change in self.changes if not change.layer]
+        blocks, trials = self._suspects(seen), []
+        for table in self.tables:
+            trials = self._ranked(trials + self._everywhere(table, blocks))
+            if self._solved(trials):
+                return trials
+        if bad := self.bad(self.base):
+            trials = self._ranked(trials + self._single(self._suspects(bad)))
+        return trials
+
+    def _everywhere(self, changes, blocks):
+        """Trials of changes in all suspected blocks, in all where that helps, and in those of them where it does."""
+        changes = [
+            change for change in changes if not change.layer and not (change.rare and len(self.counted) <= LITTLE)
+        ]
         anywhere = [(change, ()) for change in changes if blocks is None or change.whole]
         # First only where something is wrong; everywhere, if that helps.
         nearby = [(change, blocks) for change in changes if blocks is not None and not change.whole]
@@ -131,10 +145,7 @@ class Explainer:
         helped = [t for t in trials if t.blocks and t.helps]
         trials += self._many([(t.change, ()) for t in helped])
         refined = [self._refined(t) for t in trials if blocks is None or t in helped]
-        trials = self._ranked([*trials, *filter(None, refined)])
-        if (bad := self.bad(self.base)) and not self._solved(trials):
-            trials = self._ranked(trials + self._single(self._suspects(bad)))
-        return trials
+        return [*trials, *filter(None, refined)]
 
     def _seen(self):
         """Names of the port's tensors in which more than rounding may be seen."""

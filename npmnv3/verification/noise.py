@@ -4,16 +4,23 @@ import numpy as np
 
 from ..network.steps import INPUT
 from ..network.walk import walk
+from .fixed_point import FRACTION_BITS, fixed_precision
 from .tensors import sketch
 
 #: precision -> unit roundoff
 PRECISIONS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": 2.0**-8}
 
 
+def roundoff(precision):
+    """The unit roundoff; in fixed point, that of numbers about 1."""
+    return 2.0 ** -(FRACTION_BITS[precision] + 1) if precision in FRACTION_BITS else PRECISIONS[precision]
+
+
 def rounded(x, precision):
     """`x` with the numbers that a precision has, in float32 (float64 for float64).
 
     int8 is symmetric, 127 steps each way, a scale a tensor; for parameters with several axes a scale an output channel.
+    Fixed point saturates nowhere.
     """
     if precision == "float64":
         return np.asarray(x, np.float64)
@@ -27,6 +34,9 @@ def rounded(x, precision):
         return np.where(np.isfinite(x), (nearest & np.uint32(0xFFFF0000)).view(np.float32), x)
     if precision == "int8":
         return _int8(x, None)
+    if precision in FRACTION_BITS:
+        steps = np.float32(2.0 ** FRACTION_BITS[precision])
+        return np.round(x * steps) / steps
     return x
 
 
@@ -38,12 +48,14 @@ def _int8(x, axes):
 
 def rounded_arrays(arrays, precision):
     """Parameters as a port in this precision has them."""
-    if precision == "int8":  # biases and norms stay wide, as in all int8 engines
-        return {
-            name: _int8(np.asarray(a, np.float32), tuple(range(1, a.ndim))) if a.ndim > 1 else np.asarray(a, np.float32)
-            for name, a in arrays.items()
-        }
+    if precision == "int8" or precision in FRACTION_BITS:  # biases and norms stay wide, as in all int8 engines
+        wide = {name: np.asarray(a, np.float32) for name, a in arrays.items()}
+        return {name: _rounded_weight(a, precision) if a.ndim > 1 else a for name, a in wide.items()}
     return {name: rounded(a, precision) for name, a in arrays.items()}
+
+
+def _rounded_weight(w, precision):
+    return _int8(w, tuple(range(1, w.ndim))) if precision == "int8" else rounded(w, precision)
 
 
 def trace(net, arrays, x, precision="float64", forced=None, keep=None):
@@ -108,8 +120,11 @@ def precision_of(tensors):
 
     Returns
     -------
-    "float32", "float16", "bfloat16" or "int8"
+    "float32", "float16", "bfloat16", "int8", or a key of FRACTION_BITS
     """
+    tensors = list(tensors)
+    if fixed := fixed_precision(tensors):
+        return fixed
     votes = [_marks(tensor) for tensor in tensors]
     for precision in ("int8", "bfloat16", "float16"):
         if votes.count(precision) > 0.25 * len(votes):

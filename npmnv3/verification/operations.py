@@ -67,10 +67,12 @@ def _grid(step, x):
     return ((nearest - zero) * scale.astype(np.float32)).astype(x.dtype)
 
 
-def _add_short(step, x, skip):
-    """The sum in the first `kernel` channels, `x` in the others."""
-    n = step.kernel
-    return np.concatenate([x[:, :n] + skip[:, :n], x[:, n:]], axis=1)
+def _add_part(step, x, skip):
+    """The sum, of `factor` times the second, in the first rows and channels, (0, rows, 0, channels); elsewhere `x`."""
+    _, rows, _, channels = step.pad
+    made = np.array(x)
+    made[:, :channels, :rows] += skip[:, :channels, :rows] * x.dtype.type(step.factor)
+    return made
 
 
 def _unread(step, x):
@@ -120,7 +122,7 @@ FAULTY = {
     "pool_short": _pool_short,
     "pool_scaled": lambda step, x: x.mean(axis=(2, 3)) * x.dtype.type(step.factor),
     "global_max_pool": lambda step, x: x.max(axis=(2, 3)),
-    "add_short": _add_short,
+    "add_part": _add_part,
     "unread": _unread,
     "running_sum": _running_sum,
     "grid": _grid,

@@ -48,12 +48,12 @@ def original(before, after, steps):
     return ""
 
 
-def overflow(row, many, largest):
-    """Of numbers that are not finite, or that stand at float16's limit."""
+def overflow(row, many, limit, largest):
+    """Of numbers that are not finite, or `many` that stand at a limit, float16's or fixed point's."""
     if lost := row.local.non_finite:
         what = f"{lost} values are NaN or infinite" if lost > 1 else "1 value is NaN or infinite"
     else:
-        what = f"{many} values stand at 65504" if many > 1 else "1 value stands at 65504"
+        what = f"{many} values stand at {limit:g}" if many > 1 else f"1 value stands at {limit:g}"
     return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
 
 
@@ -98,32 +98,33 @@ def untold(rows, names):
     return f"unexplained: {last}; {len(names)} tensors have the shapes of steps beyond it and fit none ({few})"
 
 
-def int8(rows, whole, off, decisions):
-    """Of a port in int8: what is more than its rounding, the layers that are worst, and what it decides otherwise.
+def coarse(kind, whose, rows, whole, off, decisions):
+    """Of a port in int8 or fixed point: what is more than its rounding, the layers that are worst, and what it decides otherwise.
 
     Parameters
     ----------
+    kind, whose : str, what it is and whose rounding that is
     rows : list of TensorReport
-    whole : bool, whether int8 explains the logits
+    whole : bool, whether that rounding explains the logits
     off : list of TensorReport, the rows that it does not explain by themselves
     decisions : dict or None
     """
     last = logits_row(rows) or rows[-1]
-    ratio = f"{last.accumulated.ratio:.2g} x int8 rounding at {last.step} ({last.accumulated.snr_db:.0f} dB)"
-    words = [("an int8 port, within " if whole else "an int8 port, ") + ratio]
+    ratio = f"{last.accumulated.ratio:.2g} x {whose} rounding at {last.step} ({last.accumulated.snr_db:.0f} dB)"
+    words = [kind + (", within " if whole else ", ") + ratio]
     inner = [row for row in off if row.step != last.step]
     if inner:
         ratios = sorted({f"{row.local.ratio:.3g}" for row in inner}, key=float)
         span = " to ".join(dict.fromkeys((ratios[0], ratios[-1])))
         more = f" and {len(inner) - WORST} more" if len(inner) > WORST else ""
         names = ", ".join(row.step for row in inner[:WORST])
-        words.append(f"but {span} x int8 rounding by themselves, which it does not explain: {names}{more}")
+        words.append(f"but {span} x {whose} rounding by themselves, which it does not explain: {names}{more}")
     layers = sorted((row for row in rows if row.step not in (INPUT, last.step)), key=lambda row: row.local.snr_db)
     if layers:
         worst = (f"{row.step} ({row.local.snr_db:.0f} dB)" for row in layers[:WORST])
         words.append("worst by themselves " + ", ".join(worst))
     if not whole:
-        words.append("more than int8 alone explains, or all that it can do")
+        words.append(f"more than {whose} rounding alone explains, or all that it can do")
     if decisions:
         words.append(decisions["text"])
     return "; ".join(words)

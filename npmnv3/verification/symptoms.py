@@ -7,6 +7,7 @@ from .tensors import correlation
 HINT = 0.1  # share of an error's power that a hint may leave
 COARSE = 14  # bits behind the point at most that are told as a grid: a fixed-point format's, or a table's
 FEW = 16  # numbers from which that says something
+TABLE = 4  # times as many different numbers as a table gives, where there is one
 BARE = 1e-6  # share of the worst pixel's error below which a pixel has none
 
 
@@ -32,7 +33,8 @@ def symptom(found, expected, spatial=True):
     if found.ndim == 4 and (place := _rectangle(error)):
         words.append(place)
     looks = _affine(found, expected) or (_of_map(found, expected, spatial) if found.ndim == 4 else "")
-    return ": ".join(filter(None, [", ".join(words), ", ".join(filter(None, [looks, _grid(found, expected)]))]))
+    levels = _grid(found, expected) or _table(found, expected)
+    return ": ".join(filter(None, [", ".join(words), ", ".join(filter(None, [looks, levels]))]))
 
 
 def _grid(found, expected):
@@ -42,6 +44,14 @@ def _grid(found, expected):
     if bits is None or (2**bits * expected % 1 == 0).all():
         return ""
     return f"all numbers are multiples of 2^-{bits}: fixed point?"
+
+
+def _table(found, expected):
+    """Few different numbers where the reference has many, and not one a channel of a map."""
+    own, others = len(np.unique(found)), len(np.unique(expected))
+    if own < FEW or TABLE * own > others or found.ndim == 4 and own <= found.shape[1]:
+        return ""
+    return f"only {own} different numbers of {others}: a look-up table?"
 
 
 def _affine(found, expected):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .fixed_point import fraction_bits
+
 SKETCH = 4096  # numbers of a tensor that a quick comparison looks at
 WORST = 1e12  # a relative error beyond which nothing matters
 BLOCKS = (2, 4, 8, 16, 32, 64)  # channels of one block in channel-blocked layouts
@@ -41,6 +43,11 @@ class PortTensor:
     def is_raw_integer(self):
         """Integers without a known scale: compared up to scale and offset."""
         return self.array.dtype.kind in "iu"
+
+    @functools.cached_property
+    def fraction_bits(self):
+        """How many bits behind the point its numbers have, if it is in fixed point; else None."""
+        return None if self.scale or self.is_raw_integer else fraction_bits(sketch(self.array))
 
     def views(self, shape, n):
         """Every way to read the tensor as (n, *shape): list of `View`, always the same ones."""

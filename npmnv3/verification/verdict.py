@@ -12,12 +12,15 @@ from .causes import CAUSES, blame, explanation, other_final
 from .coarser import COARSER, MANY, as_coarser, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
+from .fixed_point import described, word_limits
 from .measure import plain, share
 from .net import block_of
 from .report import Report
 
 OTHERS = 5  # runners-up to report
-INT8_LEAST = 6.0  # dB at the logits of a port in int8 that is called fine
+COARSE_LEAST = 6.0  # dB at the logits of a port in int8 or fixed point that is called fine
+FLOAT16_LIMITS = -65504.0, 65504.0
+BEYOND = 1e-3  # by how much, relatively, what stands at a limit should be beyond it
 
 
 def decide(comparison, port, explain=True, tell=lambda done, text: None):
@@ -34,8 +37,13 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
         return _by_own_input(comparison, port, explain, tell)
     report = _described(comparison, port)
     if comparison.precision == "int8":
-        return _int8(comparison, report)
+        return _coarse(comparison, report, "an int8 port", "int8")
     overflow = _overflow(comparison, report)
+    if comparison.is_fixed:
+        words = described(comparison)
+        if overflow is None and not comparison.failing():
+            return _coarse(comparison, report, f"a fixed-point port ({words})", "its")
+        report.notes.append(f"the port is in fixed point: {words}")
     is_spread = overflow is None and len(report.tensors) >= MANY and may_be_coarser(comparison)
     if is_spread and (coarse := _as_coarser(comparison, port, COARSER)) is not None:
         return coarse
@@ -106,25 +114,27 @@ def _first(comparison, report, failing):
     return next((name for name in order if name in names), next(iter(names), None))
 
 
-# --- overflow, int8, float16
+# --- overflow, int8, fixed point, float16
 
 
 def _overflow(comparison, report):
-    """The first tensor with numbers that are not finite, or that stand at float16's limit; None if there is none."""
-    return next((row for row in report.tensors if row.local.non_finite or _stuck(comparison, row)), None)
+    """The first tensor with numbers that are not finite, or that stand at the format's limit; None if there is none."""
+    return next((row for row in report.tensors if row.local.non_finite or _stuck(comparison, row)[0]), None)
 
 
 def _stuck(comparison, row):
-    """How many numbers stand at float16's limit where the reference's are beyond it."""
-    found, expected = comparison.views[row.step].data, comparison.local[row.step]
-    return int(((np.abs(found) == 65504) & (np.abs(expected) > 65600)).sum())
+    """(how many numbers stand at float16's limit, or at fixed point's, where the reference's are beyond it; that limit)"""
+    view, expected = comparison.views[row.step], comparison.local[row.step]
+    low, high = word_limits(view) if comparison.is_fixed else FLOAT16_LIMITS
+    beyond = np.abs(expected) > high * (1 + BEYOND)
+    return int((((view.data == low) | (view.data == high)) & beyond).sum()), high
 
 
 def _overflown(comparison, report, row):
     """The verdict of an overflow; what explains the tensors before it comes first."""
     expected = comparison.local[row.step]
     largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-    text = sentences.overflow(row, _stuck(comparison, row), largest)
+    text = sentences.overflow(row, *_stuck(comparison, row), largest)
     snr = row.local.snr_db if np.isfinite(row.local.snr_db) else 0.0
     before = report.explained_by
     sentence = sentences.explained(before, True) + "; and " if before else ""
@@ -133,15 +143,16 @@ def _overflown(comparison, report, row):
     report.sentence = (sentence + report.sentence.removeprefix("explained by: ")) if sentence else report.sentence
 
 
-def _int8(comparison, report):
-    """A port in int8: its rounding is large enough to hide any other cause, and none is looked for."""
-    for row in report.tensors:  # that the logits are right acquits nothing of a rounding so coarse
-        row.passes = row.passes and row.local.ratio <= comparison.factor
+def _coarse(comparison, report, kind, whose):
+    """A port in int8, or fine as one in fixed point: its rounding is large enough to hide any other cause, and none is looked for.
+
+    kind, whose : in words, what it is and whose rounding that is
+    """
     last, off = logits_row(report.tensors), comparison.failing()
-    whole = last is None or last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= INT8_LEAST
+    whole = last is None or last.accumulated.ratio <= comparison.factor and last.accumulated.snr_db >= COARSE_LEAST
     good = whole and not off
     report.verdict = "fine" if good else "diverges"
-    report.sentence = sentences.int8(report.tensors, whole, off, report.decisions)
+    report.sentence = sentences.coarse(kind, whose, report.tensors, whole, off, report.decisions)
     if not good:
         report.first_divergence = _first(comparison, report, off or report.tensors[-1:])
     return report

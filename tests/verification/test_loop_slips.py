@@ -7,6 +7,7 @@ import pytest
 
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
+from npmnv3.verification.changes import slips
 from npmnv3.verification.changes.table import CHANGES
 from npmnv3.verification.net import Net
 from npmnv3.verification.run import verify
@@ -93,11 +94,7 @@ SLIPS = {
     "not cut at 1": ("hard_sigmoid", lambda i, before, s, a: np.maximum(s.slope * i[0] + 0.5, 0)),
     "not cut at 0": ("hard_sigmoid", lambda i, before, s, a: np.minimum(s.slope * i[0] + 0.5, 1)),
     "hard-sigmoid with 1/6 as 0.1667": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] + 3, 0, 6) * 0.1667),
-    "as 0.17 before 0.5 is added": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] * 0.17 + 0.5, 0, 1)),
-    "the last channel left out of the residual additions": (
-        "add",
-        lambda i, before, s, a: i[0] + i[1] * (np.arange(s.shape[0]) < s.shape[0] - 1)[:, None, None],
-    ),
+    "as 0.167 before 0.5 is added": ("hard_sigmoid", lambda i, before, s, a: np.clip(i[0] * 0.167 + 0.5, 0, 1)),
     "its gate, twice": ("mul", lambda i, before, s, a: i[0] * i[1][..., None, None] ** 2),
     "sums of pixels in place of means": ("global_avg_pool", lambda i, before, s, a: i[0].sum(axis=(2, 3))),
     "without its division by the deviation": (
@@ -164,7 +161,7 @@ def port(maker, op, loop):
 
 @pytest.mark.parametrize("text", SLIPS)
 def test_the_change_gives_what_such_a_loop_gives(maker, text):
-    change = next(change for change in CHANGES if text in change.text)
+    change = next(change for change in (*CHANGES, *slips.SLIPS) if text in change.text)
     net = change.apply(Net(tuple(maker.plan), maker.x.shape[1:]), lambda name: True)
     expected = port(maker, *SLIPS[text])["logits"]
     arrays, values = net.with_arrays(maker.arrays), {"input": np.float64(maker.x)}
@@ -200,3 +197,36 @@ def test_rows_that_are_never_read_are_named(maker, model):
         tensors[step.name] = apply(step, inputs, maker.arrays, definitions)
     (found,) = verify(model, {n: np.float32(t) for n, t in tensors.items()}, maker.x).explained_by
     assert "never read the last row and column" in found["text"] and found["certainty"] == "certain", found
+
+
+#: what a verdict says -> (operation, function (its inputs) -> result)
+SOLVED = {
+    "the residual times -1": ("add", lambda x, skip: x - skip),
+    "no residual in the last channels": (
+        "add",
+        lambda x, skip: np.concatenate([x[:, :-3] + skip[:, :-3], x[:, -3:]], axis=1),
+    ),
+    "no residual in the last rows": (
+        "add",
+        lambda x, skip: np.concatenate([x[:, :, :-1] + skip[:, :, :-1], x[:, :, -1:]], axis=2),
+    ),
+    "hard-sigmoid slope 0.16": ("hard_sigmoid", lambda x: np.clip(0.16 * x + 0.5, 0, 1)),
+}
+
+
+@pytest.mark.parametrize("text", SOLVED)
+def test_numbers_are_solved_for(maker, model, text):
+    op, loop = SOLVED[text]
+    (found,) = verify(model, port(maker, op, lambda inputs, before, step, arrays: loop(*inputs)), maker.x).explained_by
+    assert found["text"].startswith(text) and found["certainty"] == "certain", found
+
+
+def test_a_bias_that_only_the_projections_add_twice_is_named(maker, model):
+    """They have no activation: their loop is another than the other layers'."""
+
+    def twice(inputs, before, step, arrays):
+        times = 2 if ".project" in step.name else 1
+        return fold(inputs, step, arrays, lambda scale, deviation, a: times * (a["beta"] - a["mean"] * scale))
+
+    (found,) = verify(model, port(maker, "batch_norm", twice), maker.x).explained_by
+    assert "twice, in the projections" in found["text"] and found["certainty"] == "certain", found

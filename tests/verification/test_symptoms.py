@@ -23,6 +23,14 @@ def test_a_grid_of_fixed_point_is_said(bits):
     assert "fixed point" not in symptom(np.roll(cut, 1), cut)  # the reference's are 0 and 1 too
 
 
+def test_few_different_numbers_are_a_table():
+    x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
+    table = np.tanh(np.linspace(-3, 3, 64))
+    places = np.arange(x.size).reshape(x.shape) % 64
+    assert symptom(table[places], x) == "only 64 different numbers of 1152: a look-up table?"
+    assert "table" not in symptom(x[:, :, :1, :1] + 0 * x, x)  # one number a channel
+
+
 def test_a_row_at_the_bottom_is_of_no_other_side():
     x = np.random.default_rng(3).standard_normal((1, 8, 12, 12))
     found = x.copy()

@@ -17,7 +17,7 @@ class Change:
     whole: bool = False  # makes sense everywhere or nowhere
     layer: bool = False  # is tried in each layer by itself, if not yet explained
     ties: bool = False  # rounds to levels: a number halfway between two may be either
-    rare: bool = False  # is tried only where the tensors say which layer it may be
+    rare: bool = False  # is tried only where the tensors say something of where it may be
     kin: str = ""  # changes of one kin may give the very same numbers: where one explains all, the others are tried
     unknowns: float = 0.0  # bits that were solved for from the port's own numbers
 

@@ -17,16 +17,6 @@ def residual_overwritten(net, where):
     return edited(net, {s.name: replace(s, inputs=s.inputs[:1] * 2) for s in steps})
 
 
-def residual_short(kept):
-    """Additions to the first `kept` (how many there are) channels alone."""
-
-    def apply(net, where):
-        steps = [s for s in net.plan if s.op == "add" and where(s.name) and 0 < kept(s.shape[0]) < s.shape[0]]
-        return edited(net, {s.name: replace(s, op="add_short", kernel=kept(s.shape[0])) for s in steps})
-
-    return apply
-
-
 def residual_of_earlier(net, where):
     """What a block before gave, of the same shape, added in place of what this one got."""
     ends, edits = [], {}

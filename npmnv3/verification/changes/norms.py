@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..net import block_of
 from .weights import remade
 
 ROLES = ("gamma", "beta", "mean", "variance")
@@ -46,11 +47,15 @@ def _scaled(scale, beta, mean):
     return scale, (beta - mean * scale) * scale
 
 
-def folded(mark, rule):
-    """Batch norms of the scale and shift that `rule` gives."""
+def is_projections(name):
+    return f"{block_of(name)}.project" in name
+
+
+def folded(mark, rule, part=lambda name: True):
+    """Batch norms, those of a part, of the scale and shift that `rule` gives."""
 
     def apply(net, where):
-        norms = [step for step in net.plan if step.op == "batch_norm" and where(step.name)]
+        norms = [step for step in net.plan if step.op == "batch_norm" and where(step.name) and part(step.name)]
         return remade(net, [row for step in norms for row in _params(step, mark, rule)])
 
     return apply

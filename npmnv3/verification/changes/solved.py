@@ -1,4 +1,5 @@
-"""Faults with an unknown that is solved for, not tried: channels in another order here, a dropout's mask in `dropout`.
+"""Faults with an unknown that is solved for, not tried: channels in another order here, a dropout's mask in `dropout`,
+numbers in `fits`.
 
 What is found here is a change like all others, and believed only if the network with it gives what the port gave.
 """
@@ -11,6 +12,7 @@ from ...network.steps import INPUT
 from ..net import run_step
 from .dropout import dropouts
 from .edits import ACTIVATIONS, Change
+from .fits import fitted_changes
 from .weights import reordered_weight
 
 FOLLOWERS = (*ACTIVATIONS, "batch_norm", "identity", "hard_sigmoid")
@@ -35,7 +37,7 @@ def solved_changes(comparison):
     if comparison.precision == "int8":
         return []
     off = [row.step for row in comparison.rows if not row.passes and row.step not in (INPUT, "probabilities")]
-    found = []
+    found = fitted_changes(comparison)
     for name in off[:2]:  # a fault's own row, and maybe one that it moved
         found += _orders(comparison, name)
     if off and off[-1] in ("logits", *comparison.net.steps["logits"].inputs):

@@ -40,7 +40,6 @@ from .se import (
     se_order,
     se_width,
 )
-from .slips import SLIPS
 from .spatial import (
     bordered,
     dilated,
@@ -252,7 +251,6 @@ CHANGES = (
         ("weights int8 with one scale and zero point a tensor", quantized(a_tensor_skewed), "layer", "rare"),
         ("weights int8 with one scale a tensor, -128 included", quantized(a_tensor_wide), "layer", "rare"),
         ("weights int8 with a scale a channel", quantized(a_channel), "layer", "rare")),
-    *SLIPS,
 )
 HALF_SUMS = (Change("fp16_accumulation", "sums kept in float16, product after product", half_sums, whole=True),)
 #: what kernels on their side cannot be told from where the picture may be, too

@@ -1,0 +1,62 @@
+"""Ports in fixed point: all numbers of a tensor are multiples of a power of two, however large or small they are."""
+
+import numpy as np
+
+MOST = 20  # bits behind the point
+FEW = 16  # small numbers from which they tell
+SHARE = 0.5  # of a port's tensors, those in fixed point, and of these, those with more levels than int8 has
+LEVELS = 255
+CUT, MANY = (-0.65, -0.35), 8  # mean error, in steps, of numbers that are cut; tensors from which that tells
+FRACTION_BITS = {f"fixed{bits}": bits for bits in range(1, MOST + 1)}
+
+
+def fraction_bits(values):
+    """How many bits behind the point numbers have; None of floats.
+
+    Large floats are multiples of much, so small numbers tell: they must have fewer significant bits than the large ones.
+    """
+    values = values[np.isfinite(values)].astype(np.float64)
+    if not values.size or (values * 2.0**MOST % 1).any():
+        return None
+    bits = next(k for k in range(MOST + 1) if not (values * 2.0**k % 1).any())
+    if not bits:
+        return None
+    significant = next(p for p in range(54) if not (np.frexp(values)[0] * 2.0**p % 1).any())
+    small = np.unique(values[(values != 0) & (np.abs(values) < 2.0 ** (significant - 2 - bits))])
+    return bits if len(small) >= FEW else None
+
+
+def fixed_precision(tensors):
+    """The name of a port's fixed point, of the bits that its tensors have in the middle; None if it has none."""
+    found = [t for t in tensors if t.fraction_bits]
+    wide = [t for t in found if np.ptp(t.array[np.isfinite(t.array)]) * 2.0**t.fraction_bits > LEVELS]
+    if not found or len(found) < SHARE * len(tensors) or len(wide) < SHARE * len(found):
+        return None
+    return f"fixed{sorted(t.fraction_bits for t in found)[len(found) // 2]}"
+
+
+def word_limits(view):
+    """(-2^n, 2^n less a step), if a tensor in fixed point reaches one of them; else infinite."""
+    bits = view.tensor.fraction_bits
+    step = 2.0 ** -(bits or 0)
+    largest = max(float(view.data.max()) + step, -float(view.data.min()))
+    return (-largest, largest - step) if bits and np.log2(largest) % 1 == 0 else (-np.inf, np.inf)
+
+
+def described(comparison):
+    """In words: the bits behind the point, and whether what is beyond them is cut."""
+    bits = sorted(t.fraction_bits for t in comparison.tensors if t.fraction_bits) or [
+        FRACTION_BITS[comparison.precision]
+    ]
+    span = " to ".join(dict.fromkeys(f"{n}" for n in (bits[0], bits[-1]))) if bits else "no"
+    known = {name: view for name, view in comparison.views.items() if view.tensor.fraction_bits}
+    errors = [_mean_error(view, comparison.local[name]) for name, view in known.items()]
+    cut = len(errors) >= MANY and CUT[0] < np.median(errors) < CUT[1]
+    return f"{span} fraction bits" + (", cut off where they should be rounded" if cut else "")
+
+
+def _mean_error(view, expected):
+    """In steps, over the numbers that had to be rounded."""
+    steps = 2.0**view.tensor.fraction_bits
+    inexact = expected * steps % 1 != 0
+    return float(((view.data - expected)[inexact] * steps).mean()) if inexact.any() else 0.0

@@ -1,0 +1,62 @@
+"""verify: ports in fixed point are told from those of floats, judged by their own rounding, and their faults are named."""
+
+import numpy as np
+import pytest
+
+from npmnv3.network.walk import apply
+from npmnv3.ops import definitions
+from npmnv3.verification.fixed_point import fraction_bits
+from npmnv3.verification.noise import rounded
+from npmnv3.verification.run import verify
+
+
+def port(maker, bits, limit=np.inf, cut=False, change=lambda step, inputs: None):
+    """{step: tensor} whose numbers have so many bits behind the point, and whose norms are folded into their layers."""
+    steps = 2.0**bits
+
+    def fixed(x):
+        levels = np.floor(x * steps + (0 if cut else 0.5)) / steps
+        return np.clip(levels, -limit, limit - 1 / steps)
+
+    tensors = {"input": fixed(np.float64(maker.x))}
+    before_norms = {step.inputs[0] for step in maker.plan if step.op == "batch_norm"}
+    for step in maker.plan:
+        inputs = [tensors[name] for name in step.inputs]
+        other = change(step, inputs)
+        made = apply(step, inputs, maker.arrays, definitions) if other is None else other
+        tensors[step.name] = made if step.name in before_norms else fixed(made)
+    return {name: np.float32(t) for name, t in tensors.items() if name not in before_norms}
+
+
+@pytest.mark.parametrize("bits", [4, 8, 12, 16])
+def test_small_numbers_tell_fixed_point_from_floats(bits):
+    x = 4 * np.random.default_rng(3).standard_normal(4096).astype(np.float32)
+    assert fraction_bits(np.round(x * 2**bits) / 2**bits) == bits
+    for floats in (x, rounded(x, "float16"), rounded(x, "bfloat16"), np.round(x), 2 + rounded(x, "bfloat16") % 1):
+        assert fraction_bits(floats) is None
+
+
+@pytest.mark.parametrize("bits, cut", [(8, True), (12, False)])
+def test_a_port_in_fixed_point_is_said_to_be_one(maker, model, bits, cut):
+    report = verify(model, port(maker, bits, cut=cut), maker.x)
+    told = f"a fixed-point port ({bits} fraction bits{', cut off where they should be rounded' if cut else ''})"
+    assert report.fine and report.sentence.startswith(told) and report.precision == f"fixed{bits}", report.text()
+
+
+def test_its_logits_alone_are_told_too(maker, model):
+    report = verify(model, {"logits": port(maker, 8)["logits"]}, maker.x)
+    assert report.fine and "(8 fraction bits)" in report.sentence, report.text()
+
+
+def test_what_is_more_than_its_rounding_is_named(maker, model):
+    def linear(step, inputs):
+        return inputs[0] if step.op == "add" else None
+
+    report = verify(model, port(maker, 8, change=linear), maker.x)
+    assert [row["fault"] for row in report.explained_by] == ["residual"], report.text()
+    assert "the port is in fixed point: 8 fraction bits" in report.notes, report.text()
+
+
+def test_numbers_that_end_at_a_words_limit_are_told(maker, model):
+    report = verify(model, port(maker, 12, limit=4), maker.x)
+    assert report.explained_by[0]["fault"] == "overflow" and "stand at 3.99976" in report.sentence, report.text()
