@@ -89,7 +89,8 @@ def _seconds(run, x):
 
 
 def disagreement(runs, x, oracle):
-    """{name: largest error of a logit, as a part of the largest one}, against the float64 oracle, of some pictures, one by one.
+    """{name: largest error of a logit, as a part of the largest one}, against the float64 oracle, of some pictures, one
+    by one.
 
     One picture alone tells little: how far a deep network carries a rounding error on is a matter of luck.
     """

@@ -71,7 +71,8 @@ class MissingExtraError(Npmnv3Error, ImportError):
 
 
 def once_each(pairs: Iterable[tuple[str, Any]], what: str = "the name") -> dict[str, Any]:
-    """Pairs as a dict, such as `json.loads` hands to `object_pairs_hook`: of a name that is there twice one value would be lost.
+    """Pairs as a dict, such as `json.loads` hands to `object_pairs_hook`: of a name that is there twice one value would
+    be lost.
 
     Raises
     ------

@@ -28,7 +28,8 @@ FLAGS = doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL | doctest.NORMALIZE_W
 
 
 def documented():
-    """{name: object} of everything that must have an example: functions, and the classes that the package gives and theirs."""
+    """{name: object} of everything that must have an example: functions, and the classes that the package gives and
+    theirs."""
     found = {name: getattr(npmnv3, name) for name in npmnv3.__all__ if name != "__version__"}
     found = {name: value for name, value in found.items() if inspect.isfunction(value) or name == "Preprocess"}
     for value in CLASSES:

@@ -168,8 +168,8 @@ def _write(out, arrays, network, dtype, findings, **about):
 
 
 def _out(path: str | os.PathLike[str], out: str | os.PathLike[str] | None) -> str:
-    """Where to write, in a folder that takes files: never over the input, and over another file that is no dump only where it is
-    named."""
+    """Where to write, in a folder that takes files: never over the input, and over another file that is no dump only
+    where it is named."""
     default = out is None
     if out is None:
         name = os.path.basename(os.fspath(path))

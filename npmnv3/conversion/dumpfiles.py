@@ -69,8 +69,8 @@ def open_dump(path, key=None):
 
 
 def _dotted(checkpoint):
-    """With dots in names in place of slashes: where a state dict was written into groups, "features/0/weight". Keras's own names,
-    which have slashes, end otherwise than in `weight`."""
+    """With dots in names in place of slashes: where a state dict was written into groups, "features/0/weight". Keras's
+    own names, which have slashes, end otherwise than in `weight`."""
     names = {name: name.replace("/", ".") for name in checkpoint.arrays}
     weights = [name for name in names if re.search(r"/(.*\.)?weight$", name)]
     if not weights or len(set(names.values())) < len(names):

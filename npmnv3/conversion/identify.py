@@ -31,8 +31,8 @@ _NEAR = 0.3  # share of a network's entries that must be there to call it the ne
 class Identification:
     """What a checkpoint was found to be.
 
-    fit : Fit to the network, or to the nearest where it is none; None where none is near. It tells variant, num_classes (by the
-        classifier's shape) and folded: whether batch norm is folded into the layers, or is to be
+    fit : Fit to the network, or to the nearest where it is none; None where none is near. It tells variant, num_classes
+        (by the classifier's shape) and folded: whether batch norm is folded into the layers, or is to be
     also : names of other networks that the file fits as well
     reasons : sentences on why it is `variant` and not the next one
     contradictions : sentences on why it is not `variant`, none where it fits

@@ -93,7 +93,8 @@ def load_weights(
 
 
 def is_quantized(path):
-    """Whether a file is a quantised dump; False where it cannot be read. They are all .npz: no HDF5 file is looked through."""
+    """Whether a file is a quantised dump; False where it cannot be read. They are all .npz: no HDF5 file is looked
+    through."""
     try:
         with Reader(os.fspath(path)) as reader:
             if reader.read(len(NPZ_MAGIC)) != NPZ_MAGIC:

@@ -1,8 +1,8 @@
 """Quantised dumps: a network's integers, scales and steps in an .npz, simple enough to be written by another tool.
 
-Attributes (JSON, as in a weight dump): format, version, input_shape [C, H, W], steps: a list of objects with name, op, inputs,
-shape and what else an operation has (`network.integer_plan`); scheme, kernels, and a weight dump's attributes. Arrays:
-TENSOR.scale () float32 and TENSOR.zero_point () of the tensor's own dtype, for "input" and each step; of layers
+Attributes (JSON, as in a weight dump): format, version, input_shape [C, H, W], steps: a list of objects with name, op,
+inputs, shape and what else an operation has (`network.integer_plan`); scheme, kernels, and a weight dump's attributes.
+Arrays: TENSOR.scale () float32 and TENSOR.zero_point () of the tensor's own dtype, for "input" and each step; of layers
 STEP.weight, STEP.bias, STEP.weight_scale, STEP.weight_zero_point, and STEP.bias_rest where the bias was floats.
 """
 

@@ -62,7 +62,8 @@ class Reader:
         return self._file.readline(MAX_LINE).replace(b"\\", b"\\\\")
 
     def take(self, offset, count, what):
-        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off; where `read` goes on is undefined."""
+        """Exactly `count` bytes from `offset`, or WeightsError saying `what` is cut off; where `read` goes on is
+        undefined."""
         self._check(offset, count, what)
         if count <= _SMALL and self.path and hasattr(os, "pread"):  # a buffer would be filled and thrown away each time
             data = os.pread(self._file.fileno(), count, offset)

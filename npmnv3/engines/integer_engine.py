@@ -102,7 +102,8 @@ class IntegerEngine:
 
 
 def prepared(step, plan, kernels):
-    """A layer's weight as `apply` takes it: in the floats in which its sums are exact, and its Pairs that saturate or None."""
+    """A layer's weight as `apply` takes it: in the floats in which its sums are exact, and its Pairs that saturate or
+    None."""
     weight, _, _, zero = plan.params(step)
     saturating = saturation.saturating_pairs(weight) if saturates(step, plan, kernels) else None
     return integers.exact_weight(weight, zero, plan.grids[step.inputs[0]]), saturating

@@ -90,7 +90,8 @@ class PlanEngine:
         return apply(step, inputs, arrays, self._operations)
 
     def _run_quickly(self, step, inputs):
-        """The same, but a norm also does its activation's work, and overwrites its input: nobody looks at the tensors between."""
+        """The same, but a norm also does its activation's work, and overwrites its input: nobody looks at the tensors
+        between."""
         if step.name in self._norms:
             factor, offset, act = self._norms[step.name]
             return self._operations.norm_act(inputs[0], factor, offset, act=act)

@@ -25,8 +25,8 @@ AHEAD = 3
 #: Seconds in which a cluster must answer and have a worker.
 PATIENCE = 30
 
-#: How a cluster of this machine is made. Its scheduler serves a page even without a dashboard; at the usual port, where another
-#: cluster may have its own, it would warn of that.
+#: How a cluster of this machine is made. Its scheduler serves a page even without a dashboard; at the usual port, where
+#: another cluster may have its own, it would warn of that.
 LOCAL = {
     "threads_per_worker": 1,
     "dashboard_address": "127.0.0.1:0",

@@ -53,7 +53,8 @@ class Grid:
     def quantize(self, x, *, fused=False):
         """The nearest integers, halves to even, cut at the ends: of real numbers, in float32 as most engines do it.
 
-        fused : bool, times the scale's reciprocal and plus the zero point in one rounding (a fused multiply-add), as PyTorch does
+        fused : bool, times the scale's reciprocal and plus the zero point in one rounding (a fused multiply-add), as
+            PyTorch does
 
         Infinities go to the ends. NaN, for which no integer stands, is a UsageError.
         """

@@ -228,7 +228,8 @@ _MEANS = {
 
 
 def hard_swish(x, *, grid, out, kernels):
-    """x * clip(x + 3, 0, 6) / 6, from a table of all integers; in float32 where there are 16 bits, which no fixed rule has."""
+    """x * clip(x + 3, 0, 6) / 6, from a table of all integers; in float32 where there are 16 bits, which no fixed rule
+    has."""
     fixed = grid.dtype == out.dtype and grid.dtype in ("int8", "uint8")
     tables = {"fixed": hard_swish_fixed_table if fixed else hard_swish_float_table, "sixth": hard_swish_sixth_table}
     return _look_up(x, grid, tables.get(kernels.hard_swish, hard_swish_float_table)(grid, out))

@@ -23,8 +23,8 @@ class KernelSet:
     add : "double", "single", "shift", "shift_away" or "fused"
     mean : "double", "single", "twice", "offset", "float_offset" or "float"
     mean_to_vector : of TensorFlow Lite's MEAN without keep_dims: the same words
-    hard_swish : "fixed" (16-bit fixed point, a table), "float" (in float32 between two grids) or "sixth" (the same, divided by 6),
-        by which hard-sigmoids are made too
+    hard_swish : "fixed" (16-bit fixed point, a table), "float" (in float32 between two grids) or "sixth" (the same,
+        divided by 6), by which hard-sigmoids are made too
     saturates : pairs of products of uint8 by int8 are added with saturation to 16 bits
     fused_picture : the picture is multiplied by the reciprocal of its scale, its zero point added before it is rounded once
     """
@@ -59,8 +59,8 @@ KERNEL_SETS = {kernels.name: kernels for kernels in (
 )}
 # fmt: on
 
-#: How a network was quantised -> the kernel set that is taken first where nobody names one. No engine here quantises to scales
-#: that are powers of two: those run by the rules of portable C, TensorFlow Lite Micro's.
+#: How a network was quantised -> the kernel set that is taken first where nobody names one. No engine here quantises to
+#: scales that are powers of two: those run by the rules of portable C, TensorFlow Lite Micro's.
 USUAL = {"tflite": "tflite-reference", "onnx": "onnxruntime", "symmetric": "onnxruntime", "pow2": "tflite-micro"}
 #: The same of files, which come from more engines than are quantised for here.
 USUAL_OF_FILES = {**USUAL, "torch": "qnnpack"}

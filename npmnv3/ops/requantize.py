@@ -76,7 +76,8 @@ def up_by_8(x, m, e):
 
     x : (N, C, ...), of which m and e may lack axes
 
-    Source: tensorflow/lite/kernels/internal/optimized/integer_ops/depthwise_conv.h and its Quantize, of all channels of a pixel
+    Source: tensorflow/lite/kernels/internal/optimized/integer_ops/depthwise_conv.h and its Quantize, of all channels of
+    a pixel
     """
     y, whole = up(x, m, e), x.shape[1] // 8 * 8
     y[:, whole:] = double(x[:, whole:], *(np.broadcast_to(part, x.shape)[:, whole:] for part in (m, e)))
@@ -160,7 +161,8 @@ def mul_factor(kernels, scale, other_scale, out_scale):
 def layer_factor(op, rule, kernels, scale, weight_scale, out_scale):
     """The factor that a rule takes for a layer, (C,) or (1,): float32 of FLOAT_FACTORS, else float64.
 
-    Source: tensorflow/lite/kernels/kernel_util.cc, where a FULLY_CONNECTED with one scale multiplies two floats, and casts then
+    Source: tensorflow/lite/kernels/kernel_util.cc, where a FULLY_CONNECTED with one scale multiplies two floats, and
+    casts then
     """
     if rule in FLOAT_FACTORS:
         return FLOAT_FACTORS[rule](scale, weight_scale, out_scale)

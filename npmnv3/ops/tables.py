@@ -1,4 +1,5 @@
-"""Activations of integers as tables: what a kernel set stores for every integer of the input's grid, from the least to the largest."""
+"""Activations of integers as tables: what a kernel set stores for every integer of the input's grid, from the least to
+the largest."""
 
 import numpy as np
 

@@ -1,4 +1,5 @@
-"""What logits that are right say of tensors that are off: a port that gives the reference's logits computed what comes before."""
+"""What logits that are right say of tensors that are off: a port that gives the reference's logits computed what comes
+before."""
 
 import numpy as np
 

@@ -23,11 +23,11 @@ NEARLY = 20.0  # dB at the logits from which tensors that fit no step may be par
 def may_be_coarser(comparison, by_block=False):
     """Whether the numbers are float32 and all errors may be a coarser rounding's, spread over the network as that is.
 
-    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. An engine may round in one kind of layer
-    alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is blocks, not tensors,
-    that rounding is spread over. What was only rounded is still found: of a fault that moves most tensors away from all steps
-    the few that are left may be within a rounding so coarse. An engine's inner tensors, of which there may be more than steps, are
-    no such sign.
+    Weights rounded to float16, or products of bfloat16, leave no marks on the tensors. An engine may round in one kind
+    of layer alone, such as the linear ones: then nearly all that such a layer made is off. `by_block` : and it is
+    blocks, not tensors, that rounding is spread over. What was only rounded is still found: of a fault that moves most
+    tensors away from all steps the few that are left may be within a rounding so coarse. An engine's inner tensors, of
+    which there may be more than steps, are no such sign.
     """
     if not comparison.marked or comparison.precision != "float32":
         return False

@@ -1,4 +1,5 @@
-"""The search for what explains a port: faults are ranked, and believed where the port is fine against the faulty reference."""
+"""The search for what explains a port: faults are ranked, and believed where the port is fine against the faulty
+reference."""
 
 from dataclasses import dataclass, field
 

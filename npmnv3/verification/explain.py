@@ -164,7 +164,8 @@ class Explainer:
         return [trial for trial in found if trial is not None]
 
     def _ranked(self, trials):
-        """Best first; of equals the simpler: everywhere before somewhere, few steps before many, then in the table's order."""
+        """Best first; of equals the simpler: everywhere before somewhere, few steps before many, then in the table's
+        order."""
         place = {id(change): i for i, change in enumerate(self.changes)}  # equal ones would be compared slowly
 
         def key(t):

@@ -235,7 +235,8 @@ class _Matcher:
             chain.append(step)
 
     def _pick_up(self, step):
-        """Behind a break: a pair of free tensors of which one is surely this layer (and norm, and activation) of the other."""
+        """Behind a break: a pair of free tensors of which one is surely this layer (and norm, and activation) of the
+        other."""
         source = step.inputs[0]
         if len(step.inputs) != 1 or self._is_known(source):
             return None, ""
@@ -261,7 +262,8 @@ class _Matcher:
         return None, ""
 
     def _pick_up_block(self, last):
-        """The same of a whole block of which no other tensor was given: of two free ones one is surely that block of the other."""
+        """The same of a whole block of which no other tensor was given: of two free ones one is surely that block of
+        the other."""
         steps = self.blocks[last.name]
         source = steps[0].inputs[0]
         if self._is_known(source) or any(step.name in self.views for step in steps):

@@ -31,7 +31,8 @@ def load_port(port, x):
     Parameters
     ----------
     port : path of an .npz, an HDF5 file, a folder of .npy, a folder of raw .bin with a JSON file, a dict that torch.save,
-        safetensors, pickle or np.save wrote, the logits as text, or an .onnx file, which is run; mapping {name: array}; or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
+        safetensors, pickle or np.save wrote, the logits as text, or an .onnx file, which is run; mapping {name: array};
+        or callable: (N, 3, H, W) float32 -> logits, mapping, or sequence of arrays
     x : (N, 3, H, W) float32, what an ONNX file or a callable is given; None if it is not known
 
     Returns

@@ -1,4 +1,5 @@
-"""Tensors as a program prints them, in a text file: the logits as bare numbers, C's arrays, or a number a line by its name."""
+"""Tensors as a program prints them, in a text file: the logits as bare numbers, C's arrays, or a number a line by its
+name."""
 
 import re
 

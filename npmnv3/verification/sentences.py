@@ -99,7 +99,8 @@ def untold(rows, names):
 
 
 def coarse(kind, whose, rows, whole, off, decisions):
-    """Of a port in int8 or fixed point: what is more than its rounding, the layers that are worst, and what it decides otherwise.
+    """Of a port in int8 or fixed point: what is more than its rounding, the layers that are worst, and what it decides
+    otherwise.
 
     Parameters
     ----------

@@ -144,7 +144,8 @@ def _overflown(comparison, report, row):
 
 
 def _coarse(comparison, report, kind, whose):
-    """A port in int8, or fine as one in fixed point: its rounding is large enough to hide any other cause, and none is looked for.
+    """A port in int8, or fine as one in fixed point: its rounding is large enough to hide any other cause, and none is
+    looked for.
 
     kind, whose : in words, what it is and whose rounding that is
     """

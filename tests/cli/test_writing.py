@@ -1,4 +1,5 @@
-"""Every command that writes, where it cannot: one line that names the file and the reason, exit code 1, nothing left behind."""
+"""Every command that writes, where it cannot: one line that names the file and the reason, exit code 1, nothing left
+behind."""
 
 import contextlib
 import json

@@ -98,7 +98,8 @@ def test_a_layer_with_its_bias(bias, folded, tmp_path):
 
 
 def test_what_torch_writes_of_a_model_of_convert_fx(tmp_path):
-    """Each QuantizeLinear is cast to the type that it has, and zero points are a ConstantOfShape; to another type is refused."""
+    """Each QuantizeLinear is cast to the type that it has, and zero points are a ConstantOfShape; to another type is
+    refused."""
     for to in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8):
         made = Nodes()
         q = made.add("QuantizeLinear", ["input", *made.grid("x")], "x.q")
@@ -170,7 +171,8 @@ def test_names_and_relus_that_are_known_by_another_name(tmp_path):
 
 
 def laid_out(tmp_path, *, last, told=True):
-    """The plan of a layer and a relu with channels last, as ONNX Runtime saves what it optimised (ORT_ENABLE_ALL), or first."""
+    """The plan of a layer and a relu with channels last, as ONNX Runtime saves what it optimised (ORT_ENABLE_ALL), or
+    first."""
     made = Nodes()
     q = made.add("QuantizeLinear", ["input", *made.grid("x")], "x.q")
     if last:

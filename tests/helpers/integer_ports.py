@@ -57,10 +57,13 @@ _METHODS["scale"] = "times_constant"
 
 @dataclass
 class IntegerPort:
-    """plan : IntegerPlan. layer_rule, mul_rule, mean_rule : callables; weights, biases : {layer: array} in place of the plan's;
+    """plan : IntegerPlan. layer_rule, mul_rule, mean_rule : callables; weights, biases : {layer: array} in place of the
+    plan's;
     zero_points : {tensor: integer}, read and written so; pad_with : integer in place of the zero point; scale_of : callable
-    on every activation's scale; bare : "input" or "output", whose zero point its layers leave out; no_act : layers whose activation is left out; saturates, per_tensor, mean_twice : flags;
-    table : callable (real numbers) -> real numbers in place of the hard-swish's table; sum_of : callable (port, step, x, y) -> what
+    on every activation's scale; bare : "input" or "output", whose zero point its layers leave out; no_act : layers
+    whose activation is left out; saturates, per_tensor, mean_twice : flags;
+    table : callable (real numbers) -> real numbers in place of the hard-swish's table; sum_of : callable (port, step,
+        x, y) -> what
     a sum is made of in place of step, x and y"""
 
     plan: object

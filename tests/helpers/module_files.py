@@ -71,8 +71,8 @@ def by_kind(name, kind):
 
 
 def whole_module(path, model, change=lambda name, about: None, told=None, scripts=None, extra=(), around=None):
-    """Write a network as a whole module, which `around` puts into another; with `scripts`, function of a module's name and kind
-    that gives its class, as a scripted one, with `extra`, (name, bytes) of its code."""
+    """Write a network as a whole module, which `around` puts into another; with `scripts`, function of a module's name
+    and kind that gives its class, as a scripted one, with `extra`, (name, bytes) of its code."""
     state = {name: np.array(array, order="C") for name, array in random_state(model, 3).items()}
     told = told or settings_of(model, change)
     kinds = {"f": "Float", "i": "Long"}

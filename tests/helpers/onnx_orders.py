@@ -26,7 +26,8 @@ def reorder(model, choose):
 
 
 def quantize(model):
-    """Quantise a folded graph in place: 8 bits, one scale for every tensor and weight, relus left to the grids before them."""
+    """Quantise a folded graph in place: 8 bits, one scale for every tensor and weight, relus left to the grids before
+    them."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     relus = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "Relu"}
     source = model.graph.input[0].name

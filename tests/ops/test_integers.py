@@ -1,4 +1,5 @@
-"""Integer operations: rounding against C's own arithmetic in Python integers, layers against sums one by one, and their twins."""
+"""Integer operations: rounding against C's own arithmetic in Python integers, layers against sums one by one, and their
+twins."""
 
 import math
 

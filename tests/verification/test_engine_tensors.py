@@ -134,7 +134,8 @@ def test_linear_layers_alone_in_float16_are_inferred(model, plan, x):
 
 
 def in_levels(values, axes, least, levels):
-    """The nearest of so many levels, the range of numbers taken over `axes`; `least`: as low as the highest, or as they are."""
+    """The nearest of so many levels, the range of numbers taken over `axes`; `least`: as low as the highest, or as they
+    are."""
     low, high = np.minimum(values.min(axes, keepdims=True), 0), np.maximum(values.max(axes, keepdims=True), 0)
     if least:
         low, high = np.minimum(low, -high), np.maximum(high, -low)

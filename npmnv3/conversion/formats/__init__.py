@@ -1,8 +1,8 @@
 """Checkpoints of the sources, read without their frameworks.
 
 `read_checkpoint` takes torch's .pth (zip and legacy), .safetensors, paddle's .pdparams and .pdiparams, Keras's HDF5
-files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, recognised by content. Files may come from anybody: nothing in them
-is run, and nothing is allocated that they do not hold.
+files, ONNX, TensorFlow Lite, and a dict as np.save keeps it, recognised by content. Files may come from anybody:
+nothing in them is run, and nothing is allocated that they do not hold.
 """
 
 import contextlib
@@ -221,8 +221,8 @@ def _refuse_key(key):
 
 
 def _read_pickle(reader, key):
-    """Paddle's .pdparams is one pickle, as is what `pickle.dump` makes; torch's legacy file is several, the first of which is a
-    number."""
+    """Paddle's .pdparams is one pickle, as is what `pickle.dump` makes; torch's legacy file is several, the first of
+    which is a number."""
     within = torch_legacy.Within(reader.size)
     top = pickles.load(reader, within.known)
     if top == torch_legacy.MAGIC:

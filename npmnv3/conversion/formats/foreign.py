@@ -1,8 +1,9 @@
 """Names in pickles that are none of the arrays': which of them may stand for a value that nobody needs.
 
 Nothing is imported, made or called for them: a foreign class's object becomes a `Foreign`, which holds what the pickle
-says of it, also where the pickle calls the class with one value, as it does for a member of an enumeration. What is refused is a
-name that would run code: any function that the pickle calls, and all of Python's own modules but for the harmless values listed here.
+says of it, also where the pickle calls the class with one value, as it does for a member of an enumeration. What is
+refused is a name that would run code: any function that the pickle calls, and all of Python's own modules but for the
+harmless values listed here.
 """
 
 import sys

@@ -23,7 +23,8 @@ _LIMIT = 1e6  # of a recipe's mean and deviation
 
 
 def read_config(text, where, *, counted=False):
-    """What a configuration, found at `where`, holds, as fields of a `Checkpoint`: claims, card, notes, warnings, program, sides."""
+    """What a configuration, found at `where`, holds, as fields of a `Checkpoint`: claims, card, notes, warnings,
+    program, sides."""
     if not text:
         return {}
     try:

@@ -42,8 +42,8 @@ _SLOPES = {"batch_shape": 1 / 6, "batch_input_shape": 0.2}
 
 
 def program_of(config, counted):
-    """(the operations of a configuration, (height, width) of its pictures), as `Checkpoint` has them as program and sides; its
-    parameters have the names of `plain_layer`.
+    """(the operations of a configuration, (height, width) of its pictures), as `Checkpoint` has them as program and
+    sides; its parameters have the names of `plain_layer`.
 
     counted : bool, the file has no layers' own names: dense layers, whose names are no network's, are called by their count
 

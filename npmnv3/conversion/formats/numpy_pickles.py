@@ -89,7 +89,8 @@ def _from_buffer(data, dtype, shape, order):
 
 
 def load_npy(reader, known):
-    """What np.save was given that is no array: it lies in the file as an array of one object, or, being a list, of several."""
+    """What np.save was given that is no array: it lies in the file as an array of one object, or, being a list, of
+    several."""
     text, _ = header_text(reader, "it")
     array = load(reader, known) if "'|O'" in text else None
     if not isinstance(array, Array) or not array.objects:

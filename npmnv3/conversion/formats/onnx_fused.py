@@ -1,7 +1,7 @@
 """ONNX Runtime's layers with what follows them in one node, as the nodes of ONNX's own that they were made of.
 
-Source: onnxruntime/docs/ContribOperators.md, com.microsoft.FusedConv and FusedGemm: what GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-saves, and ORT_ENABLE_ALL on ARM
+Source: onnxruntime/docs/ContribOperators.md, com.microsoft.FusedConv and FusedGemm: what
+GraphOptimizationLevel.ORT_ENABLE_EXTENDED saves, and ORT_ENABLE_ALL on ARM
 """
 
 from dataclasses import replace

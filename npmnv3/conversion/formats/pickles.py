@@ -55,8 +55,9 @@ def load(stream, known=BASIC, persistent=None):
     known : {full name: Known, or a constant that the name stands for}
     persistent : function of a persistent id, or None where the format has none
 
-    Returns a dict, list, tuple, str, bytes, int, float, bool, None, Opaque (of a foreign class: `Foreign`) or what the functions
-    of `known` return. Raises WeightsError where it is damaged, too large, or asks for an unknown name, which the message has.
+    Returns a dict, list, tuple, str, bytes, int, float, bool, None, Opaque (of a foreign class: `Foreign`) or what the
+    functions of `known` return. Raises WeightsError where it is damaged, too large, or asks for an unknown name, which
+    the message has.
     """
     return _Machine(known, persistent).run(stream)
 

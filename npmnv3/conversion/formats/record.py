@@ -59,8 +59,9 @@ class Checkpoint:
     notes : what a user should know: prefixes taken off, entries left out, ...
     unread : sentences on tensors that are in the file and are none of the arrays
     left_out : {name: what it is} of what lies among the arrays and is none: numbers, texts, lists, stand-ins of objects
-    quantized : of what PyTorch quantised or prepared for that: {name: `torch_pickles.Quantized`} of weights that are integers,
-        whose real numbers are among the arrays, and {name: Entry} of scales, zero points and observed ranges, which are not
+    quantized : of what PyTorch quantised or prepared for that: {name: `torch_pickles.Quantized`} of weights that are
+        integers, whose real numbers are among the arrays, and {name: Entry} of scales, zero points and observed ranges,
+        which are not
     widened : names of arrays that the file has as uint16, which were taken for bfloat16
     warnings : what the dump does otherwise than the file, or what is only assumed
     metadata : what the file says about itself

@@ -15,8 +15,8 @@ _ROOT, _HOOKS = "__torch__", "hooks"
 
 
 def program_of_code(top, names, code, constants):
-    """(operations in order, "") of the Foreign `top`, as `torch_operations.program_of` has them; ((), why) where its code is not
-    followed.
+    """(operations in order, "") of the Foreign `top`, as `torch_operations.program_of` has them; ((), why) where its
+    code is not followed.
 
     names : {dotted name of a parameter or buffer: what the operations are to call it}
     code : function of a file's name that gives its text, None where it is too long or missing

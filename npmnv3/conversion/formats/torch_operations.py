@@ -24,8 +24,8 @@ def operation_name(target):
 
 
 def program_of(module):
-    """The operations in order of a program's "graph_module", with parameters by their dotted names; none where it does not say
-    what it gives."""
+    """The operations in order of a program's "graph_module", with parameters by their dotted names; none where it does
+    not say what it gives."""
     signature, values = module["signature"], module["graph"].get("tensor_values", {})
     names, made = {}, []
     for spec in signature["input_specs"]:

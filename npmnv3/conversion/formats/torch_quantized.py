@@ -1,4 +1,5 @@
-"""What PyTorch's quantisation puts into a state dict, in eager mode or with convert_fx: taken apart from the weights, whose names are as before."""
+"""What PyTorch's quantisation puts into a state dict, in eager mode or with convert_fx: taken apart from the weights,
+whose names are as before."""
 
 import re
 from dataclasses import replace
@@ -11,7 +12,8 @@ _PACKED_DTYPE = "._packed_params.dtype"
 _GRIDS = re.compile(r"(.*\.|.*_)?(scale|zero_point)((?:_\d+)?)")
 #: Of modules that were prepared: what observes a tensor or rounds a weight.
 _OBSERVED = re.compile(r"(^|\.)(activation_post_process|weight_fake_quant)\.")
-#: Of a network that was trained with its rounding, and whose picture becomes integers in a module of its own, as torchvision's does.
+#: Of a network that was trained with its rounding, and whose picture becomes integers in a module of its own, as
+#: torchvision's does.
 _TRAINED = re.compile(r"(^|\.)quant\.activation_post_process\.fake_quant_enabled")
 _NORM = re.compile(r"(^|\.)(\d+)\.bn\.(\w+)$")  # within the layer before it, whose place is one before its own
 _CONVERTED = (
@@ -35,8 +37,8 @@ def unpacked(state):
 
 
 def set_apart(checkpoint):
-    """The checkpoint with scales, zero points and observed ranges in `quantized`, and norms where they were before they were fused
-    with a layer; itself where PyTorch did not quantise."""
+    """The checkpoint with scales, zero points and observed ranges in `quantized`, and norms where they were before they
+    were fused with a layer; itself where PyTorch did not quantise."""
     beside = {name: array for name, array in checkpoint.arrays.items() if _is_beside(name, checkpoint.arrays)}
     if not beside:
         return checkpoint

@@ -1,4 +1,5 @@
-"""Heights and widths in an exported program, and the numbers that it computes of them, such as those of TensorFlow's padding."""
+"""Heights and widths in an exported program, and the numbers that it computes of them, such as those of TensorFlow's
+padding."""
 
 from .torch_values import SIDES, compute
 

@@ -1,7 +1,7 @@
 """torch's zip files, of 1.6 and later: NAME/data.pkl, and the storages NAME/data/KEY.
 
-TorchScript (torch.jit.save) is the same with code beside; exported programs (.pt2) have a list of their weights, and their graph,
-in JSON.
+TorchScript (torch.jit.save) is the same with code beside; exported programs (.pt2) have a list of their weights, and
+their graph, in JSON.
 """
 
 import functools

@@ -12,8 +12,8 @@ _LAYOUTS = {"paddle-inference": "paddle", "torch-frozen": "torch"}
 
 
 def _naming(checkpoint, variant):
-    """The naming of a variant in the framework's layout, None where there is none. Of several, which may make the head of other
-    layers, the one whose shapes are the most like the file's."""
+    """The naming of a variant in the framework's layout, None where there is none. Of several, which may make the head
+    of other layers, the one whose shapes are the most like the file's."""
     layout, arrays = _LAYOUTS[checkpoint.format], list(checkpoint.arrays.values())
 
     def unlike(naming):

@@ -99,8 +99,8 @@ class Wiring:
         return self._other(step, value)
 
     def _other(self, step, value):
-        """`_compare`'s next pairs after an operation that is not the step's: the step is missing, or the operation is an extra
-        one, or it replaces the step."""
+        """`_compare`'s next pairs after an operation that is not the step's: the step is missing, or the operation is
+        an extra one, or it replaces the step."""
         before, prior = sources(value), self._before(step)
         single = len(before) == 1 and not _is_layer(value)
         alone = not step.param("weight") and len(step.inputs) == 1

@@ -13,9 +13,10 @@ _SORTED = ("safetensors", "dump")  # formats whose names may be in the alphabet'
 def source_beginnings(checkpoint, variant):
     """{beginning of names in the file: the source's} of the parts that a network is in.
 
-    A part is all entries whose names begin alike, and go on as those of one of the source's parts do; a block is not taken apart.
-    Parts that go on alike are told apart by their order, where the names are sorted by their numbers. Empty where the parts are not
-    the whole network, or where all of it is one part: its names have a prefix then, and are the source's own.
+    A part is all entries whose names begin alike, and go on as those of one of the source's parts do; a block is not
+    taken apart. Parts that go on alike are told apart by their order, where the names are sorted by their numbers.
+    Empty where the parts are not the whole network, or where all of it is one part: its names have a prefix then, and
+    are the source's own.
     """
     params = [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
     shapes = {name: array.shape for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}

@@ -19,8 +19,8 @@ class Linear(NamedTuple):
 
 
 def find_classifier(variant, inside, outside):
-    """(Variant, {name here: name in the plan}): the form of the network, and the entries that are its classifier, where they have
-    other names than the plan's.
+    """(Variant, {name here: name in the plan}): the form of the network, and the entries that are its classifier, where
+    they have other names than the plan's.
 
     variant : Variant, with the names and layout of the naming that is tried
     inside : {name: array}, of the module that the network is in, under the names within it

@@ -60,7 +60,8 @@ def is_one(factor):
 
 
 def gain_notes(what, gain, expected):
-    """A note where a graph or a program, called `what`, multiplies what the classifier gets otherwise than the network does."""
+    """A note where a graph or a program, called `what`, multiplies what the classifier gets otherwise than the network
+    does."""
     if is_one(gain / expected):
         return []
     return [
@@ -70,7 +71,8 @@ def gain_notes(what, gain, expected):
 
 
 def sides_for(checkpoint, variant):
-    """The (height, width) of the pictures that a graph takes, None where it states none, or they are too small for the network."""
+    """The (height, width) of the pictures that a graph takes, None where it states none, or they are too small for the
+    network."""
     large_enough = checkpoint.sides and all(map(operator.ge, checkpoint.sides, variant.min_side))
     return checkpoint.sides if large_enough else None
 

@@ -132,7 +132,8 @@ def _operate(op, inputs, params, attributes):
 def _mean(value, axes, kept, pads):
     """Over all pixels, at once or one axis after the other; anything else is a mean that no network here has.
 
-    A mean that drops the one axis it is taken over counts as one of all pixels, which exporters may have laid along that axis.
+    A mean that drops the one axis it is taken over counts as one of all pixels, which exporters may have laid along
+    that axis.
     """
     if len(axes) != 1:
         whole = sorted(axis % 4 for axis in axes) in _PIXELS and not any(pads)

@@ -1,7 +1,8 @@
 """State dicts whose names were lost on the way: arrays that are numbered, or names in which underscores stand for the dots.
 
-`np.savez(FILE, *arrays)` numbers its arrays, and a list of a state dict's values has no names at all: what is left is their order,
-in which a source's own state dict and its plan agree. Where names must be identifiers, `name.replace(".", "_")` makes them.
+`np.savez(FILE, *arrays)` numbers its arrays, and a list of a state dict's values has no names at all: what is left is
+their order, in which a source's own state dict and its plan agree. Where names must be identifiers,
+`name.replace(".", "_")` makes them.
 """
 
 import re
@@ -12,7 +13,8 @@ _NUMBERED = re.compile(r"arr_(\d{1,6})")  # as np.savez does it
 
 
 def restored_names(arrays, variant):
-    """({the source's name: the name in the file}, a note), both empty where no names were lost, or they cannot be restored."""
+    """({the source's name: the name in the file}, a note), both empty where no names were lost, or they cannot be
+    restored."""
     if not arrays or any("." in name for name in arrays):
         return {}, ""
     params = [param for step in make_plan(variant) for param in step.params]

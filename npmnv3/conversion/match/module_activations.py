@@ -39,8 +39,8 @@ _LAYER = "a layer"
 
 
 def unknown_code(names, modules, prefix):
-    """Notes on the classes around the layers whose code, which is not in the file, may compute more than their modules, and on
-    modules beside the network."""
+    """Notes on the classes around the layers whose code, which is not in the file, may compute more than their modules,
+    and on modules beside the network."""
     layers = {name.rpartition(".")[0] for name in names.values()}
     around = {above for name in layers for above in _above(name)} | {name for name in modules if name[:1] == AROUND}
     unknown = sorted({_class(modules, name) for name in around} - _SEQUENCES - _BLOCKS - _WRAPPERS - {""})

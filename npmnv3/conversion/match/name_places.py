@@ -125,7 +125,8 @@ class Place:
         return _Entries(form, num_classes, folded, arrays, unexpected, beside, renames)
 
     def _computed(self, plan, renames, counters):
-        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they show it."""
+        """(sentences, notes, warnings) on what modules and a program compute otherwise than the plan, as far as they
+        show it."""
         names = self.here | {there: self.here.get(here, here) for here, there in renames.items()}
         names = {param: self.file.called.get(name, name) for param, name in names.items()}
         modules, program = self.file.checkpoint.modules, self.file.checkpoint.program

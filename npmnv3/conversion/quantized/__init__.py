@@ -1,4 +1,5 @@
-"""Quantised models of TensorFlow Lite, ONNX Runtime and PyTorch, integer for integer: readers, and the network's names for the tensors."""
+"""Quantised models of TensorFlow Lite, ONNX Runtime and PyTorch, integer for integer: readers, and the network's names
+for the tensors."""
 
 import os
 
@@ -13,7 +14,8 @@ __all__ = ["is_quantized_model", "read_quantized_model"]
 
 
 def is_quantized_model(path, key=None):
-    """Whether a file is a .tflite, an .onnx or a state dict of PyTorch's that is quantised; False where it is damaged or no such file."""
+    """Whether a file is a .tflite, an .onnx or a state dict of PyTorch's that is quantised; False where it is damaged
+    or no such file."""
     try:
         with Reader(os.fspath(path)) as reader:
             return _module(reader, key) is not None
@@ -35,8 +37,8 @@ def _module(reader, key=None):
 
 
 def read_quantized_model(path, key=None):
-    """(IntegerPlan, scheme, model) of a quantised .tflite, .onnx or state dict of PyTorch's, under the file's own names of tensors;
-    model is the network's name, "" of graphs, which tell it by what they compute (`names.name_tensors`).
+    """(IntegerPlan, scheme, model) of a quantised .tflite, .onnx or state dict of PyTorch's, under the file's own names
+    of tensors; model is the network's name, "" of graphs, which tell it by what they compute (`names.name_tensors`).
 
     key : str, which state dict of a training checkpoint to take
 

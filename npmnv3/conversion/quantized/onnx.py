@@ -92,7 +92,8 @@ class _Graph(Constants):
             self._computed(node)
 
     def _has_pixels(self, name):
-        """Whether a name stands for more than one number a channel, of the picture's: then it matters where the channels are."""
+        """Whether a name stands for more than one number a channel, of the picture's: then it matters where the
+        channels are."""
         tensor = self.builder.known(name) or self.real.get(name)
         if tensor is not None:
             return math.prod(self.builder.shapes[tensor][1:]) > 1
@@ -126,7 +127,8 @@ class _Graph(Constants):
             raise WeightsError(f"{node} reads floats: {_UNFOLDED if node.op in _OF_SIDES else _WHOLE}")
 
     def _casts_nothing(self, node):
-        """Whether a node casts integers to the type that they have, as torch.onnx.export writes it behind each QuantizeLinear."""
+        """Whether a node casts integers to the type that they have, as torch.onnx.export writes it behind each
+        QuantizeLinear."""
         known = self.builder.known(node.inputs[0]) if node.op == "Cast" else None
         return known is not None and self.builder.grids[known].dtype == QUANTIZED_TYPES.get(node.attributes.get("to"))
 

@@ -1,4 +1,5 @@
-"""What has no weights of ONNX's operations, between integers: each a function (graph, node, out, grid, sources) that adds a step."""
+"""What has no weights of ONNX's operations, between integers: each a function (graph, node, out, grid, sources) that
+adds a step."""
 
 import math
 

@@ -1,7 +1,8 @@
-"""torchvision's networks as PyTorch quantises them, in eager mode or with convert_fx, as an IntegerPlan: of the state dict alone.
+"""torchvision's networks as PyTorch quantises them, in eager mode or with convert_fx, as an IntegerPlan: of the state
+dict alone.
 
-A state dict has no graph, so the operations are the network's that its names and shapes tell; its tensors bear the names of the
-modules that give them.
+A state dict has no graph, so the operations are the network's that its names and shapes tell; its tensors bear the
+names of the modules that give them.
 
 Source: torchvision/models/quantization/mobilenetv3.py; torch/ao/nn/quantized/modules/
 """

@@ -1,7 +1,8 @@
 """What a state dict says of the modules of a quantised network: the grids of their tensors, and their layers' integers.
 
-A converted network has these as they are. One that is prepared for it (quantisation-aware training, as torchvision publishes its
-own) has float weights and observed ranges, of which the integers are made here as `torch.ao.quantization.convert` makes them.
+A converted network has these as they are. One that is prepared for it (quantisation-aware training, as torchvision
+publishes its own) has float weights and observed ranges, of which the integers are made here as
+`torch.ao.quantization.convert` makes them.
 
 Source: torch/ao/quantization/observer.py, fake_quantize.py; torch/ao/nn/quantized/modules/conv.py; torch/nn/utils/fusion.py
 """

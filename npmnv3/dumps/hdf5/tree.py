@@ -84,7 +84,8 @@ class Tree:
         return {name: plain(name, value, self.texts, most) for name, value in self.attributes(path).items()}
 
     def names(self, path, attribute, most=MAX_TEXT):
-        """An attribute's list of texts of up to `most` bytes; also one that was split into NAME0, NAME1, ... for its length."""
+        """An attribute's list of texts of up to `most` bytes; also one that was split into NAME0, NAME1, ... for its
+        length."""
         attributes = self.attributes(path)
         if attribute in attributes:
             return self._names(attribute, attributes[attribute], most)

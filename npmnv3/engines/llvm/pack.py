@@ -102,7 +102,8 @@ class Weights:
         return Panel(0, 2 * len(vectors), self._add(vectors, vectors.shape), 0)
 
     def _add(self, array, shape, dtype=FLOAT):
-        """The offset of new room for an array of this shape; `array` may have shorter rows, which are filled up with zeros."""
+        """The offset of new room for an array of this shape; `array` may have shorter rows, which are filled up with
+        zeros."""
         offset, size = self._size, math.prod(shape) * dtype.itemsize
         self._parts.append((offset, array, shape, dtype))
         self._size += -(-size // LINE) * LINE

@@ -14,8 +14,8 @@ from .workspace import PICTURE, SEGMENT_BITS, WORK, bind
 
 #: How often a helper looks for the next run before it goes to sleep: for a tenth of a millisecond or so. To wake it would
 #: take half as long, and calls that follow each other closely are spared that. Where others want its core it waits briefly:
-#: a thread that was busy, even with waiting, is the first to lose its core, and then the caller waits for the part that it has
-#: begun.
+#: a thread that was busy, even with waiting, is the first to lose its core, and then the caller waits for the part that
+#: it has begun.
 LINGER, BRIEFLY = 200_000, 50_000
 
 

@@ -70,8 +70,8 @@ _BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 
 def of_width(name):
-    """The network of a name such as mobilenet_v3_small_050, None if it is none: any `width_mult` can be built with torchvision,
-    but the two networks of width 1 are published."""
+    """The network of a name such as mobilenet_v3_small_050, None if it is none: any `width_mult` can be built with
+    torchvision, but the two networks of width 1 are published."""
     found = _NAME.fullmatch(name)
     if not found or int(found[2]) < widths.PERCENTS[0] or int(found[2]) == 100:
         return None

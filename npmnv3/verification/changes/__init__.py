@@ -1,1 +1,2 @@
-"""The known faults of ports, each as a change of the reference that gives what a port with this fault gives: `table` lists them."""
+"""The known faults of ports, each as a change of the reference that gives what a port with this fault gives: `table`
+lists them."""

@@ -1,4 +1,5 @@
-"""A dropout left on before the classifier: which features it set to zero is seen in a tensor, or solved for from the logits."""
+"""A dropout left on before the classifier: which features it set to zero is seen in a tensor, or solved for from the
+logits."""
 
 import numpy as np
 

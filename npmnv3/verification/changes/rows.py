@@ -152,7 +152,8 @@ def _one_shape(net, name, shape, step, classes):
 
 
 def _alike(one, other):
-    """Whether two maps may be one, made with another stride or border: both sides, but for a pixel, as they are, twice or half."""
+    """Whether two maps may be one, made with another stride or border: both sides, but for a pixel, as they are, twice
+    or half."""
     return any(
         all(abs(a * up - b * down) <= up + down for a, b in zip(one, other)) for up, down in ((1, 1), (2, 1), (1, 2))
     )

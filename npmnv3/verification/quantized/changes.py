@@ -14,8 +14,8 @@ _REAL = ("add", *_NOT_SUMS)
 
 @dataclass(frozen=True)
 class RuleChange:
-    """rule : its name; ops : operations that it may befall; claims : callable (Case) -> its `Claim`s; local : whether it is told
-    of one tensor, its weights or its neighbours, rather than of all of a kind"""
+    """rule : its name; ops : operations that it may befall; claims : callable (Case) -> its `Claim`s; local : whether
+    it is told of one tensor, its weights or its neighbours, rather than of all of a kind"""
 
     rule: str
     ops: tuple

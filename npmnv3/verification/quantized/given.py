@@ -36,7 +36,8 @@ def given_input(given, network, port):
 
 
 def float_input(floats, shape):
-    """(the picture before it was quantised, (N, C, H, W), and what it is called) of a device's tensors; (None, "") without."""
+    """(the picture before it was quantised, (N, C, H, W), and what it is called) of a device's tensors; (None, "")
+    without."""
     for name, array in floats.items():
         x = channels_first(array, shape[0])
         if x.ndim == 4 and x.shape[1:] == shape and "input" in name.lower() and np.isfinite(x).all():

@@ -21,7 +21,8 @@ def _some_places(case):
 
 
 def _scan(case, name, key, values, by, text):
-    """A layer's claims for many values, each held against a few places first; `by` is what one unit adds, (places, channels)."""
+    """A layer's claims for many values, each held against a few places first; `by` is what one unit adds, (places,
+    channels)."""
     rows = _some_places(case)
     few, few_by = case.accumulated[rows], (by if len(by) == 1 else by[rows])
     wanted = case.rows[rows]

@@ -161,8 +161,8 @@ def _named(shapes, aliases, given):
 def _place_input(found, given, named, reference):
     """The picture's integers: by name, or what fits its shape and makes a run most like the other tensors.
 
-    Of several that fit none may be it: a model that prepares its picture has steps of that shape, nearly alike. Then a run of the
-    input that was given is more like the tensors.
+    Of several that fit none may be it: a model that prepares its picture has steps of that shape, nearly alike. Then a
+    run of the input that was given is more like the tensors.
     """
     tensor = named.get(INPUT)
     others = {id(other) for other in named.values()}

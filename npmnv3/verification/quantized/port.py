@@ -35,8 +35,8 @@ def refuse(path, what):
 
 @dataclass(frozen=True)
 class Port:
-    """A quantised port. plan : IntegerPlan under the network's names; aliases : {the file's name: step's}; kernels : what it is
-    meant for, or ""; whole : bool, it does not end before the network does"""
+    """A quantised port. plan : IntegerPlan under the network's names; aliases : {the file's name: step's}; kernels :
+    what it is meant for, or ""; whole : bool, it does not end before the network does"""
 
     plan: object
     scheme: str

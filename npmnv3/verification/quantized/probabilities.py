@@ -1,4 +1,5 @@
-"""What a softmax or a sigmoid behind the logits gives, in integers: as many numbers as the logits, which are none of a network's steps."""
+"""What a softmax or a sigmoid behind the logits gives, in integers: as many numbers as the logits, which are none of a
+network's steps."""
 
 import numpy as np
 
@@ -34,7 +35,8 @@ def leave_out_probabilities(plan, found, expected):
 
 
 def _are_probabilities(data, logits, grid):
-    """Whether integers (N, classes) are about the softmax of a run's logits, or each its sigmoid, and nearer to that than to these.
+    """Whether integers (N, classes) are about the softmax of a run's logits, or each its sigmoid, and nearer to that
+    than to these.
 
     That they sum up to 1 says little of many classes: so do numbers that were never written, or are cut at both ends.
     """

@@ -205,8 +205,8 @@ class _Verification:
         return sorted(self.sets, key=lambda kernels: kernels.name != self.usual.name)
 
     def _nearest(self, forced, fits):
-        """(of fits that are not whole the one that the port is held against, {tensor: its numbers on ties}): the usual one, if ties
-        are all that it leaves."""
+        """(of fits that are not whole the one that the port is held against, {tensor: its numbers on ties}): the usual
+        one, if ties are all that it leaves."""
         may_float = self.port.scheme in _MAY_FLOAT
         ties = numbers_on_ties(forced, fits[0]) if may_float else {}
         if may_float and all(exact or name in ties for name, exact in fits[0].exact.items()):
@@ -216,7 +216,8 @@ class _Verification:
         return best, numbers_on_ties(forced, best) if may_float and best is not fits[0] else ties
 
     def _misfit(self, forced, fit):
-        """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to explain."""
+        """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to
+        explain."""
         off = [name for name, exact in fit.exact.items() if not exact]
         return len({KINDS[forced.steps[name].op][0] for name in off}), fit.kernels.name != self.usual.name, len(off)
 

@@ -35,8 +35,8 @@ def read_tensors(tensors):
 
     Parameters
     ----------
-    tensors : path of an .npz, HDF5 or .npy file, of a folder of .npy files, of .bin files with a JSON list of them, or of bare
-        .bin files, a byte a number; or mapping {name: array}
+    tensors : path of an .npz, HDF5 or .npy file, of a folder of .npy files, of .bin files with a JSON list of them, or
+        of bare .bin files, a byte a number; or mapping {name: array}
 
     Raises
     ------

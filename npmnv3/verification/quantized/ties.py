@@ -1,8 +1,10 @@
-"""Layers, sums, products and means that ONNX Runtime left in floats, between a node that makes integers real and one that rounds them again.
+"""Layers, sums, products and means that ONNX Runtime left in floats, between a node that makes integers real and one
+that rounds them again.
 
 Of a graph with such nodes it makes integer layers only where it has a kernel for them; elsewhere (many
-of int8 inputs and weights, where it was tried) the layer is computed in float32. Then a sum is off by float32's rounding, and where it lies between
-two integers, on a tie, it may come out as the other one. There a bias that is floats in the file stays so, where integer layers round it.
+of int8 inputs and weights, where it was tried) the layer is computed in float32. Then a sum is off by float32's
+rounding, and where it lies between two integers, on a tie, it may come out as the other one. There a bias that is
+floats in the file stays so, where integer layers round it.
 """
 
 import math
@@ -19,7 +21,8 @@ SUMMED = 2.0  # times the typical error of a sum of so many terms
 
 
 def numbers_on_ties(forced, fit):
-    """{name of a layer's or a mean's tensor: how many of its numbers are the other integer beside a tie} of what is else a kernel set's."""
+    """{name of a layer's or a mean's tensor: how many of its numbers are the other integer beside a tie} of what is
+    else a kernel set's."""
     if fit.kernels.layers not in FLOAT_FACTORS:
         return {}
     cases = [forced.case(name, fit) for name in fit.exact]
@@ -87,7 +90,8 @@ _PAIRS = {"add": np.add, "mul": np.multiply}
 
 
 def _of_two(case):
-    """How many numbers of a sum's or a product's tensor are others, where all are what float32 gives between its grids; else 0."""
+    """How many numbers of a sum's or a product's tensor are others, where all are what float32 gives between its grids;
+    else 0."""
     x, y = (grid.dequantize(q) for q, grid in zip(case.inputs, case.grids))
     real = _PAIRS[case.step.op](x, y.reshape(*y.shape, *(1,) * (x.ndim - y.ndim)))
     right = not case.step.act and np.array_equal(case.out.quantize(real), case.found)
@@ -95,8 +99,8 @@ def _of_two(case):
 
 
 def _means_on_ties(cases):
-    """{name: how many of its numbers are the other integer beside a tie} of the port's means; {} where all ties are rounded in one
-    way, which is a rule and no chance.
+    """{name: how many of its numbers are the other integer beside a tie} of the port's means; {} where all ties are
+    rounded in one way, which is a rule and no chance.
 
     A mean may have its input's scale: then all of its numbers are halves, quarters, ..., and many lie on ties.
     """

@@ -67,8 +67,8 @@ def compare(expected, found):
 
 
 def grid_step(weight):
-    """The step of a weight (O, ...) whose numbers lie on an int8 grid, symmetric: one of all (1, 1, ...), or one a channel (O, 1, ...); None
-    where they do not. A weight with no more numbers than levels tells nothing."""
+    """The step of a weight (O, ...) whose numbers lie on an int8 grid, symmetric: one of all (1, 1, ...), or one a
+    channel (O, 1, ...); None where they do not. A weight with no more numbers than levels tells nothing."""
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     if rows.size <= 2 * LEVELS:
         return None

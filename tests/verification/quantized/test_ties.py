@@ -174,7 +174,8 @@ def test_many_numbers_of_16_bits_lie_on_ties(port, run):
 
 
 def test_a_sum_in_floats(port):
-    """Halves are rounded to even before the zero point is added, or behind it: the one is float32's, the other the kernel's."""
+    """Halves are rounded to even before the zero point is added, or behind it: the one is float32's, the other the
+    kernel's."""
     step = next(step for step in port.plan.steps if step.op == "add")
     scales = {**dict.fromkeys(step.inputs, 1 / 16), step.name: 1 / 8}
     grids = {name: replace(port.plan.grids[name], scale=scale, zero_point=127) for name, scale in scales.items()}
