@@ -1,14 +1,6 @@
-"""A folded plan as the operations of an integer engine: what is fused, what is stored, what is padded by a step of its own.
+"""A folded plan as the operations of an integer engine: what is fused, what is stored, what has a step of its own."""
 
-tflite   an activation behind a layer is fused into it; a gate's hard-sigmoid is a layer with relu6, whose 3 is in the bias,
-         and a product with 1/6; padding that is not TensorFlow's "same" is an operation of its own
-onnx     relu is fused; a hard-swish is a hard-sigmoid and a product, each of them stored
-relu     the same, but relu is stored apart from what is before it, as ActivationSymmetric leaves it
-parts    the same as onnx, but a hard-sigmoid is x + 3, cut by what its integers can hold, and a product with 1/6, as tf2onnx
-         writes Keras's
-plain    relu is fused, the rest is as the plan has it
-apart    the same, but relu is stored apart
-"""
+from typing import NamedTuple
 
 from .counts import is_linear
 from .integer_plan import LAYERS, IntegerStep
@@ -16,11 +8,34 @@ from .padding import same_padding
 from .steps import INPUT
 from .walk import readers
 
-SCHEMES = ("tflite", "onnx", "relu", "parts", "plain", "apart")
+
+class Scheme(NamedTuple):
+    """How an engine's converter writes what engines differ in.
+
+    relu : "fused" into the step before it, or stored "apart" from it
+    hard_swish : "whole", or as its "gate" and the product, each of them stored
+    gate : what a hard-sigmoid is: "whole"; x + 3, cut by what its integers can hold, and a product with 1/6 ("parts"); or
+        a layer with relu6, whose 3 is in the bias, and a product with 1/6 ("relu6")
+    tensorflow : bool, padding that is not TensorFlow's "same" is an operation of its own, and so is a linear layer
+    """
+
+    relu: str
+    hard_swish: str
+    gate: str
+    tensorflow: bool = False
+
+
+SCHEMES = {
+    "tflite": Scheme("fused", "whole", "relu6", tensorflow=True),
+    "onnx": Scheme("fused", "gate", "whole"),
+    "relu": Scheme("apart", "gate", "whole"),  # as ActivationSymmetric leaves it
+    "parts": Scheme("fused", "gate", "parts"),  # as tf2onnx writes Keras's
+    "plain": Scheme("fused", "whole", "whole"),
+    "apart": Scheme("apart", "whole", "whole"),
+}
 #: Scheme of quantisation -> the scheme here by whose operations such a network runs.
 LOWERED = {"tflite": "tflite", "onnx": "onnx", "symmetric": "onnx", "pow2": "plain", "torch": "plain"}
 OWN_GATE = ".hard_sigmoid"  # behind a hard-swish's name: its own gate, where that is stored
-_RELU_APART = ("relu", "apart")
 _FUSES_RELU = (*LAYERS, "mul", "add")
 
 
@@ -39,7 +54,7 @@ def lower(plan, scheme, input_shape):
         Step of the plan that has its weight}
     """
     shapes = {INPUT: tuple(input_shape)} | {step.name: step.shape for step in plan}
-    lowering = _Lowering(readers(plan), scheme, shapes)
+    lowering = _Lowering(readers(plan), SCHEMES[scheme], shapes)
     for step in plan:
         getattr(lowering, step.op, lowering.plain)(step)
     return tuple(lowering.steps), lowering.layers
@@ -57,7 +72,7 @@ class _Lowering:
     def _add(self, step, op, inputs=None, name=None, **fields):
         """Append a step for one of the plan's; under the name of the relu that is fused into it, if one is."""
         inputs = step.inputs if inputs is None else inputs
-        fuses = op in _FUSES_RELU and name is None and self.scheme not in _RELU_APART
+        fuses = op in _FUSES_RELU and name is None and self.scheme.relu == "fused"
         relu = self._only_reader(step, "relu") if fuses else None
         act = {"act": "relu"} if relu else {}
         name = relu.name if relu else name or step.name
@@ -72,7 +87,7 @@ class _Lowering:
 
     def relu(self, step):
         """Fused into the step before it, but where it stands apart."""
-        if self.scheme in _RELU_APART:
+        if self.scheme.relu == "apart":
             self._add(step, "relu")
 
     def identity(self, step):
@@ -85,11 +100,11 @@ class _Lowering:
         inputs, fields = step.inputs, {}
         if step.kernel:
             fields = {"stride": step.stride, "pad": step.pad}
-            if self.scheme == "tflite" and not _is_same(step, self.shapes[step.inputs[0]]):
+            if self.scheme.tensorflow and not _is_same(step, self.shapes[step.inputs[0]]):
                 inputs, fields = (self._padded(step),), {"stride": step.stride}
-        if self.scheme == "tflite" and self._only_reader(step, "hard_sigmoid"):
+        if self.scheme.gate == "relu6" and self._only_reader(step, "hard_sigmoid"):
             fields |= {"act": "relu6"}
-        op = "fully_connected" if self.scheme == "tflite" and is_linear(step) else step.op
+        op = "fully_connected" if self.scheme.tensorflow and is_linear(step) else step.op
         self.layers[self._add(step, op, inputs, **fields)] = step
 
     conv2d = depthwise_conv2d = pointwise_conv2d = linear = _layer
@@ -105,13 +120,13 @@ class _Lowering:
         return name
 
     def hard_sigmoid(self, step):
-        if self.scheme == "tflite":
+        if self.scheme.gate == "relu6":
             self._add(step, "scale")
         else:
             self._gate(step, step.name, step.slope)
 
     def hard_swish(self, step):
-        if self.scheme in ("tflite", "plain", "apart"):
+        if self.scheme.hard_swish == "whole":
             self._add(step, "hard_swish")
             return
         gate = self._gate(step, step.name + OWN_GATE, 1 / 6)
@@ -119,7 +134,7 @@ class _Lowering:
 
     def _gate(self, step, name, slope):
         """A hard-sigmoid, whole or in its parts; its name."""
-        if self.scheme != "parts":
+        if self.scheme.gate != "parts":
             return self._add(step, "hard_sigmoid", name=name, slope=slope, offset=0.5)
         three = self._add(step, "fill", (), name=f"{name}.three")
         relu6 = self._add(step, "add", (*step.inputs, three), name=f"{name}.relu6")
