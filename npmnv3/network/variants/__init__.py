@@ -64,22 +64,23 @@ def nearest_names(asked: str, names: Iterable[str]) -> list[str]:
     """At most four of the names, `source/variant`, that were probably meant, the likeliest first.
 
     Those come first that lack their source alone, or are the same but for capitals and what is no letter or digit; then
-    the longest variant that is part of what was asked (mobilenetv3_small_100.lamb_in1k), or of which this is a part
-    (small); then what looks alike.
+    those of the source that was named; then the longest variant that is part of what was asked
+    (mobilenetv3_small_100.lamb_in1k), or of which this is a part (small); then what looks alike.
     """
     import difflib
 
     asked_key, keys = _letters(asked), {name: (_letters(name), _letters(name.partition("/")[2])) for name in names}
     like = {name: difflib.SequenceMatcher(None, asked, name).ratio() for name in names}
 
-    def rank(name: str) -> tuple[bool, bool, int, bool, float]:
+    def rank(name: str) -> tuple[bool, bool, bool, int, bool, float]:
         whole, variant = keys[name]
+        of_source = "/" in asked and asked.lower().partition("/")[0] == name.lower().partition("/")[0]
         part = len(variant) if variant in asked_key else 0
         lacks_source = asked.lower() == name.lower().partition("/")[2]
-        return lacks_source, asked_key in (whole, variant), part, asked_key in whole, like[name]
+        return lacks_source, asked_key in (whole, variant), of_source, part, asked_key in whole, like[name]
 
     likely = sorted(names, key=rank, reverse=True)[:4]
-    return [name for name in likely if asked_key and (any(rank(name)[:4]) or like[name] >= 0.4)]
+    return [name for name in likely if asked_key and (any(rank(name)[:5]) or like[name] >= 0.4)]
 
 
 def _letters(text: str) -> str:
