@@ -79,9 +79,7 @@ def test_names():
     ]
     assert list_published("nothing*") == []
     assert find_published("timm/mobilenetv3_large_100").model == get_variant("timm/mobilenetv3_large_100").full_name
-    with pytest.raises(
-        UnknownModelError, match="nearest: torchvision/mobilenet_v3_large, .*@V2"
-    ):
+    with pytest.raises(UnknownModelError, match="nearest: torchvision/mobilenet_v3_large, .*@V2"):
         find_published("torchvision/mobilenet_v3_large@V3")
     with pytest.raises(UnknownModelError, match="npmnv3 fetch --list"):
         find_published("?")
