@@ -17,13 +17,19 @@ LABEL_COLUMNS = (
     "predictionstring", "y", "name",
 )
 # fmt: on
-#: What a column of another name has in it that says the class: true_label, Class Label, category_name.
-_WORDS = ("label", "class", "categ", "target", "truth", "annotation", "tag")
+#: Words in a column's name that say that it has the class: true_label, Class Label, category_name; and that it has not.
+_WORDS = {"label", "labels", "class", "category", "target", "truth", "annotation", "tag"}
+_OTHERS = {"num", "number", "count", "is", "has", "width", "height", "confidence", "score", "predicted", "prediction"}
 
 
 def column_key(column):
     """A column's name without capitals and what stands between its words."""
     return re.sub("[^a-z0-9]", "", column.lower())
+
+
+def _says_class(column):
+    words = {word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", column)}
+    return bool(words & _WORDS) and not words & _OTHERS
 
 
 def names_columns(header):
@@ -46,14 +52,17 @@ def columns_of(columns, rows):
     showing = [name for name in keys.values() if rows and all(is_picture((row[name] or "").strip()) for row in rows)]
     named = [name for name in known if name in showing] or showing[: len(showing) == 1] or known
     file = next(iter(named), None)
-    labels = [keys[name] for name in LABEL_COLUMNS if name in keys and keys[name] != file]
-    like = [name for key, name in keys.items() if name != file and any(word in key for word in _WORDS)]
+    known = [
+        name for name in LABEL_COLUMNS if name in keys and not (name == "y" and "x" in keys)
+    ]  # a place, of x and y
+    labels = [keys[name] for name in known if keys[name] != file]
+    like = [name for name in keys.values() if name != file and _says_class(name)]
     return file, labels or like[: len(like) == 1]
 
 
 def one_hot(columns, rows):
     """Whether these columns are each a class, with one 1 in each row, and else 0."""
-    if len(columns) < 2 or any(word in column_key(name) for name in columns for word in _WORDS):
+    if len(columns) < 2 or any(map(_says_class, columns)):
         return False
     try:
         numbers = [sorted(float(row[name] or "nan") for name in columns) for row in rows]

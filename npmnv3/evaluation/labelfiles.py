@@ -20,6 +20,7 @@ MAX_BYTES = 1 << 28  # three times a table of all of ImageNet
 _SYNSET = re.compile(r"n\d{8}")
 #: What may stand above a table: empty lines, comments, and Excel's hint.
 _ABOVE = re.compile(r"\A(?:[^\S\r\n]*(?:#.*|sep=.)?[\r\n]+)+", re.IGNORECASE)
+_COMMENT = re.compile(r"^# .*[\r\n]*", re.MULTILINE)
 
 
 def read_label_file(path):
@@ -34,7 +35,7 @@ def read_label_file(path):
     UsageError
     """
     path = os.fspath(path)
-    text = _ABOVE.sub("", _text(path))
+    text = _COMMENT.sub("", _ABOVE.sub("", _text(path)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         raise UsageError(f"{path}: an empty labels file")
@@ -137,6 +138,8 @@ def _read_table(path, text, separator):
     except csv.Error as error:
         raise UsageError(f"{path}: line {reader.line_num}: {error}") from error
     file, labels = columns_of(columns, [row for _, row in rows])
+    if twice := next((name for name in (file, *labels) if columns.count(name) > 1), None):
+        raise UsageError(f"{path}: two columns are called {twice}, expected one with the labels")
     wide = next((number for number, row in rows if None in row or (file and not row[file])), None)
     if wide:
         raise UsageError(f"{path}: line {wide} has no file, or more fields than columns")

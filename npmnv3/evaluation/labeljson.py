@@ -6,7 +6,7 @@ import json
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.files import is_picture
 from .columns import FILE_COLUMNS, LABEL_COLUMNS, column_key
-from .truths import ClassList, Table, class_list, table
+from .truths import ClassList, Table, check_indices, class_list, table
 
 #: Entries, as `column_key` writes them, of which one holds what is looked for, beside others that are passed over.
 _CLASSES = ("classtoidx", "classtoindex", "classindices", "label2id", "id2label")
@@ -31,6 +31,9 @@ def read_json(path, text, lines):
             return class_list(path, rows)
     indices = _indices(content) if isinstance(content, dict) else None
     if indices:
+        check_indices(path, list(map(int, indices.values())))
+        if "0" not in indices.values() and len(set(indices.values())) < len(indices):
+            raise UsageError(f"{path}: no class is the first, and some are the same: are these indices of classes?")
         return ClassList(path, indices)
     raise UsageError(
         f"{path}: JSON, expected {{class: index}}, {{file: label}}, a list of classes, or rows with file and label"

@@ -145,14 +145,16 @@ def numbered(path, lines):
     pairs = [re.split(r"[\s,;:|]+", line.strip()) for line in lines]
     for index, name in ((0, 1), (1, 0)):
         if pairs and all(len(pair) == 2 and pair[index].isascii() and pair[index].isdigit() for pair in pairs):
-            numbers = sorted(int(pair[index]) for pair in pairs)
-            if numbers == list(range(len(pairs))):
+            check_indices(path, [int(pair[index]) for pair in pairs])
+            if sorted(int(pair[index]) for pair in pairs) == list(range(len(pairs))):
                 return {pair[name]: str(int(pair[index])) for pair in pairs}
-            if numbers == list(range(1, len(pairs) + 1)) and len(pairs) > 1:
-                raise UsageError(
-                    f"{path}: counts the classes from 1 to {len(pairs)}, expected them to be counted from 0"
-                )
     return None
+
+
+def check_indices(path, indices):
+    """UsageError where classes are counted from 1."""
+    if len(indices) > 1 and sorted(indices) == list(range(1, len(indices) + 1)):
+        raise UsageError(f"{path}: counts the classes from 1 to {len(indices)}, expected them to be counted from 0")
 
 
 def table(path, entries):

@@ -22,6 +22,7 @@ from .stages import compare_stages, split_stages
 from .tensor_names import named_steps
 from .tensors import relative_error
 
+FIXED_FACTOR = 4.0  # of fixed point's rounding at most: ports that cut off what they should round have up to 3.6
 REFUSALS = 3  # times that tensors are mapped again because what all else agrees on refutes the mapping
 
 
@@ -50,7 +51,7 @@ class Comparison:
     """
 
     def __init__(self, model, given, tensors, mapping, precision, factor):
-        self.model, self.given, self.mapping, self.factor = model, given, mapping, factor
+        self.model, self.given, self.mapping, self.asked_factor = model, given, mapping, factor
         self.all_tensors, self.stages = split_stages(tensors)
         plan = model.plan_for(given.x.shape[2:])
         self.net = self.reference = Net(with_probabilities(plan), given.x.shape[1:])
@@ -70,6 +71,11 @@ class Comparison:
             if worst:
                 self._choose(worst)
                 self._settle()
+
+    @property
+    def factor(self):
+        """Errors up to so many times that precision's rounding pass."""
+        return min(self.asked_factor, FIXED_FACTOR) if self.is_fixed else self.asked_factor
 
     @property
     def is_fixed(self):
@@ -149,14 +155,14 @@ class Comparison:
     def in_precision(self, precision, factor):
         """The same port, taken for one that computes in another precision."""
         other = copy.copy(self)
-        other.precision, other.factor, other.marked = precision, factor, False
+        other.precision, other.asked_factor, other.marked = precision, factor, False
         other._settle()
         return other
 
     def of_input(self, given):
         """The same port, taken for one that was given another input."""
         tensors = [*self.all_tensors, *self.stages.values()]
-        other = Comparison(self.model, given, tensors, self.mapping, self.precision, self.factor)
+        other = Comparison(self.model, given, tensors, self.mapping, self.precision, self.asked_factor)
         other.marked = self.marked
         return other
 
@@ -165,7 +171,9 @@ class Comparison:
         tensors = [replace(t, columns_first=True) for t in self.all_tensors]
         given = self.given.noted("the port stores its maps with their columns first")
         precision = "auto" if self.marked else self.precision
-        return Comparison(self.model, given, [*tensors, *self.stages.values()], self.mapping, precision, self.factor)
+        return Comparison(
+            self.model, given, [*tensors, *self.stages.values()], self.mapping, precision, self.asked_factor
+        )
 
     def adopt(self, other):
         """Take over what another comparison matched: against the right fault a faulty step's tensor is known, too."""

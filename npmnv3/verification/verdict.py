@@ -20,7 +20,9 @@ from .report import Report
 OTHERS = 5  # runners-up to report
 COARSE_LEAST = 6.0  # dB at the logits of a port in int8 or fixed point that is called fine
 FLOAT16_LIMITS = -65504.0, 65504.0
-BEYOND = 1e-3  # by how much, relatively, what stands at a limit should be beyond it
+BEYOND = 1e-3  # by how much, relatively, what stands at a limit should be beyond it; in fixed point also by
+STEPS = 2  # steps
+AT_LIMIT = 3  # numbers in fixed point that tell a limit from a largest number
 
 
 def decide(comparison, port, explain=True, tell=lambda done, text: None):
@@ -126,8 +128,9 @@ def _stuck(comparison, row):
     """(how many numbers stand at float16's limit, or at fixed point's, where the reference's are beyond it; that limit)"""
     view, expected = comparison.views[row.step], comparison.local[row.step]
     low, high = word_limits(view) if comparison.is_fixed else FLOAT16_LIMITS
-    beyond = np.abs(expected) > high * (1 + BEYOND)
-    return int((((view.data == low) | (view.data == high)) & beyond).sum()), high
+    slack = STEPS * 2.0**-view.tensor.fraction_bits if np.isfinite(high) and comparison.is_fixed else 0.0
+    count = int((((view.data == low) | (view.data == high)) & (np.abs(expected) > high * (1 + BEYOND) + slack)).sum())
+    return count if count >= AT_LIMIT or not comparison.is_fixed else 0, high
 
 
 def _overflown(comparison, report, row):

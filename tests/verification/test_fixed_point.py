@@ -1,8 +1,10 @@
 """verify: ports in fixed point are told from those of floats, judged by their own rounding, and their faults are named."""
 
+import faulty_ports
 import numpy as np
 import pytest
 
+import npmnv3
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
 from npmnv3.verification.fixed_point import fraction_bits
@@ -55,6 +57,33 @@ def test_what_is_more_than_its_rounding_is_named(maker, model):
     report = verify(model, port(maker, 8, change=linear), maker.x)
     assert [row["fault"] for row in report.explained_by] == ["residual"], report.text()
     assert "the port is in fixed point: 8 fraction bits" in report.notes, report.text()
+
+
+@pytest.fixture(scope="module")
+def timm():
+    """(ports' Maker, model)"""
+    picture = np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8)
+    maker = faulty_ports.Maker("timm/mobilenetv3_small_050", picture, side=64)
+    return maker, npmnv3.load("timm/mobilenetv3_small_050", maker.state, engine="numpy")
+
+
+def test_of_the_logits_alone_a_fault_does_not_pass_for_its_rounding(timm):
+    def steeper(step, inputs):
+        return np.clip(inputs[0] / 5 + 0.5, 0, 1) if step.op == "hard_sigmoid" else None
+
+    maker, model = timm
+    clean, faulty = ({"logits": port(maker, 8, change=change)["logits"]} for change in (lambda *_: None, steeper))
+    assert verify(model, clean, maker.x).fine
+    assert not verify(model, faulty, maker.x, explain=False).fine
+
+
+def test_a_largest_number_next_to_a_power_of_two_is_no_limit(timm):
+    def sigmoid(step, inputs):
+        return 1 / (1 + np.exp(-inputs[0])) if step.op == "hard_sigmoid" else None
+
+    maker, model = timm
+    report = verify(model, port(maker, 8, change=sigmoid), maker.x, explain=False)
+    assert not report.fine and "overflow" not in [row["fault"] for row in report.explained_by], report.text()
 
 
 def test_numbers_that_end_at_a_words_limit_are_told(maker, model):

@@ -34,6 +34,7 @@ def nameless(tensors, names, order=None):
     return {f"t{i:03}": tensors[name] for i, name in enumerate(names if order is None else np.array(names)[order])}
 
 
+@pytest.mark.usefixtures("short_search")
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_an_unknown_fault_of_a_block_is_located_by_the_blocks_ends_alone(maker, model, shuffled):
     def rooted(step, inputs):
@@ -46,6 +47,7 @@ def test_an_unknown_fault_of_a_block_is_located_by_the_blocks_ends_alone(maker, 
     assert report.first_divergence == "blocks.5", report.text()
 
 
+@pytest.mark.usefixtures("short_search")
 def test_a_tensor_that_fits_no_step_locates_a_fault_by_its_place_in_the_ports_order(maker, model):
     norms = [s for s in maker.plan if s.op == "batch_norm" and s.name.startswith("blocks.4")]
     fresh = {
@@ -59,6 +61,7 @@ def test_a_tensor_that_fits_no_step_locates_a_fault_by_its_place_in_the_ports_or
     )
 
 
+@pytest.mark.usefixtures("short_search")
 def test_what_lies_between_the_last_right_tensor_and_the_first_wrong_one_is_said(maker, model):
     def gained(step, inputs):
         return inputs[0] * np.float32(0.7) + np.float32(0.1) if step.name == "blocks.3.project" else None
@@ -151,6 +154,7 @@ def test_an_engines_own_tensor_does_not_stand_against_the_fault_that_sets_all_el
     assert "something else" not in report.sentence
 
 
+@pytest.mark.usefixtures("short_search")
 def test_an_error_of_bfloat16s_size_is_said_to_be_one(maker, model):
     """Of logits alone in float32 nobody can tell bfloat16 products from a fault."""
     arrays = noise.rounded_arrays(maker.arrays, "bfloat16")

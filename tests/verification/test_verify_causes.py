@@ -203,6 +203,7 @@ def test_few_numbers_agree_by_chance():
     assert spare_bits(trial(1e6, 1.0), {"y": 100}, tried=200) < 0  # nothing like it before, nor with the fault
 
 
+@pytest.mark.usefixtures("short_search")
 def test_tensors_that_fit_nothing_beyond_what_agrees_are_not_fine(model, maker):
     """The blocks' ends without names and without logits; what is behind layers of other weights fits no step."""
     rng = np.random.default_rng(3)
