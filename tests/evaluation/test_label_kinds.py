@@ -93,7 +93,7 @@ def test_class_folders_as_tools_number_them(name, text, tmp_path):
         ("l.txt", b"up\ndown\nup\n", "labels of pictures stand beside their names: lines `file label`"),
         ("l.txt", b"0\n1\n0\n", "other labels of pictures stand beside their names: lines `file label`"),
         ("l.txt", b"1 dog\n2 cat\n", "counts the classes from 1 to 2, expected them to be counted from 0"),
-        ("l.csv", b"file,true_label,predicted_label\nb.jpg,1,0\n", "the columns are file, true_label, predicted_label"),
+        ("l.csv", b"file,first_label,second_label\nb.jpg,1,0\n", "the columns are file, first_label, second_label"),
         ("l.csv", b"file,fold\nb.jpg,1\n", "the columns are file, fold; expected file and label: name them so"),
         ("l.csv", b"file,0,1\nx/a.jpg,1,1\nb.jpg,1,0\n", "the columns are file, 0, 1; expected file and label"),
     ],
