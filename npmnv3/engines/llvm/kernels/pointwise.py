@@ -18,6 +18,10 @@ from .kernel import FLOAT16_BYTES, FLOAT_BYTES, LINE, NONE, Kernel, Operand, act
 #: Cache lines that are prefetched with every chunk of channels: of those needed soon, and of those needed later.
 AHEAD_LINES, FAR_LINES = 2, 2
 
+#: Sums of a tile that keep two multiply-add units busy. Its channels are written out one by one; a tile of fewer waits for
+#: its sums, and takes as long with a loop, which is sooner compiled.
+ENOUGH_SUMS = 8
+
 #: Input channels of a block, about.
 BLOCK = 128
 
@@ -158,11 +162,11 @@ class _Writer(PanelWriter):
             code.prefetch(ahead, line * LINE)
         for line in range(FAR_LINES):
             code.prefetch(far, line * LINE)
-        if count == self.tiles[0]:
+        if len(sums) >= ENOUGH_SUMS:
             loaded = [code.load(x, p * self.vector) for p in range(count)] if self.by_lane else None
             for u in range(self.chunk):
                 sums = self.channel(count, sums, x, weight, u, loaded)
-        else:  # a loop takes as long where so few sums wait for themselves, and is sooner compiled
+        else:
             start = [*sums, x, weight]
             *sums, _, _ = code.loop(self.chunk, start, lambda c: self.one_channel(count, *c))
         x, weight = code.add(x, step), code.add(weight, self.chunk * self.channel_bytes)
