@@ -24,12 +24,12 @@ from .factors import (
 )
 from .requantize import (
     F32,
+    FACTORS,
     FLOAT_FACTORS,
     I64,
     INTEGER_RULES,
     double,
     layer_factor,
-    mul_factor,
     quantize_multiplier,
     requantize,
     round_float,
@@ -65,7 +65,7 @@ RULE_FIELDS = {
     "mean_to_vector": "mean_to_vector",
     "hard_swish": "hard_swish",
 }
-#: Field with a rule -> the field that says in which floats that rule's factor is made, where engines differ in it.
+#: Field with a rule -> the field that says how that rule's factor is made, where engines differ in it.
 FACTOR_FIELDS = {"fully_connected": "fully_connected_factor", "mul": "mul_factor"}
 
 
@@ -127,7 +127,7 @@ def mul(x, y, *, grids, out, kernels, act=""):
     dtype = np.int32 if all(grid.high - grid.low < 256 for grid in grids) else I64  # products of 16 bits pass 31
     product = (x.astype(dtype) - grids[0].zero_point) * (y.astype(dtype) - grids[1].zero_point)
     low, high = act_range(act, out)
-    factor = mul_factor(kernels, grids[0].scale, grids[1].scale, out.scale)
+    factor = FACTORS[kernels.mul_factor](grids[0].scale, grids[1].scale, out.scale)
     if kernels.mul in INTEGER_RULES:
         steps = INTEGER_RULES[kernels.mul](product.astype(I64), *quantize_multiplier(factor))
         return np.clip(steps + out.zero_point, low, high).astype(out.dtype)

@@ -19,7 +19,7 @@ class KernelSet:
     fully_connected : of TensorFlow Lite's operation of this name: the same words, or "real"
     fully_connected_factor : "float32" or "float64", in which its input's scale meets the weights', where these have one
     mul : "double", "single", "float", "reciprocal" or "float_offset"
-    mul_factor : "float32" or "float64", in which its factor is made of the scales
+    mul_factor : how its factor is made of the scales: in "float32" or "float64", or with a "reciprocal" in float32
     add : "double", "single", "shift", "shift_away" or "fused"
     mean : "double", "single", "twice", "offset", "float_offset" or "float"
     mean_to_vector : of TensorFlow Lite's MEAN without keep_dims: the same words
@@ -47,15 +47,15 @@ class KernelSet:
 
 # fmt: off
 KERNEL_SETS = {kernels.name: kernels for kernels in (
-    #         name                layers        depthwise     depthwise_uint8  fully_connected  its factor  mul             its factor  add           mean            mean_to_vector
-    KernelSet("tflite-reference", "double",     "double",     "double",        "real",          "float64",  "double",       "float32",  "double",     "double",       "double"),
-    KernelSet("tflite-optimized", "up",         "up_by_8",    "double",        "up",            "float32",  "double",       "float32",  "double",     "offset",       "double"),  # x86-64, one thread
-    KernelSet("xnnpack",          "float",      "float",      "double",        "float",         "float32",  "float",        "float32",  "shift",      "float_offset", "float_offset"),  # TFLite's delegate, x86-64
-    KernelSet("tflite-micro",     "double",     "double",     "double",        "double",        "float64",  "double",       "float64",  "double",     "double",       "double"),  # its portable kernels, and CMSIS-NN
-    KernelSet("onnxruntime",      "float",      "float",      "float",         "float",         "float32",  "float_offset", "float32",  "fused",      "float",        "float", "float"),
-    KernelSet("onnxruntime-avx2", "float",      "float",      "float",         "float",         "float32",  "float_offset", "float32",  "fused",      "float",        "float", "float", True),  # no VNNI
-    KernelSet("qnnpack",          "reciprocal", "reciprocal", "reciprocal",    "reciprocal",    "float32",  "reciprocal",   "float32",  "shift_away", "float",        "float", "sixth", fused_picture=True),  # PyTorch's, x86-64
-    KernelSet("single-rounding",  "single",     "single",     "single",        "single",        "float64",  "single",       "float64",  "single",     "single",       "single"),  # TFLite's and CMSIS-NN's macro
+    #         name                layers        depthwise     depthwise_uint8  fully_connected  its factor  mul             its factor    add           mean            mean_to_vector
+    KernelSet("tflite-reference", "double",     "double",     "double",        "real",          "float64",  "double",       "float32",    "double",     "double",       "double"),
+    KernelSet("tflite-optimized", "up",         "up_by_8",    "double",        "up",            "float32",  "double",       "float32",    "double",     "offset",       "double"),  # x86-64, one thread
+    KernelSet("xnnpack",          "float",      "float",      "double",        "float",         "float32",  "float",        "float32",    "shift",      "float_offset", "float_offset"),  # TFLite's delegate, x86-64
+    KernelSet("tflite-micro",     "double",     "double",     "double",        "double",        "float64",  "double",       "float64",    "double",     "double",       "double"),  # its portable kernels, and CMSIS-NN
+    KernelSet("onnxruntime",      "float",      "float",      "float",         "float",         "float32",  "float_offset", "float32",    "fused",      "float",        "float", "float"),
+    KernelSet("onnxruntime-avx2", "float",      "float",      "float",         "float",         "float32",  "float_offset", "float32",    "fused",      "float",        "float", "float", True),  # no VNNI
+    KernelSet("qnnpack",          "reciprocal", "reciprocal", "reciprocal",    "reciprocal",    "float32",  "reciprocal",   "reciprocal", "shift_away", "float",        "float", "sixth", fused_picture=True),  # PyTorch's, x86-64
+    KernelSet("single-rounding",  "single",     "single",     "single",        "single",        "float64",  "single",       "float64",    "single",     "single",       "single"),  # TFLite's and CMSIS-NN's macro
 )}
 # fmt: on
 

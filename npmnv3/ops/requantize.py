@@ -148,14 +148,8 @@ def reciprocal_factor(scale, weight_scale, out_scale):
 #: The rules that multiply a sum, in float32, by a factor that is made so.
 FLOAT_FACTORS = {"float": float_factor, "reciprocal": reciprocal_factor}
 #: By what a KernelSet says of a product's factor: tensorflow/lite/kernels/mul.cc multiplies and divides floats,
-#: tensorflow/lite/micro/kernels/mul_common.cc casts them first.
-FACTORS = {"float32": float_factor, "float64": integer_factor}
-
-
-def mul_factor(kernels, scale, other_scale, out_scale):
-    """The factor that a kernel set takes for a product of two tensors."""
-    make = FLOAT_FACTORS["reciprocal"] if kernels.mul == "reciprocal" else FACTORS[kernels.mul_factor]
-    return make(scale, other_scale, out_scale)
+#: tensorflow/lite/micro/kernels/mul_common.cc casts them first, QNNPACK takes a reciprocal.
+FACTORS = {"float32": float_factor, "float64": integer_factor, "reciprocal": reciprocal_factor}
 
 
 def layer_factor(op, rule, kernels, scale, weight_scale, out_scale):

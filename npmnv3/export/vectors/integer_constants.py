@@ -10,7 +10,7 @@ from ...engines.integer_engine import rule_field
 from ...network.integer_plan import LAYERS
 from ...ops import factors
 from ...ops.integers import hard_sigmoid, hard_swish, relu
-from ...ops.requantize import F32, LAYER_RULES, layer_factor, mul_factor, quantize_multiplier
+from ...ops.requantize import F32, FACTORS, LAYER_RULES, layer_factor, quantize_multiplier
 
 
 def rule_of(step, plan, kernels):
@@ -42,7 +42,7 @@ def constants(step, plan, kernels):
         return _of_layer(step, rule, kernels, grids[0].scale, plan.arrays[f"{step.name}.weight_scale"], out.scale)
     if step.op in ("mul", "scale"):
         other = grids[1].scale if step.op == "mul" else plan.arrays[f"{step.name}.weight_scale"]
-        return _factor(rule, mul_factor(kernels, grids[0].scale, other, out.scale))
+        return _factor(rule, FACTORS[kernels.mul_factor](grids[0].scale, other, out.scale))
     if step.op == "add":
         return _ADDS.get(rule, lambda *grids: _integers(*factors.add_fixed(*grids)))(*grids, out)
     if step.op in ("global_avg_pool", "mean_to_vector"):

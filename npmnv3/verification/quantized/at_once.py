@@ -3,8 +3,6 @@
 What a port does not show is computed with the change, so these are found from the logits alone.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from ...engines.integer_engine import rule_field
@@ -12,19 +10,19 @@ from ...network.steps import INPUT
 from ...ops.requantize import INTEGER_RULES
 from .explain import Cause, Rule
 from .forced import Forced
-from .roundings import MEANS, SWISHES, WORDS
+from .roundings import WORDS, with_word
 
 LEAST = 8  # numbers
 # fmt: off
 _LAYERS = "layers", "depthwise", "depthwise_uint8", "fully_connected"
 _MEANS = "mean", "mean_to_vector"
-_RULES = {  # what a KernelSet says: (what that is of, the words it may have, what these mean)
-    _LAYERS:              ("layers",                 (*INTEGER_RULES, "float", "reciprocal"),                          WORDS),
-    ("fully_connected",): ("fully connected layers", (*INTEGER_RULES, "real", "float", "reciprocal"),                  WORDS),
-    ("mul",):             ("products",               (*INTEGER_RULES, "float", "reciprocal", "float_offset"),          WORDS),
-    ("add",):             ("sums",                   (*INTEGER_RULES, "shift", "shift_away", "fused"),                 WORDS),
-    _MEANS:               ("means",                  ("double", "single", "twice", "offset", "float", "float_offset"), MEANS),
-    ("hard_swish",):      ("hard-swishes",           ("fixed", "float", "sixth"),                                      SWISHES),
+_RULES = {  # what a KernelSet says: (kind of step, what several are called, the words it may have)
+    _LAYERS:              ("layers",     "layers",                 (*INTEGER_RULES, "float", "reciprocal")),
+    ("fully_connected",): ("layers",     "fully connected layers", (*INTEGER_RULES, "real", "float", "reciprocal")),
+    ("mul",):             ("mul",        "products",               (*INTEGER_RULES, "float", "reciprocal", "float_offset")),
+    ("add",):             ("add",        "sums",                   (*INTEGER_RULES, "shift", "shift_away", "fused")),
+    _MEANS:               ("mean",       "means",                  WORDS["mean"]),
+    ("hard_swish",):      ("hard_swish", "hard-swishes",           WORDS["hard_swish"]),
 }
 # fmt: on
 
@@ -65,11 +63,11 @@ def _tells(forced, off):
 def _other_rules(forced, kernels):
     """[(text, setting)] of each one word of a kernel set with which every tensor is exact."""
     found, used = [], {rule_field(step, forced.plan) for step in forced.plan.steps}
-    for fields, (what, words, texts) in _RULES.items():
+    for fields, (kind, what, words) in _RULES.items():
         for word in words if used.intersection(fields) else ():
-            other = replace(kernels, **dict.fromkeys(fields, word))
+            other = with_word(kernels, word, *fields)
             if other != kernels and forced.fit(other).whole:
-                found.append((f"{texts[word]} in all {what}", f"{fields[0]} {word}"))
+                found.append((f"{WORDS[kind][word]} in all {what}", f"{fields[0]} {word}"))
     return found
 
 

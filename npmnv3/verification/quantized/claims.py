@@ -8,12 +8,12 @@ import numpy as np
 from ...ops.integers import act_range
 from ...ops.requantize import (
     F32,
+    FACTORS,
     I64,
     INTEGER_RULES,
     double,
     in_32_bits,
     layer_factor,
-    mul_factor,
     quantize_multiplier,
     real,
     up,
@@ -70,7 +70,7 @@ def finish(case, acc, *, channels=slice(None), rule=None, factors=None, out=None
 def factor_by(case, kernels):
     """What makes a layer's or a product's factor by a kernel set: callable (its `factors`, its output's grid)."""
     if not case.is_layer:
-        return lambda factors, out: mul_factor(kernels, *factors, out.scale)
+        return lambda factors, out: FACTORS[kernels.mul_factor](*factors, out.scale)
     # Of many scales those of some channels may be given, which may be one.
     op = case.step.op if len(case.weight_scale) == 1 else "linear"
     return lambda factors, out: layer_factor(op, case.word(kernels), kernels, *factors, out.scale)

@@ -7,15 +7,14 @@ import numpy as np
 
 from ...ops.integers import FACTOR_FIELDS
 from ...ops.kernel_sets import KERNEL_SETS
-from ...ops.requantize import F32, FACTORS, I64, INTEGER_RULES, LAYER_RULES, integer_factor, quantize_multiplier
+from ...ops.requantize import F32, I64, INTEGER_RULES, LAYER_RULES, integer_factor, quantize_multiplier
 from ...ops.tables import hard_swish_float_table
 from .claims import ROUNDED, Claim, factor_by, finish, rounding
 
 ENTRIES = 4  # of a table, that may be wrong
 ENOUGH = 4  # times as many numbers that were looked up there, or they are chance
 
-#: What the kernel sets' words say.
-WORDS = {
+_OF_SUMS = {
     "double": "double rounding (halves up, then halves away from zero, as TFLite's reference kernels)",
     "up": "double rounding with halves up both times (as TFLite's optimised kernels)",
     "up_by_8": "double rounding with halves up, of channels beyond a multiple of 8 away from zero (as TFLite's optimised kernels)",
@@ -28,22 +27,26 @@ WORDS = {
     "shift": "XNNPACK's addition (factors of 21 bits, one shift)",
     "shift_away": "QNNPACK's addition (factors of 22 bits, one shift, halves away from zero)",
     "fused": "float32 with fused multiply-adds (as ONNX Runtime on AVX2)",
-    "twice": "old MEAN, rounded twice (scaled, then divided by the pixels)",
-    "offset": "MEAN with one rounded offset (as TFLite's optimised kernels)",
-    "fixed": "fixed-point hard-swish (TFLite's 16-bit table)",
+}
+#: Kind of step -> {a kernel set's word for its rule: what this says}.
+WORDS = {
+    **dict.fromkeys(("layers", "mul", "add"), _OF_SUMS),
+    "mean": {
+        "double": "MEAN with the division in the factor (as TFLite's reference kernels)",
+        "single": "MEAN rounded once, halves up",
+        "twice": "old MEAN, rounded twice (scaled, then divided by the pixels)",
+        "offset": "MEAN with one rounded offset (as TFLite's optimised kernels)",
+        "float": "MEAN in float32 (as ONNX Runtime)",
+        "float_offset": "MEAN in float32 with an offset (as XNNPACK)",
+    },
+    "hard_swish": {
+        "fixed": "fixed-point hard-swish (TFLite's 16-bit table)",
+        "float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)",
+        "sixth": "hard-swish by floats (x * clip(x + 3, 0, 6) / 6 in float32, the zero point added before it rounds, as QNNPACK)",
+    },
 }
 #: What the words of a product's factor say.
 WIDTHS = {"float32": "float32, as TensorFlow Lite does", "float64": "float64, as TensorFlow Lite Micro does"}
-MEANS = WORDS | {
-    "double": "MEAN with the division in the factor (as TFLite's reference kernels)",
-    "single": "MEAN rounded once, halves up",
-    "float": "MEAN in float32 (as ONNX Runtime)",
-    "float_offset": "MEAN in float32 with an offset (as XNNPACK)",
-}
-SWISHES = WORDS | {
-    "float": "hard-swish by floats (x * clip(x / 6 + 1 / 2, 0, 1) in float32, halves to even)",
-    "sixth": "hard-swish by floats (x * clip(x + 3, 0, 6) / 6 in float32, the zero point added before it rounds, as QNNPACK)",
-}
 
 #: The words in the order in which they are said where several explain the same.
 _LIKELY = (
@@ -72,19 +75,28 @@ def known_words(case):
     words = sorted({case.word(kernels) for kernels in KERNEL_SETS.values()}, key=_LIKELY.index)
     extra = ("up", "single", "double", "truncate") if case.kind in ("layers", "mul", "add") else ()
     extra = ("twice",) if case.kind == "mean" else extra
-    texts = {"mean": MEANS, "hard_swish": SWISHES}.get(case.kind, WORDS)
     older = case.kind == "mean" and case.kernels.name.startswith("tflite")  # TensorFlow Lite's own, of earlier releases
     for word in dict.fromkeys((*extra, *words) if older else (*words, *extra)):
         alike = word == "up_by_8" and case.rows.shape[1] % 8 == 0  # as "up"
         if word != own and not alike:
-            yield Claim(word, texts[word], _by_word(case, word))
+            yield Claim(word, WORDS[case.kind][word], _by_word(case, word))
+
+
+def with_word(kernels, word, *fields):
+    """A kernel set with another word in some fields, and with the factors of the first kernel set whose word it is."""
+    changed = {}
+    for field in fields:
+        if getattr(kernels, field) == word:
+            continue
+        changed[field] = word
+        if factor := FACTOR_FIELDS.get(field):
+            theirs = next((other for other in KERNEL_SETS.values() if getattr(other, field) == word), kernels)
+            changed[factor] = getattr(theirs, factor)
+    return replace(kernels, **changed)
 
 
 def _by_word(case, word):
-    kernels, factor = replace(case.kernels, **{case.field: word}), FACTOR_FIELDS.get(case.field)
-    if factor:  # that of those whose word it is
-        theirs = next((other for other in KERNEL_SETS.values() if case.word(other) == word), kernels)
-        kernels = replace(kernels, **{factor: getattr(theirs, factor)})
+    kernels = with_word(case.kernels, word, case.field)
     if case.kind in ("layers", "mul"):
         return lambda: finish(case, case.accumulated, rule=rounding(case, kernels))
     return lambda: case.run(kernels=kernels)
@@ -219,11 +231,11 @@ def table_entries(case):
     met = np.count_nonzero(np.isin(x, list(wrong)))
     if not ENOUGH * len(wrong) <= met or len(wrong) > ENTRIES or any(len(numbers) > 1 for numbers in wrong.values()):
         return
-    told = ", ".join(f"{numbers[0]} for {q}, not {own[x == q][0]}" for q, numbers in wrong.items())
+    entries = ", ".join(f"{numbers[0]} for {q}, not {own[x == q][0]}" for q, numbers in wrong.items())
     changed = own.copy()
     for q, numbers in wrong.items():
         changed[x == q] = numbers[0]
-    yield Claim(f"entries {told}", f"a table that gives {told}", lambda: changed, len(wrong))
+    yield Claim(f"entries {entries}", f"a table that gives {entries}", lambda: changed, len(wrong))
 
 
 def fused_table(case):
@@ -239,8 +251,9 @@ def fused_table(case):
 def multipliers(case):
     """Integer factors of fewer bits, or cut where they should be rounded, or made of scales in floats of other width."""
     word = case.word(case.kernels)
-    word = word if word in LAYER_RULES else "double"
-    kernels = replace(case.kernels, **{case.field: word})
+    kernels = case.kernels
+    if word not in LAYER_RULES:
+        word, kernels = "double", with_word(kernels, "double", case.field)
 
     def rule(change, kernels=kernels):
         factor = factor_by(case, kernels)
@@ -252,9 +265,9 @@ def multipliers(case):
         return lambda: finish(case, case.accumulated, rule=steps)
 
     if field := FACTOR_FIELDS.get(case.field):
-        (width,) = FACTORS.keys() - {getattr(kernels, field)}
-        told = f"a factor of scales multiplied in {WIDTHS[width]}"
-        yield Claim(width, told, rule(lambda m: m, replace(kernels, **{field: width})))
+        for width in (other for other in WIDTHS if other != getattr(kernels, field)):
+            text = f"a factor of scales multiplied in {WIDTHS[width]}"
+            yield Claim(width, text, rule(lambda m: m, replace(kernels, **{field: width})))
     for bits in (8, 12, 15, 16, 24):
         low = 31 - bits
         yield Claim(
