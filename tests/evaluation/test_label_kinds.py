@@ -30,6 +30,25 @@ def flat(tmp_path):
 @pytest.mark.parametrize(
     "name, text",
     [
+        ("l.csv", "file;label\nx/a.jpg;1\nb.jpg;0\n"),
+        ("l.tsv", "file\tlabel\nx/a.jpg\t1\nb.jpg\t0\n"),
+        ("l.csv", "image, label\nx/a.jpg, 1\nb.jpg, 0\n"),
+        ("l.csv", '"file_name","label"\n"x/a.jpg","1"\n"b.jpg","0"\n'),
+        ("l.csv", "id,label\nx/a,1\nb,0\n"),
+        ("l.csv", "Filename,Class\nx/a.jpg,1\nb.jpg,0\n"),
+        ("l.csv", "file,TrueLabel,stage\nx/a.jpg,1,7\nb.jpg,0,7\n"),
+        ("l.txt", "x/a.jpg 1\n# b.jpg 1\nb.jpg 0\n"),
+        ("l.csv", "x/a.jpg,1\nb.jpg,0\n"),
+        ("l.txt", "x/a.jpg,1\nb.jpg,0\n"),
+        ("l.txt", "x/a.jpg\t1\nb.jpg\t0\n"),
+        ("l.txt", "x/a.jpg 1\nb.jpg 0\n"),
+        ("metadata.jsonl", '{"file_name": "x/a.jpg", "label": 1}\n{"file_name": "b.jpg", "label": 0}\n'),
+        ("l.json", '[{"image": "x/a.jpg", "label": "1"}, {"image": "b.jpg", "label": "0"}]'),
+        ("l.json", '{"x/a.jpg": 1, "b.jpg": 0}'),
+        ("l.csv", "sep=;\r\nfile;label\r\nx/a.jpg;1\r\nb.jpg;0\r\n;\r\n;\r\n"),
+        ("l.txt", "data/x/a.jpg 1\ndata/b.jpg 0\n"),
+        ("l.txt", "a.jpg 1\nb.jpg 0\n"),
+        ("l.txt", "x\\A.JPG\t1\nB.jpg\t0\n"),
         ("photos_of_another_name.csv", "photo,true_label\nx/a.jpg,1\nb.jpg,0\n"),
         ("index.csv", ",filepaths,split,Class Label\n0,x/a.jpg,test,1\n1,b.jpg,test,0\n"),
         ("numbered.csv", "id,photo,category_name\n17,x/a.jpg,1\n18,b.jpg,0\n"),
@@ -54,7 +73,7 @@ def flat(tmp_path):
         ("coco.json", json.dumps(COCO)),
     ],
 )
-def test_tables_as_tools_write_them(name, text, flat, tmp_path):
+def test_tables_as_people_and_tools_write_them(name, text, flat, tmp_path):
     (tmp_path / name).write_text(text)
     dataset = open_dataset(flat, tmp_path / name)
     found = sorted((file, label.removesuffix(".000000")) for file, label in pairs(dataset))
@@ -69,14 +88,21 @@ def test_lines_of_names_without_endings_and_synsets(flat, tmp_path):
 @pytest.mark.parametrize(
     "name, text",
     [
-        ("names.csv", "class,label\nred fox,1\ndog,0\n".replace(" ", "_")),
+        ("c.json", '{"dog": 0, "red_fox": 1}'),
+        ("c.json", '{"0": "dog", "1": ["red_fox", "a fox"]}'),
+        ("c.json", '["dog", "red_fox"]'),
+        ("c.txt", "0 dog\n1 red_fox\n"),
+        ("c.txt", "red_fox,1\ndog,0\n"),
+        ("c.txt", "red_fox: 1\ndog: 0\n"),
+        ("c.txt", "dog\n# cat\nred_fox\n"),
+        ("names.csv", "class,label\nred_fox,1\ndog,0\n"),
         ("names.csv", "dog,0\nred_fox,1\n"),
         ("names.txt", "Dog\nRed Fox\n"),
         ("keras.json", '{"class_indices": {"dog": 0, "red_fox": 1}}'),
         ("config.json", '{"model_type": "mobilenet_v3", "id2label": {"0": "dog", "1": "red_fox"}}'),
     ],
 )
-def test_class_folders_as_tools_number_them(name, text, tmp_path):
+def test_class_folders_as_people_and_tools_number_them(name, text, tmp_path):
     class_folders(tmp_path / "data", 1, ("red_fox", "dog"))
     (tmp_path / name).write_text(text)
     found = pairs(open_dataset(tmp_path / "data", tmp_path / name))

@@ -132,58 +132,6 @@ def test_bad_label_files_are_refused(tmp_path, name, text, match):
         open_dataset(tmp_path / "data", tmp_path / name)
 
 
-@pytest.mark.parametrize(
-    "name, text",
-    [
-        ("l.csv", "file;label\nx/a.jpg;1\nb.jpg;0\n"),
-        ("l.tsv", "file\tlabel\nx/a.jpg\t1\nb.jpg\t0\n"),
-        ("l.csv", "image, label\nx/a.jpg, 1\nb.jpg, 0\n"),
-        ("l.csv", '"file_name","label"\n"x/a.jpg","1"\n"b.jpg","0"\n'),
-        ("l.csv", "id,label\nx/a,1\nb,0\n"),
-        ("l.csv", "Filename,Class\nx/a.jpg,1\nb.jpg,0\n"),
-        ("l.csv", "file,TrueLabel,stage\nx/a.jpg,1,7\nb.jpg,0,7\n"),
-        ("l.txt", "x/a.jpg 1\n# b.jpg 1\nb.jpg 0\n"),
-        ("l.csv", "x/a.jpg,1\nb.jpg,0\n"),
-        ("l.txt", "x/a.jpg,1\nb.jpg,0\n"),
-        ("l.txt", "x/a.jpg\t1\nb.jpg\t0\n"),
-        ("l.txt", "x/a.jpg 1\nb.jpg 0\n"),
-        ("metadata.jsonl", '{"file_name": "x/a.jpg", "label": 1}\n{"file_name": "b.jpg", "label": 0}\n'),
-        ("l.json", '[{"image": "x/a.jpg", "label": "1"}, {"image": "b.jpg", "label": "0"}]'),
-        ("l.json", '{"x/a.jpg": 1, "b.jpg": 0}'),
-        ("l.csv", "sep=;\r\nfile;label\r\nx/a.jpg;1\r\nb.jpg;0\r\n;\r\n;\r\n"),
-        ("l.txt", "data/x/a.jpg 1\ndata/b.jpg 0\n"),
-        ("l.txt", "a.jpg 1\nb.jpg 0\n"),
-        ("l.txt", "x\\A.JPG\t1\nB.jpg\t0\n"),
-    ],
-)
-def test_tables_as_people_write_them(name, text, tmp_path):
-    (tmp_path / "data/x").mkdir(parents=True)
-    for file in ("x/a.jpg", "b.jpg"):
-        (tmp_path / "data" / file).write_bytes(picture(1))
-    (tmp_path / name).write_text(text)
-    dataset = open_dataset(tmp_path / "data", tmp_path / name)
-    assert (pairs(dataset), dataset.notes) == ([("x/a.jpg", "1"), ("b.jpg", "0")], ())
-
-
-@pytest.mark.parametrize(
-    "name, text",
-    [
-        ("c.json", '{"dog": 0, "cat": 1}'),
-        ("c.json", '{"0": "dog", "1": ["cat", "a cat"]}'),
-        ("c.json", '["dog", "cat"]'),
-        ("c.txt", "0 dog\n1 cat\n"),
-        ("c.txt", "cat,1\ndog,0\n"),
-        ("c.txt", "cat: 1\ndog: 0\n"),
-        ("c.txt", "dog\n# fox\ncat\n"),
-    ],
-)
-def test_class_folders_as_people_number_them(name, text, tmp_path):
-    class_folders(tmp_path / "data", 1, ("cat", "dog"))
-    (tmp_path / name).write_text(text)
-    dataset = open_dataset(tmp_path / "data", tmp_path / name)
-    assert pairs(dataset) == [("cat/000.JPEG", "1"), ("dog/000.JPEG", "0")]
-
-
 def test_a_tables_names_are_paths_however_the_systems_write_them(tmp_path):
     """macOS decomposes letters, Windows has its own separator; and a path may begin anywhere above the pictures."""
     (tmp_path / "val/x").mkdir(parents=True)
