@@ -12,9 +12,10 @@ from .changes.slips import SLIPS
 from .changes.solved import solved_changes
 from .changes.table import CHANGES, COLUMNS_FIRST, HALF_SUMS, block_exchanges, weight_changes
 from .coarser import COARSER, may_be_coarser
-from .explain import ROUNDS, Budget, Explainer
+from .explain import ROUNDS, Explainer
 from .measure import share
 from .net import block_of
+from .trials import Budget
 
 CANDIDATES = 3  # best trials that a whole comparison is made for
 LEAP = 20.0  # dB

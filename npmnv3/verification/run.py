@@ -18,7 +18,6 @@ from . import noise
 from .columns_first import read_columns_first
 from .comparison import Comparison
 from .constants import refuse_weights_alone, without_weights
-from .explain import WORK
 from .inputs import pick_input
 from .port import load_port, runs
 from .quantized.port import is_quantized_port, refuse
@@ -26,6 +25,7 @@ from .quantized.report import QuantizedReport
 from .quantized.run import verify_quantized
 from .quantized.weight_file import refuse_weight_file
 from .report import Report
+from .trials import WORK
 from .verdict import decide
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from npmnv3.errors import UsageError
 from npmnv3.verification.certainty import MARGIN, spare_bits
 from npmnv3.verification.changes import dropout, solved
 from npmnv3.verification.changes.edits import Change
-from npmnv3.verification.explain import Trial
 from npmnv3.verification.run import verify
+from npmnv3.verification.trials import Trial
 
 MODEL = "ppcls/MobileNetV3_small_x0_35"
 
