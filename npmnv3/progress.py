@@ -97,12 +97,12 @@ class _Lines:
     """A line on standard error every few seconds."""
 
     def __init__(self, title, unit):
-        self.title, self.unit, self.said = title, unit, time.monotonic()
+        self.title, self.unit, self.printed = title, unit, time.monotonic()
 
     def __call__(self, done, text="", total=None):
         now = time.monotonic()
-        if now - self.said >= SECONDS:
-            self.said = now
+        if now - self.printed >= SECONDS:
+            self.printed = now
             of = f" of {total:,}" if total else ""
             print(f"{self.title}: {done:,}{of} {self.unit} {text}".rstrip(), file=sys.stderr, flush=True)
 

@@ -149,7 +149,7 @@ def _convert_quantized(path, out, model, key, dtype, kernels):
     if variant is not None and not named.whole:
         warnings.append(f"ends at {named.plan.steps[-1].name}: it is the beginning of {title}")
     prepared = preparation(named.plan)
-    of_bytes, remark = prepared.told()
+    of_bytes, remark = prepared.description()
     if remark:
         (notes if of_bytes else warnings).append(remark)
     recipe = prepared.recipe(variant, named.plan.input_shape[1:]) if of_bytes and variant else None

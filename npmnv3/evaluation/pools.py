@@ -76,7 +76,7 @@ def prepare_workers(scheduler):
 
 @contextlib.contextmanager
 def start_workers(count=None, scheduler=None):
-    """A pool of workers.
+    """A pool of workers; with a scheduler, after `prepare_workers`.
 
     Parameters
     ----------
@@ -133,7 +133,6 @@ def _local_processes(scheduler):
 def _cluster(scheduler):
     distributed = require("distributed", "dask", f"the scheduler {scheduler}")
     number = _local_processes(scheduler)
-    prepare_workers(scheduler)
     with contextlib.ExitStack() as stack:
         try:
             if number:

@@ -182,8 +182,8 @@ def both_logits(networks, root, pictures):
     return _answers(networks, root, pictures, lambda model, logits: logits)
 
 
-def _answers(networks, root, pictures, told):
-    """For each picture, for each network, what `told` (model, logits of some pictures) says of it, or why nothing.
+def _answers(networks, root, pictures, judge):
+    """For each picture, for each network, what `judge` (model, logits of some pictures) says of it, or why nothing.
 
     A picture is decoded once for each recipe, whatever the number of models that share it.
     """
@@ -204,6 +204,6 @@ def _answers(networks, root, pictures, told):
         if readable:
             for number in sharing:
                 logits = models[number](batch[: len(readable)])
-                for i, answer in zip(readable, told(models[number], logits)):
+                for i, answer in zip(readable, judge(models[number], logits)):
                     answers[i][number] = answer
     return answers

@@ -15,8 +15,8 @@ from ..errors import WriteError
 def whole_in(folder, name):
     """The path of a checkpoint's dump in the folder, if it is there and its hash is as SHA256SUMS has it; else None."""
     path = pathlib.Path(folder, find_published(name).dump_name)
-    said = read_hashes(path.with_name(SUMS)).get(path.name)
-    return path if said is not None and path.is_file() and file_hash(path) == said else None
+    expected = read_hashes(path.with_name(SUMS)).get(path.name)
+    return path if expected is not None and path.is_file() and file_hash(path) == expected else None
 
 
 def prepare(folder, names):

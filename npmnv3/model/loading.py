@@ -142,8 +142,8 @@ def _load_quantized(
 
     quantized = read_quantized(path)
     if variant is not None and quantized.variant != variant:
-        said = quantized.variant.full_name if quantized.variant else "no network that is known"
-        raise UsageError(f"{path} is {said}, quantised, but {variant.full_name} was asked for")
+        title = quantized.variant.full_name if quantized.variant else "no network that is known"
+        raise UsageError(f"{path} is {title}, quantised, but {variant.full_name} was asked for")
     if num_classes not in (None, quantized.num_classes):
         raise UsageError(f"{path} has {quantized.num_classes} classes, expected {num_classes}")
     if str(dtype) != "float32" and dtype is not np.float32:

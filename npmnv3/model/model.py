@@ -108,7 +108,7 @@ class Model(Classifier):
 
     def _facts(self) -> list[tuple[str, object]]:
         counts = plan_counts(self.plan_for(folded=False), self.variant.source)
-        said = {key: self.attributes.get(key) for key in ("origin", "licence")}
+        origin, licence = (self.attributes.get(key) for key in ("origin", "licence"))
         return [
             ("model", self.name),
             ("classes", self.num_classes),
@@ -116,8 +116,8 @@ class Model(Classifier):
             ("engine", self._computes()),
             ("multiply-adds", f"{counts.macs:,} a picture"),
             ("parameters", f"{counts.learned:,}"),
-            ("licence", said["licence"] or self.variant.source.licence),
-            *([("weights from", said["origin"])] if said["origin"] else []),
+            ("licence", licence or self.variant.source.licence),
+            *([("weights from", origin)] if origin else []),
         ]
 
     def _steps(self) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:

@@ -66,7 +66,6 @@ class QuantizedModel(Classifier):
 
     def _facts(self) -> list[tuple[str, object]]:
         grid, planes = self.plan.grids["input"], "x".join(map(str, self.plan.input_shape))
-        said = {key: self.attributes.get(key) for key in ("origin", "licence")}
         recipe = self.preprocess.name if self.preprocess else "nobody says"
         return [
             ("model", self.name),
@@ -76,7 +75,11 @@ class QuantizedModel(Classifier):
                 f"{planes} {grid.dtype}, scale {grid.scale:.6g}, zero point {grid.zero_point}; prepared as {recipe}",
             ),
             ("integers of", self.kernels),
-            *((title, said[key]) for title, key in (("licence", "licence"), ("weights from", "origin")) if said[key]),
+            *[
+                (title, value)
+                for title, key in (("licence", "licence"), ("weights from", "origin"))
+                if (value := self.attributes.get(key))
+            ],
         ]
 
     def _steps(self) -> tuple[tuple[str, ...], str, list[tuple[str, ...]]]:

@@ -1,7 +1,7 @@
 """What is said beside a prediction: what to do, whether the scheme's own converter can, and how far to believe it."""
 
 from ..ops.kernel_sets import USUAL
-from .causes import AVX2, said
+from .causes import AVX2, outcome_text
 from .converters import possible
 from .overlap import overlap
 from .recipes import cheapest
@@ -46,14 +46,14 @@ def advise(asked, tried, exact, learned, recipes=True):
 def _advice(asked, advised, outcome, learned):
     """One sentence: what to do."""
     if advised is None:
-        return f"as asked ({asked}): {said(outcome)}"
+        return f"as asked ({asked}): {outcome_text(outcome)}"
     recipe, best, saved = advised
     if recipe == asked:
-        fine = f"{asked} is fine as it is: {said(outcome)}"
-        return fine if saved else f"nothing that was tried does better than {asked}: {said(outcome)}"
+        fine = f"{asked} is fine as it is: {outcome_text(outcome)}"
+        return fine if saved else f"nothing that was tried does better than {asked}: {outcome_text(outcome)}"
     change = ", ".join(word for word in str(recipe).split(", ") if word not in str(asked).split(", "))
     saturated = learned.get(f"{AVX2}: {recipe}")
-    predicted = said(best) + (f"; {AVX2} {said(saturated)}" if saturated else "")
+    predicted = outcome_text(best) + (f"; {AVX2} {outcome_text(saturated)}" if saturated else "")
     if saved:
         return f"the cheapest change that saves it: {change}. Predicted: {predicted}"
     return f"nothing that was tried saves it; best is {change}. Predicted: {predicted}"

@@ -85,7 +85,7 @@ def crushed(weight):
     return int(np.count_nonzero(steps <= 2)), int(np.count_nonzero((steps == 0) & (reach > 0)))
 
 
-def said(outcome):
+def outcome_text(outcome):
     """An outcome in a few words."""
     top1 = "" if outcome.top1 is None else f"top-1 {outcome.top1:.1f}, "
     return f"{top1}{outcome.agreement:.1f}% as in floats"
@@ -111,7 +111,7 @@ def _depthwise_per_tensor(evidence):
     if few:
         text += f", and one scale leaves {few} of its {channels} channels no more than two steps"
     text += f"; of all these layers {gone} channels become 0" if gone else ""
-    text += f"; these weights alone, all else in floats: {said(alone)}" if alone else ""
+    text += f"; these weights alone, all else in floats: {outcome_text(alone)}" if alone else ""
     figures = {"layers": len(rows), "ratio": ratio, "crushed": few, "channels": channels, "zero": gone}
     return Cause(
         "per-tensor depthwise weights",
@@ -207,7 +207,7 @@ def _avx2(evidence):
         f"16 bits, where processors with AVX2 and without VNNI saturate"
     )
     alone = evidence.outcomes.get(f"{AVX2}: {evidence.recipe}")
-    text += f": {said(alone)}; all other figures are without that" if alone else ""
+    text += f": {outcome_text(alone)}; all other figures are without that" if alone else ""
     return Cause(
         "AVX2 saturation",
         text,

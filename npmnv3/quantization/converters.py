@@ -5,7 +5,7 @@ Read and run in TensorFlow 2.21 and onnxruntime 1.32.
 
 from dataclasses import asdict, dataclass
 
-from .causes import said
+from .causes import outcome_text
 from .recipes import cheapest
 
 PER_CHANNEL, PER_TENSOR, WIDE, CORRECTED, CUT = "per channel", "per tensor", "16 bits", "bias correction", "cut at -3"
@@ -89,7 +89,7 @@ class Possible:
         if self.best is None:
             return f"{text}Nothing that was tried can be done with it"
         recipe, outcome, saved = self.best
-        return f"{text}Its best of what was tried: {recipe}: {said(outcome)}, which {'saves' if saved else 'does not save'} it"
+        return f"{text}Its best of what was tried: {recipe}: {outcome_text(outcome)}, which {'saves' if saved else 'does not save'} it"
 
     def as_json(self):
         """The same as plain values; `best` has the predicted figures."""

@@ -10,7 +10,7 @@ from ..network.walk import apply, walk
 from ..ops import definitions
 from .advice import caveats
 from .calibrate import calibrate
-from .causes import Cause, said
+from .causes import Cause, outcome_text
 from .judge import judge_with
 from .report import Report
 from .schemes import HALVES
@@ -153,7 +153,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
         parts={},
         causes=_overflow(network, calibration, form),
         tried=tried,
-        advice=f"as {title}: {said(best)}; with {last}: {said(summed)}",
+        advice=f"as {title}: {outcome_text(best)}; with {last}: {outcome_text(summed)}",
         advised=None,
         learned=[],
         caveats=caveats(form, pictures, data),

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..evaluation.files import counted
 from ..model.html import details, points, table, verdict
-from .causes import Cause, said
+from .causes import Cause, outcome_text
 from .converters import Possible
 from .judge import Outcome
 
@@ -124,7 +124,7 @@ class Report:
             (row["name"], row["dtype"], f"{row['ratio']:.1f}", decibels_text(row["snr_db"])) for row in self.tensors
         ]
         parts = [
-            verdict(title, word, f"predicted {said(self.outcome)}. {self.advice}.", self.fine),
+            verdict(title, word, f"predicted {outcome_text(self.outcome)}. {self.advice}.", self.fine),
             points([*([f"{self.beside}."] if self.beside else []), *self.caveats]),
             points(f"{cause.name}: {cause.text}. What helps: {cause.remedy}." for cause in self.causes),
             table(map(_outcome_row, self.tried), OUTCOME_HEADER, ">>>><"),
@@ -152,7 +152,7 @@ class Report:
             f"judged on {self.data}",
             "",
             *([] if self.exact.top1 is None else [f"float      top-1 {self.exact.top1:.1f}"]),
-            f"predicted  {said(self.outcome)}, logits {decibels_text(self.outcome.snr_db)} dB",
+            f"predicted  {outcome_text(self.outcome)}, logits {decibels_text(self.outcome.snr_db)} dB",
             *self.caveats,
             "",
             self.advice,

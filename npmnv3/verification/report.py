@@ -167,7 +167,7 @@ class Report:
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, the causes, the tensors that diverge, and behind a click all of them."""
-        said = [f"Decisions: {self.decisions['text']}."] if self.decisions else []
+        decided = [f"Decisions: {self.decisions['text']}."] if self.decisions else []
         bad = {i for i, row in enumerate(self.tensors) if not row.passes}
         rows = [*map(_row, self.tensors)]
         faults = [
@@ -176,7 +176,7 @@ class Report:
         unmatched = ", ".join(f"{row['port']} {tuple(row['shape'])}" for row in self.unmatched)
         parts = [
             verdict(f"{self.model} against {self.port}", self.word, self.sentence, self.fine and not self.reach),
-            points([*said, *self.notes, *([f"Fits no step: {unmatched}."] if unmatched else [])]),
+            points([*decided, *self.notes, *([f"Fits no step: {unmatched}."] if unmatched else [])]),
             table(faults, ("fault", "what", "how sure", "steps"), "<<<>") if faults else "",
             table([rows[i] for i in sorted(bad)], _header(self), ALIGN) if bad else "",
             details(f"{len(rows)} tensors", table(rows, _header(self), ALIGN, bad)) if rows else "",

@@ -161,7 +161,7 @@ def test_a_network_behind_its_preparation(tmp_path):
     assert named.variant.full_name == "timm/mobilenetv3_small_050" and named.whole
     assert [step.name for step in named.plan.steps[:3]] == ["prepare.0.scale", "prepare.1.fill", "prepare.2.add"]
     found = preparation(named.plan)
-    assert (found.last, found.scale, found.offset) == ("prepare.2.add", 1.0, -1.0) and found.told()[0]
+    assert (found.last, found.scale, found.offset) == ("prepare.2.add", 1.0, -1.0) and found.description()[0]
     recipe = found.recipe(named.variant, (96, 160))
     assert (recipe.mean, recipe.std, recipe.side) == ((0.0,) * 3, (1 / 255,) * 3, (96, 160))
 
@@ -178,6 +178,6 @@ def test_a_classifier_alone_on_an_input_of_bytes():
     grids = {**named.grids, **dict.fromkeys(("input", "stem.conv.pad"), Grid(1.0, -128))}
     found = name_tensors(IntegerPlan((*kept, logits), grids, arrays, named.input_shape))
     assert (found.variant.full_name, found.whole, found.num_classes) == ("timm/mobilenetv3_small_050", True, 5)
-    of_bytes, told = preparation(found.plan).told()
-    assert of_bytes and told.startswith("its input's integers stand for 0 to 255: taken for the bytes")
-    assert preparation(named).told() == (False, "")
+    of_bytes, remark = preparation(found.plan).description()
+    assert of_bytes and remark.startswith("its input's integers stand for 0 to 255: taken for the bytes")
+    assert preparation(named).description() == (False, "")

@@ -148,9 +148,9 @@ def _is_grid(grid, dims):
     return all(isinstance(part, Tensor) for part in grid[1:3]) and type(grid[3]) is int and 0 <= grid[3] < dims
 
 
-def _numbers(told):
+def _numbers(value):
     """A tensor's numbers, or one number, as (N,)."""
-    return np.asarray(told.read() if isinstance(told, Stored) else told).reshape(-1)
+    return np.asarray(value.read() if isinstance(value, Stored) else value).reshape(-1)
 
 
 def _are_places(numbers):

@@ -42,12 +42,12 @@ def set_apart(checkpoint):
     beside = {name: array for name, array in checkpoint.arrays.items() if _is_beside(name, checkpoint.arrays)}
     if not beside:
         return checkpoint
-    told = _CONVERTED if checkpoint.quantized else _PREPARED.format(next(iter(beside))[:100], len(beside) - 1)
+    note = _CONVERTED if checkpoint.quantized else _PREPARED.format(next(iter(beside))[:100], len(beside) - 1)
     names = {name: _plain(name) for name in checkpoint.arrays if name not in beside}
     if len(set(names.values())) < len(names):
         names = {name: name for name in names}
     arrays = {plain: checkpoint.arrays[name] for name, plain in names.items()}
-    return replace(checkpoint, arrays=arrays, quantized=checkpoint.quantized | beside, notes=(*checkpoint.notes, told))
+    return replace(checkpoint, arrays=arrays, quantized=checkpoint.quantized | beside, notes=(*checkpoint.notes, note))
 
 
 def _is_beside(name, names):

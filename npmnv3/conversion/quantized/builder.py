@@ -70,8 +70,8 @@ class Builder:
         if not self.steps:
             raise WeightsError("no operation on integers in it")
         steps = steps_in_canonical_order(self.steps, LAYERS)
-        told = (tuple(dict.fromkeys(sentences)) for sentences in (self.notes, self.warnings))
-        return IntegerPlan(steps, self.grids, self.arrays, input_shape, *told, self.bias_rests)
+        remarks = (tuple(dict.fromkeys(sentences)) for sentences in (self.notes, self.warnings))
+        return IntegerPlan(steps, self.grids, self.arrays, input_shape, *remarks, self.bias_rests)
 
 
 def make_grid(name, scale, zero_point, dtype):
@@ -105,5 +105,5 @@ def renamed(plan, names):
     for name, value in plan.arrays.items():
         step, _, role = name.rpartition(".")
         arrays[f"{of(step)}.{role}"] = value
-    grids, rests = ({of(name): value for name, value in told.items()} for told in (plan.grids, plan.bias_rests))
+    grids, rests = ({of(name): value for name, value in values.items()} for values in (plan.grids, plan.bias_rests))
     return replace(plan, steps=steps, grids=grids, arrays=arrays, bias_rests=rests)

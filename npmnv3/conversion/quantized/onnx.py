@@ -170,12 +170,12 @@ class _Graph(Constants):
     def _act(self, node):
         if node.op == "Relu":
             return "relu"
-        told = [node.attributes.get("min"), node.attributes.get("max")]
+        bounds = [node.attributes.get("min"), node.attributes.get("max")]
         for place in (1, 2):
             value = self.constant(node.inputs[place]) if len(node.inputs) > place else None
-            told[place - 1] = float(value.ravel()[0]) if value is not None and value.size == 1 else told[place - 1]
-        if told not in ([0, 6], [0.0, 6.0]):
-            raise WeightsError(f"{node} cuts at {told[0]} and {told[1]}, which no network here does")
+            bounds[place - 1] = float(value.ravel()[0]) if value is not None and value.size == 1 else bounds[place - 1]
+        if bounds not in ([0, 6], [0.0, 6.0]):
+            raise WeightsError(f"{node} cuts at {bounds[0]} and {bounds[1]}, which no network here does")
         return "relu6"
 
     def _grid_of(self, name, scale, zero):

@@ -47,8 +47,8 @@ def add_layer(graph, node, act, out, grid, source):
 
 def _weight(graph, node):
     """The Weight of a layer, output channels first."""
-    told, found = node.attributes, graph.weights.get((*node.inputs, "")[1])
-    scaled = told.get("alpha", 1.0) != 1 or told.get("beta", 1.0) != 1 or told.get("transA")
+    attributes, found = node.attributes, graph.weights.get((*node.inputs, "")[1])
+    scaled = attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or attributes.get("transA")
     if found is None or found.scale is None or scaled:
         raise WeightsError(f"{node} has weights that are no quantised constants, or scales its product or its bias")
     weight, scale = found.integers.T if node.inputs_first else found.integers, found.scale

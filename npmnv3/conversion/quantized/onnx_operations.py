@@ -42,12 +42,12 @@ def _arithmetic(graph, node, out, grid, sources):
 
 def _with_constant(graph, node, out, grid, source):
     """A sum or a product with one number: PaddleClas's 0.8 before its classifier, the 3 of a hard-sigmoid in its parts."""
-    told, builder = [graph.weights[name] for name in node.inputs if name in graph.weights], graph.builder
-    if len(told) != 1 or any(np.size(part) != 1 for part in told[0][:3]):
+    constants, builder = [graph.weights[name] for name in node.inputs if name in graph.weights], graph.builder
+    if len(constants) != 1 or any(np.size(part) != 1 for part in constants[0][:3]):
         raise WeightsError(
             f"{node} computes with a constant that is no single quantised number, as no network here does"
         )
-    constant, scale, zero = (np.reshape(part, ()) for part in told[0][:3])
+    constant, scale, zero = (np.reshape(part, ()) for part in constants[0][:3])
     if node.op == "Add":
         other = f"{out};constant"
         its_grid = make_grid(other, scale, zero, constant.dtype.name)
@@ -70,10 +70,10 @@ def _mean(graph, node, out, grid, sources):
 
 
 def _max_pool(graph, node, out, grid, sources):
-    told, shape = node.attributes, graph.builder.shapes[sources[0]]
-    sides = {*told.get("kernel_shape", ()), *told.get("strides", (1,))}
-    padded = told.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID", "")
-    odd = any(told.get("pads", ())) or told.get("ceil_mode") or padded
+    attributes, shape = node.attributes, graph.builder.shapes[sources[0]]
+    sides = {*attributes.get("kernel_shape", ()), *attributes.get("strides", (1,))}
+    padded = attributes.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID", "")
+    odd = any(attributes.get("pads", ())) or attributes.get("ceil_mode") or padded
     if len(sides) != 1 or odd or len(shape) != 3 or min(sides) < 1:
         raise WeightsError(f"{node}: a pool whose windows are no squares side by side")
     kernel = sides.pop()

@@ -26,13 +26,13 @@ _EACH_NUMBER = (
 
 def space_of(node, kernel, shape):
     """{"stride", "pad"} of a Conv with a kernel (KH, KW) on a tensor of this shape."""
-    told = node.attributes
-    strides = told.get("strides") or (1, 1)
-    if len(strides) != 2 or min(strides) < 1 or any(n > 1 for n in told.get("dilations") or ()):
+    attributes = node.attributes
+    strides = attributes.get("strides") or (1, 1)
+    if len(strides) != 2 or min(strides) < 1 or any(n > 1 for n in attributes.get("dilations") or ()):
         raise WeightsError(f"{node} has strides {strides} or dilation, which no network here has")
-    auto = told.get("auto_pad") or "NOTSET"
+    auto = attributes.get("auto_pad") or "NOTSET"
     if auto == "NOTSET":
-        pads = told.get("pads") or (0, 0, 0, 0)
+        pads = attributes.get("pads") or (0, 0, 0, 0)
         if len(pads) != 4:
             raise WeightsError(f"{node} has the padding {pads}")
         return {"stride": tuple(strides), "pad": (pads[0], pads[2], pads[1], pads[3])}

@@ -28,16 +28,16 @@ class Preparation:
     offset: float = 0.0
     grid: object = None
 
-    def told(self):
+    def description(self):
         """(whether it takes bytes, the sentence on it); "" where there is nothing to say."""
         done = f"{len(self.names)} steps of it prepare the picture, about x * {self.scale:.6g} {self.offset:+.6g}"
         low, high = (self.grid.scale * (end - self.grid.zero_point) for end in (self.grid.low, self.grid.high))
         ends = f"its input's integers stand for {low:.4g} to {high:.4g}"
         if low > -_BYTES[0] and _BYTES[0] < high < _BYTES[1]:
-            told = f"{ends}: taken for the bytes of a picture as they are, and the dump says so"
-            return True, f"{done}; {told}" if self.names else told
-        told = f"{done}, but {ends}, which are no bytes: nothing says how pictures are prepared before that"
-        return False, told if self.names else ""
+            text = f"{ends}: taken for the bytes of a picture as they are, and the dump says so"
+            return True, f"{done}; {text}" if self.names else text
+        text = f"{done}, but {ends}, which are no bytes: nothing says how pictures are prepared before that"
+        return False, text if self.names else ""
 
     def recipe(self, variant, side):
         """The network's own, but for bytes as they are."""

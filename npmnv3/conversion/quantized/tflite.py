@@ -67,14 +67,14 @@ class _Graph:
 
     def _channels_first(self):
         """Whether the input is (1, C, H, W), turned before the first layer: a network of PyTorch's."""
-        told = [
+        operators = [
             (code, inputs[0], outputs[0]) for code, inputs, outputs, _ in self.tensors.operators() if inputs and outputs
         ]
         turned = {
             self.input,
-            *(output for code, source, output in told if code == Op.QUANTIZE and source == self.input),
+            *(output for code, source, output in operators if code == Op.QUANTIZE and source == self.input),
         }
-        return any(code == Op.TRANSPOSE and source in turned for code, source, _ in told)
+        return any(code == Op.TRANSPOSE and source in turned for code, source, _ in operators)
 
     def name(self, index):
         """A tensor's own name and place: names need not differ."""
@@ -197,10 +197,10 @@ class _Graph:
 
     def _max_pool(self, options, name, source, grid):
         c, h, w = self.builder.shapes[source] if len(self.builder.shapes[source]) == 3 else (0, 0, 0)
-        told = [options.number(field, "i") for field in (1, 2, 3, 4)] if options else []
-        if len(set(told)) != 1 or told[0] < 1 or (options.number(0, "b") == SAME and (h % told[0] or w % told[0])):
+        sides = [options.number(field, "i") for field in (1, 2, 3, 4)] if options else []
+        if len(set(sides)) != 1 or sides[0] < 1 or (options.number(0, "b") == SAME and (h % sides[0] or w % sides[0])):
             raise WeightsError(f"the tensor {name[:FEW]!r}: a pool whose windows are no squares side by side")
-        self.builder.add(name, "max_pool2d", (source,), (c, h // told[0], w // told[0]), grid, kernel=told[0])
+        self.builder.add(name, "max_pool2d", (source,), (c, h // sides[0], w // sides[0]), grid, kernel=sides[0])
 
     def _pad(self, inputs, name, source, grid):
         pads = self._ints(inputs, 1)

@@ -31,10 +31,10 @@ def add_layer(graph, code, inputs, output, options, name, source):
 
 
 def _weight_scale(tensors, code, index, weight):
-    name, told = tensors.name(index), tensors.scale(index)
-    if told is None or weight.dtype not in (np.int8, np.uint8):
+    name, quantization = tensors.name(index), tensors.scale(index)
+    if quantization is None or weight.dtype not in (np.int8, np.uint8):
         raise WeightsError(f"the weights {name[:FEW]!r} are {weight.dtype} without a scale: not quantised")
-    scale, zero, axis = told
+    scale, zero, axis = quantization
     expected = 3 if code == Op.DEPTHWISE else 0
     if scale.size > 1 and (axis != expected or scale.size != weight.shape[expected]):
         raise WeightsError(

@@ -87,9 +87,9 @@ def _add(builder, step, names, holder, layer):
     arrays = ()
     if layer:
         arrays, builder.bias_rests[name] = _arrays(holder, name, layer, builder.grids[inputs[0]].scale)
-    told = {"act": step.act, "stride": step.stride, "pad": step.pad, "slope": step.slope, "offset": step.offset}
+    fields = {"act": step.act, "stride": step.stride, "pad": step.pad, "slope": step.slope, "offset": step.offset}
     grid = _fixed(step, builder.grids[inputs[0]]) or holder.grid(name)
-    builder.add(name, step.op, inputs, step.shape, grid, arrays, **told)
+    builder.add(name, step.op, inputs, step.shape, grid, arrays, **fields)
 
 
 def _fixed(step, grid):

@@ -35,7 +35,7 @@ class Converted:
         """The Grid of the tensor that a module gives."""
         own = f"{module}.{{}}"
         name = own if self.prefix + own.format("scale") in self.checkpoint.quantized else _of_fx(module)
-        scale, zero = self.told(name.format("scale")), self.told(name.format("zero_point"), "iu")
+        scale, zero = self.numbers(name.format("scale")), self.numbers(name.format("zero_point"), "iu")
         return make_grid(module, scale.astype(F32), zero, "uint8")
 
     def layer(self, module):
@@ -53,7 +53,7 @@ class Converted:
             return np.zeros(count, F32)
         return self._read(found, name).astype(F32)
 
-    def told(self, name, kinds="f"):
+    def numbers(self, name, kinds="f"):
         """A number or several, of such kinds of dtypes, of what quantisation has put beside the weights."""
         found = np.ravel(self._read(self.checkpoint.quantized.get(self.prefix + name), name))
         if not found.size or found.dtype.kind not in kinds:
@@ -84,7 +84,7 @@ class Prepared(Converted):
         low, high = self._range(about)
         low, high = min(low.min(), F32(0)), max(high.max(), F32(0))
         with np.errstate(all="ignore"):
-            asked = (high - low) / self.told(f"{about}.scale")[0]
+            asked = (high - low) / self.numbers(f"{about}.scale")[0]
         steps = min(_BYTES, key=lambda steps: abs(steps - asked))
         scale = max((high - low) / F32(steps), self._least(about))
         zero = np.clip(-np.rint(low / scale), 0, steps) if scale > 0 else 0
@@ -98,7 +98,7 @@ class Prepared(Converted):
             raise WeightsError(
                 f"{module[:FEW]!r} has {len(low)} ranges for {len(weight)} channels, or weights that are not finite"
             )
-        if self.told(f"{about}.observer_enabled", "iu")[0] == 1:  # converting observes the weight once more
+        if self.numbers(f"{about}.observer_enabled", "iu")[0] == 1:  # converting observes the weight once more
             each = weight.reshape(len(low) if len(low) > 1 else 1, -1)
             low, high = (old + _AVERAGING * (new - old) for old, new in ((low, each.min(1)), (high, each.max(1))))
         reach = np.maximum(-np.minimum(low, F32(0)), np.maximum(high, F32(0)))
@@ -108,7 +108,7 @@ class Prepared(Converted):
         return integers, scale, np.zeros(len(scale), np.int64), bias
 
     def _range(self, about):
-        low, high = (self.told(f"{about}.activation_post_process.{end}") for end in ("min_val", "max_val"))
+        low, high = (self.numbers(f"{about}.activation_post_process.{end}") for end in ("min_val", "max_val"))
         if not (len(low) == len(high) > 0 and np.isfinite(low).all() and np.isfinite(high).all()):
             raise WeightsError(
                 f"{about[:FEW]!r} has observed nothing: the network was prepared and neither trained nor calibrated"
@@ -119,7 +119,7 @@ class Prepared(Converted):
         """The least scale, which older files leave out."""
         name = f"{about}.activation_post_process.eps"
         there = self.prefix + name in self.checkpoint.quantized
-        return self.told(name)[0].astype(F32) if there else np.finfo(F32).eps
+        return self.numbers(name)[0].astype(F32) if there else np.finfo(F32).eps
 
     def _folded(self, module):
         """(weight, bias) with the norm that stands in the layer's module, in float32 and in PyTorch's order."""

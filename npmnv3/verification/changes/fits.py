@@ -53,16 +53,15 @@ def _parts(step, x, skip, found, expected):
     added, (channels, rows) = found - x, step.shape[:2]
     factor = _rounded(float((added * skip).sum()) / max(float(np.square(skip).sum()), 1e-300))
     tried = [(f"the residual times {factor:.4g}", channels, rows, factor)] if abs(factor) > NEAR else []
-    if (kept := _kept(added, skip, 1)) is not None:
-        tried.append(("no residual in the last channels", kept, rows, 1.0))
-    if (kept := _kept(added, skip, 2)) is not None:
-        tried.append(("no residual in the last rows", channels, kept, 1.0))
+    if (channels_kept := _kept(added, skip, 1)) is not None:
+        tried.append(("no residual in the last channels", channels_kept, rows, 1.0))
+    if (rows_kept := _kept(added, skip, 2)) is not None:
+        tried.append(("no residual in the last rows", channels, rows_kept, 1.0))
     for text, channels_kept, rows_kept, factor in tried:
         made = x.copy()
         made[:, :channels_kept, :rows_kept] += factor * skip[:, :channels_kept, :rows_kept]
         if _explained(found, made, expected):
-            kept = (0, rows_kept, 0, channels_kept)
-            yield text, replace(step, op="add_part", factor=factor, pad=kept)
+            yield text, replace(step, op="add_part", factor=factor, pad=(0, rows_kept, 0, channels_kept))
 
 
 def _kept(added, skip, axis):

@@ -144,10 +144,10 @@ def _weight_claim(case, setting, found):
             changed[:, channel] += delta * _columns(case, channel)[:, tap]
         return finish(case, changed)
 
-    told = [_tap_text(case, channel, *options[0], len(options) - 1) for channel, options in list(found.items())[:3]]
+    taps = [_tap_text(case, channel, *options[0], len(options) - 1) for channel, options in list(found.items())[:3]]
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     what = "a weight off by one" if setting == "by one" else "another weight"
-    return Claim(setting, f"{what}: {'; '.join(told)}{more}", output, len(next(iter(found.values()))) + 1)
+    return Claim(setting, f"{what}: {'; '.join(taps)}{more}", output, len(next(iter(found.values()))) + 1)
 
 
 def _tap_text(case, channel, tap, delta, others):

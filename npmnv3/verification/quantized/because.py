@@ -33,9 +33,9 @@ def because_text(cause: Any, most: int | None = None) -> str:
         return text
     others = [rule for rule in cause.rules if _rank(rule) != _rank(best)]
     if others:
-        told = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:FEW])
+        others_text = "; ".join(f"{rule.text} ({_checked(rule)})" for rule in others[:FEW])
         more = f"; and {len(others) - FEW} more" if len(others) > FEW else ""
-        text += f". By itself it would also be: {told}{more}"
+        text += f". By itself it would also be: {others_text}{more}"
     return text
 
 
@@ -43,8 +43,8 @@ def _few_numbers(rule: Any) -> str:
     """What a cause rests on, where that is so little that another may give the same by chance."""
     if rule.numbers >= SURE_NUMBERS:
         return ""
-    said = f"{rule.numbers} numbers alone say" if rule.numbers > 1 else "1 number alone says"
-    return f", though {said} so: too few to be sure"
+    evidence = f"{rule.numbers} numbers alone say" if rule.numbers > 1 else "1 number alone says"
+    return f", though {evidence} so: too few to be sure"
 
 
 def _rank(rule: Any) -> tuple[int, bool]:

@@ -120,21 +120,21 @@ def _counted(forced, fit, change, claim, case, left):
 def _checked(forced, fit, change, claim, case, explains):
     """(tensors that the change agrees with, of how many that it may befall, what these are): of this operation alone where it
     agrees with all of those, and not with all of the kind."""
-    said = {}
+    agreement = {}
     for name in fit.exact:
         step = forced.steps[name]
         if KINDS[step.op][0] != case.kind or step.op not in change.ops:
             continue
         if name in explains or change.local:
-            said[name] = name in explains or fit.exact[name]
+            agreement[name] = name in explains or fit.exact[name]
         else:
             claimed = _claimed(change, claim, forced.case(name, fit))
             if claimed is not None:
-                said[name] = claimed
-    same = {name: agrees for name, agrees in said.items() if forced.steps[name].op == case.step.op}
-    if all(same.values()) and not all(said.values()):
+                agreement[name] = claimed
+    same = {name: agrees for name, agrees in agreement.items() if forced.steps[name].op == case.step.op}
+    if all(same.values()) and not all(agreement.values()):
         return len(same), len(same), _OPERATIONS.get(case.step.op, KINDS[case.step.op][1])
-    return sum(said.values()), len(said), KINDS[case.step.op][1]
+    return sum(agreement.values()), len(agreement), KINDS[case.step.op][1]
 
 
 _OPERATIONS = {

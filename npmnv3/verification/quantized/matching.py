@@ -125,11 +125,11 @@ def _settle_layouts(shapes, given):
     """Where all tensors that can be read in one way have one layout, so have those that can be read in two: 16 x 16 x 16."""
     first = {shape for shape in shapes.values() if len(shape) == 3}
     ways = {"nchw": first, "nhwc": {(h, w, c) for c, h, w in first}}
-    told = [tuple(way for way, fits in ways.items() if t.array.shape[-3:] in fits) for t in given]
-    sure = {layouts for layouts in told if len(layouts) == 1}
+    possible = [tuple(way for way, fits in ways.items() if t.array.shape[-3:] in fits) for t in given]
+    sure = {layouts for layouts in possible if len(layouts) == 1}
     if len(sure) == 1:
         ((layout,),) = sure
-        for tensor, layouts in zip(given, told):
+        for tensor, layouts in zip(given, possible):
             tensor.layout = layout if len(layouts) == 2 else ""
 
 

@@ -61,7 +61,7 @@ td.mark { text-align: center; } tr.bad td { background: #fef2f2; } .off { color:
 ul { padding-left: 1.2rem; }
 </style></head><body>
 <h1>{{ report.model }} against {{ report.port }}</h1>
-<p class="verdict {{ 'dear' if report.dear else report.verdict }}"><b>{{ report.word }}</b>: {{ report.said }}</p>
+<p class="verdict {{ 'dear' if report.dear else report.verdict }}"><b>{{ report.word }}</b>: {{ report.summary }}</p>
 {% if causes or report.notes %}<ul>{% for text in causes %}<li>Cause: {{ text }}.</li>{% endfor %}
 {% for note in report.notes %}<li>{{ note }}.</li>{% endfor %}</ul>{% endif %}
 {% if report.kernel_sets %}<h2>Whose integers</h2><table>

@@ -62,11 +62,11 @@ def read_port(path, variant):
     """
     kernels = own = ""
     if is_quantized(path):
-        told = read_quantized(path)
-        plan, scheme, kernels = told.plan, told.scheme, told.kernels
-        if told.variant is not None and variant in (None, told.variant):
+        quantized = read_quantized(path)
+        plan, scheme, kernels = quantized.plan, quantized.scheme, quantized.kernels
+        if quantized.variant is not None and variant in (None, quantized.variant):
             whole = plan.steps[-1].name in ("logits", "logits.flat")
-            return Port(plan, scheme, kernels, told.variant, told.num_classes, whole, {})
+            return Port(plan, scheme, kernels, quantized.variant, quantized.num_classes, whole, {})
     else:
         plan, scheme, own = read_quantized_model(path)
     try:

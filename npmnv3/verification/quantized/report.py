@@ -113,7 +113,7 @@ class QuantizedReport:
         return f"{self.verdict} as {what}, but quantising cost" if self.dear else self.verdict
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The sentence; where quantising cost much that comes first."""
         if self.dear and self.cost:
             return f"{self.cost.decided()}; {self.sentence}"
@@ -139,7 +139,7 @@ class QuantizedReport:
             "port": self.port,
             "verdict": self.verdict,
             "sentence": self.sentence,
-            "headline": f"{self.word}: {self.said}",
+            "headline": f"{self.word}: {self.summary}",
             "kernels": list(self.kernels),
             "kernel_sets": self.kernel_sets,
             "first_divergence": self.first_divergence,
@@ -167,7 +167,7 @@ class QuantizedReport:
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, the causes, and the tensors' table behind a click."""
         sets = ", ".join(f"{row['name']} {row['exact']} of {row['of']}" for row in self.kernel_sets)
-        said = [
+        lines = [
             *([f"Exact tensors: {sets}."] if len(self.kernel_sets) > 1 else []),
             *(f"Cause: {cause_text(cause)}." for cause in self.causes),
             *([f"Weights: {_weights_text(self.layers)}."] if self.layers else []),
@@ -176,7 +176,7 @@ class QuantizedReport:
             *(f"Fits no step: {row['port']} {tuple(row['shape'])}." for row in self.unmatched),
         ]
         title = f"{self.model} against {self.port}"
-        head = verdict(title, self.word, self.said, self.fine and not self.dear) + points(said)
+        head = verdict(title, self.word, self.summary, self.fine and not self.dear) + points(lines)
         bad = {i for i, row in enumerate(self.tensors) if not row.right}
         rows = table(map(_row, self.tensors), HEADER, ALIGN, bad)
         return head + (
@@ -220,7 +220,7 @@ def _case(suite: ET.Element, model: str, name: str, failure: str) -> None:
 
 def _lines(report: QuantizedReport) -> Iterator[str]:
     yield f"{report.model} against {report.port}"
-    yield f"{report.word.replace(report.verdict, report.verdict.upper(), 1)}: {report.said}"
+    yield f"{report.word.replace(report.verdict, report.verdict.upper(), 1)}: {report.summary}"
     if len(report.kernel_sets) > 1:
         fits = (f"{row['name']} {row['exact']} of {row['of']}" for row in report.kernel_sets)
         yield f"exact tensors: {', '.join(fits)}"
@@ -240,9 +240,9 @@ def _weights_text(layers: list[Any]) -> str:
     span = f"{worst[0].snr_db:.0f} dB ({worst[0].name}) to {worst[-1].snr_db:.0f} dB ({worst[-1].name})"
     if not wrong:
         return f"those of {len(layers)} of {len(layers)} layers are the network's, rounded: {span}"
-    told = "; ".join(f"{layer.name} {layer.wrong}" for layer in wrong[:4])
+    first = "; ".join(f"{layer.name} {layer.wrong}" for layer in wrong[:4])
     more = f"; and {len(wrong) - 4} layers more" if len(wrong) > 4 else ""
-    return f"{len(wrong)} of {len(layers)} layers are not the network's: {told}{more}"
+    return f"{len(wrong)} of {len(layers)} layers are not the network's: {first}{more}"
 
 
 def _short(name: str) -> str:

@@ -55,21 +55,21 @@ def verify_quantized(
     UsageError, WeightsError, and what `npmnv3.load` raises
     """
     sets = [get_kernel_set(kernels)] if kernels else list(KERNEL_SETS.values())
-    network, notes, told = None, [], weights is not None or isinstance(model, Model)
+    network, notes, weights_named = None, [], weights is not None or isinstance(model, Model)
     if is_quantized_port(model):
         if tensors is not None:
             raise UsageError(f"{model} is quantised itself, so {port!r} is its tensors: {tensors!r} is one too many")
         found, tensors, title = read_port(model, None), port, _title(model)
     else:
         network, variant, notes = _float_network(model, weights, num_classes)
-        told, title = told or os.path.exists(model), variant.full_name
+        weights_named, title = weights_named or os.path.exists(model), variant.full_name
         try:
             found = read_port(port, variant)
         except OtherNetwork as error:
             return QuantizedReport(title, _title(port), "diverges", str(error))
     shown = _title(port) + (f" and {_title(tensors)}" if tensors is not None and tensors is not port else "")
     with one_thread(), np.errstate(all="ignore"), progress_bar(100, title="rules", unit="%") as tell:
-        verification = _Verification(network, found, sets, notes, told)
+        verification = _Verification(network, found, sets, notes, weights_named)
         return verification.run(title, shown, tensors, input, explain, lambda done, text: tell(round(100 * done), text))
 
 
@@ -99,11 +99,11 @@ def _at_side(network, plan):
 
 
 class _Verification:
-    """One port; `told` is whether somebody said whose weights it has."""
+    """One port; `weights_named` is whether somebody said whose weights it has."""
 
-    def __init__(self, network, port, sets, notes, told):
+    def __init__(self, network, port, sets, notes, weights_named):
         self.network, self.port, self.plan, self.sets = _at_side(network, port.plan), port, port.plan, sets
-        self.notes, self.told_weights, self.named_input = [*notes, *port.plan.notes], told, False
+        self.notes, self.weights_named, self.named_input = [*notes, *port.plan.notes], weights_named, False
         if not port.whole and port.variant is not None:
             self.notes.append(f"ends at {port.plan.steps[-1].name}: it is the beginning of the network")
         if port.variant is None:
@@ -239,19 +239,19 @@ class _Verification:
 
     def _decide(self, report, matching):
         # Of a port with some other weights, its integers are what it is judged by.
-        strangers = self._strange(report.layers) and not self.told_weights
+        strangers = self._strange(report.layers) and not self.weights_named
         wrong = [layer for layer in report.layers if layer.wrong and not (strangers and matching is not None)]
         off = [row for row in report.tensors if not row.right]
         report.verdict = "diverges" if off or wrong else "fine"
-        said = [self._integers_said(report, matching, off), self._weights_said(report, wrong)]
+        sentences = [self._integers_sentence(report, matching, off), self._weights_sentence(report, wrong)]
         if strangers:
             but = "" if wrong else "but "
-            said.append(
+            sentences.append(
                 f"{but}its weights have nothing to do with the published ones: name their checkpoint (--weights)"
             )
-        report.sentence = "; ".join(filter(None, said))
+        report.sentence = "; ".join(filter(None, sentences))
 
-    def _integers_said(self, report, matching, off):
+    def _integers_sentence(self, report, matching, off):
         if matching is None:
             return ""
         many, names = len(report.tensors), report.kernels
@@ -265,10 +265,10 @@ class _Verification:
             text += f"; {because_text(report.causes[0], FEW)}"
         return text
 
-    def _weights_said(self, report, wrong):
+    def _weights_sentence(self, report, wrong):
         if wrong:
-            told = f"{wrong[0].name} {wrong[0].wrong}"
-            return f"{len(wrong)} of {len(report.layers)} layers do not have the float network's weights, first {told}"
+            first = f"{wrong[0].name} {wrong[0].wrong}"
+            return f"{len(wrong)} of {len(report.layers)} layers do not have the float network's weights, first {first}"
         if report.tensors:
             return ""
         name = self.port.variant.full_name if self.port.variant else "a quantised network"

@@ -39,9 +39,9 @@ def refuse_weight_file(network, path):
         return
     weights = load_checkpoint(path, network.variant, network.num_classes)
     found = load(network.variant.full_name, weights.arrays, network.num_classes, engine="numpy").arrays(folded=True)
-    told = compare(network.arrays(folded=True), found)
+    comparison = compare(network.arrays(folded=True), found)
     raise UsageError(
-        f"{path}: its tensors are floats, and {told}. It is not run here: run it, save what it gives (.npz, .npy, HDF5 or "
+        f"{path}: its tensors are floats, and {comparison}. It is not run here: run it, save what it gives (.npz, .npy, HDF5 or "
         ".bin) and give that"
     )
 
