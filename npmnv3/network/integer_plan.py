@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import WeightsError
 from ..ops.grids import Grid
+from .padding import output_sides
 from .steps import INPUT
 
 _LAYER = ("weight", "bias", "weight_scale", "weight_zero_point")
@@ -220,9 +221,4 @@ def _layer_shape(step, weight, shape):
     if shape[0] != channels:
         raise WeightsError(f"reads {shape[0]} channels with weights {weight.shape}")
     kernel = weight.shape[-2:] if step.op in ("conv2d", "depthwise_conv2d") else (1, 1)
-    return (len(weight), *_slid(shape[1:], kernel, step))
-
-
-def _slid(side, kernel, step):
-    ends = (step.pad[:2], step.pad[2:])
-    return tuple((n + sum(pad) - k) // s + 1 for n, k, s, pad in zip(side, kernel, step.stride, ends))
+    return (len(weight), *output_sides(shape[1:], kernel, step.stride, step.pad))

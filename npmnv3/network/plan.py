@@ -9,7 +9,7 @@ import functools
 import struct
 
 from ..errors import UsageError
-from .padding import same_padding
+from .padding import output_sides, same_padding
 from .spec import Unit, round8
 from .steps import INPUT, Param, Step
 
@@ -109,11 +109,9 @@ def _whole(name, value):
 
 @functools.lru_cache(maxsize=160)  # enough for all networks in the two or three forms that a file is compared with
 def _make_plan(variant, num_classes, side, folded, rounded_constants):
-    build = _Builder(variant.source, folded, rounded_constants)
     source = variant.source
-    x = build.conv(
-        "stem", INPUT, (variant.in_channels, *side), variant.stem, kernel=3, stride=(2, 2), act=variant.stem_act
-    )
+    build = _Builder(source, (variant.in_channels, *side), folded, rounded_constants)
+    x = build.conv("stem", INPUT, variant.stem, kernel=3, stride=(2, 2), act=variant.stem_act)
     blocks = units(variant)
     for unit in blocks:
         x = _block(build, unit, x)
@@ -121,7 +119,7 @@ def _make_plan(variant, num_classes, side, folded, rounded_constants):
     for index in range(variant.last_convs):
         tail = Unit(index=len(blocks), stage=blocks[-1].stage + 1, position=index, inp=blocks[-1].out)
         name = "last" if index == variant.last_convs - 1 else f"last.{index}"
-        x = build.conv(name, x, build.shape(x), variant.last, part="last", unit=tail, act=variant.stem_act)
+        x = build.conv(name, x, variant.last, part="last", unit=tail, act=variant.stem_act)
     if source.pool_before:
         x = build.pool("max_pool", x, source.pool_before)
     x = build.add("pool", "global_avg_pool", x)
@@ -152,11 +150,10 @@ def _block(build, unit, x):
     source, name, entry = build.source, f"blocks.{unit.index}", x
     late_act = source.se_before_act and unit.se
     if unit.has_expand:
-        x = build.conv(f"{name}.expand", x, build.shape(x), unit.expand, unit=unit, act=unit.act)
+        x = build.conv(f"{name}.expand", x, unit.expand, unit=unit, act=unit.act)
     x = build.conv(
         f"{name}.depthwise",
         x,
-        build.shape(x),
         unit.expand,
         unit=unit,
         kernel=unit.kernel,
@@ -168,7 +165,7 @@ def _block(build, unit, x):
         x = _squeeze_excite(build, unit, name, x)
     if late_act:
         x = build.add(f"{name}.act", unit.act, x)
-    x = build.conv(f"{name}.project", x, build.shape(x), unit.out, unit=unit)
+    x = build.conv(f"{name}.project", x, unit.out, unit=unit)
     if not unit.skip:
         return build.add(name, "identity", x)
     shortcut = _shortcut(build, unit, name, entry) if unit.skip == "projected" else entry
@@ -193,32 +190,19 @@ def _shortcut(build, unit, name, x):
     plain = f"{name}.shortcut"
     if unit.inp == unit.out:
         return build.conv(
-            plain,
-            x,
-            build.shape(x),
-            unit.out,
-            part="shortcut.depthwise",
-            unit=unit,
-            kernel=3,
-            stride=unit.stride,
-            depthwise=True,
+            plain, x, unit.out, part="shortcut.depthwise", unit=unit, kernel=3, stride=unit.stride, depthwise=True
         )
     if strided:
-        x = build.conv(
-            f"{plain}.depthwise", x, build.shape(x), unit.inp, unit=unit, kernel=3, stride=unit.stride, depthwise=True
-        )
-    return build.conv(plain, x, build.shape(x), unit.out, part="shortcut.pointwise", unit=unit, bias=strided)
+        x = build.conv(f"{plain}.depthwise", x, unit.inp, unit=unit, kernel=3, stride=unit.stride, depthwise=True)
+    return build.conv(plain, x, unit.out, part="shortcut.pointwise", unit=unit, bias=strided)
 
 
 class _Builder:
     """Collects steps; knows how the source names and stores the parameters of each part."""
 
-    def __init__(self, source, folded, rounded_constants):
+    def __init__(self, source, input_shape, folded, rounded_constants):
         self.source, self.folded, self.rounded = source, folded, rounded_constants
-        self.steps, self._shapes = [], {}
-
-    def shape(self, name):
-        return self._shapes[name]
+        self.steps, self._shapes = [], {INPUT: input_shape}
 
     def constant(self, value):
         return struct.unpack("<f", struct.pack("<f", value))[0] if self.rounded else value
@@ -235,45 +219,44 @@ class _Builder:
         c, h, w = self._shapes[x]
         return self.add(name, "max_pool2d", x, shape=(c, h // side, w // side), kernel=side, stride=(side, side))
 
-    def conv(
-        self, name, x, shape, out, *, part=None, unit=None, kernel=1, stride=(1, 1), depthwise=False, bias=False, act=""
-    ):
+    def conv(self, name, x, out, *, part=None, unit=None, kernel=1, stride=(1, 1), depthwise=False, bias=False, act=""):
         """A convolution with its norm and, maybe, an activation."""
         part = part or _part(name)
-        inp, *side = shape
-        pads = [_pad(n, kernel, s, self.source.padding) for n, s in zip(side, stride)]
-        sides = tuple((n + sum(p) - kernel) // s + 1 for n, p, s in zip(side, pads, stride))
+        inp, *sides = self._shapes[x]
+        pad = sum((_pad(n, kernel, s, self.source.padding) for n, s in zip(sides, stride)), ())
+        shape = out, *output_sides(sides, (kernel, kernel), stride, pad)
         op = "depthwise_conv2d" if depthwise else "pointwise_conv2d" if part != "stem" else "conv2d"
-        param = self._weight(part, unit, op, out, inp, kernel, "conv")
-        fields = {"kernel": kernel, "stride": stride, "pad": (*pads[0], *pads[1])} if kernel > 1 else {}
-        return self._layer(name, op, x, (out, *sides), param, part, unit, bias=bias, norm=True, act=act, **fields)
+        param_name = self._param_name(part, unit)
+        weight = self._weight(param_name, op, out, inp, kernel, "conv")
+        fields = {"kernel": kernel, "stride": stride, "pad": pad} if kernel > 1 else {}
+        return self._layer(name, op, x, shape, weight, param_name, bias=bias, norm=True, act=act, **fields)
 
     def fc(self, name, x, out, *, part=None, unit=None, stored_as, bias=True, norm=False, act=""):
         """A layer on pooled channels, stored as a linear layer or as a 1x1 convolution."""
-        part = part or _part(name)
-        param = self._weight(part, unit, "linear", out, self._shapes[x][0], 1, stored_as)
-        return self._layer(name, "linear", x, (out,), param, part, unit, bias=bias, norm=norm, act=act)
+        param_name = self._param_name(part or _part(name), unit)
+        weight = self._weight(param_name, "linear", out, self._shapes[x][0], 1, stored_as)
+        return self._layer(name, "linear", x, (out,), weight, param_name, bias=bias, norm=norm, act=act)
 
-    def _layer(self, name, op, x, shape, weight, part, unit, *, bias, norm, act, **fields):
+    def _param_name(self, part, unit):
+        """The source's name for each of a part's parameters: callable (role)."""
+        return functools.partial(self.source.param_name, part, unit)
+
+    def _layer(self, name, op, x, shape, weight, param_name, *, bias, norm, act, **fields):
         """The layer's own step, its norm's and its activation's; the last of them is called `name`."""
         kept = norm and not self.folded
         params = [weight]
         if bias or (norm and self.folded):
-            params.append(self._vector(part, unit, "bias", shape[0]))
+            params.append(_vector(param_name, "bias", shape[0]))
         first = name if not kept and not act else f"{name}.{'fc' if op == 'linear' else 'conv'}"
         x = self.add(first, op, x, shape=shape, params=tuple(params), **fields)
         if kept:
             roles = ["gamma", "beta", "mean", "variance"] + ["count"] * self.source.has_count
-            params = tuple(self._vector(part, unit, role, shape[0]) for role in roles)
+            params = tuple(_vector(param_name, role, shape[0]) for role in roles)
             eps = self.constant(self.source.norm_eps)
             x = self.add(f"{name}.norm" if act else name, "batch_norm", x, params=params, eps=eps)
         return self.add(name, act, x) if act else x
 
-    def _vector(self, part, unit, role, length):
-        shape = () if role == "count" else (length,)
-        return Param(self.source.param_name(part, unit, role), role, shape, shape)
-
-    def _weight(self, part, unit, op, out, inp, kernel, stored_as):
+    def _weight(self, param_name, op, out, inp, kernel, stored_as):
         layout, k = self.source.layout, (kernel, kernel)
         if op == "depthwise_conv2d":
             canonical = (out, *k)
@@ -284,7 +267,13 @@ class _Builder:
                 shape, axes = ((inp, out), (1, 0)) if layout == "paddle" else ((out, inp), ())
             else:
                 shape, axes = ((*k, inp, out), (3, 2, 0, 1)) if layout == "keras" else ((out, inp, *k), ())
-        return Param(self.source.param_name(part, unit, "weight"), "weight", shape, canonical, axes)
+        return Param(param_name("weight"), "weight", shape, canonical, axes)
+
+
+def _vector(param_name, role, length):
+    """A parameter with one number a channel, but the count, which is one number."""
+    shape = () if role == "count" else (length,)
+    return Param(param_name(role), role, shape, shape)
 
 
 def _part(name):

@@ -11,6 +11,7 @@ from dataclasses import InitVar, dataclass, field, replace
 
 import numpy as np
 
+from ..network.padding import output_sides
 from ..network.steps import INPUT, Step
 from ..network.walk import apply
 from ..ops import definitions
@@ -176,9 +177,7 @@ def _shape(step, inputs):
     if step.op == "depthwise_conv2d" and weight.canonical[0] != first[0]:
         raise ValueError(f"{step.name}: {first} into {weight.canonical}")
     if step.op in ("conv2d", "depthwise_conv2d", "max_pool2d", "subsample"):
-        kernel = max(step.kernel, 1)
-        sides = zip(first[1:], (sum(step.pad[:2]), sum(step.pad[2:])), step.stride)
-        sides = tuple((n + pad - kernel) // s + 1 for n, pad, s in sides)
+        sides = output_sides(first[1:], (max(step.kernel, 1),) * 2, step.stride, step.pad)
         return (weight.canonical[0] if step.op == "conv2d" else first[0], *sides)
     if weight is not None:
         if weight.canonical[1] != first[0]:

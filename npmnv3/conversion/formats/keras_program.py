@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 
-from ...network.padding import same_padding
+from ...network.padding import output_sides, same_padding
 from .record import Operation, known_sides
 
 MODELS = ("Functional", "Model", "Sequential")
@@ -169,9 +169,7 @@ class _Follower:
             if not sides:
                 return inputs, attributes | {"padding_algorithm": "SAME"}, None
             pads = tuple(n for pair in same_padding(sides, size, strides) for n in pair)
-        after = sides and tuple(
-            (n + a + b - k) // s + 1 for n, a, b, k, s in zip(sides, pads[::2], pads[1::2], size, strides)
-        )
+        after = sides and output_sides(sides, size, strides, pads)
         return inputs, attributes | {"paddings": pads}, after
 
     def _activation(self, activation, inputs):

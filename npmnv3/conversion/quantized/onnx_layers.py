@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...errors import WeightsError
+from ...network.padding import output_sides
 from .builder import FEW, bias_array
-from .onnx_space import slid, space_of
+from .onnx_space import space_of
 
 _NEAR = 1e-5  # relative: a float32 product, rounded in whatever order
 
@@ -41,7 +42,8 @@ def add_layer(graph, node, act, out, grid, source):
     if op in ("linear", "pointwise_conv2d"):
         shape, fields = (len(weight), *builder.shapes[source][1:]), {}
     else:
-        shape = (len(weight), *slid(builder.shapes[source][1:], weight.shape[-2:], **fields))
+        sides = output_sides(builder.shapes[source][1:], weight.shape[-2:], fields["stride"], fields["pad"])
+        shape = len(weight), *sides
     builder.add(out, op, (source,), shape, grid, arrays, act=act, **fields)
 
 

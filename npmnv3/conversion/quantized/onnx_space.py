@@ -42,12 +42,6 @@ def space_of(node, kernel, shape):
     return {"stride": tuple(strides), "pad": pad}
 
 
-def slid(side, kernel, stride, pad):
-    """Height and width of a convolution's output."""
-    ends = (pad[:2], pad[2:])
-    return tuple((n + sum(end) - k) // s + 1 for n, end, k, s in zip(side, ends, kernel, stride))
-
-
 def input_shape(value):
     """(C, H, W) of a graph's input of a told shape; 0 for what is not told."""
     tensor = protobuf.collect(protobuf.message(protobuf.collect(protobuf.message(value, 2)), 1))

@@ -5,6 +5,7 @@ from .paper import SMALL
 
 _NORM = {"gamma": "scale", "beta": "offset", "mean": "mean", "variance": "variance"}
 _LAYER = {"weight": "weights", "bias": "offset"}
+_IN_BLOCK = {"se.squeeze": "se_1", "se.excite": "se_2", "project": "linear"}
 
 
 def _param_name(part, unit, role):
@@ -15,9 +16,7 @@ def _param_name(part, unit, role):
     elif part == "last":
         layer = "conv_last"
     else:
-        layer = f"conv{unit.index + 2}_" + {"se.squeeze": "se_1", "se.excite": "se_2", "project": "linear"}.get(
-            part, part
-        )
+        layer = f"conv{unit.index + 2}_{_IN_BLOCK.get(part, part)}"
     return f"{layer}_bn_{_NORM[role]}" if role in _NORM else f"{layer}_{_LAYER[role]}"
 
 

@@ -19,7 +19,7 @@ def _place(part, unit):
     # conv1 and conv2 are sequences; without an expand convolution conv1 holds the depthwise part.
     depthwise = module + ("conv2." if unit.has_expand else "conv1.")
     project, norm = (4, 5) if unit.has_expand else (0, 1)
-    layer, norm = {
+    return {
         "expand": (f"{module}conv1.0", f"{module}conv1.1"),
         "depthwise": (f"{depthwise}0", f"{depthwise}1"),
         "se.squeeze": (f"{depthwise}2.fc.0", ""),
@@ -27,7 +27,6 @@ def _place(part, unit):
         # The norm that may start at zero is wrapped once more, exactly where there is a residual.
         "project": (f"{module}conv2.{project}", f"{module}conv2.{norm}" + (".lastBN" if unit.skip else "")),
     }[part]
-    return layer, norm
 
 
 SHOWLO = Source(

@@ -60,22 +60,17 @@ def _checkpoint(file):
     return Checkpoint(_URL + file, file.rpartition("-")[2].removesuffix(".pth"))
 
 
-def _size(table):
-    """Of the networks of a table: (ratios, width of the hidden layer)."""
-    return (RATIOS_LARGE, 1280) if table is LARGE else (RATIOS_SMALL, 1024)
-
-
 def _network(source, name, table, width, published=NOT_PUBLISHED, file="", preprocess="timm", minimal=False):
-    ratios, head = _size(table)
+    large = table is LARGE
     return Variant(
         source,
         name,
         minimalistic(table) if minimal else table,
         stem=16 if width < 0.75 else round8(16 * width),
-        last=round8((576 if table is SMALL else 960) * width),
-        head=head,
+        last=round8((960 if large else 576) * width),
+        head=1280 if large else 1024,
         width=width,
-        ratios=ratios,
+        ratios=RATIOS_LARGE if large else RATIOS_SMALL,
         preprocess=preprocess,
         published=published,
         checkpoint=_checkpoint(file) if file else None,
