@@ -41,7 +41,7 @@ def form_of(variant, in_channels=None, head=None):
     return variant._replace(**changes)
 
 
-def form_told(variant):
+def form_text(variant):
     """How a form differs from the published network, in words: "gray input, no hidden layer"; "" if it does not."""
     own = get_variant(variant.full_name)
     differences = ["gray input"] * (variant.in_channels != own.in_channels)

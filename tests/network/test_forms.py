@@ -8,7 +8,7 @@ from npmnv3.dumps.dumps import write_dump
 from npmnv3.errors import WeightsError
 from npmnv3.freezing import freeze
 from npmnv3.freezing.cost import open_frozen
-from npmnv3.network.forms import form_in, form_of, form_told
+from npmnv3.network.forms import form_in, form_of, form_text
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
 from npmnv3.pictures.pixels import luminance
@@ -37,12 +37,12 @@ def state_of(variant, classes, seed=0):
     return state
 
 
-@pytest.mark.parametrize("name, form, told", FORMS)
+@pytest.mark.parametrize("name, form, text", FORMS)
 @pytest.mark.parametrize("classes", [1, 4])
-def test_a_form_goes_everywhere(name, form, told, classes, tmp_path):
+def test_a_form_goes_everywhere(name, form, text, classes, tmp_path):
     variant = form_of(get_variant(name), **form)
     state = state_of(variant, classes)
-    assert form_in(get_variant(name), {n: a.shape for n, a in state.items()}) == variant and form_told(variant) == told
+    assert form_in(get_variant(name), {n: a.shape for n, a in state.items()}) == variant and form_text(variant) == text
     write_dump(tmp_path / "a.npz", state, model=name)
     exact = npmnv3.load(tmp_path / "a.npz", engine="numpy", dtype="float64")
     own = get_variant(name)
@@ -64,8 +64,8 @@ def test_a_form_goes_everywhere(name, form, told, classes, tmp_path):
     assert np.abs(found - expected).max() < 1e-3 * max(1, np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name, form, told", FORMS[:4])
-def test_the_fast_engine_has_forms_too(name, form, told):
+@pytest.mark.parametrize("name, form, text", FORMS[:4])
+def test_the_fast_engine_has_forms_too(name, form, text):
     pytest.importorskip("numba")
     variant = form_of(get_variant(name), **form)
     state = state_of(variant, 3)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ...network.forms import CHANNELS, form_told
+from ...network.forms import CHANNELS, form_text
 from ...network.plan import make_plan
 from ..formats.tflite import GATE
 from .composed import regained
@@ -49,7 +49,7 @@ def compare(checkpoint, variant):
         bool(norms) and not kept,
         tuple(sentences),
         distance=max(wrong, apart, len(sentences)),
-        style=_style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_told(variant)),
+        style=_style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_text(variant)),
         share=1 - wrong / len(steps),
         notes=() if sentences else (*form_notes(variant), *_notes(before, plan, pairs, norms, kept)),
         warnings=() if sentences else _of_other_sizes(variant, windows),

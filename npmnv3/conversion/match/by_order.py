@@ -1,7 +1,7 @@
 """Paddle's inference files and frozen TorchScript, whose names are the program's own: matched by the order in which the
 program uses the arrays, and then by what it computes of them."""
 
-from ...network.forms import CHANNELS, form_told
+from ...network.forms import CHANNELS, form_text
 from ...network.plan import make_plan
 from .by_wiring import Wiring
 from .composed import as_stored, regained
@@ -64,7 +64,7 @@ def compare(checkpoint, variant):
         share=1 - min(1, distance / count),
         notes=() if sentences else tuple(notes),
         warnings=() if sentences else tuple(warnings),
-        style=int(bool(form_told(variant))),
+        style=int(bool(form_text(variant))),
     )
 
 

@@ -4,7 +4,7 @@ import math
 import operator
 from dataclasses import dataclass, field
 
-from ...network.forms import form_told
+from ...network.forms import form_text
 
 # Parts of the network, as a plan's steps call them, and what their output channels are called.
 _PARTS = {
@@ -50,7 +50,7 @@ class Fit:
 
 def form_notes(variant):
     """A note where a network is in another form than the published one, in a list."""
-    form = form_told(variant)
+    form = form_text(variant)
     return [f"a form of its own: {form}"] if form else []
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from ...dumps.containers import Entry, read_any
 from ...dumps.problems import is_folded
 from ...network.counts import plan_param_shapes
-from ...network.forms import form_told
+from ...network.forms import form_text
 from ...network.plan import classifier_part, make_plan
 from .by_wiring import Wiring
 from .classifiers import find_classifier
@@ -87,7 +87,7 @@ class Place:
         ends = "" if unexpected else _ends_before(plan, missing)
         sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
         sentences += [f"not of it: {listed(unexpected)}{_unmerged(unexpected)}"] * bool(unexpected)
-        form_is = form_told(variant)
+        form_is = form_text(variant)
         return Fit(
             variant,
             num_classes,

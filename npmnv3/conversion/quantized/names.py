@@ -90,7 +90,7 @@ def _compare(plan, variant, num_classes):
         expected, layers = lower(network, scheme, plan.input_shape)
         names, reason, count = _match(plan, expected, layers, factors)
         if names is not None:
-            return (renamed(plan, names), count == len(_told(expected))), ""
+            return (renamed(plan, names), count == len(_without_passing(expected))), ""
         best = max(best, (reason, count), key=lambda pair: pair[1])
     return None, best[0]
 
@@ -107,7 +107,7 @@ def _head(plan, variant):
     return 0 if last[1] == variant.last and last[0] != variant.head else variant.head
 
 
-def _told(steps):
+def _without_passing(steps):
     return [step for step in steps if step.op not in _PASSING]
 
 
@@ -115,8 +115,8 @@ def _match(plan, expected, layers, factors):
     """({the graph's name: the network's}, "", steps that fit), or (None, where they part, steps that fit)."""
     prepared = preparation(plan)
     ours, theirs = _Graph(plan.steps, {prepared.last: INPUT}), _Graph(expected)
-    names, wanted, count = {INPUT: INPUT, **prepared.names}, iter(_told(expected)), 0
-    for step in _told(plan.steps):
+    names, wanted, count = {INPUT: INPUT, **prepared.names}, iter(_without_passing(expected)), 0
+    for step in _without_passing(plan.steps):
         if step.name in prepared.names:
             continue
         want = next(wanted, None)

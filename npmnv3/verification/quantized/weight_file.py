@@ -52,7 +52,7 @@ def compare(expected, found):
     steps = {name: step for name in names if (step := grid_step(found[name])) is not None}
     level = snr(_joined(expected, names), _joined(found, names))
     if not steps:
-        return f"its weights too, {_told(level)}"
+        return f"its weights too, {_level_text(level)}"
     apart = max(float((np.abs(found[name] - expected[name]) / step).max()) for name, step in steps.items())
     each = "an output channel" if any(step.size > 1 for step in steps.values()) else "a layer"
     rounded = (
@@ -62,7 +62,7 @@ def compare(expected, found):
     )
     return (
         f"its weights are int8 in {len(steps)} of {len(names)} layers (dynamic range quantisation: 255 levels {each}), "
-        f"{_told(level)}; {rounded}"
+        f"{_level_text(level)}; {rounded}"
     )
 
 
@@ -84,5 +84,5 @@ def _joined(arrays, names):
     return np.concatenate([np.ravel(arrays[name]) for name in names])
 
 
-def _told(level):
+def _level_text(level):
     return "equal to the network's" if level == np.inf else f"{level:.0f} dB from the network's"
