@@ -21,14 +21,6 @@ from .compose import (
 HOME = f"{__package__}.integer_runtime"
 INTEGERS, REQUANTIZE, SATURATION, TABLES = (module.__name__ for module in (integers, requantize, saturation, tables))
 KINDS = {"int8": "i1", "uint8": "u1"}
-MEANS = {
-    "double": "_mean_fixed",
-    "single": "_mean_fixed",
-    "twice": "_mean_twice",
-    "offset": "_mean_offset",
-    "float_offset": "_mean_float_offset",
-    "float": "_mean_float",
-}
 UNPACK = """\
 # layer -> (weight in floats, bias, scales of the weight, Pairs that saturate or None)
 W = unpack_integers({})"""
@@ -74,26 +66,27 @@ def _instead(plan, kernels):
     fields = {rule_field(step, plan) for step in layers}
     means = {getattr(kernels, rule_field(step, plan)) for step in pools}
     used = {getattr(kernels, field) for field in (*fields, "mul", "add")} | means
-    rules = {name: rule.__name__ for name, rule in requantize.INTEGER_RULES.items() if name in used}
-    rules = ", ".join(f"{literal(name)}: {function}" for name, function in rules.items())
     changes = {
         (INTEGERS, "definitions"): f"{ABOUT_SUMS}\ndefinitions = SimpleNamespace(\n    {products},\n)",
-        (INTEGERS, "_MEANS"): f"_MEANS = {{{', '.join(f'{literal(word)}: {MEANS[word]}' for word in sorted(means))}}}",
-        (REQUANTIZE, "INTEGER_RULES"): f"INTEGER_RULES = {{{rules}}}",
+        (INTEGERS, "MEANS"): f"MEANS = {_functions(integers.MEANS, means)}",
+        (REQUANTIZE, "INTEGER_RULES"): f"INTEGER_RULES = {_functions(requantize.INTEGER_RULES, used)}",
     }
     absent = [(module, name) for field, words, module, name in ALONE if getattr(kernels, field) not in words]
     swishes = [
         plan.grids[name].dtype for step in plan.steps if step.op == "hard_swish" for name in (*step.inputs, step.name)
     ]
-    fixed = len(set(swishes)) == 1 and swishes[0] in (
-        "int8",
-        "uint8",
-    )  # where no rule in fixed point is, floats are used
+    fixed = len(set(swishes)) == 1 and swishes[0] in KINDS  # where no rule in fixed point is, floats are used
     needed = {kernels.hard_swish} | ({"float"} if kernels.hard_swish == "fixed" and not fixed else set())
     absent += [(TABLES, f"hard_swish_{word}_table") for word in ("fixed", "float", "sixth") if word not in needed]
     absent += [(TABLES, "hard_sigmoid_sixth_table")] * ("sixth" not in needed)
     absent += [(REQUANTIZE, rule) for rule in ("real", "up_by_8") if rule not in used]
     return changes | {(module, name): f"{name} = None  # which these kernels do not need" for module, name in absent}
+
+
+def _functions(table, words):
+    """The entries of a table of functions that are in use, as source."""
+    entries = (f"{literal(word)}: {function.__name__}" for word, function in table.items() if word in words)
+    return f"{{{', '.join(entries)}}}"
 
 
 def _kernels(kernels):

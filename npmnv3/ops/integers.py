@@ -186,7 +186,7 @@ def mean_to_vector(x, *, grid, out, kernels):
 
 def _mean(x, grid, out, rule):
     total, pixels = x.sum(axis=(2, 3), dtype=I64), x.shape[2] * x.shape[3]
-    return np.clip(_MEANS[rule](total, pixels, grid, out, rule), out.low, out.high).astype(out.dtype)
+    return np.clip(MEANS[rule](total, pixels, grid, out, rule), out.low, out.high).astype(out.dtype)
 
 
 def _mean_fixed(total, pixels, grid, out, rule):
@@ -217,7 +217,8 @@ def _mean_float(total, pixels, grid, out, rule):
     return round_float(steps, out, out.low, out.high)
 
 
-_MEANS = {
+#: Rule of a mean -> function (sums (N, C) int64, pixels, grid, out, rule).
+MEANS = {
     "double": _mean_fixed,
     "single": _mean_fixed,
     "twice": _mean_twice,
