@@ -58,93 +58,7 @@ class Maker:
             found |= make()
         return found
 
-    def layer_faults(self):
-        """{fault: function (rounding) -> tensors}: something wrong with one layer, or with what is behind the last."""
-        steps, weight = {s.name: s for s in self.plan}, lambda name: self._param(name, "weight")
-        rng = np.random.default_rng(11)
-
-        def with_weight(name, make):
-            return self._of(self.plan, {weight(name): make(self.arrays[weight(name)])})
-
-        def grid(w):
-            return np.round(w / np.abs(w).max() * 127) * np.abs(w).max() / 127
-
-        def without(name, role):
-            return self._of(self.plan, {self._param(name, role): np.zeros_like(self.arrays[self._param(name, role)])})
-
-        deep, conv = "blocks.6.depthwise.conv", "blocks.4.expand.conv"
-        product = steps["blocks.5.se"]
-        logits = self.arrays[weight("logits")]
-        return {
-            "weight_layout": with_weight(deep, lambda w: w[:, ::-1, ::-1]),
-            "weight_order": with_weight(conv, lambda w: w[rng.permutation(len(w))]),
-            "quantized_layer": with_weight(conv, grid),
-            "bias_missing": without("blocks.7.expand.norm", "beta"),
-            "weights_swapped": self._exchanged("blocks.9", "blocks.10"),
-            "se_missing": self._edit({product.name: [replace(product, op="identity", inputs=product.inputs[:1])]}),
-            "other_classifier": with_weight("logits", lambda w: rng.standard_normal(logits.shape) * logits.std()),
-            "train_mode": self._trained(),
-            "log_softmax": self._ending(lambda x: x - x.max() - np.log(np.exp(x - x.max()).sum())),
-            "dropout_on": self._dropped(rng),
-        }
-
-    def _param(self, name, role):
-        return next(s.param(role).name for s in self.plan if s.name == name)
-
-    def _exchanged(self, a, b):
-        """Every parameter of two blocks of one shape exchanged."""
-        steps, arrays = {s.name: s for s in self.plan}, {}
-        for one, other in ((a, b), (b, a)):
-            for step in self.plan:
-                if step.name.startswith((f"{one}.", f"{one} ")):
-                    twin = steps[step.name.replace(one, other, 1)]
-                    arrays |= {p.name: self.arrays[twin.param(p.role).name] for p in step.params if p.role != "count"}
-        return self._of(self.plan, arrays)
-
-    def _trained(self):
-        """Norms with the statistics of what they get, and their own epsilon."""
-
-        def make(rounding):
-            arrays = {name: rounding(a.astype(np.float32)) for name, a in self.arrays.items()}
-            tensors = {"input": rounding(self.x)}
-            for step in self.plan:
-                inputs = [tensors[i] for i in step.inputs]
-                own = arrays
-                if step.op == "batch_norm":
-                    axes = (0, *range(2, inputs[0].ndim))
-                    own = arrays | {
-                        step.param("mean").name: inputs[0].mean(axis=axes),
-                        step.param("variance").name: inputs[0].var(axis=axes),
-                    }
-                tensors[step.name] = rounding(apply(step, inputs, own, definitions))
-            return tensors
-
-        return make
-
-    def _ending(self, function):
-        """Something done to the logits at the very end; they themselves are there too."""
-
-        def make(rounding):
-            tensors = self.clean(rounding)
-            return tensors | {"last": rounding(function(tensors["logits"]))}
-
-        return make
-
-    def _dropped(self, rng):
-        """A dropout of 0.2 on what the classifier gets."""
-        logits = self.plan[-1]
-
-        def make(rounding):
-            tensors = self.clean(rounding)
-            source = tensors[logits.inputs[0]]
-            kept = (rng.random(source.shape) > 0.2) / np.float32(0.8)
-            arrays = {name: rounding(a.astype(np.float32)) for name, a in self.arrays.items()}
-            found = apply(logits, [(source * kept).astype(np.float32)], arrays, definitions)
-            return tensors | {"logits": rounding(found)}
-
-        return make
-
-    def _of(self, plan, arrays=None, x=None):
+    def of(self, plan, arrays=None, x=None):
         return lambda rounding: run(plan, self.arrays | (arrays or {}), self.x if x is None else x, rounding)
 
     def _sources(self):
@@ -158,7 +72,7 @@ class Maker:
             # a moved step may be called otherwise, but its parameters keep their names
             known = {p.name for s in self.plan for p in s.params}
             if plan != self.plan and all(p.name in known for s in plan for p in s.params) and named:
-                found[fault, what] = self._of(plan)
+                found[fault, what] = self.of(plan)
 
         if has_se:
             other("hard_sigmoid_slope", "the other slope", gate_slope=0.2 if source.gate_slope < 0.19 else 1 / 6)
@@ -173,7 +87,7 @@ class Maker:
 
     def _plans(self):
         """A change of single steps."""
-        edit, found, steps = self._edit, {}, {s.name: s for s in self.plan}
+        edit, found, steps = self.edit, {}, {s.name: s for s in self.plan}
         adds = [s for s in self.plan if s.op == "add" and ".shortcut" not in s.inputs[1]]
         if adds:
             found["residual", "none"] = edit({s.name: [replace(s, op="identity", inputs=s.inputs[:1])] for s in adds})
@@ -207,14 +121,14 @@ class Maker:
         plan = [s for s in self.plan if s not in lasts and s is not pool]
         at = next(i for i, s in enumerate(plan) if "pool" in s.inputs)
         plan[at] = replace(plan[at], inputs=("last",))
-        found["head_order", "pool first"] = self._of(
+        found["head_order", "pool first"] = self.of(
             tuple([*plan[:at], early, replace(moved[0], inputs=("pool",)), *moved[1:], *plan[at:]])
         )
         found["stride", "on the 1x1"] = self._stride_on_expand()
         return found
 
-    def _edit(self, edits):
-        return self._of(tuple(new for s in self.plan for new in edits.get(s.name, [s])))
+    def edit(self, edits):
+        return self.of(tuple(new for s in self.plan for new in edits.get(s.name, [s])))
 
     def _stride_on_expand(self):
         """The first strided block with an expand convolution strides there; slicing is what a stride on a 1x1 does."""
@@ -244,10 +158,10 @@ class Maker:
         found = {}
         se = [p for s in self.plan if ".se." in s.name and s.op == "linear" for p in s.params if p.role == "bias"]
         if se:
-            found["se_bias_missing", "all"] = self._of(self.plan, {p.name: np.zeros(p.canonical) for p in se})
+            found["se_bias_missing", "all"] = self.of(self.plan, {p.name: np.zeros(p.canonical) for p in se})
         norms = [s for s in self.plan if ".se." in s.name and s.op == "batch_norm"]
         if norms:
-            found["se_norm", "none"] = self._edit({s.name: [replace(s, op="identity", params=())] for s in norms})
+            found["se_norm", "none"] = self.edit({s.name: [replace(s, op="identity", params=())] for s in norms})
         widths = [s for s in self.plan if ".se." in s.name and s.op == "linear"]
         cut = {}
         for step in widths:
@@ -264,7 +178,7 @@ class Maker:
             if p.role != "count"
         }
         if widths:
-            found["se_width", "three quarters"] = self._of(self.plan, cut | norm_params)
+            found["se_width", "three quarters"] = self.of(self.plan, cut | norm_params)
         return found
 
     def _inputs(self):
@@ -293,7 +207,7 @@ class Maker:
         }
         if r.mean == (0.5,) * 3:
             del given["mean_std", "half"]
-        return {key: self._of(self.plan, x=np.ascontiguousarray(value, np.float32)) for key, value in given.items()}
+        return {key: self.of(self.plan, x=np.ascontiguousarray(value, np.float32)) for key, value in given.items()}
 
     def _outputs(self):
         """What happens to a tensor afterwards, and another row's network."""
@@ -335,7 +249,7 @@ class Maker:
             replace(s, params=tuple(p for p in mine[s.name].params if s.param(p.role)) if s.params else ())
             for s in other
         )
-        return self._of(plan)
+        return self.of(plan)
 
 
 def disguise(tensors, plan, rng, *, keep=0.6, names=True, layout="nchw"):

@@ -1,12 +1,14 @@
 """Results side by side in blocks: who shares one, that nobody is overwritten, and which memory is used again."""
 
+import errno
+import mmap
 import weakref
 
 import numpy as np
 import pytest
 from memory_owner import owner
 
-from npmnv3.ops.pages import BLOCK, KEPT, LINE, SMALL, Blocks, empty, side_by_side
+from npmnv3.ops.pages import BLOCK, HUGE_PAGE, KEPT, LINE, SMALL, Blocks, empty, side_by_side, system_pages
 
 
 def filled(blocks, count):
@@ -83,3 +85,19 @@ def test_no_more_than_some_blocks_wait():
 def test_results_outlive_their_blocks():
     arrays = filled(Blocks(), 3)
     assert [float(array.max()) for array in arrays] == [0, 1, 2]
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="a system that is not asked for large pages")
+def test_pages_of_a_system_without_large_ones(monkeypatch):
+    asked = []
+
+    class Pages(mmap.mmap):
+        def madvise(self, *advice):
+            asked.append(advice)
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(mmap, "mmap", Pages)
+    block = system_pages(HUGE_PAGE + 1)
+    assert (
+        asked == [(mmap.MADV_HUGEPAGE,)] and len(block) == HUGE_PAGE + 1 and block.flags.writeable and not block.any()
+    )

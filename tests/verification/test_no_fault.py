@@ -5,6 +5,7 @@ from dataclasses import replace
 import faulty_ports
 import numpy as np
 import pytest
+from faulty_layers import layer_faults
 
 import npmnv3
 from npmnv3.network.walk import apply
@@ -73,7 +74,7 @@ def test_columns_first_and_kernels_on_their_side_are_alike_where_only_the_port_h
 
 @pytest.mark.parametrize("fault", ("weight_layout", "bias_missing"))
 def test_a_fault_is_named_in_maps_that_are_stored_with_their_columns_first(model, maker, fault):
-    report = verify(model, columns_first(maker.layer_faults()[fault](np.float32).values()), maker.x)
+    report = verify(model, columns_first(layer_faults(maker)[fault](np.float32).values()), maker.x)
     assert [row["fault"] for row in report.explained_by] == [fault], report.text()
     assert report.explained_by[0]["certainty"] == "certain"
 

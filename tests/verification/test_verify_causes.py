@@ -5,6 +5,7 @@ from dataclasses import replace
 import faulty_ports
 import numpy as np
 import pytest
+from faulty_layers import layer_faults
 
 import npmnv3
 from npmnv3.errors import UsageError
@@ -33,7 +34,7 @@ FAULTS = (
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_of_a_layer_is_named(maker, model, fault):
-    tensors = maker.layer_faults()[fault](np.float32)
+    tensors = layer_faults(maker)[fault](np.float32)
     port = {f"t{i}": tensor for i, tensor in enumerate(tensors.values())}
     report = verify(model, port, maker.x)
     assert not report.fine and report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
@@ -120,12 +121,12 @@ def test_an_input_that_is_off_a_little_shows_in_every_tensor_made_of_it(with_two
 
 
 def test_every_fault_of_a_layer_is_tried(maker):
-    assert set(maker.layer_faults()) == set(FAULTS)
+    assert set(layer_faults(maker)) == set(FAULTS)
 
 
 def test_one_layer_is_found_from_the_logits_alone(maker, model):
     for fault in ("weight_layout", "bias_missing"):
-        logits = maker.layer_faults()[fault](np.float32)["logits"]
+        logits = layer_faults(maker)[fault](np.float32)["logits"]
         report = verify(model, {"y": logits}, maker.x)
         assert report.explained_by and report.explained_by[0]["fault"] == fault, report.text()
 

@@ -1,8 +1,6 @@
 """Each kernel against its plain NumPy twin, on one table of cases, at every vector width."""
 
-import errno
 import functools
-import mmap
 
 import numpy as np
 import pytest
@@ -14,9 +12,7 @@ from kernel_memory import Memory, assert_close, run
 from npmnv3.engines.llvm import compiler
 from npmnv3.engines.llvm.kernels.kernel import HARD_SIGMOID, HARD_SWISH, NONE, RELU, Machine, float_bits, split
 from npmnv3.engines.llvm.kernels.pointwise import name_of
-from npmnv3.engines.llvm.memory import aligned
 from npmnv3.errors import Npmnv3Error
-from npmnv3.ops.pages import HUGE_PAGE
 
 WIDTHS = ("4", "8", "16", "avx512", "neon")
 #: Processors whose kernels are tried on this one, whatever it is.
@@ -313,22 +309,6 @@ def test_activations_pass_nan_and_infinity(act):
     with np.errstate(invalid="ignore"):
         made, plain = run(library, "gate_map", args, memory)["out"]
     np.testing.assert_array_equal(made, plain)
-
-
-@pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="a system that is not asked for large pages")
-def test_memory_of_a_kernel_without_large_pages(monkeypatch):
-    asked = []
-
-    class Pages(mmap.mmap):
-        def madvise(self, *advice):
-            asked.append(advice)
-            raise OSError(errno.EINVAL, "Invalid argument")
-
-    monkeypatch.setattr(mmap, "mmap", Pages)
-    block = aligned(HUGE_PAGE + 1)
-    assert (
-        asked == [(mmap.MADV_HUGEPAGE,)] and len(block) == HUGE_PAGE + 1 and block.flags.writeable and not block.any()
-    )
 
 
 def test_a_command_out_of_bounds_is_refused():
