@@ -52,9 +52,8 @@ def columns_of(columns, rows):
     showing = [name for name in keys.values() if rows and all(is_picture((row[name] or "").strip()) for row in rows)]
     named = [name for name in known if name in showing] or showing[: len(showing) == 1] or known
     file = next(iter(named), None)
-    known = [
-        name for name in LABEL_COLUMNS if name in keys and not (name == "y" and "x" in keys)
-    ]  # a place, of x and y
+    is_place = {"x", "y"} <= keys.keys()
+    known = [name for name in LABEL_COLUMNS if name in keys and not (name == "y" and is_place)]
     labels = [keys[name] for name in known if keys[name] != file]
     like = [name for name in keys.values() if name != file and _says_class(name)]
     return file, labels or like[: len(like) == 1]

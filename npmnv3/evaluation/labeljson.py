@@ -70,9 +70,8 @@ def _rows(content):
         return _coco(keys)
     if all(is_picture(name) and as_label(label) is not None for name, label in content.items()):
         return [{"file": name, "label": label} for name, label in content.items()]
-    lists = {
-        name: list(v.values()) if isinstance(v, dict) else v for name, v in content.items()
-    }  # pandas has {row: value}
+    # Of a column pandas has {row: value}.
+    lists = {name: list(v.values()) if isinstance(v, dict) else v for name, v in content.items()}
     if all(isinstance(value, list) and len(value) == len(next(iter(lists.values()))) for value in lists.values()):
         if not keys.keys().isdisjoint(FILE_COLUMNS) and not keys.keys().isdisjoint(LABEL_COLUMNS):
             return [dict(zip(lists, row)) for row in zip(*lists.values())]

@@ -76,10 +76,8 @@ def add_lost(terms, outputs, places, weights, lost):
 
 @loop
 def _saturate(terms, outputs, places, weights, lost):
-    low, high = (
-        np.float32(-32768),
-        np.float32(32767),
-    )  # floats stay of 32 bits here, which integers do not: twice as fast
+    # Floats stay of 32 bits here, which integers do not: twice as fast.
+    low, high = np.float32(-32768), np.float32(32767)
     for i in range(outputs.shape[0]):
         a, b = np.float32(weights[i, 0]), np.float32(weights[i, 1])
         o, k = outputs[i], places[i]

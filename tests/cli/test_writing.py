@@ -20,7 +20,6 @@ import npmnv3
 EXAMPLES = goldens.ROOT / "weights" / "examples"
 PICTURE = str(EXAMPLES / "hello_upright.png")
 MODEL = "ppocr/text_direction"
-MEGABYTE = 1 << 20
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's ways of failing")
 

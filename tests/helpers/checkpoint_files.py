@@ -286,9 +286,8 @@ def keras_weights(layers):
 def framework_files():
     """Names of the frameworks' own checkpoint files, where the golden data are at hand."""
     names = unpacked() if packs() else ()
-    return sorted(
-        name for name in names if not name.endswith((".json", ".pdmodel", ".info"))
-    )  # which go with their parameters
+    of_parameters = (".json", ".pdmodel", ".info")  # these lie beside the files that are read
+    return sorted(name for name in names if not name.endswith(of_parameters))
 
 
 def keras3_names(state, numbered):

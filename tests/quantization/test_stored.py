@@ -11,7 +11,7 @@ from npmnv3.network.variants import BEYOND, TABLE, get_variant
 from npmnv3.quantization.schemes import SCHEMES
 from npmnv3.quantization.stored import named_parts, stored_tensors
 
-PAD, RESHAPE, CONSTANT_GATE = 34, 22, 18
+PAD, RESHAPE = 34, 22
 
 
 def stored(model, scheme="tflite", **options):

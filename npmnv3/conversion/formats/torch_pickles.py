@@ -100,9 +100,8 @@ class Tensor(Stored):
         if not self.size:
             return flat[:0].reshape(self.shape)
         flat = flat[self.offset :]
-        steps = [
-            step * flat.itemsize if n > 1 else 0 for n, step in zip(self.shape, self.strides)
-        ]  # of one, any is right
+        # The step of an axis of one number is never taken, and may be anything in the file.
+        steps = [step * flat.itemsize if n > 1 else 0 for n, step in zip(self.shape, self.strides)]
         return np.lib.stride_tricks.as_strided(flat, self.shape, steps, writeable=False)
 
 

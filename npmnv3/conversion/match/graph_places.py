@@ -67,9 +67,8 @@ class Place:
             return (step.kernel // 2,) * 4 if step.stride == (1, 1) else NOBODYS  # SAME_LOWER is nobody's
         if self.pad is None:
             return sides
-        more = self.pad.attributes[
-            "pads"
-        ]  # before each axis, then after; channels, which nobody pads, may be the last one
+        # Before each axis, then after; channels, which nobody pads, may be the last one.
+        more = self.pad.attributes["pads"]
         if not isinstance(more, tuple) or len(more) != 8:
             return NOBODYS
         first = 1 if more[1] or more[5] else 2
