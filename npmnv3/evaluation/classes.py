@@ -7,6 +7,7 @@ from ..dumps.labels import LABEL_SETS, class_names, label_set
 from .truths import spoken
 
 _WHOLE = re.compile(r"([0-9]+)[.,]0*", re.ASCII)  # 3.0, as tables of floats have it; 3,0 in other countries
+_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}([.,])000", re.ASCII)  # 1,000 or, written in other countries, 1.000
 _SYNSET = re.compile(r"(n[0-9]{8})[-_. ]", re.ASCII)  # n02085620-Chihuahua
 
 
@@ -37,11 +38,17 @@ class Classes:
         found = self._texts.get(label, self._texts.get(spoken(label)))
         if found is None and (begun := _SYNSET.match(label)):
             return self._texts.get(begun[1])
-        if found is None and (whole := _WHOLE.fullmatch(label)):
+        if found is None and (whole := _WHOLE.fullmatch(label)) and not self._may_be_thousands(label):
             label = whole[1]
         if found is None and label.isascii() and label.isdigit() and int(label) < len(self.names):
             return int(label)
         return found
+
+    def _may_be_thousands(self, label):
+        """Whether a number may be a thousand times what it says as a float: with a comma it may, with a point where the
+        network has such a class."""
+        grouped = _THOUSANDS.fullmatch(label)
+        return bool(grouped) and (grouped[1] == "," or int(label.replace(".", "")) < len(self.names))
 
     def shown(self, index):
         """The shown index of the network's own class `index`."""

@@ -59,6 +59,22 @@ def columns_of(columns, rows):
     return file, labels or like[: len(like) == 1]
 
 
+def parting_otherwise(labels, rows):
+    """The first of several columns of labels that gives pictures of one class, by the very first, several; or None.
+
+    A class index, its synset and its name part pictures alike; class and species do not, and which is meant only people
+    know. A column of names may have each picture's own.
+    """
+    first, *others = labels
+    for other in (column for column in others if column_key(column) != "name"):
+        beside = {}
+        for row in rows:
+            label, value = row.get(first), row.get(other)
+            if label and value and beside.setdefault(label, value) != value:
+                return other
+    return None
+
+
 def one_hot(columns, rows):
     """Whether these columns are each a class, with one 1 in each row, and else 0."""
     if len(columns) < 2 or any(map(_says_class, columns)):

@@ -9,10 +9,10 @@ import re
 from ..dumps.reader import read_whole
 from ..errors import UsageError
 from ..pictures.files import is_picture
-from .columns import FILE_COLUMNS, column_key, columns_of, names_columns, one_hot
+from .columns import FILE_COLUMNS, column_key, columns_of, names_columns, one_hot, parting_otherwise
 from .files import kind_of_data
 from .labeljson import read_json
-from .truths import ClassList, DevkitTruth, Table, class_list, numbered, table
+from .truths import ClassList, DevkitTruth, Table, class_list, numbered, table, two_partings
 
 SEPARATORS = "\t;,|"
 MAX_BYTES = 1 << 28  # three times a table of all of ImageNet
@@ -45,7 +45,7 @@ def read_label_file(path):
     header = [name.strip().strip('"') for name in lines[0].split(separator or None)]
     named = names_columns(header)
     if separator and (named or _is_header(header, lines[1:], separator)):
-        return Table(path, _read_table(path, text, separator))
+        return _read_table(path, text, separator)
     entries = list(enumerate(lines, 1))[named:]
     for mark in dict.fromkeys((separator, "")):  # the comma of the first line may be in a name
         pairs = [(number, _pair(line, mark)) for number, line in entries]
@@ -130,7 +130,7 @@ def _devkit(path, lines):
 
 
 def _read_table(path, text, separator):
-    """{file: label} of a table with a header."""
+    """Table of a text with a header, or the ClassList that it is."""
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator, skipinitialspace=True)
     try:
         rows = [(reader.line_num, row) for row in reader if any(row.values())]  # a spreadsheet's emptied rows have none
@@ -145,10 +145,24 @@ def _read_table(path, text, separator):
         raise UsageError(f"{path}: line {wide} has no file, or more fields than columns")
     others = [name for name in columns if name and name != file]
     if file and not labels and one_hot(others, [row for _, row in rows]):
-        return table(path, ((number, (row[file].strip(), _hot(row, others))) for number, row in rows))
+        return Table(path, table(path, ((number, (row[file].strip(), _hot(row, others))) for number, row in rows)))
     if not file or not labels:
         raise UsageError(f"{path}: the columns are {', '.join(columns)}; expected file and label: name them so")
-    return table(path, ((number, (row[file].strip(), _label(row, labels))) for number, row in rows))
+    if classes := _numbered_classes([(row[file], row[labels[0]]) for _, row in rows], file, columns):
+        return ClassList(path, classes)
+    if other := parting_otherwise(labels, [row for _, row in rows]):
+        raise UsageError(two_partings(path, labels[0], other))
+    return Table(path, table(path, ((number, (row[file].strip(), _label(row, labels))) for number, row in rows)))
+
+
+def _numbered_classes(pairs, file, columns):
+    """{class: index as text} of a table of two columns, `id,name`, whose ids number classes and are no pictures; else None."""
+    classes = {name.strip(): number.strip() for number, name in pairs}
+    numbers = [int(number) for number in classes.values() if number.isascii() and number.isdigit()]
+    of_classes = sorted(numbers) == list(range(len(pairs))) and not any(map(str.isdigit, classes))
+    if len(columns) != 2 or column_key(file) != "id" or len(pairs) < 2 or not of_classes:
+        return None
+    return {name: str(int(number)) for name, number in classes.items()}
 
 
 def _label(row, columns):

@@ -5,11 +5,13 @@ import json
 
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.files import is_picture
-from .columns import FILE_COLUMNS, LABEL_COLUMNS, column_key
-from .truths import ClassList, Table, check_indices, class_list, table
+from .columns import FILE_COLUMNS, LABEL_COLUMNS, column_key, parting_otherwise
+from .truths import ClassList, Table, check_indices, class_list, table, two_partings
 
 #: Entries, as `column_key` writes them, of which one holds what is looked for, beside others that are passed over.
 _CLASSES = ("classtoidx", "classtoindex", "classindices", "label2id", "id2label")
+#: Names of sets of pictures, which are no classes where they stand alone.
+_SPLITS = {"train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"}
 _ROWS = ("images", "annotations", "labels", "data", "samples", "items", "rows", "files", "entries", "datalist")
 
 
@@ -21,7 +23,7 @@ def read_json(path, text, lines):
         raise UsageError(f"{path}: {error}") from error
     if any(isinstance(name, str) and not name.strip() for name in content):
         raise UsageError(f"{path}: an empty text, expected the name of a class or of a picture")
-    rows = _rows(content) if isinstance(content, dict) else content
+    rows = _rows(path, content) if isinstance(content, dict) else content
     if isinstance(rows, list) and rows:
         if all(isinstance(row, dict) for row in rows):
             return Table(path, table(path, _read_rows(path, rows)))
@@ -63,11 +65,11 @@ def _content(path, text, lines):
         raise UsageError(f"{path}: neither JSON nor a JSON value a line ({error})") from error
 
 
-def _rows(content):
+def _rows(path, content):
     """The rows that a JSON object stands for, or None."""
     keys = {column_key(name): value for name, value in content.items()}
     if all(isinstance(keys.get(name), list) for name in ("images", "annotations")):
-        return _coco(keys)
+        return _coco(path, keys)
     if all(is_picture(name) and as_label(label) is not None for name, label in content.items()):
         return [{"file": name, "label": label} for name, label in content.items()]
     # Of a column pandas has {row: value}.
@@ -76,6 +78,10 @@ def _rows(content):
         if not keys.keys().isdisjoint(FILE_COLUMNS) and not keys.keys().isdisjoint(LABEL_COLUMNS):
             return [dict(zip(lists, row)) for row in zip(*lists.values())]
     if all(isinstance(files, list) and files and all(map(_names_picture, files)) for files in content.values()):
+        if keys.keys() <= _SPLITS:
+            raise UsageError(
+                f"{path}: names sets of pictures, {', '.join(content)}, expected classes: {{class: [files]}}"
+            )
         return [{"file": file, "label": label} for label, files in content.items() for file in files]
     inner = [keys[name] for name in _ROWS if isinstance(keys.get(name), list)]
     return inner[0] if len(inner) == 1 else None
@@ -85,17 +91,30 @@ def _names_picture(value):
     return isinstance(value, str) and is_picture(value)
 
 
-def _coco(keys):
+def _coco(path, keys):
     """Rows of COCO's images, annotations and categories, which refer to each other by numbers."""
-    files, names = {}, {}
-    for found, entries, what in ((files, keys["images"], FILE_COLUMNS), (names, keys.get("categories", []), ("name",))):
-        for entry in entries if isinstance(entries, list) else ():
-            if isinstance(entry, dict):
-                columns = {column_key(name): value for name, value in entry.items()}
-                found[str(columns.get("id"))] = next((columns[name] for name in what if name in columns), None)
-    rows = [entry for entry in keys["annotations"] if isinstance(entry, dict)]
-    numbers = [(entry.get("image_id"), entry.get("category_id")) for entry in rows]
-    return [{"file": files.get(str(image)), "label": names.get(str(label), label)} for image, label in numbers]
+    files = _by_id(path, keys["images"], "images", FILE_COLUMNS)
+    names = _by_id(path, keys.get("categories"), "categories", ("name",))
+    rows = []
+    for number, entry in enumerate((row for row in keys["annotations"] if isinstance(row, dict)), 1):
+        image, category = str(entry.get("image_id")), str(entry.get("category_id"))
+        for what, found, known in (("image", image, files), ("category", category, names or [category])):
+            if found not in known:
+                raise UsageError(f"{path}: annotation {number} is of {what} {found}, and none has this id")
+        rows.append({"file": files[image], "label": names.get(category, category)})
+    return rows
+
+
+def _by_id(path, entries, what, columns):
+    """{id: the first of some columns} of COCO's images or categories; UsageError where two have one id."""
+    found = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict):
+            values = {column_key(name): value for name, value in entry.items()}
+            value = next((values[name] for name in columns if name in values), None)
+            if found.setdefault(str(values.get("id")), value) != value:
+                raise UsageError(f"{path}: two {what} have the id {values.get('id')}, expected one")
+    return found
 
 
 def _indices(content):
@@ -111,6 +130,15 @@ def _indices(content):
 
 
 def _read_rows(path, rows):
+    keyed = [{column_key(name): as_label(value) for name, value in row.items()} for row in rows]
+    there = set().union(*keyed)
+    labels = [
+        name
+        for name in dict.fromkeys(("label", *LABEL_COLUMNS))
+        if name in there and not (name == "y" and "x" in there)
+    ]
+    if labels and (other := parting_otherwise(labels, keyed)):
+        raise UsageError(two_partings(path, labels[0], other))
     for number, row in enumerate(rows, 1):
         columns = {column_key(name): value for name, value in row.items()}
         file = next((columns[name] for name in FILE_COLUMNS if isinstance(columns.get(name), str)), None)

@@ -157,6 +157,13 @@ def check_indices(path, indices):
         raise UsageError(f"{path}: counts the classes from 1 to {len(indices)}, expected them to be counted from 0")
 
 
+def two_partings(path, one, other):
+    """What is said of a file that has two classes of one picture."""
+    return (
+        f"{path}: {one} and {other} part the pictures differently, and either may be the class: leave only one of them"
+    )
+
+
 def table(path, entries):
     """{file: label} of (number of a line, (file, label))."""
     labels = {}

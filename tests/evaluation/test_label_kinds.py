@@ -97,6 +97,8 @@ def test_lines_of_names_without_endings_and_synsets(flat, tmp_path):
         ("c.txt", "dog\n# cat\nred_fox\n"),
         ("names.csv", "class,label\nred_fox,1\ndog,0\n"),
         ("names.csv", "dog,0\nred_fox,1\n"),
+        ("names.csv", "id,name\n0,dog\n1,red fox\n"),
+        ("names.tsv", "name\tid\nred fox\t1\ndog\t0\n"),
         ("names.txt", "Dog\nRed Fox\n"),
         ("keras.json", '{"class_indices": {"dog": 0, "red_fox": 1}}'),
         ("config.json", '{"model_type": "mobilenet_v3", "id2label": {"0": "dog", "1": "red_fox"}}'),
@@ -107,6 +109,12 @@ def test_class_folders_as_people_and_tools_number_them(name, text, tmp_path):
     (tmp_path / name).write_text(text)
     found = pairs(open_dataset(tmp_path / "data", tmp_path / name))
     assert sorted(found) == [("dog/000.JPEG", "0"), ("red_fox/000.JPEG", "1")]
+
+
+def coco(**other):
+    """A file as COCO's, of one picture, with other entries."""
+    one = {"images": [{"id": 1, "file_name": "b.jpg"}], "annotations": [{"image_id": 1, "category_id": 0}]}
+    return json.dumps(one | other).encode()
 
 
 @pytest.mark.parametrize(
@@ -122,6 +130,24 @@ def test_class_folders_as_people_and_tools_number_them(name, text, tmp_path):
         ("l.csv", b"file,first_label,second_label\nb.jpg,1,0\n", "the columns are file, first_label, second_label"),
         ("l.csv", b"file,fold\nb.jpg,1\n", "the columns are file, fold; expected file and label: name them so"),
         ("l.csv", b"file,0,1\nx/a.jpg,1,1\nb.jpg,1,0\n", "the columns are file, 0, 1; expected file and label"),
+        ("l.csv", b"file,class,species\nx/a.jpg,0,1\nb.jpg,0,0\n", "class and species part the pictures differently"),
+        (
+            "l.json",
+            b'[{"file": "x/a.jpg", "class": 0, "breed": 1}, {"file": "b.jpg", "class": 0, "breed": 0}]',
+            "class and breed",
+        ),
+        ("l.json", b'{"train": ["x/a.jpg"], "val": ["b.jpg"]}', "names sets of pictures, train, val, expected classes"),
+        (
+            "l.json",
+            coco(images=[{"id": 1, "file_name": "x/a.jpg"}, {"id": 1, "file_name": "b.jpg"}]),
+            "two images have the id 1",
+        ),
+        (
+            "l.json",
+            coco(categories=[{"id": 0, "name": "cat"}, {"id": 0, "name": "dog"}]),
+            "two categories have the id 0",
+        ),
+        ("l.json", coco(categories=[{"id": 7, "name": "cat"}]), "annotation 1 is of category 0, and none has this id"),
     ],
 )
 def test_what_is_no_table_of_labels_is_called_what_it_is(name, data, match, flat, tmp_path):
@@ -163,3 +189,9 @@ def test_a_model_in_the_datas_place(capsys):
         code == 2
         and "ppocr/text_direction: no such folder or tar shard; it is a model's name, and the data come last" in err
     )
+
+
+def test_columns_that_part_pictures_alike_are_one_label(flat, tmp_path):
+    """The name beside the index; and one of names that are each picture's own."""
+    (tmp_path / "l.csv").write_text("file,category,label,name\nx/a.jpg,dog,1,Rex\nb.jpg,dog,1,Bello\n")
+    assert pairs(open_dataset(flat, tmp_path / "l.csv")) == [("x/a.jpg", "1"), ("b.jpg", "1")]

@@ -192,6 +192,13 @@ def test_indices_written_as_floats_are_classes():
     ]
 
 
+def test_a_number_that_may_be_in_thousands_is_no_class():
+    """1,000 is a thousand to some and one to others; 1.000 is one where there is no class 1000."""
+    few, many = Classes(("a", "b", "c")), Classes(tuple(map(str, range(3000))))
+    assert [few.find(text) for text in ("1,000", "1.000", "0,000", "1,0", "1.000000")] == [None, 1, 0, 1, 1]
+    assert [many.find(text) for text in ("1,000", "1.000", "5.000", "1000")] == [None, None, 5, 1000]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
 @pytest.mark.parametrize("separator", ["\t", ","])
 def test_a_table_as_spreadsheets_save_it(tmp_path, encoding, separator):
