@@ -265,7 +265,7 @@ def test_onnx_that_goes_on_behind_the_classifier_says_so():
     checkpoint, _ = graph("torchvision/mobilenet_v3_small")
     for more, told in (("Sigmoid", True), ("Softmax", False)):
         found = identify(Checkpoint("onnx", {}, layers=(*checkpoint.layers, Layer(more, "output"))))
-        assert found.fits and any("behind the classifier the graph has" in note for note in found.notes) == told
+        assert found.fits and any("behind the classifier the graph has" in text for text in found.warnings) == told
 
 
 def test_onnx_with_preprocessing_inside_says_so():
@@ -275,7 +275,7 @@ def test_onnx_with_preprocessing_inside_says_so():
     ]
     checkpoint, _ = graph("keras/MobileNetV3Small")
     found = identify(changed(checkpoint, lambda x: [*before, x] if x.name == "stem.conv" else [x]))
-    assert found.fits and any("prepares its input itself" in note for note in found.notes)
+    assert found.fits and any("prepares its input itself" in text for text in found.warnings)
 
 
 def test_text_direction_from_its_published_graph(shared, tmp_path):

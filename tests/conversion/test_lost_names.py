@@ -9,6 +9,7 @@ from checkpoint_files import tensor
 from states import random_state
 
 from npmnv3.conversion import convert
+from npmnv3.conversion.match.keras_names import plain_parameter
 from npmnv3.conversion.match.lost_names import restored_names
 from npmnv3.dumps.dumps import load_weights
 from npmnv3.errors import WeightsError
@@ -85,3 +86,14 @@ def test_numbers_beyond_ten_are_in_their_order():
     numbered = {f"arr_{i}": array for i, array in enumerate(state.values())}
     names, _ = restored_names(dict(sorted(numbered.items())), variant)
     assert names == dict(zip(state, numbered))
+
+
+def test_keras_paths_in_an_npz(tmp_path):
+    """Keras 3's weight.path, which no file of Keras's has: expanded_conv_1_expand_bn/gamma."""
+    state = random_state("keras/MobileNetV3Small", 3)
+    np.savez(tmp_path / "f.npz", **{plain_parameter(name): array for name, array in state.items()})
+    done = convert(tmp_path / "f.npz", tmp_path / "dump.npz")
+    found = load_weights(tmp_path / "dump.npz")
+    assert (done.model, done.warnings) == ("keras/MobileNetV3Small", ())
+    for name, array in state.items():
+        np.testing.assert_array_equal(found.arrays[name], array, err_msg=name)

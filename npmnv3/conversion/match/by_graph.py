@@ -51,8 +51,8 @@ def compare(checkpoint, variant):
         distance=max(wrong, apart, len(sentences)),
         style=_style(checkpoint, variant, pairs, norms) + _OTHER_FORM * bool(form_text(variant)),
         share=1 - wrong / len(steps),
-        notes=() if sentences else (*form_notes(variant), *_notes(before, plan, pairs, norms, kept)),
-        warnings=() if sentences else _of_other_sizes(variant, windows),
+        notes=() if sentences else (*form_notes(variant), *_notes(plan, pairs, norms, kept)),
+        warnings=() if sentences else (*_of_other_sizes(variant, windows), *_beside(before, places)),
     )
 
 
@@ -196,18 +196,23 @@ def _style(checkpoint, variant, pairs, norms):
     return count
 
 
-def _notes(before, plan, pairs, norms, kept):
-    notes, places = [], [place for _, place in pairs]
+def _beside(before, places):
+    """Warnings of what the graph does before its first layer and behind its classifier, and the dump does not."""
     prepared = [
         " ".join([x.op, *(str(c.ravel()[:3].tolist()) for r, c in x.params.items() if r == "constant")]) for x in before
     ]
+    warnings = []
     if prepared and not places[0].computed_pad:
-        notes.append(f"the graph prepares its input itself ({listed(prepared)}); the dump's network does not")
+        warnings.append(f"the graph prepares its input itself ({listed(prepared)}); the dump's network does not")
+    more = [layer.op for layer in places[-1].after if layer.op != "Softmax"]
+    if more:
+        warnings.append(f"behind the classifier the graph has {listed(more)}; the dump ends with the logits")
+    return warnings
+
+
+def _notes(plan, pairs, norms, kept):
+    notes, places = [], [place for _, place in pairs]
     if norms and not kept:
         left = sum(bool(place.affine) for step, place in pairs if step.name in norms)
         notes.append(f"batch norm is folded into the layers ({left} of {len(norms)} by npmnv3), so the dump is too")
-    notes += gain_notes("graph", classifier_gain(places), plan_gain(plan))
-    more = [layer.op for layer in places[-1].after if layer.op != "Softmax"]
-    if more:
-        notes.append(f"behind the classifier the graph has {listed(more)}; the dump ends with the logits")
-    return notes
+    return notes + gain_notes("graph", classifier_gain(places), plan_gain(plan))

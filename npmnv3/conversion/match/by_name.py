@@ -65,7 +65,7 @@ def _renamed(checkpoint, variant, names):
 
 def _is_there(checkpoint, variant):
     """Whether the first or the last layer is there, under a prefix or another repository's name."""
-    names = by_source_name(checkpoint.format, compose(checkpoint.arrays)[0], variant)
+    names = by_source_name(compose(checkpoint.arrays)[0], variant)
     classifier = variant.source.param_name("classifier", None, "weight")
     return classifier in names or any(_prefixes(names, naming) for naming in namings_of(variant))
 
@@ -73,7 +73,7 @@ def _is_there(checkpoint, variant):
 def _as_named(checkpoint, variant, called=None):
     """`compare` by the names as they are; called : {name: what it was called in the file} where parts were renamed"""
     arrays, notes = compose(checkpoint.arrays)
-    file = File(checkpoint, by_source_name(checkpoint.format, arrays, variant), notes, called or {})
+    file = File(checkpoint, by_source_name(arrays, variant), notes, called or {})
     fits = []
     for naming in namings_of(variant):
         places = _prefixes(file.arrays, naming) or ([] if naming.title else [("", "")])

@@ -18,9 +18,9 @@ _ROLES = {
 }
 
 
-def by_source_name(kind, arrays, variant):
-    """{Keras 2's name: array} for Keras's networks in Keras's files, the same dict for others; unknown names are kept."""
-    if not kind.startswith("keras") or variant.source.layout != "keras":
+def by_source_name(arrays, variant):
+    """{Keras 2's name: array} for Keras's networks, the same dict for others; unknown names are kept."""
+    if variant.source.layout != "keras":
         return dict(arrays)
     plan = make_plan(variant)
     if arrays and all(_NUMBERED.fullmatch(name) or _DENSE.fullmatch(name) for name in arrays):
