@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...network.integer_plan import LAYERS
-from . import accumulators, grids, roundings, scales
+from . import accumulators, grids, roundings, scales, solved
 
 _REQUANTISED = (*LAYERS, "mul", "scale")
 _MEANS = ("global_avg_pool", "mean_to_vector")
@@ -47,6 +47,8 @@ TABLE = (
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
     RuleChange("weights' zero point",    LAYERS,                    grids.weight_zero_points),
     RuleChange("scale",                  _REAL,                     scales.scales),
+    RuleChange("size of a scale",        _REAL,                     solved.scales_solved,              True),
+    RuleChange("size of a multiplier",   LAYERS,                    solved.multipliers_solved,         True),
     RuleChange("grids of a sum",         ("add",),                  grids.sums),
     RuleChange("weight",                 LAYERS,                    accumulators.weights,              True),
 )

@@ -121,7 +121,7 @@ def _of_sums(case, dtype, rounds):
 
 
 def _of_reals(case, dtype, rounds):
-    return lambda: _cut(case, rounds(_STEPS[case.kind](case, dtype)))
+    return lambda: _cut(case, rounds(STEPS[case.kind](case, dtype)))
 
 
 def _scale(grid, dtype):
@@ -157,7 +157,7 @@ def _hard_sigmoid(case, dtype):
 
 
 #: Kind of step -> function (case, dtype) -> its real result, in steps of its grid.
-_STEPS = {"add": _sum, "mean": _mean, "hard_swish": _hard_swish, "hard_sigmoid": _hard_sigmoid}
+STEPS = {"add": _sum, "mean": _mean, "hard_swish": _hard_swish, "hard_sigmoid": _hard_sigmoid}
 
 
 def _cut(case, steps):
