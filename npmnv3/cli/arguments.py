@@ -163,11 +163,11 @@ def kernels_of_quantized(kernels, models, weights):
     UsageError
         Kernel sets are named, and nothing is quantised.
     """
-    from ..dumps.dumps import is_quantized
+    from ..dumps.dumps import is_quantized, not_quantized
 
     quantized = [os.path.isfile(file or model) and is_quantized(file or model) for model, file in zip(models, weights)]
     if any(kernels) and not any(quantized):
-        raise UsageError(f"--kernels is for quantised dumps, but neither is one: {', '.join(models)}")
+        raise not_quantized("--kernels", *(file or model for model, file in zip(models, weights)))
     return [name if one else None for name, one in zip(kernels, quantized)]
 
 

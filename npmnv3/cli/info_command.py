@@ -27,12 +27,12 @@ def add_arguments(parser):
 
 
 def run(args):
-    from ..dumps.dumps import is_quantized
+    from ..dumps.dumps import is_quantized, not_quantized
 
     if is_quantized(args.model):
         return _run_quantized(args)
     if args.kernels:
-        raise UsageError(f"--kernels is for quantised dumps, but {args.model} is none")
+        raise not_quantized("--kernels", args.model)
     return _run_network(args)
 
 

@@ -92,6 +92,17 @@ def load_weights(
         return checked_weights(os.fspath(weights), attributes, entries, variant, num_classes, keep)
 
 
+def not_quantized(option, *names):
+    """The UsageError of a kernel set that is named for what is not quantised, whose name or path is told."""
+    missing = next((name for name in names if str(name).endswith(".npz") and not os.path.exists(name)), None)
+    if missing is not None:
+        return UsageError(f"{missing}: no such dump")
+    return UsageError(
+        f"{option} is for quantised dumps, which {' and '.join(map(str, dict.fromkeys(names)))} is not; of a quantised .tflite, .onnx "
+        "or state dict `npmnv3 convert FILE -o q.npz` makes one, of a float dump `npmnv3 quantize`"
+    )
+
+
 def is_quantized(path):
     """Whether a file is a quantised dump; False where it cannot be read. They are all .npz: no HDF5 file is looked
     through."""

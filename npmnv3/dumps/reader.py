@@ -133,7 +133,8 @@ _IN_FOLDERS = (  # files that a folder is known by, and what to give instead of 
 
 
 def _advice(path):
-    return next((f": {advice}" for name, advice in _IN_FOLDERS if os.path.exists(os.path.join(path, name))), "")
+    found = next((f": {advice}" for name, advice in _IN_FOLDERS if os.path.exists(os.path.join(path, name))), None)
+    return found or "; give the file itself"
 
 
 def _open(path):

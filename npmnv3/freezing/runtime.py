@@ -174,6 +174,8 @@ def decode(path):
             image.load()
             rgb = to_rgb(image, way_of(image, RECIPE.decode))
             return upright(rgb if kept is None else rgb & kept, exif_of(image))
+    except Image.UnidentifiedImageError as error:
+        raise PictureError(f"{path}: is not a picture in a format that is read here, or damaged") from error
     except (*DAMAGE, Image.DecompressionBombError) as error:
         raise PictureError(f"{path}: is not a picture that can be read ({type(error).__name__}: {error})") from error
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ..dumps.dumps import is_quantized, load_weights
+from ..dumps.dumps import is_quantized, load_weights, not_quantized
 from ..dumps.folders import VARIABLE, dump_in_folder, dump_stem, named_folder
 from ..dumps.registry import REGISTRY, shipped_dump
 from ..errors import MissingWeightsError, UsageError, check_arguments, install_line, missing_packages
@@ -122,9 +122,8 @@ def load(
             raise UsageError(f"`weight_dtype=` and `rounded_constants=` are for floats, but {weights} is quantised")
         return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
     if kernels is not None:
-        raise UsageError(
-            f"`kernels={kernels!r}` is for quantised dumps, which `npmnv3 convert` and `npmnv3 quantize` write"
-        )
+        told = weights if isinstance(weights, (str, os.PathLike)) else name_or_dump
+        raise not_quantized(f"`kernels={kernels!r}`", told)
     if num_classes is not None:
         check_classes(num_classes)
     checked = load_weights(weights, variant, num_classes)

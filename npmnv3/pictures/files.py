@@ -115,7 +115,8 @@ def open_picture(picture, name):
     try:
         status = os.stat(picture)
         if not stat.S_ISREG(status.st_mode):
-            raise PictureError(f"{name}: is {'a folder' if stat.S_ISDIR(status.st_mode) else 'not a file'}")
+            found = "a folder" if stat.S_ISDIR(status.st_mode) else "not a file but a pipe or a device"
+            raise PictureError(f"{name}: is {found}, expected a picture's file, or its bytes (on the command line: -)")
         if not status.st_size:
             raise PictureError(f"{name}: is empty (0 bytes)")
         return open(picture, "rb")

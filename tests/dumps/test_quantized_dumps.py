@@ -127,6 +127,15 @@ def test_kernels_are_not_for_floats():
         npmnv3.load("ppocr/text_direction", kernels="xnnpack")
 
 
+def test_kernels_of_a_file_that_is_no_dump_yet_say_how_it_becomes_one(tmp_path):
+    path = tmp_path / "q.onnx"
+    path.write_bytes(b"model")
+    with pytest.raises(UsageError, match=r"q.onnx is not; .*npmnv3 convert FILE -o q.npz"):
+        npmnv3.load(path, kernels="xnnpack")
+    with pytest.raises(UsageError, match="none.npz: no such dump"):
+        npmnv3.load(tmp_path / "none.npz", kernels="xnnpack")
+
+
 def changed(index, **fields):
     return {"steps": [{**step, **(fields if i == index else {})} for i, step in enumerate(STEPS)]}
 

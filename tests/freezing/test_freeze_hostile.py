@@ -136,6 +136,14 @@ def test_what_is_no_file_is_not_read(frozen, tmp_path):
             frozen["classify"](path)
 
 
+def test_what_is_no_picture_is_said_without_an_address_in_memory(frozen, tmp_path):
+    (tmp_path / "notes.md").write_text("no picture")
+    with pytest.raises(
+        frozen["PictureError"], match="notes.md: is not a picture in a format that is read here, or damaged$"
+    ):
+        frozen["classify"](tmp_path / "notes.md")
+
+
 @pytest.mark.parametrize("name", ["a\0.png", "nothing.npy", ""])
 def test_impossible_paths(frozen, name):
     with pytest.raises(frozen["PictureError"], match="cannot be opened"):

@@ -43,7 +43,7 @@ def test_files_that_are_no_pictures(tmp_path):
     complaints = {
         "empty.jpg": r"is empty \(0 bytes\)",
         "text.jpg": r"is not a picture in a format that is read here \(JPEG, PNG, .*\), or damaged",
-        "folder.png": "is a folder",
+        "folder.png": "is a folder, expected a picture's file",
         "missing.png": r"cannot be opened \(No such file",
     }
     for name, complaint in complaints.items():
@@ -55,7 +55,7 @@ def test_files_that_are_no_pictures(tmp_path):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(PictureError, match="pipe.jpg: is not a file"):
+    with pytest.raises(PictureError, match="pipe.jpg: is not a file but a pipe or a device, expected a picture"):
         decode(tmp_path / "pipe.jpg")
 
 

@@ -34,8 +34,8 @@ _UNFOLDED = (
     "onnxruntime.quantization, onnxsim), or convert to a float dump, -o NAME.h5"
 )
 _WHOLE = (
-    "not quantised throughout; quantise every operation (op_types_to_quantize, nodes_to_exclude), or convert to a float dump, -o "
-    "NAME.h5"
+    "not quantised throughout; quantise every operation (quant_pre_process of onnxruntime.quantization first; op_types_to_quantize, "
+    "nodes_to_exclude), or convert to a float dump, -o NAME.h5"
 )
 
 
