@@ -114,7 +114,7 @@ def saturates(step, plan, kernels):
     if step.op not in LAYERS:
         return False
     weight, grid = plan.arrays[f"{step.name}.weight"], plan.grids[step.inputs[0]]
-    return saturation.saturates(step.op, weight, grid, kernels)
+    return saturation.saturates(step.op, weight, grid, plan.grids[step.name], kernels)
 
 
 def rule_field(step, plan):

@@ -94,6 +94,6 @@ def unpack_integers(data):
         arrays = zip(layers[name], (kind, np.int32, np.float32, np.int32))
         weight, bias, scale, zero = (np.array(array, dtype) for array, dtype in arrays)
         grid = GRIDS[source]
-        saturating = saturating_pairs(weight) if saturates(op, weight, grid, KERNELS) else None
+        saturating = saturating_pairs(weight) if saturates(op, weight, grid, GRIDS[name], KERNELS) else None
         unpacked[name] = exact_weight(weight, zero, grid), bias, scale, saturating
     return unpacked

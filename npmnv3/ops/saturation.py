@@ -21,9 +21,10 @@ class Pairs(NamedTuple):
     weights: np.ndarray
 
 
-def saturates(op, weight, grid, kernels):
-    """Whether pairs of a layer's products are added with saturation."""
-    return kernels.saturates and op != "depthwise_conv2d" and (grid.dtype, weight.dtype) == ("uint8", np.int8)
+def saturates(op, weight, grid, out, kernels):
+    """Whether pairs of a layer's products are added with saturation; of one that stores 16 bits ONNX Runtime's are floats."""
+    dtypes = grid.dtype, weight.dtype, out.dtype
+    return kernels.saturates and op != "depthwise_conv2d" and dtypes == ("uint8", np.int8, "uint8")
 
 
 def saturating_pairs(weight):

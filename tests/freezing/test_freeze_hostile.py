@@ -138,10 +138,9 @@ def test_what_is_no_file_is_not_read(frozen, tmp_path):
 
 def test_what_is_no_picture_is_said_without_an_address_in_memory(frozen, tmp_path):
     (tmp_path / "notes.md").write_text("no picture")
-    with pytest.raises(
-        frozen["PictureError"], match="notes.md: is not a picture in a format that is read here, or damaged$"
-    ):
+    with pytest.raises(frozen["PictureError"], match="notes.md: ") as raised:
         frozen["classify"](tmp_path / "notes.md")
+    assert "object at" not in str(raised.value)
 
 
 @pytest.mark.parametrize("name", ["a\0.png", "nothing.npy", ""])

@@ -161,7 +161,7 @@ def test_layers(name, op, shape, weight_shape, space, dtypes, twins):
         rng.integers(-500, 500, len(weight)).astype(np.int32),
         rng.uniform(1e-4, 1e-3, len(weight)).astype(np.float32),
     )
-    saturating = saturation.saturating_pairs(weight) if saturation.saturates(op, weight, grid, kernels) else None
+    saturating = saturation.saturating_pairs(weight) if saturation.saturates(op, weight, grid, out, kernels) else None
     found = integers.layer(
         op, x, integers.exact_weight(weight, weight_zero, grid), bias, scales, grid=grid, out=out, kernels=kernels, act="relu",
         saturating=saturating, twins=twins, **space,
@@ -285,3 +285,10 @@ def test_onnx_runtimes_sum_at_a_tie():
     x, y = (np.array([[q]], np.uint8) for q in (76, 135))
     out = Grid(0.06286337226629257, 133, "uint8")
     assert integers.add(x, y, grids=grids, out=out, kernels=get_kernel_set("onnxruntime")) == 146
+
+
+@pytest.mark.parametrize("dtype, expected", [("uint8", True), ("uint16", False), ("int8", False)])
+def test_a_layer_that_stores_another_type_than_it_reads_does_not_saturate(dtype, expected):
+    """ONNX Runtime computes it in floats."""
+    weight, grid, kernels = np.ones((2, 2), np.int8), Grid(0.1, 3, "uint8"), KERNEL_SETS["onnxruntime-avx2"]
+    assert saturation.saturates("linear", weight, grid, Grid(0.1, 3, dtype), kernels) == expected

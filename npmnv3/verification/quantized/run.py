@@ -206,14 +206,16 @@ class _Verification:
 
     def _nearest(self, forced, fits):
         """(of fits that are not whole the one that the port is held against, {tensor: its numbers on ties}): the usual
-        one, if ties are all that it leaves."""
+        one, or its twin that saturates, if ties are all that it leaves."""
         may_float = self.port.scheme in _MAY_FLOAT
-        ties = numbers_on_ties(forced, fits[0]) if may_float else {}
-        if may_float and all(exact or name in ties for name, exact in fits[0].exact.items()):
-            return fits[0], ties
+        twins = [fit for fit in fits[1:] if fit.kernels.name.startswith(self.usual.name)]
+        for fit in (fits[0], *twins) if may_float else ():
+            ties = numbers_on_ties(forced, fit)
+            if all(exact or name in ties for name, exact in fit.exact.items()):
+                return fit, ties
         best = min(fits, key=lambda fit: self._misfit(forced, fit))
         self._say_near(forced, fits, best)
-        return best, numbers_on_ties(forced, best) if may_float and best is not fits[0] else ties
+        return best, numbers_on_ties(forced, best) if may_float else {}
 
     def _misfit(self, forced, fit):
         """Few kinds of steps that are not exact; then what is usual for the file; then few tensors: what is left to

@@ -133,6 +133,17 @@ def test_the_usual_kernels_are_the_nearest_where_ties_are_all_that_they_leave(on
     assert (best is usual) == (len(on_ties) == 2) and found == ties[id(best)]
 
 
+def test_the_twin_that_saturates_is_taken_where_ties_are_all_that_it_leaves(monkeypatch):
+    """Of a file with some tensors of 16 bits on AVX2: the usual kernels would be off in all that saturates."""
+    usual = Fit(get_kernel_set("onnxruntime"), {"a": False, "b": False}, {})
+    twin = Fit(get_kernel_set("onnxruntime-avx2"), {"a": False, "b": True}, {})
+    monkeypatch.setattr(verification, "numbers_on_ties", lambda forced, fit: {"a": 1})
+    judge = object.__new__(verification._Verification)
+    judge.port, judge.notes = SimpleNamespace(scheme="onnx", kernels="onnxruntime"), []
+    judge.sets = [usual.kernels, twin.kernels]
+    assert judge._nearest(None, [usual, twin]) == (twin, {"a": 1})
+
+
 def test_a_bias_in_floats(port, run):
     """What float32 makes of the file's own bias is no fault, in however many numbers; what another bias gives is one."""
     values, name, *_ = run
