@@ -148,7 +148,7 @@ def _read_table(path, text, separator):
         return Table(path, table(path, ((number, (row[file].strip(), _hot(row, others))) for number, row in rows)))
     if not file or not labels:
         raise UsageError(f"{path}: the columns are {', '.join(columns)}; expected file and label: name them so")
-    if classes := _numbered_classes([(row[file], row[labels[0]]) for _, row in rows], file, columns):
+    if classes := _numbered_classes([(row[file], row[labels[0]] or "") for _, row in rows], file, columns):
         return ClassList(path, classes)
     if other := parting_otherwise(labels, [row for _, row in rows]):
         raise UsageError(two_partings(path, labels[0], other))
@@ -159,7 +159,7 @@ def _numbered_classes(pairs, file, columns):
     """{class: index as text} of a table of two columns, `id,name`, whose ids number classes and are no pictures; else None."""
     classes = {name.strip(): number.strip() for number, name in pairs}
     numbers = [int(number) for number in classes.values() if number.isascii() and number.isdigit()]
-    of_classes = sorted(numbers) == list(range(len(pairs))) and not any(map(str.isdigit, classes))
+    of_classes = sorted(numbers) == list(range(len(pairs))) and not any(name.isdigit() or not name for name in classes)
     if len(columns) != 2 or column_key(file) != "id" or len(pairs) < 2 or not of_classes:
         return None
     return {name: str(int(number)) for name, number in classes.items()}

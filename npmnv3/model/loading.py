@@ -122,8 +122,8 @@ def load(
             raise UsageError(f"`weight_dtype=` and `rounded_constants=` are for floats, but {weights} is quantised")
         return _load_quantized(weights, variant, num_classes, engine, dtype, kernels)
     if kernels is not None:
-        told = weights if isinstance(weights, (str, os.PathLike)) else name_or_dump
-        raise not_quantized(f"`kernels={kernels!r}`", told)
+        file = weights if isinstance(weights, (str, os.PathLike)) else name_or_dump
+        raise not_quantized(f"`kernels={kernels!r}`", file)
     if num_classes is not None:
         check_classes(num_classes)
     checked = load_weights(weights, variant, num_classes)

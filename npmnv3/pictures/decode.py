@@ -10,8 +10,7 @@ blended; palettes are looked up; of an animation the first frame is taken. Beyon
   through OpenCV's own formula, in TIFF through libtiff's, which also multiplies colours by their alpha; bitmaps with 16
   bits a pixel keep their 5 and 6 bits as upper ones. That makes the same bytes for JPEG, PNG, BMP, PPM with a maximum of
   255, PGM with 255 or 65535, TIFF with 8 bits in RGB, gray and CMYK and with 16 in gray, AVIF, JPEG 2000, and WebP
-  (whose rotation OpenCV applies since 4.13). What OpenCV does to others is not
-  followed:
+  (whose rotation OpenCV applies since 4.13). What OpenCV does to others is not followed:
   - PPM and PGM with a maximum below 255: it leaves their numbers as they are, here they are scaled to 255;
   - PPM with 16 bits, PGM with a maximum between: it cuts the lower 8 bits, here they are scaled and rounded (by 1 at
     most where the maximum is 65535);

@@ -53,10 +53,15 @@ def _channel_ratio(case, channel, low, high):
 def _channels_claim(case, found):
     ratios = np.ones(case.rows.shape[1])
     ratios[list(found)] = list(found.values())
-    told = ", ".join(f"{c} {_times(ratio)}" for c, ratio in list(found.items())[:ENOUGH])
+    changes = ", ".join(f"{c} {_times(ratio)}" for c, ratio in list(found.items())[:ENOUGH])
     more = f" and {len(found) - ENOUGH} more" if len(found) > ENOUGH else ""
-    text = f"the multiplier of channel {told}{more}" if len(found) == 1 else f"the multipliers of channels {told}{more}"
-    return Claim(f"{case.step.name} {told}", text, lambda: _multiplied(case, case.accumulated, ratios), len(found))
+    what = "the multiplier of channel" if len(found) == 1 else "the multipliers of channels"
+    return Claim(
+        f"{case.step.name} {changes}",
+        f"{what} {changes}{more}",
+        lambda: _multiplied(case, case.accumulated, ratios),
+        len(found),
+    )
 
 
 def _multiplied(case, acc, ratios, channels=slice(None)):
@@ -122,8 +127,8 @@ def _written(case, low, high, run):
 
 def _text(name, scale):
     def text(ratio):
-        told = f" ({scale * ratio:.6g}, not {scale:.6g})" if scale else ""
-        return f"the scale of {name} about {ratio:.{FINEST}g} times what it is{told}"
+        sizes = f" ({scale * ratio:.6g}, not {scale:.6g})" if scale else ""
+        return f"the scale of {name} about {ratio:.{FINEST}g} times what it is{sizes}"
 
     return text
 
