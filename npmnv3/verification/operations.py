@@ -68,10 +68,11 @@ def _grid(step, x):
 
 
 def _add_part(step, x, skip):
-    """The sum, of `factor` times the second, in the first rows and channels, (0, rows, 0, channels); elsewhere `x`."""
-    _, rows, _, channels = step.pad
+    """The sum, of `factor` times the second, in a part along one axis, `pad` = (axis, first, behind the last, -); else `x`."""
+    axis, first, end, _ = step.pad
+    part = (*(slice(None),) * axis, slice(first, end))
     made = np.array(x)
-    made[:, :channels, :rows] += skip[:, :channels, :rows] * x.dtype.type(step.factor)
+    made[part] += skip[part] * x.dtype.type(step.factor)
     return made
 
 
