@@ -248,9 +248,17 @@ class Comparison:
         The local one is on the port's own tensors: a port that is given other numbers rounds otherwise.
         """
         whole = self._whole_run(self.precision)
-        local = self._trace(self.precision, self.forced) if self.forced else whole
+        local = self._trace(self.precision, self._unprinted()) if self.forced else whole
         pairs = ((local, self.local), (whole, self.oracle))
         return [{name: self._noise(name, run[name], exact[name]) for name in self.views} for run, exact in pairs]
+
+    def _unprinted(self):
+        """What each step got, as it may have been before it was printed."""
+        rng, found = np.random.default_rng(0), dict(self.forced)
+        for name in found:
+            if (steps := self.views[name].print_steps) is not None:
+                found[name] = found[name] + (rng.uniform(-0.5, 0.5, steps.shape) * steps).astype(np.float32)
+        return found
 
     def _logits_noise(self):
         """Squared relative error of the logits of an honest run; 0 where that overflows."""
@@ -262,6 +270,8 @@ class Comparison:
             error = np.square(run - exact)
         error[~np.isfinite(error)] = 0
         view = self.views[name]
+        if view.print_steps is not None:
+            error += np.square(view.print_steps) / 12
         fixed = 2.0**-view.tensor.fraction_bits if self.is_fixed and view.tensor.fraction_bits else 0.0
         return error.mean(axis=(0, *range(2, error.ndim))) + (view.scale or fixed) ** 2 / 12
 

@@ -10,9 +10,10 @@ from .changes.inputs import input_changes
 from .changes.rows import row_changes
 from .changes.slips import SLIPS
 from .changes.solved import solved_changes
-from .changes.table import CHANGES, COLUMNS_FIRST, HALF_SUMS, block_exchanges, weight_changes
+from .changes.table import CHANGES, COLUMNS_FIRST, FIXED_WEIGHTS, HALF_SUMS, block_exchanges, weight_changes
 from .coarser import COARSER, may_be_coarser
 from .explain import ROUNDS, Explainer
+from .fixed_point import FRACTION_BITS
 from .measure import share
 from .net import block_of
 from .trials import Budget
@@ -141,6 +142,7 @@ class _Search:
         changes = (
             *CHANGES,
             *(HALF_SUMS if current.precision == "float16" else ()),
+            *(FIXED_WEIGHTS[FRACTION_BITS[current.precision]] if current.is_fixed else ()),
             *(COLUMNS_FIRST if current.given.is_own else ()),
             *input_changes(current.x, current.model.preprocess, _pictures(current)),
             *weight_changes(current.net),

@@ -7,7 +7,8 @@ FEW = 16  # small numbers from which they tell
 SHARE = 0.5  # of a port's tensors, those in fixed point, and of these, those with more levels than int8 has
 LEVELS = 255
 CUT, MANY = (-0.65, -0.35), 8  # mean error, in steps, of numbers that are cut; tensors from which that tells
-FRACTION_BITS = {f"fixed{bits}": bits for bits in range(1, MOST + 1)}
+FINER = " with finer weights"  # as most ports in fixed point have: these add no error
+FRACTION_BITS = {f"fixed{bits}{weights}": bits for weights in ("", FINER) for bits in range(1, MOST + 1)}
 
 
 def fraction_bits(values):
@@ -49,8 +50,8 @@ def described(comparison):
         FRACTION_BITS[comparison.precision]
     ]
     span = " to ".join(dict.fromkeys(f"{n}" for n in (bits[0], bits[-1]))) if bits else "no"
-    known = {name: view for name, view in comparison.views.items() if view.tensor.fraction_bits}
-    errors = [_mean_error(view, comparison.local[name]) for name, view in known.items()]
+    known = [row.step for row in comparison.rows if row.passes and comparison.views[row.step].tensor.fraction_bits]
+    errors = [_mean_error(comparison.views[name], comparison.local[name]) for name in known]
     cut = len(errors) >= MANY and CUT[0] < np.median(errors) < CUT[1]
     return f"{span} fraction bits" + (", cut off where they should be rounded" if cut else "")
 

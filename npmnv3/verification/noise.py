@@ -4,7 +4,7 @@ import numpy as np
 
 from ..network.steps import INPUT
 from ..network.walk import walk
-from .fixed_point import FRACTION_BITS, fixed_precision
+from .fixed_point import FINER, FRACTION_BITS, fixed_precision
 from .tensors import sketch
 
 #: precision -> unit roundoff
@@ -55,6 +55,8 @@ def rounded_arrays(arrays, precision):
 
 
 def _rounded_weight(w, precision):
+    if precision.endswith(FINER):
+        return w
     return _int8(w, tuple(range(1, w.ndim))) if precision == "int8" else rounded(w, precision)
 
 
@@ -133,6 +135,8 @@ def precision_of(tensors):
 
 
 def _marks(tensor):
+    if tensor.printed:
+        return ""
     if tensor.scale or tensor.is_raw_integer or _on_a_grid(tensor.array):
         return "int8"
     values = sketch(tensor.array)

@@ -4,9 +4,11 @@ import numpy as np
 
 from ..network.steps import INPUT
 from .agreement import logits_row
+from .decimals import said
 from .symptoms import symptom
 
 WORST = 3  # layers to name
+PARTLY = "; something else is wrong as well"
 AS_LARGE = "; no more than bfloat16's rounding gives, if it computes in that (--precision bfloat16)"
 INFERRED = ", if it computes in float16: its numbers are float32, what is left is of float16's size"
 
@@ -18,7 +20,7 @@ def explained(rows, cleared):
         f"{_db(row['snr_db'])} dB ({row['certainty']})"
         for row in rows
     ]
-    return "explained by: " + "; and ".join(parts) + ("" if cleared else "; something else is wrong as well")
+    return "explained by: " + "; and ".join(parts) + ("" if cleared else PARTLY)
 
 
 def _db(value):
@@ -48,22 +50,30 @@ def original(before, after, steps):
     return ""
 
 
-def overflow(row, many, limit, largest):
-    """Of numbers that are not finite, or `many` that stand at a limit, float16's or fixed point's."""
+def overflow(row, many, limit, largest, earlier):
+    """Of numbers that are not finite, or `many` that stand at a limit, float16's or fixed point's; `earlier` : tensors of the
+    port that have such numbers too, and stand before it."""
     if lost := row.local.non_finite:
         what = f"{lost} values are NaN or infinite" if lost > 1 else "1 value is NaN or infinite"
     else:
         what = f"{many} values stand at {limit:g}" if many > 1 else f"1 value stands at {limit:g}"
-    return f"overflow at {row.step} ({row.port}): {what}; the largest reference value there is {largest:.4g}"
+    text = f"overflow at {row.step}{_placed(row) or f' ({row.port})'}: {what}; the largest reference value there is {largest:.4g}"
+    if earlier:
+        text += f"; before it in the port's order {_few(earlier)}, of no step that can be told, overflowed too"
+    return text
 
 
-def unexplained(row, found, expected, blocks, spatial):
-    """Where it is, in which of several blocks, and what it looks like; `found`, `expected` and `spatial` as for `symptom`."""
-    placed = f" ({row.port}, by its place in the port's order)" if row.how == "order" else ""
+def _placed(row):
+    """Which tensor that is, if it is known by its place alone."""
+    return f" ({row.port}, by its place in the port's order)" if row.how == "order" else ""
+
+
+def unexplained(row, found, expected, blocks, **known):
+    """Where it is, in which of several blocks, and what it looks like; `found`, `expected` and `known` as for `symptom`."""
     between = f", in one of {blocks[0]} ... {blocks[-1]}" if len(blocks) > 1 else ""
-    looks = symptom(found, expected, spatial)
+    looks = symptom(found, expected, **known)
     return (
-        f"unexplained, first at {row.step}{placed}{between}"
+        f"unexplained, first at {row.step}{_placed(row)}{between}"
         + (f", {looks}" if looks else "")
         + f" ({row.local.snr_db:.0f} dB)"
     )
@@ -85,17 +95,19 @@ def fine(report, inferred):
     )
 
 
+def _few(names):
+    return ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
+
+
 def misnamed(names):
     """Of a port that is right as a whole, and hands over something else under a step's name."""
-    few = ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
-    return f"; but what it calls {few} is not that step's tensor, nor another's: look where it is taken from"
+    return f"; but what it calls {_few(names)} is not that step's tensor, nor another's: look where it is taken from"
 
 
 def untold(rows, names):
     """Of a port whose tensors agree up to a step, beyond which it gave others that fit none."""
-    few = ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
     last = f"what agrees ends at {rows[-1].step}" if rows else "nothing agrees"
-    return f"unexplained: {last}; {len(names)} tensors have the shapes of steps beyond it and fit none ({few})"
+    return f"unexplained: {last}; {len(names)} tensors have the shapes of steps beyond it and fit none ({_few(names)})"
 
 
 def coarse(kind, whose, rows, whole, off, decisions):
@@ -136,6 +148,15 @@ def fitted(count):
     what = "1 tensor is integers" if count == 1 else f"{count} tensors are integers"
     return (
         f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen"
+    )
+
+
+def printed(ways):
+    """Of floats that were printed on their way: a list of `decimals.printing`."""
+    kinds = ", ".join(sorted({said(way) for way in ways}))
+    those = "1 tensor was" if len(ways) == 1 else f"{len(ways)} tensors were"
+    return (
+        f"{those} printed with {kinds}: that rounding is no fault, and what is below it is not seen; %.9g keeps float32"
     )
 
 

@@ -11,10 +11,11 @@ TABLE = 4  # times as many different numbers as a table gives, where there is on
 BARE = 1e-6  # share of the worst pixel's error below which a pixel has none
 
 
-def symptom(found, expected, spatial=True):
+def symptom(found, expected, spatial=True, fixed=False):
     """A few words on how `found` differs from `expected`, both (N, C, H, W) or (N, C); "" if nothing stands out.
 
     spatial : bool, whether a kernel larger than 1x1 is among what may be wrong: else neither padding nor stride is
+    fixed : bool, whether the port is known to be in fixed point
     """
     if not np.isfinite(found).all():
         return "not finite: an overflow, or a division by zero"
@@ -33,7 +34,7 @@ def symptom(found, expected, spatial=True):
     if found.ndim == 4 and (place := _rectangle(error)):
         words.append(place)
     looks = _affine(found, expected) or (_of_map(found, expected, spatial) if found.ndim == 4 else "")
-    levels = _grid(found, expected) or _table(found, expected)
+    levels = "" if fixed else _grid(found, expected) or _table(found, expected)
     return ": ".join(filter(None, [", ".join(words), ", ".join(filter(None, [looks, levels]))]))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import decimals
 from .fixed_point import fraction_bits
 
 SKETCH = 4096  # numbers of a tensor that a quick comparison looks at
@@ -49,6 +50,12 @@ class PortTensor:
         """How many bits behind the point its numbers have, if it is in fixed point; else None."""
         return None if self.scale or self.is_raw_integer else fraction_bits(sketch(self.array))
 
+    @functools.cached_property
+    def printed(self):
+        """How its numbers were printed on their way, see `decimals.printing`; None if they were not."""
+        exact = self.scale or self.is_raw_integer or self.fraction_bits
+        return None if exact else decimals.printing(sketch(self.array))
+
     def views(self, shape, n):
         """Every way to read the tensor as (n, *shape): list of `View`, always the same ones."""
         if (shape, n) not in self._views:
@@ -84,6 +91,11 @@ class View:
     def scale(self):
         """What one step of the port's quantisation is worth; 0 if it has none."""
         return self.step_size or self.tensor.scale
+
+    @functools.cached_property
+    def print_steps(self):
+        """What a unit of the last printed place is worth, of each number; None if they were not printed."""
+        return decimals.steps(self.tensor.printed, self.data) if self.tensor.printed else None
 
     @functools.cached_property
     def finite(self):

@@ -12,17 +12,14 @@ from .causes import CAUSES, blame, explanation, other_final
 from .coarser import COARSER, MANY, as_coarser, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
-from .fixed_point import described, word_limits
+from .fixed_point import FINER, described
 from .measure import plain, share
 from .net import block_of
+from .overflow import first_overflow, is_within, stuck, with_overflow
 from .report import Report
 
 OTHERS = 5  # runners-up to report
 COARSE_LEAST = 6.0  # dB at the logits of a port in int8 or fixed point that is called fine
-FLOAT16_LIMITS = -65504.0, 65504.0
-BEYOND = 1e-3  # by how much, relatively, what stands at a limit should be beyond it; in fixed point also by
-STEPS = 2  # steps
-AT_LIMIT = 3  # numbers in fixed point that tell a limit from a largest number
 
 
 def decide(comparison, port, explain=True, tell=lambda done, text: None):
@@ -37,10 +34,18 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     """
     if input_is_foreign(comparison):
         return _by_own_input(comparison, port, explain, tell)
+    if comparison.is_fixed and not comparison.precision.endswith(FINER):
+        return _in_fixed_point(comparison, port, explain, tell)
+    return _decided(comparison, port, explain, tell)
+
+
+def _decided(comparison, port, explain, tell):
+    """The Report by a precision that is settled."""
+    comparison = with_overflow(comparison)
     report = _described(comparison, port)
     if comparison.precision == "int8":
         return _coarse(comparison, report, "an int8 port", "int8")
-    overflow = _overflow(comparison, report)
+    overflow = first_overflow(comparison, report.tensors)
     if comparison.is_fixed:
         words = described(comparison)
         if overflow is None and not comparison.failing():
@@ -104,6 +109,8 @@ def _notes(comparison, report):
         )
     if fitted := sum(view.step_size > 0 for view in comparison.views.values()):
         report.notes.append(sentences.fitted(fitted))
+    if printed := [view.tensor.printed for view in comparison.views.values() if view.tensor.printed]:
+        report.notes.append(sentences.printed(printed))
     if INPUT in comparison.views and not comparison.port_run.forces_input:
         report.notes.append(
             "the port's input tensor is not what its first layer gets: another stage of its preprocessing"
@@ -116,28 +123,16 @@ def _first(comparison, report, failing):
     return next((name for name in order if name in names), next(iter(names), None))
 
 
-# --- overflow, int8, fixed point, float16
-
-
-def _overflow(comparison, report):
-    """The first tensor with numbers that are not finite, or that stand at the format's limit; None if there is none."""
-    return next((row for row in report.tensors if row.local.non_finite or _stuck(comparison, row)[0]), None)
-
-
-def _stuck(comparison, row):
-    """(how many numbers stand at float16's limit, or at fixed point's, where the reference's are beyond it; that limit)"""
-    view, expected = comparison.views[row.step], comparison.local[row.step]
-    low, high = word_limits(view) if comparison.is_fixed else FLOAT16_LIMITS
-    slack = STEPS * 2.0**-view.tensor.fraction_bits if np.isfinite(high) and comparison.is_fixed else 0.0
-    count = int((((view.data == low) | (view.data == high)) & (np.abs(expected) > high * (1 + BEYOND) + slack)).sum())
-    return count if count >= AT_LIMIT or not comparison.is_fixed else 0, high
+# --- what is not finite, int8, fixed point, float16
 
 
 def _overflown(comparison, report, row):
     """The verdict of an overflow; what explains the tensors before it comes first."""
     expected = comparison.local[row.step]
     largest = float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0))
-    text = sentences.overflow(row, *_stuck(comparison, row), largest)
+    index = comparison.views[row.step].tensor.index
+    earlier = [t.name for t in comparison.matching.free if t.index < index and not is_within(t)]
+    text = sentences.overflow(row, *stuck(comparison, row), largest, earlier)
     snr = row.local.snr_db if np.isfinite(row.local.snr_db) else 0.0
     before = report.explained_by
     sentence = sentences.explained(before, True) + "; and " if before else ""
@@ -160,6 +155,26 @@ def _coarse(comparison, report, kind, whose):
     if not good:
         report.first_divergence = _first(comparison, report, off or report.tensors[-1:])
     return report
+
+
+def _in_fixed_point(comparison, port, explain, tell):
+    """The Report of a port in fixed point: by weights that add no error, and if it is not fine so, and no fault alone makes
+    it so, by weights with as many bits behind the point as its tensors have."""
+    finer = comparison.in_precision(comparison.precision + FINER, comparison.asked_factor)
+    report = _decided(finer, port, explain, tell)
+    sound = _is_sound(report)
+    # Another rounding, coarse enough, makes fine whatever is off by rounding.
+    if not report.fine and (not sound or all(row["fault"] == "quantized_layer" for row in report.explained_by)):
+        as_many = _decided(comparison, port, explain, tell)
+        report = as_many if as_many.fine or not sound else report
+    report.precision = comparison.precision
+    return report
+
+
+def _is_sound(report):
+    """Whether faults explain all that is off, and not by chance."""
+    guessed = any(row["certainty"].startswith("a guess") for row in report.explained_by)
+    return bool(report.explained_by) and not guessed and not report.sentence.endswith(sentences.PARTLY)
 
 
 def _as_coarser(comparison, port, precisions):
@@ -258,7 +273,10 @@ def _unexplained(comparison, report, failing):
         blocks = []
     spatial = INPUT in region or any(net.steps[name].kernel > 1 for name in region)
     found, expected = seen.views[row.step].data.astype(np.float64), seen.local[row.step]
-    report.verdict, report.sentence = "diverges", sentences.unexplained(row, found, expected, blocks, spatial)
+    report.verdict, report.sentence = (
+        "diverges",
+        sentences.unexplained(row, found, expected, blocks, spatial=spatial, fixed=comparison.is_fixed),
+    )
     if may_be_coarser(comparison, True) and as_coarser(comparison, "bfloat16"):
         report.sentence += sentences.AS_LARGE
     return failing

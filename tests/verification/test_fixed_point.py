@@ -12,8 +12,10 @@ from npmnv3.verification.noise import rounded
 from npmnv3.verification.run import verify
 
 
-def port(maker, bits, limit=np.inf, cut=False, change=lambda step, inputs: None):
+def port(maker, bits, limit=np.inf, cut=False, change=lambda step, inputs: None, weight_bits=None):
     """{step: tensor} whose numbers have so many bits behind the point, and whose norms are folded into their layers."""
+    weights = {step.param("weight").name for step in maker.plan if step.param("weight") and weight_bits}
+    arrays = maker.arrays | {n: np.round(maker.arrays[n] * 2.0**weight_bits) / 2.0**weight_bits for n in weights}
     steps = 2.0**bits
 
     def fixed(x):
@@ -25,7 +27,7 @@ def port(maker, bits, limit=np.inf, cut=False, change=lambda step, inputs: None)
     for step in maker.plan:
         inputs = [tensors[name] for name in step.inputs]
         other = change(step, inputs)
-        made = apply(step, inputs, maker.arrays, definitions) if other is None else other
+        made = apply(step, inputs, arrays, definitions) if other is None else other
         tensors[step.name] = made if step.name in before_norms else fixed(made)
     return {name: np.float32(t) for name, t in tensors.items() if name not in before_norms}
 
@@ -75,6 +77,31 @@ def test_of_the_logits_alone_a_fault_does_not_pass_for_its_rounding(timm):
     clean, faulty = ({"logits": port(maker, 8, change=change)["logits"]} for change in (lambda *_: None, steeper))
     assert verify(model, clean, maker.x).fine
     assert not verify(model, faulty, maker.x, explain=False).fine
+
+
+def test_of_few_bits_and_the_logits_alone_a_fault_is_named(timm):
+    """Weights that are finer than the tensors add no error: what a wrong slope of all gates does is more than the rest."""
+
+    def steeper(step, inputs):
+        return np.clip(inputs[0] / 5 + 0.5, 0, 1) if step.op == "hard_sigmoid" else None
+
+    maker, model = timm
+    (found,) = verify(model, {"logits": port(maker, 8, change=steeper)["logits"]}, maker.x).explained_by
+    assert found["fault"] == "hard_sigmoid_slope", found
+
+
+def test_weights_of_as_many_bits_as_the_tensors_are_no_fault(maker, model):
+    tensors = port(maker, 8, weight_bits=8)
+    few = {name: tensors[name] for name in ("stem", "blocks.3", "blocks.7", "blocks.10", "logits")}
+    report = verify(model, few, maker.x)
+    assert report.fine and report.precision == "fixed8", report.text()
+
+
+@pytest.mark.parametrize("names", [("logits",), ("stem", "blocks.3", "blocks.7", "blocks.10", "logits")])
+def test_weights_of_fewer_bits_than_the_tensors_are_named(maker, model, names):
+    tensors = port(maker, 12, weight_bits=8)
+    (found,) = verify(model, {name: tensors[name] for name in names}, maker.x).explained_by
+    assert found["text"] == "weights of 8 fraction bits" and found["certainty"] == "certain", found
 
 
 def test_a_largest_number_next_to_a_power_of_two_is_no_limit(timm):

@@ -210,6 +210,14 @@ SOLVED = {
         "add",
         lambda x, skip: np.concatenate([x[:, :, :-1] + skip[:, :, :-1], x[:, :, -1:]], axis=2),
     ),
+    "no residual in the first channels": (
+        "add",
+        lambda x, skip: np.concatenate([x[:, :3], x[:, 3:] + skip[:, 3:]], axis=1),
+    ),
+    "no residual in the first and last columns": (
+        "add",
+        lambda x, skip: x + np.pad(skip[..., 1:-1], ((0, 0), (0, 0), (0, 0), (1, 1))),
+    ),
     "hard-sigmoid slope 0.16": ("hard_sigmoid", lambda x: np.clip(0.16 * x + 0.5, 0, 1)),
 }
 
@@ -219,6 +227,29 @@ def test_numbers_are_solved_for(maker, model, text):
     op, loop = SOLVED[text]
     (found,) = verify(model, port(maker, op, lambda inputs, before, step, arrays: loop(*inputs)), maker.x).explained_by
     assert found["text"].startswith(text) and found["certainty"] == "certain", found
+
+
+def test_sums_in_place_of_means_in_squeeze_and_excitation_alone_are_named_by_the_logits(maker, model):
+    def summed(inputs, before, step, arrays):
+        return inputs[0].sum((2, 3)) if step.name != "pool" else inputs[0].mean((2, 3))
+
+    (found,) = verify(model, {"y": port(maker, "global_avg_pool", summed)["logits"]}, maker.x).explained_by
+    assert found["text"] == "sums of pixels in place of means in squeeze-and-excitation", found
+    assert found["certainty"] == "certain"
+
+
+def test_two_residuals_that_are_wrong_in_two_ways_are_named(maker, model):
+    ways = {
+        "blocks.4": lambda x, skip: x + np.pad(skip[:, 8:], ((0, 0), (8, 0), (0, 0), (0, 0))),
+        "blocks.7": lambda x, skip: x + skip / 2,
+    }
+
+    def some(inputs, before, step, arrays):
+        return ways.get(step.name, np.add)(*inputs)
+
+    (found,) = verify(model, port(maker, "add", some), maker.x).explained_by
+    text = "no residual in the first channels in blocks.4 and the residual times 0.5 in blocks.7"
+    assert found["text"] == text and found["certainty"] == "certain", found
 
 
 def test_a_bias_that_only_the_projections_add_twice_is_named(maker, model):

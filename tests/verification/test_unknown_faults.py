@@ -162,6 +162,20 @@ def test_an_error_of_bfloat16s_size_is_said_to_be_one(maker, model):
     assert not report.fine and "--precision bfloat16" in report.sentence, report.text()
 
 
+@pytest.mark.usefixtures("short_search")
+def test_what_is_far_below_float16s_rounding_is_not_taken_for_it(maker, model):
+    """Of the logits alone: a channel that is off by a percent."""
+
+    def change(step, inputs):
+        if step.name != "blocks.4.expand":
+            return None
+        made = apply(step, inputs, maker.arrays, definitions)
+        return made * np.where(np.arange(made.shape[1]) == 5, 1.0005, 1)[:, None, None]
+
+    report = verify(model, {"y": run(maker, change)["logits"]}, maker.x)
+    assert not report.fine and "float16" not in report.sentence, report.text()
+
+
 def test_rounding_is_not_inferred_from_the_few_tensors_that_still_fit_a_step(maker, model):
     tensors = run(maker, rounding=faulty_ports.half)
     few = nameless(tensors, ["pool", "head", "logits"])

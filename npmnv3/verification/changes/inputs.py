@@ -122,6 +122,7 @@ AFFINE = (
     ("mean_std", "one mean and std for all channels", _with(lambda u, m, s: (u - np.mean(m)) / np.mean(s))),
     ("mean_std", "mean and std of 1/128: (byte - 127) / 128", _with(lambda u, m, s: (255 * u - 127) / 128)),
     ("mean_std", "mean and std rounded to float16", _with(lambda u, m, s: _normalized(u, _fp16(m), _fp16(s)))),
+    ("mean_std", "the input rounded to float16", lambda x, r: _fp16(x)),
     ("mean_std", "mean and std rounded to two digits", _with(lambda u, m, s: _normalized(u, np.round(m, 2), np.round(s, 2)))),
 )
 # fmt: on

@@ -96,12 +96,12 @@ def _pools(net, where):
     return [s for s in net.plan if s.op == "global_avg_pool" and where(s.name)]
 
 
-def counted(rule):
-    """Sums of pixels divided by another number: `rule` of how many there are."""
+def counted(rule, part=lambda name: True):
+    """Sums of pixels divided by another number, in the pools of a part: `rule` of how many there are."""
 
     def apply(net, where):
         edits = {}
-        for step in _pools(net, where):
+        for step in [s for s in _pools(net, where) if part(s.name)]:
             pixels = math.prod(net.steps[step.inputs[0]].shape[1:])
             if rule(pixels) not in (0, pixels):
                 edits[step.name] = replace(step, op="pool_scaled", factor=pixels / rule(pixels))

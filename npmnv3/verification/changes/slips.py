@@ -33,6 +33,7 @@ SLIPS = (
                swap_op(("hard_sigmoid",), "hard_sigmoid_sloped", slope=sixth)))),
     Change("se_order", "each channel times its gate, twice", gates_twice, rare=True),
     Change("pooling", "sums of pixels in place of means", counted(lambda n: 1)),
+    Change("pooling", "sums of pixels in place of means in squeeze-and-excitation", counted(lambda n: 1, lambda n: n != "pool")),
     *each("padding",
         ("kernels never read the first row and column", unread(1, 0, 1, 0), "rare"),
         ("kernels never read the last row and column", unread(0, 1, 0, 1)),

@@ -4,6 +4,7 @@ Any change can be tried everywhere, in some blocks only, or on top of another.
 """
 
 from ...network.spec import round8
+from ..fixed_point import FRACTION_BITS
 from .blocks import (
     act_after_add,
     act_before_add,
@@ -54,6 +55,8 @@ from .spatial import (
 )
 from .weights import (
     a_channel,
+    a_fraction,
+    a_power_of_two,
     a_tensor,
     a_tensor_skewed,
     a_tensor_wide,
@@ -252,7 +255,16 @@ CHANGES = (
         ("weights int8 with one scale a tensor, -128 included", quantized(a_tensor_wide), "layer", "rare"),
         ("weights int8 with a scale a channel", quantized(a_channel), "layer", "rare")),
 )
+FOLDED = ((False, ""), (True, ", norms folded in"))
 HALF_SUMS = (Change("fp16_accumulation", "sums kept in float16, product after product", half_sums, whole=True),)
+#: of ports in fixed point, by the bits that their tensors have: what leaves weights fewer
+FIXED_WEIGHTS = {
+    bits: (*(Change("quantized_layer", f"weights of {few} fraction bits{norms}", quantized(a_fraction(few), folded))
+             for folded, norms in FOLDED for few in range(bits - 1, max(bits - 7, 1), -1)),
+           *(Change("quantized_layer", f"weights of 8 bits with a power of two a tensor{norms}",
+                    quantized(a_power_of_two, folded)) for folded, norms in FOLDED))
+    for bits in set(FRACTION_BITS.values())
+}
 #: what kernels on their side cannot be told from where the picture may be, too
 COLUMNS_FIRST = (
     Change("columns_first", "all maps stored with their columns first, the picture too: no fault",

@@ -183,7 +183,7 @@ def no_scale(net, where):
 
 
 def quantized(scheme, folded=False):
-    """Weights rounded to int8; `folded`: after the norm behind them was folded in."""
+    """Weights rounded as a scheme has it; `folded`: those with a norm behind them, after that was folded in."""
 
     def apply(net, where):
         found = []
@@ -256,6 +256,22 @@ def a_tensor_skewed(w):
     scale = (high - low) / 255 or 1.0
     zero = np.round(-low / scale)
     return (np.clip(np.round(w / scale) + zero, 0, 255) - zero) * scale
+
+
+def a_power_of_two(w):
+    """Eight bits with a scale a tensor that is a power of two."""
+    scale = 2.0 ** np.ceil(np.log2(np.abs(w).max() / LEVELS)) if w.any() else 1.0
+    return np.round(w / scale) * scale
+
+
+def a_fraction(bits):
+    """So many bits behind the point."""
+
+    def scheme(w):
+        return np.round(w * 2.0**bits) / 2.0**bits
+
+    scheme.__name__ = f"a_fraction_of_{bits}"
+    return scheme
 
 
 def a_channel(w):
