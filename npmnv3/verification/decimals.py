@@ -9,7 +9,7 @@ SLACK = 0.05  # of a step, how far off a number may be, as float32 holds it
 
 def printing(values):
     """How numbers were printed: ("decimals" or "digits", how many); None where they were not, or nothing tells it."""
-    values = np.abs(values[np.isfinite(values) & (values != np.round(values))].astype(np.float64))
+    values = values[np.isfinite(values) & (values != np.round(values))].astype(np.float64)
     for what in ("decimals", "digits"):
         for many in range(1, MOST + 1):
             if _is_printed(values, steps((what, many), values)):
@@ -18,8 +18,16 @@ def printing(values):
 
 
 def _is_printed(values, steps):
-    """Whether all numbers are multiples of their steps, of those that float32 holds well enough to tell."""
-    scaled = values / steps
+    """Whether all numbers are multiples of their steps, those that float32 holds well enough to tell; and lie on no coarser
+    grid, as integers times a scale do."""
+    if not len(values):
+        return False
+    usual = np.sort(steps)[len(steps) // 2]
+    units = values[steps == usual] / usual
+    units = np.round(units[np.abs(units) * 2.0**-23 < SLACK]).astype(np.int64)
+    if len(units) < FEW or np.gcd.reduce(units - units[0]) != 1:
+        return False
+    scaled = np.abs(values / steps)
     telling = scaled * 2.0**-23 < SLACK
     off = np.abs(scaled - np.round(scaled))
     multiples = (scaled > 0.5) & (off <= np.maximum(SLACK, scaled * 2.0**-22))

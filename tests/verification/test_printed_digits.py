@@ -40,3 +40,5 @@ def test_what_was_not_printed_is_not_taken_for_it():
         assert printing(floats) is None
     assert printing(np.round(x, 4)) == ("decimals", 4)
     assert printing(np.zeros(64, np.float32)) is None
+    integers = np.random.default_rng(5).integers(-128, 128, 4096)
+    assert printing((integers * 0.0371 + 0.4).astype(np.float32)) is None
