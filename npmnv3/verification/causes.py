@@ -10,7 +10,7 @@ from .noise import trace
 from .tensors import correlation, relative_error
 
 UNRELATED = 0.5  # correlation below which two tensors have nothing to do with each other
-FEWEST = 8  # logits from which that says something
+FEWEST = 8  # different logits from which that says something
 DECODER = 4.0, 64.0  # of 255: what another decoder may be off by, typically and at most
 
 
@@ -71,7 +71,7 @@ def other_classifier(comparison, report):
     if view is None or view.finite is not None or off != ["logits"] or len(report.tensors) < 2:
         return False
     near = abs(correlation(view.data.ravel(), comparison.local["logits"].ravel()))
-    if near > UNRELATED or view.data.size < FEWEST or not _given_behind(comparison, source):
+    if near > UNRELATED or len(np.unique(view.data)) < FEWEST or not _given_behind(comparison, source):
         return False
     row = logits_row(report.tensors)
     text = sentences.other_classifier(near)

@@ -114,6 +114,7 @@ FAULTY = {
     "hard_sigmoid_from_0": lambda step, x: np.maximum(_line(step, x), 0),
     "hard_sigmoid_to_1": lambda step, x: np.minimum(_line(step, x), 1),
     "softmax": _softmax,
+    "softmax_twice": lambda step, x: _softmax(step, _softmax(step, x)),
     "log_softmax": _log_softmax,
     "subsample": lambda step, x: x[:, :, :: step.stride[0], :: step.stride[1]],
     "border_edge": _border("edge"),

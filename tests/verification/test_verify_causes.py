@@ -41,6 +41,32 @@ def test_a_fault_of_a_layer_is_named(maker, model, fault):
     assert report.explained_by[0]["certainty"] == ("likely" if fault == "other_classifier" else "certain")
 
 
+def _softmax(x):
+    powers = np.exp(x - x.max())
+    return powers / powers.sum()
+
+
+@pytest.mark.parametrize(
+    "ending, text",
+    [
+        (lambda x: _softmax(_softmax(x)), "softmax of the probabilities, which are a softmax already"),
+        (lambda x: 1 / (1 + np.exp(-x)), "sigmoid of the logits"),
+    ],
+)
+def test_what_comes_of_the_logits_is_named(maker, model, ending, text):
+    logits = maker.clean(np.float32)["logits"]
+    report = verify(model, {"out": ending(logits)}, maker.x)
+    assert [row["text"] for row in report.explained_by] == [text], report.text()
+    assert not report.fine
+
+
+@pytest.mark.parametrize("ending", [np.zeros_like, lambda x: (x == x.max()).astype(np.float32)])
+def test_logits_of_few_values_are_no_other_classifiers(maker, model, ending):
+    tensors = maker.clean(np.float32)
+    report = verify(model, {"features": tensors["head.gain"], "out": ending(tensors["logits"])}, maker.x)
+    assert not report.fine and not report.explained_by, report.text()
+
+
 def test_a_dropout_is_seen_in_its_own_tensor_where_there_are_no_logits(maker, model):
     features = maker.clean(np.float32)["head.gain"]
     kept = np.random.default_rng(2).random(features.shape) > 0.2
