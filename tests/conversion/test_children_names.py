@@ -129,7 +129,7 @@ def test_layers_that_torch_fused_are_found(tmp_path):
     assert "features.1.block.0.0.0.weight" in given and "features.4.block.2.fc1.0.bias" in given
     (tmp_path / "a.pth").write_bytes(files.torch_file(given))
     done = convert(tmp_path / "a.pth", tmp_path / "a.npz")
-    assert done.model == TORCHVISION and done.folded and "layers that torch fused" in done.notes[0]
+    assert done.model == TORCHVISION and done.folded and "as torch's fused layers do" in done.notes[0]
     files.assert_same(load_weights(done.path).arrays, state)
     given["features.1.block.0.0.1.weight"] = np.zeros(16, "f")
     (tmp_path / "a.pth").write_bytes(files.torch_file(given))

@@ -161,8 +161,8 @@ class Place:
             notes.append(f"took {self.prefix!r} off the names")
         if self.fused:
             notes.append(
-                f"took '0' out of the names of layers that begin a sequence; what follows them there, as torch fuses layers or "
-                f"as a softmax behind the classifier, has no names to be told by: {listed(self.fused)}"
+                "took '0' out of the names of layers that begin a sequence, as torch's fused layers do; what follows them in it, "
+                f"such as a softmax, does not show in names: {listed(self.fused)}"
             )
         if renames:
             notes.append(f"the classifier is {', '.join(self.here.get(name, name) for name in renames)}")
