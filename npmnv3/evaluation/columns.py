@@ -39,6 +39,12 @@ def names_columns(header):
     return len({*files, *labels}) > 1 and bool(files) and bool(labels)
 
 
+def label_columns(keys):
+    """Those of some columns, as `column_key` writes them, that hold labels, in the order in which they are asked; `y`
+    beside `x` is a place."""
+    return [name for name in LABEL_COLUMNS if name in keys and not (name == "y" and "x" in keys)]
+
+
 def columns_of(columns, rows):
     """(the column of pictures or None, those of labels in the order in which they are asked) of a table.
 
@@ -52,9 +58,7 @@ def columns_of(columns, rows):
     showing = [name for name in keys.values() if rows and all(is_picture((row[name] or "").strip()) for row in rows)]
     named = [name for name in known if name in showing] or showing[: len(showing) == 1] or known
     file = next(iter(named), None)
-    is_place = {"x", "y"} <= keys.keys()
-    known = [name for name in LABEL_COLUMNS if name in keys and not (name == "y" and is_place)]
-    labels = [keys[name] for name in known if keys[name] != file]
+    labels = [keys[name] for name in label_columns(keys) if keys[name] != file]
     like = [name for name in keys.values() if name != file and _says_class(name)]
     return file, labels or like[: len(like) == 1]
 

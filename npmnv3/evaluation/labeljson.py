@@ -5,7 +5,7 @@ import json
 
 from ..errors import UsageError, WeightsError, once_each
 from ..pictures.files import is_picture
-from .columns import FILE_COLUMNS, LABEL_COLUMNS, column_key, parting_otherwise
+from .columns import FILE_COLUMNS, LABEL_COLUMNS, column_key, label_columns, parting_otherwise
 from .truths import ClassList, Table, check_indices, class_list, table, two_partings
 
 #: Entries, as `column_key` writes them, of which one holds what is looked for, beside others that are passed over.
@@ -131,12 +131,8 @@ def _indices(content):
 
 def _read_rows(path, rows):
     keyed = [{column_key(name): as_label(value) for name, value in row.items()} for row in rows]
-    there = set().union(*keyed)
-    labels = [
-        name
-        for name in dict.fromkeys(("label", *LABEL_COLUMNS))
-        if name in there and not (name == "y" and "x" in there)
-    ]
+    # Of JSON's columns "label" is asked first.
+    labels = sorted(label_columns(set().union(*keyed)), key=lambda name: name != "label")
     if labels and (other := parting_otherwise(labels, keyed)):
         raise UsageError(two_partings(path, labels[0], other))
     for number, row in enumerate(rows, 1):
