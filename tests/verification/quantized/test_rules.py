@@ -1,17 +1,15 @@
 """Integer ports with a rule changed, by code of the tests' own: the first tensor is named, and the rule."""
 
-import functools
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import quantized_goldens as golden
-from integer_ports import IntegerPort, cut, half_up_in_floats, in_floats, once, twice_rounded, twice_up
+from integer_ports import cut, half_up_in_floats, in_floats, once, twice_rounded, twice_up
+from judged_ports import NAMES, plan_of, port, right, said
 
 import npmnv3
-from npmnv3.conversion.quantized import read_quantized_model
-from npmnv3.conversion.quantized.names import name_tensors
 from npmnv3.network.integer_plan import LAYERS, IntegerStep
 from npmnv3.ops.grids import Grid
 from npmnv3.ops.kernel_sets import get_kernel_set
@@ -21,40 +19,8 @@ from npmnv3.verification.quantized.forced import Case, Parts
 from npmnv3.verification.quantized.grids import _integers
 from npmnv3.verification.quantized.roundings import multipliers
 from npmnv3.verification.quantized.scales import scales
-from npmnv3.verification.quantized.solved import scales_solved
 
 pytestmark = pytest.mark.skipif(not golden.FOLDER.is_dir(), reason="the golden quantised models are not here")
-
-NAMES = (f"{golden.SMALL}.int8", f"{golden.TEXT}.int8", f"{golden.KERAS}.int8_per_tensor")
-
-
-@functools.cache
-def plan_of(name):
-    return name_tensors(read_quantized_model(golden.path(name))[0], golden.model_of(name)).plan
-
-
-@functools.cache
-def right(name):
-    """The tensors of the port without a fault."""
-    return IntegerPort(plan_of(name)).run(golden.tensors(name)["input"].transpose(0, 3, 1, 2))
-
-
-def port(name, **fault):
-    """(report, first tensor that is off) of a port with a fault; its tensors are numbered, and channels last."""
-    found = IntegerPort(plan_of(name), **fault).run(right(name)["input"])
-    first = next(key for key in found if not np.array_equal(found[key], right(name)[key]))
-    given = {
-        f"{i:03d}": array.transpose(0, 2, 3, 1) if array.ndim == 4 else array for i, array in enumerate(found.values())
-    }
-    return npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given), first
-
-
-def said(report):
-    """Texts of the rules that explain the first tensor as well as the best does."""
-    rules = report.causes[0].rules
-    return [
-        rule.text for rule in rules if (len(rule.explains), rule.agrees) == (len(rules[0].explains), rules[0].agrees)
-    ]
 
 
 def test_the_port_without_a_fault_is_the_engines():
@@ -327,69 +293,3 @@ def test_what_nothing_explains_is_said_so():
     report = npmnv3.verify(golden.model_of(name), golden.path(name), tensors=given)
     assert report.causes[0].rules == () and "no rule change that was tried explains it exactly" in report.sentence
     assert report.first_divergence == "blocks.0.depthwise"
-
-
-def stretched(name, step, ratio):
-    """The plan with a tensor's scale so many times what it is."""
-    plan = plan_of(name)
-    grid = plan.grids[step]
-    return replace(plan, grids={**plan.grids, step: replace(grid, scale=float(np.float32(grid.scale * ratio)))})
-
-
-def judged(name, plan):
-    """(report, first tensor that is off) of a port of another plan than the file's."""
-    found = IntegerPort(plan).run(right(name)["input"])
-    first = next(key for key in found if not np.array_equal(found[key], right(name)[key]))
-    return npmnv3.verify(golden.model_of(name), golden.path(name), tensors=found), first
-
-
-@pytest.mark.parametrize("ratio", [1.01, 0.97, 1.3])
-@pytest.mark.parametrize("name", NAMES)
-def test_a_scale_of_another_size_is_solved_for(name, ratio):
-    """As its step writes it and as its readers read it; neither its weights nor its biases are blamed first."""
-    step = next(step.name for step in plan_of(name).steps if step.name.endswith(".project"))
-    report, first = judged(name, stretched(name, step, ratio))
-    assert report.first_divergence == first == step
-    assert f"the scale of {step} about {ratio:.6g} times what it is" in said(report)[0], report.text()
-    assert all(cause.rules and step in cause.rules[0].text for cause in report.causes), report.text()
-
-
-@pytest.mark.parametrize("op", ["add", "global_avg_pool", "scale", "hard_swish"])
-def test_a_scale_that_no_layer_writes_is_solved_for(op):
-    name = next(name for name in NAMES if any(step.op == op for step in plan_of(name).steps))
-    step = [step.name for step in plan_of(name).steps if step.op == op][-1]
-    report, first = judged(name, stretched(name, step, 1.05))
-    assert report.first_divergence == first == step
-    told = next(text for text in said(report) if text.startswith(f"the scale of {step} about "))
-    assert float(told.split(" about ")[1].split()[0]) == pytest.approx(1.05, rel=0.01), report.text()
-
-
-@pytest.mark.parametrize(
-    "ratio, words", [(2, "one too few"), (0.25, "2 too many"), (1.125, "about 1.12 times what it is")]
-)
-def test_the_multiplier_of_one_channel_is_solved_for(ratio, words):
-    name = NAMES[0]
-    plan = plan_of(name)
-    step = next(step.name for step in plan.steps if step.name.endswith(".expand") and "conv" in step.op)
-    key = f"{step}.weight_scale"
-    scales_of = plan.arrays[key].copy()
-    scales_of[3] *= np.float32(ratio)
-    report, first = judged(name, replace(plan, arrays={**plan.arrays, key: scales_of}))
-    assert report.first_divergence == first == step
-    text = said(report)[0]
-    assert text.startswith("the multiplier of channel 3 ") and words in text, report.text()
-
-
-def test_numbers_too_few_solve_no_scale():
-    """Of three numbers that are off, whatever they are, no factor is solved."""
-    grids = {"x": Grid(0.1, 0, "int8"), "gate": Grid(0.1, 0, "int8"), "y": Grid(0.1, 0, "int8")}
-    step, given = (
-        IntegerStep("y", "mul", ("x", "gate"), (3,)),
-        [np.array([row], np.int8) for row in ((50, 60, 70), (10,) * 3)],
-    )
-    for count, expected in ((3, []), (4, ["y 0.5", "x 2", "gate 2"])):
-        step = replace(step, shape=(count,))
-        x = np.array([[50, 60, 41, -20][:count]], np.int8)
-        given = [x, np.full_like(x, 10)]
-        case = Case(Parts(grids, {}), step, given, (2 * x).astype(np.int8), get_kernel_set("tflite-reference"))
-        assert sorted(claim.setting for claim in scales_solved(case)) == sorted(expected)
