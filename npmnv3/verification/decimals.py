@@ -12,26 +12,29 @@ def printing(values):
     values = values[np.isfinite(values) & (values != np.round(values))].astype(np.float64)
     for what in ("decimals", "digits"):
         for many in range(1, MOST + 1):
-            if _is_printed(values, steps((what, many), values)):
-                return what, many
+            printed = (what, many)
+            # The first few numbers rule nearly all out, at little cost.
+            if _are_multiples(printed, values[:FEW]) and _are_multiples(printed, values) and _tells(printed, values):
+                return printed
     return None
 
 
-def _is_printed(values, steps):
-    """Whether all numbers are multiples of their steps, those that float32 holds well enough to tell; and lie on no coarser
-    grid, as integers times a scale do."""
-    if not len(values):
-        return False
-    usual = np.sort(steps)[len(steps) // 2]
-    units = values[steps == usual] / usual
-    units = np.round(units[np.abs(units) * 2.0**-23 < SLACK]).astype(np.int64)
-    if len(units) < FEW or np.gcd.reduce(units - units[0]) != 1:
-        return False
-    scaled = np.abs(values / steps)
-    telling = scaled * 2.0**-23 < SLACK
+def _are_multiples(printed, values):
+    """Whether all numbers are multiples of their steps, as near as float32 holds them."""
+    scaled = np.abs(values / steps(printed, values))
     off = np.abs(scaled - np.round(scaled))
-    multiples = (scaled > 0.5) & (off <= np.maximum(SLACK, scaled * 2.0**-22))
-    return len(np.unique(values[telling])) >= FEW and bool(multiples.all())
+    return bool(((scaled > 0.5) & (off <= np.maximum(SLACK, scaled * 2.0**-22))).all())
+
+
+def _tells(printed, values):
+    """Whether enough numbers are held well enough to tell, and lie on no coarser grid, as integers times a scale do."""
+    each = steps(printed, values)
+    if len(np.unique(values[np.abs(values / each) * 2.0**-23 < SLACK])) < FEW:
+        return False
+    usual = np.sort(each)[len(each) // 2]
+    units = values[each == usual] / usual
+    units = np.round(units[np.abs(units) * 2.0**-23 < SLACK]).astype(np.int64)
+    return len(units) >= FEW and np.gcd.reduce(units - units[0]) == 1
 
 
 def steps(printed, values):

@@ -166,11 +166,13 @@ class PortRun:
         if own is not None and own.quick_error(expected) < max(self.sure, SENSED * self.base[own.tensor.name]):
             return own
         found = self._readings(step.shape, len(predicted))
-        views = (
-            v for name, at, v in found if name not in taken and (not at or at in changed or self.base[name] > GOOD)
-        )
-        best = min(views, key=lambda v: v.quick_error(expected), default=None)
-        return best if best is not None and best.quick_error(expected) < self.sure else own
+        near = [
+            (v.quick_error(expected), i)
+            for i, (name, at, v) in enumerate(found)
+            if name not in taken and (not at or at in changed or self.base[name] > GOOD)
+        ]
+        error, i = min(near, default=(math.inf, None))
+        return found[i][2] if error < self.sure else own
 
     def _readings(self, *shape):
         """[(port tensor's name, step that it was matched with or None, View)] of (shape, n)."""

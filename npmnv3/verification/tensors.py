@@ -130,10 +130,12 @@ class View:
 
     def quick_error(self, predicted_sketch):
         """`error`, on the sketch alone."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            error = self.sketch - predicted_sketch
-            error = float(np.square(error, out=error).sum())
-        return _ratio(error, self.sketch_power) if np.isfinite(error) else relative_error(self.sketch, predicted_sketch)
+        if self.finite is None:
+            off = self.sketch - predicted_sketch
+            error = float(off @ off)
+            if math.isfinite(error):
+                return _ratio(error, self.sketch_power)
+        return relative_error(self.sketch, predicted_sketch)
 
     @functools.cached_property
     def sketch_power(self):
