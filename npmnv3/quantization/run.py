@@ -165,9 +165,7 @@ def _study(network, asked, pictures, data, recipes, shown):
     candidates, parameters = [one for one, _ in prepared], prepared[0][1]
     learning = _to_learn(network, asked, candidates[0]) + _saturating(network, prepared) if recipes else []
     judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
-    exact, *outcomes = judgement.outcomes
-    if not exact.pictures:
-        raise UsageError(f"no picture of {judgement.data} counts: unreadable, or of classes that it does not have")
+    exact, outcomes = judgement.parted()
     learned = [(one.title, outcome) for one, outcome in zip(learning, outcomes[len(candidates) :])]
     tensors, weights, parts = alone(network, candidates[0], pictures, shown=shown)
     evidence = Evidence(network, asked, parameters, calibration, tensors, weights, parts, dict(learned))
