@@ -10,6 +10,7 @@ from ..errors import PictureError, UsageError
 from ..network.variants import DEFAULT_MODEL
 from ..ops.kernel_sets import KERNEL_SETS
 
+#: As in `engines`, which loads NumPy.
 ENGINES = ("auto", "llvm", "numba", "numpy")
 WEIGHT_DTYPES = ("float32", "float16")
 MAX_SIDE = 8192  # pixels, of the largest square picture that is read: the llvm engine's schedule grows with the rows

@@ -234,9 +234,8 @@ def own_grid(weight):
 
 def _requantised(evidence):
     model, found = evidence.network.model, []
-    params = model.plan_for()
     arrays = model.arrays("float32")
-    for step in params:
+    for step in model.plan_for():
         weight = step.param("weight")
         grid = own_grid(arrays[weight.name]) if weight else None
         if grid is not None and max(-grid[1], grid[2]) > 127:
