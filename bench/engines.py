@@ -10,26 +10,13 @@ import os
 import tempfile
 
 
-def npmnv3_llvm(network, batch, threads):
-    from npmnv3.engines.llvm import LlvmEngine
+def _ours(engine):
+    def build(network, batch, threads):
+        from npmnv3.engines import make_engine
 
-    return LlvmEngine(network.plan_for, network.params, threads=threads).run
+        return make_engine(engine, network.plan_for, network.params, "float32", threads=threads).run
 
-
-def npmnv3_numba(network, batch, threads):
-    import numpy as np
-
-    from npmnv3.engines.plan_engine import PlanEngine
-
-    return PlanEngine(network.plan_for, network.params, np.float32, name="numba").run
-
-
-def npmnv3_numpy(network, batch, threads):
-    import numpy as np
-
-    from npmnv3.engines.plan_engine import PlanEngine
-
-    return PlanEngine(network.plan_for, network.params, np.float32).run
+    return build
 
 
 def onnxruntime(network, batch, threads):
@@ -129,14 +116,14 @@ def ncnn_engine(network, batch, threads):
 
 #: name in the tables -> (engine, packages that it needs)
 ENGINES = {
-    "npmnv3 llvm": (npmnv3_llvm, ("llvmlite",)),
+    "npmnv3 llvm": (_ours("llvm"), ("llvmlite",)),
     "onnxruntime": (onnxruntime, ("onnxruntime", "onnx")),
     "openvino": (openvino, ("openvino", "onnx")),
     "litert": (litert, ("ai_edge_litert", "litert_torch", "torch")),
     "ncnn": (ncnn_engine, ("ncnn", "pnnx", "torch")),
     "torch": (torch_eager, ("torch",)),
-    "npmnv3 numba": (npmnv3_numba, ("numba",)),
-    "npmnv3 numpy": (npmnv3_numpy, ()),
+    "npmnv3 numba": (_ours("numba"), ("numba",)),
+    "npmnv3 numpy": (_ours("numpy"), ()),
 }
 
 

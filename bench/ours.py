@@ -5,9 +5,8 @@ import time
 
 import numpy as np
 
+from npmnv3.engines import make_engine
 from npmnv3.engines.blas import one_thread
-from npmnv3.engines.llvm import LlvmEngine
-from npmnv3.engines.plan_engine import PlanEngine
 
 ROUNDS = 15
 ATOL = {"float32": 1e-4, "float64": 1e-10}  # of the largest logit: an engine is timed only after it matched
@@ -15,12 +14,9 @@ ATOL = {"float32": 1e-4, "float64": 1e-10}  # of the largest logit: an engine is
 
 def engines(network, dtype):
     """{name: engine} of those that are installed and compute in this dtype, NumPy's first."""
-    found = {"numpy": PlanEngine(network.plan_for, network.params, dtype)}
-    if importlib.util.find_spec("numba"):
-        found["numba"] = PlanEngine(network.plan_for, network.params, dtype, name="numba")
-    if dtype == "float32" and importlib.util.find_spec("llvmlite"):
-        found["llvm"] = LlvmEngine(network.plan_for, network.params, threads=1)
-    return found
+    packages = {"numpy": "numpy", "numba": "numba"} | ({"llvm": "llvmlite"} if dtype == "float32" else {})
+    names = [name for name, package in packages.items() if importlib.util.find_spec(package)]
+    return {name: make_engine(name, network.plan_for, network.params, dtype, threads=1) for name in names}
 
 
 def print_engines(network):

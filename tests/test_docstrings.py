@@ -10,9 +10,10 @@ import pytest
 import quantized_files
 
 import npmnv3
+from npmnv3.dumps.quantized import write_quantized
 from npmnv3.model.quantized import QuantizedModel
 from npmnv3.quantization.calibrate import Pictures, calibrate
-from npmnv3.quantization.integers import write_dump
+from npmnv3.quantization.integers import quantized
 from npmnv3.quantization.parameters import Recipe
 from npmnv3.quantization.ranges import parse_ranges
 from npmnv3.quantization.recipes import prepare
@@ -69,7 +70,7 @@ def folder(tmp_path_factory):
     _, parameters = prepare(
         network, calibrate(network, pictures, shown=False), pictures, Recipe("tflite", False, parse_ranges("minmax"))
     )
-    write_dump(str(folder / "text_direction.npz"), model, parameters, "tflite-reference")
+    write_quantized(folder / "text_direction.npz", quantized(model, parameters, "tflite-reference"))
     return folder
 
 

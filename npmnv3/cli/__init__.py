@@ -50,12 +50,9 @@ def _answer(words, command):
     try:
         try:
             return _run(words)
-        except WriteError as error:
-            print(f"{command}: {as_options(error)}", file=sys.stderr)
-            return 1
         except Npmnv3Error as error:
             print(f"{command}: {as_options(error)}", file=sys.stderr)
-            return 2
+            return 1 if isinstance(error, WriteError) else 2
         except MemoryError as error:
             print(f"{command}: there is not enough memory: {error}".rstrip(": "), file=sys.stderr)
             return 1

@@ -10,6 +10,7 @@ from ..errors import PictureError, UsageError
 from ..network.variants import DEFAULT_MODEL
 from ..ops.kernel_sets import KERNEL_SETS
 
+#: As in `engines`, which loads NumPy.
 ENGINES = ("auto", "llvm", "numba", "numpy")
 WEIGHT_DTYPES = ("float32", "float16")
 MAX_SIDE = 8192  # pixels, of the largest square picture that is read: the llvm engine's schedule grows with the rows
@@ -211,11 +212,9 @@ def _meant(path):
     try:
         known = {entry.casefold(): entry for entry in os.listdir(folder or ".")}
         near = difflib.get_close_matches(name.strip(" '\"").casefold(), known, n=1, cutoff=0.75)
-        return (
-            f"; did you mean {os.path.join(folder, known[near[0]])}?"
-            if near
-            else f"; looked in {folder or os.getcwd()}"
-        )
+        if near:
+            return f"; did you mean {os.path.join(folder, known[near[0]])}?"
+        return f"; looked in {folder or os.getcwd()}"
     except OSError:  # it cannot be listed, or is there no more
         return ""
 

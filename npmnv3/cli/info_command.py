@@ -6,7 +6,7 @@ import os
 from ..errors import UsageError
 from ..network.counts import plan_counts, step_learned, step_macs
 from ..network.plan import make_plan
-from ..network.variants import get_variant, list_models
+from ..network.variants import list_models
 from .arguments import add_json, add_kernels, add_network, add_side, add_weight_dtype, input_side
 from .list_command import describe
 from .output import print_table
@@ -51,11 +51,9 @@ def _run_quantized(args):
 def _network(args):
     """(variant, classes, whether batch norm is folded, the input's side) of a name or of a dump."""
     if not os.path.exists(args.model) or args.model in list_models():
-        from ..model.loading import is_path
+        from ..model.loading import named_variant
 
-        if is_path(args.model):
-            raise UsageError(f"{args.model}: no such dump; give the path of one, or a model's name")
-        variant = get_variant(args.model)
+        variant = named_variant(args.model)
         return variant, args.classes, False, variant.side
     from ..dumps.dumps import load_weights
 

@@ -10,6 +10,11 @@ from ..network.variants import get_variant, list_models
 from .arguments import add_json
 from .output import print_table
 
+LEGEND = """
+MFLOPs and Mparams are as published. True are the millions of multiply-accumulates of convolutions and linear
+layers, and of learned parameters. rule: how the published MFLOPs count (MACs; A: norms, biases and pooling too;
+B: A and linear biases; C: norms four times), or - if by no known rule."""
+
 HELP = "list the models: source, accuracy, published and true operations and parameters, input"
 
 
@@ -64,38 +69,25 @@ def describe(variant):
 
 
 def _print(rows):
-    notes = []
-    table = []
-    for row in rows:
-        mark = ""
-        if row["note"]:
-            if row["note"] not in notes:
-                notes.append(row["note"])
-            mark = f" [{notes.index(row['note']) + 1}]"
-        table.append(
-            (
-                row["model"],
-                _text(row["top1"], ".2f"),
-                _text(row["top5"], ".2f"),
-                _text(row["published_mflops"], "g"),
-                f"{row['macs'] / 1e6:.2f}",
-                row["mflops_rule"] or "-",
-                _text(row["published_mparams"], "g"),
-                f"{row['params'] / 1e6:.3f}",
-                "x".join(map(str, row["input"])),
-                mark.strip(),
-            )
+    notes = list(dict.fromkeys(row["note"] for row in rows if row["note"]))
+    table = [
+        (
+            row["model"],
+            _text(row["top1"], ".2f"),
+            _text(row["top5"], ".2f"),
+            _text(row["published_mflops"], "g"),
+            f"{row['macs'] / 1e6:.2f}",
+            row["mflops_rule"] or "-",
+            _text(row["published_mparams"], "g"),
+            f"{row['params'] / 1e6:.3f}",
+            "x".join(map(str, row["input"])),
+            f"[{notes.index(row['note']) + 1}]" if row["note"] else "",
         )
+        for row in rows
+    ]
     header = ("model", "top-1", "top-5", "MFLOPs", "true", "rule", "Mparams", "true", "input", "note")
     print_table(table, header, "<>>>><>><<")
-    print()
-    print(
-        "MFLOPs and Mparams are as published. True are the millions of multiply-accumulates of convolutions and linear"
-    )
-    print(
-        "layers, and of learned parameters. rule: how the published MFLOPs count (MACs; A: norms, biases and pooling too;"
-    )
-    print("B: A and linear biases; C: norms four times), or - if by no known rule.")
+    print(LEGEND)
     for number, note in enumerate(notes, 1):
         print(f"[{number}] {note}")
 

@@ -3,7 +3,7 @@
 The rows' own files stand in `variants`; here are the further ones. `weights/registry.csv` is the same as a table for
 other programs, written by
 
-    python -m npmnv3.registry > weights/registry.csv
+    python -m npmnv3.dumps.registry > weights/registry.csv
 """
 
 import atexit

@@ -73,7 +73,7 @@ def _quotas(root):
         for depth in range(len(names), -1, -1):
             with contextlib.suppress(
                 OSError, ValueError, ZeroDivisionError
-            ):  # no limit there, or none that is readable
+            ):  # no limit there, or none that can be read
                 yield _quota(os.path.join(root, "sys/fs/cgroup", controllers, *names[:depth]), bool(controllers))
 
 

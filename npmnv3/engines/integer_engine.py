@@ -76,8 +76,8 @@ class IntegerEngine:
         return stacked if integers else {name: self.plan.grids[name].dequantize(q) for name, q in stacked.items()}
 
     def _integers(self, x):
-        values, kept = {INPUT: self._picture(x)}, {}
-        kept[INPUT] = values[INPUT]
+        values = {INPUT: self._picture(x)}
+        kept = dict(values)
         for step in walk(self.plan.steps, values, self.run_step):
             kept[step.name] = values[step.name]
         return kept

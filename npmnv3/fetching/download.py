@@ -230,10 +230,7 @@ class _HttpAlone(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https only, and none from https to http."""
 
     def redirect_request(self, request, file, code, message, headers, url):
-        found, before = (
-            urllib.parse.urlsplit(url).scheme.lower(),
-            urllib.parse.urlsplit(request.full_url).scheme.lower(),
-        )
+        found, before = (urllib.parse.urlsplit(place).scheme.lower() for place in (url, request.full_url))
         if found not in ("http", "https") or (before == "https" and found == "http"):
             raise MissingWeightsError(
                 f"{request.full_url} cannot be fetched: it leads to {url[:200]}; only http and https are followed, and none "

@@ -4,7 +4,8 @@ import os
 import pathlib
 import tempfile
 
-from ..errors import MissingWeightsError, PictureError, WeightsError, WriteError
+from ..dumps.writing import writing
+from ..errors import MissingWeightsError, PictureError, WeightsError
 from .download import Downloader
 
 MAX_SIZE = 1 << 27  # bytes: a picture of the most pixels that are decoded is rarely half of it
@@ -31,7 +32,7 @@ def fetch_picture(url, **settings):
     MissingExtraError
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="npmnv3-") as folder:
+        with writing(tempfile.gettempdir()), tempfile.TemporaryDirectory(prefix="npmnv3-") as folder:
             path = pathlib.Path(folder, "picture")
             path.touch()
             Downloader(folder, **{"max_size": MAX_SIZE, **settings})(url, os.fspath(path), None)
@@ -40,5 +41,3 @@ def fetch_picture(url, **settings):
         raise PictureError(str(error)) from error
     except ValueError as error:  # no host, a port that is no number, letters that no URL has
         raise PictureError(f"{url} cannot be fetched: {error}") from error
-    except OSError as error:
-        raise WriteError(f"{tempfile.gettempdir()}: cannot be written: {error.strerror or error}") from error

@@ -218,7 +218,7 @@ def _lines(steps, entry):
             pending = call  # nothing else in these networks uses what an activation is given
             continue
         pending = None
-        lines.append(f"    {target} = {call}  # {shape_text(step)}")
+        lines.append(f"    {target} = {call}  # {step.shape}")
         holds[target] = step.name
     return lines
 
@@ -243,7 +243,3 @@ def _call(step, arguments):
 
 def _layer(step):
     return step.name.removesuffix(".conv").removesuffix(".fc")
-
-
-def shape_text(step):
-    return "(" + ", ".join(map(str, step.shape)) + ("," if len(step.shape) == 1 else "") + ")"

@@ -6,17 +6,7 @@ from ..engines.integer_engine import rule_field
 from ..network.integer_plan import LAYERS
 from ..network.steps import INPUT
 from ..ops import factors, integers, requantize, saturation, tables
-from .compose import (
-    WIDTH,
-    assembled,
-    docstring,
-    filled,
-    labels_constant,
-    literal,
-    picture_functions,
-    recipe_constant,
-    shape_text,
-)
+from .compose import WIDTH, assembled, docstring, filled, labels_constant, literal, picture_functions, recipe_constant
 
 HOME = f"{__package__}.integer_runtime"
 INTEGERS, REQUANTIZE, SATURATION, TABLES = (module.__name__ for module in (integers, requantize, saturation, tables))
@@ -135,7 +125,7 @@ def _network(plan):
             source = names.variable(entries[0])
             names.free(set(entries) - later)
             target = names.take(exits[0])
-            whole.append(f"    {target} = block_{block}({source})  # {shape_text(steps[-1])}")
+            whole.append(f"    {target} = block_{block}({source})  # {steps[-1].shape}")
         else:
             whole += _lines(steps, plan, names, later)
     shape = (1, *plan.input_shape)
@@ -190,7 +180,7 @@ def _lines(steps, plan, names, later):
         variables = [names.variable(name) for name in step.inputs]
         names.free(set(step.inputs) - needed)
         target = names.take(step.name)
-        lines += _statement(target, _call(step, variables, plan), shape_text(step))
+        lines += _statement(target, _call(step, variables, plan), step.shape)
     return lines
 
 

@@ -163,11 +163,9 @@ def _resolve(
         return get_variant(entry.model), _published(entry, fetch) if weights is None else weights
     if weights is None and os.path.exists(name_or_dump):
         return None, name_or_dump
-    if is_path(name_or_dump):
-        if weights is None:
-            raise UsageError(f"{name_or_dump}: no such dump; give the path of one, or a model's name")
+    if weights is not None and _is_path(name_or_dump):
         raise UsageError(f"{name_or_dump}: a dump's path, expected a model's name beside `weights={weights}`")
-    variant = get_variant(name_or_dump)  # raises, with the nearest names
+    variant = named_variant(name_or_dump)
     if weights is None:
         raise MissingWeightsError(
             f"of {variant.full_name} no weights are published; give a dump of your own: `weights=FILE`"
@@ -175,7 +173,14 @@ def _resolve(
     return variant, weights
 
 
-def is_path(word: Path) -> bool:
+def named_variant(word: Path) -> Variant:
+    """The variant of a model's name; an error with the nearest names, or for a dump's path, which leads to none."""
+    if _is_path(word):
+        raise UsageError(f"{word}: no such dump; give the path of one, or a model's name")
+    return get_variant(word)
+
+
+def _is_path(word: Path) -> bool:
     """Whether a word can only be a file's name, by its ending or its folder, even if there is no such file."""
     if isinstance(word, os.PathLike):
         return True

@@ -61,6 +61,9 @@ def lower(plan, scheme, input_shape):
 
 
 class _Lowering:
+    """Takes the plan's steps one by one, an operation a method; `same` is {step's name: the integer step that gives its
+    tensor}."""
+
     def __init__(self, readers, scheme, shapes):
         self.readers, self.scheme, self.shapes = readers, scheme, shapes
         self.steps, self.layers, self.same = [], {}, {}

@@ -170,8 +170,8 @@ def _ends(network, x):
     found, means = {}, {}
 
     def visit(name, tensor):
-        axes = tuple(range(2, tensor.ndim))
-        low, high = tensor[0].min(tuple(a - 1 for a in axes)), tensor[0].max(tuple(a - 1 for a in axes))
+        axes = tuple(range(1, tensor.ndim - 1))
+        low, high = tensor[0].min(axes), tensor[0].max(axes)
         found[name] = float(low.min()), float(high.max()), low, high
         return tensor
 

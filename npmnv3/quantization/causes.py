@@ -7,7 +7,7 @@ import numpy as np
 from ..network.walk import readers
 from ..ops.saturation import saturating_pairs
 from .parameters import layers
-from .ranges import Ranges
+from .ranges import Ranges, channel_ratio
 
 TAIL = 2.0  # a range so many times that of its 99.99 percentile has a tail
 SPREAD = 4.0  # channels of a weight so far apart lose all but a few of one scale's levels
@@ -72,10 +72,8 @@ def find_causes(evidence):
 
 
 def weight_ratio(weight):
-    """The largest output channel's magnitude over the median one's, of those that have any; 1 where none has."""
-    reach = np.abs(weight.reshape(len(weight), -1)).max(1)
-    living = reach[reach > 0]
-    return float(living.max() / np.median(living)) if living.size else 1.0
+    """See `channel_ratio`; of a weight's output channels."""
+    return channel_ratio(np.abs(weight.reshape(len(weight), -1)).max(1))
 
 
 def crushed(weight):
@@ -236,9 +234,8 @@ def own_grid(weight):
 
 def _requantised(evidence):
     model, found = evidence.network.model, []
-    params = model.plan_for()
     arrays = model.arrays("float32")
-    for step in params:
+    for step in model.plan_for():
         weight = step.param("weight")
         grid = own_grid(arrays[weight.name]) if weight else None
         if grid is not None and max(-grid[1], grid[2]) > 127:

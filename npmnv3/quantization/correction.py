@@ -6,7 +6,7 @@ from ..network.steps import INPUT
 from ..network.walk import walk
 from .calibrate import channel_means
 from .grids import quantize_bias
-from .parameters import bias_name, gate_slopes, held_bias, layers, quantize_layers, real_arrays
+from .parameters import bias_name, held_bias, layers, quantize_layers, real_arrays
 from .schemes import SCHEMES
 from .simulate import snapping, threads
 
@@ -31,8 +31,7 @@ def corrections(network, calibration, pictures, grids, recipe):
     Source: Nagel et al. 2019, arXiv:1906.04721, section 4.2, with means of pictures instead of those of batch norm
     """
     parameters, visit = quantize_layers(network.plan, network.arrays, grids, recipe), snapping(grids)
-    arrays, slopes = real_arrays(parameters), gate_slopes(network.plan, SCHEMES[recipe.scheme])
-    chosen = pictures.spread(PICTURES)
+    arrays, chosen = real_arrays(parameters), pictures.spread(PICTURES)
     means, shifts = _float_means(network, calibration, pictures, chosen), {}
 
     def ready(index):
@@ -50,7 +49,7 @@ def corrections(network, calibration, pictures, grids, recipe):
             found, shift = run(advance, walkers), None
             if step.param("weight"):
                 shifts[step.name] = means[step.name] - sum(found) / len(found)
-                shift = _as_stored(step, network.arrays, shifts[step.name], parameters, slopes.get(step.name))
+                shift = _as_stored(step, network.arrays, shifts[step.name], parameters, network.slopes.get(step.name))
 
             def finish(walker, step=step, shift=shift):
                 values, _ = walker

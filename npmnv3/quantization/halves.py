@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from ..errors import UsageError
 from ..network.steps import INPUT
 from ..network.walk import apply, walk
 from ..ops import definitions
@@ -132,9 +131,7 @@ def quantize_to_halves(model, form, pictures, data, *, shown=None):
     ways = [(STORAGE, Storage(network, form)), (ARITHMETIC, Arithmetic(network, form))]
     judged = pictures if data is None else data
     judgement = judge_with(network, [way.logits for _, way in ways], judged, shown=shown)
-    exact, outcomes = judgement.outcomes[0], judgement.outcomes[1:]
-    if not exact.pictures:
-        raise UsageError(f"no picture of {judgement.data} counts: unreadable, or of classes that it does not have")
+    exact, outcomes = judgement.parted()
     few = judged.some(SUMMED)
     summed = judge_with(network, [Arithmetic(network, form, summed=True).logits], few, shown=shown).outcomes[1]
     tried = [(title, outcome) for (title, _), outcome in zip(ways, outcomes)]

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from ..dumps.quantized import Quantized, check_out, write_quantized
+from ..dumps.quantized import Quantized, check_out
 from ..dumps.writing import check_folder
 from ..errors import UsageError
 from ..network.integer_plan import SAME_GRID, IntegerPlan
@@ -35,11 +35,6 @@ def _check_integers(scheme, kernels):
         )
     if kernels is not None:
         get_kernel_set(kernels)
-
-
-def write_dump(path, model, parameters, kernels=None):
-    """Write `quantized` to a path that ends in .npz."""
-    write_quantized(path, quantized(model, parameters, kernels))
 
 
 def quantized(model, parameters, kernels=None):

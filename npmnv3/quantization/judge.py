@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import PictureError
+from ..errors import PictureError, UsageError
 from ..evaluation import Dataset
 from ..evaluation.classes import Classes
 from ..evaluation.files import counted, read_picture
@@ -65,6 +65,13 @@ class Judgement:
     outcomes: tuple
     data: str
     left_out: tuple = ()
+
+    def parted(self):
+        """(the float network's Outcome, the others'); UsageError where no picture counts."""
+        exact, *others = self.outcomes
+        if not exact.pictures:
+            raise UsageError(f"no picture of {self.data} counts: unreadable, or of classes that it does not have")
+        return exact, others
 
 
 def judge(network, candidates, data, *, shown=None):

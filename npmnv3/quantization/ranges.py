@@ -13,6 +13,12 @@ SATURATION = -3.0  # hard-swish is 0 from here down: nothing below it need be to
 SHRINK = np.concatenate([np.arange(1.0, 0.3, -0.05), [0.25, 0.2, 0.15, 0.1, 0.07, 0.05, 0.03]])
 
 
+def channel_ratio(reach):
+    """The largest of the channels' magnitudes, (C,), over the median one, of those that have any; 1 where none has."""
+    living = reach[reach > 0]
+    return float(living.max() / np.median(living)) if living.size else 1.0
+
+
 @dataclass(frozen=True)
 class Statistics:
     """One stored tensor over all calibration pictures.
@@ -40,9 +46,8 @@ class Statistics:
 
     @property
     def ratio(self):
-        """The largest channel's reach over the median one's, of those that live; 1 where none does."""
-        living = self.reach[self.reach > 0]
-        return float(living.max() / np.median(living)) if living.size else 1.0
+        """See `channel_ratio`."""
+        return channel_ratio(self.reach)
 
     @property
     def edges(self):

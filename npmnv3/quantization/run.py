@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..conversion.quantized import is_quantized_model
 from ..dumps.dumps import is_quantized
+from ..dumps.quantized import write_quantized
 from ..errors import UsageError, check_arguments
 from ..evaluation import Dataset, open_dataset
 from ..model import Model, load
@@ -19,7 +20,7 @@ from .alone import alone
 from .calibrate import Pictures, calibrate
 from .causes import AVX2, DEPTHWISE_ALONE, Evidence, find_causes
 from .halves import quantize_to_halves
-from .integers import check_dump, check_exact, quantized, write_dump
+from .integers import check_dump, check_exact, quantized
 from .judge import Candidate, judge
 from .parameters import Recipe, layers
 from .ranges import parse_ranges
@@ -116,7 +117,7 @@ def quantize(
     named_parts(asked.wide, simulated.stored)
     report = _study(simulated, asked, calibration, data, recipes, shown)
     if out is not None:
-        write_dump(out, network, report.parameters, kernels)
+        write_quantized(out, quantized(network, report.parameters, kernels))
     return report
 
 
@@ -165,9 +166,7 @@ def _study(network, asked, pictures, data, recipes, shown):
     candidates, parameters = [one for one, _ in prepared], prepared[0][1]
     learning = _to_learn(network, asked, candidates[0]) + _saturating(network, prepared) if recipes else []
     judgement = judge(network, candidates + learning, pictures if data is None else data, shown=shown)
-    exact, *outcomes = judgement.outcomes
-    if not exact.pictures:
-        raise UsageError(f"no picture of {judgement.data} counts: unreadable, or of classes that it does not have")
+    exact, outcomes = judgement.parted()
     learned = [(one.title, outcome) for one, outcome in zip(learning, outcomes[len(candidates) :])]
     tensors, weights, parts = alone(network, candidates[0], pictures, shown=shown)
     evidence = Evidence(network, asked, parameters, calibration, tensors, weights, parts, dict(learned))

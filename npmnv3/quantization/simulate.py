@@ -16,6 +16,7 @@ from ..network.steps import INPUT
 from ..network.walk import apply, walk
 from ..ops import definitions
 from ..ops.compiled import compiled
+from .parameters import gate_slopes
 from .schemes import SCHEMES
 from .stored import every_tensor, stored_tensors
 
@@ -31,6 +32,7 @@ class Network:
     arrays : {parameter's name: float32 array} in the operations' layout
     integer_twins : `ops.integer_loops` where these are compiled already, else None: the same integers, sooner
     stored : tuple of Stored, by the scheme; without a scheme every step's tensor is
+    slopes : {layer's name: slope}, see `gate_slopes`
     """
 
     def __init__(self, model, scheme):
@@ -39,6 +41,7 @@ class Network:
         self.plan = model.plan_for(side, folded=True)
         self.arrays = {name: np.ascontiguousarray(a) for name, a in model.arrays("float32", folded=True).items()}
         self.stored = stored_tensors(self.plan, SCHEMES[scheme]) if scheme else every_tensor(self.plan)
+        self.slopes = gate_slopes(self.plan, SCHEMES[scheme]) if scheme else {}
         self.integer_twins = _integer_twins()
         self.at = {}
         for tensor in self.stored:
@@ -58,15 +61,12 @@ class Network:
         """What a step's tensor becomes when it is stored: what `visit` (name, tensor) makes of it."""
         for stored in self.at.get(step.name, ()):
             if stored.form == "relu6":
-                slope = self._slope(step)
+                slope = self.slopes[step.name]
                 gate = visit(stored.name, 6 * definitions.hard_sigmoid(tensor, slope=slope)) / 6
                 tensor = (gate - tensor.dtype.type(0.5)) / tensor.dtype.type(slope)
             elif stored.form == "":
                 tensor = visit(stored.name, tensor)
         return tensor
-
-    def _slope(self, layer):
-        return next(step.slope for step in self.plan if step.op == "hard_sigmoid" and step.inputs[0] == layer.name)
 
     def run(self, x, arrays=None, visit=None, layer=None, keep=frozenset()):
         """Walk the plan on one picture.

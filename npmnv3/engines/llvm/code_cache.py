@@ -176,9 +176,13 @@ def _blame(found, others):
     return f"can be written by others (mode {stat.S_IMODE(found.st_mode):o})" if others else f"is user {found.st_uid}'s"
 
 
+def _in_folder(folder, name):
+    """(path, dir_fd) of a file in what `_open_folder` gives."""
+    return (name, folder) if _OWNERS else (os.path.join(folder, name), None)
+
+
 def _read_file(folder, name):
-    relative = folder if _OWNERS else None
-    path = name if _OWNERS else os.path.join(folder, name)
+    path, relative = _in_folder(folder, name)
     try:
         handle = os.open(path, _READ, dir_fd=relative)
     except OSError as error:
@@ -203,19 +207,14 @@ def _check_file(found, path):
 
 def _write_file(folder, name, data):
     """Written whole beside its place, then renamed."""
-    relative = folder if _OWNERS else None
-    inside = (lambda name: name) if _OWNERS else functools.partial(os.path.join, folder)
-    temporary = inside(f".{os.urandom(8).hex()}.tmp")
+    temporary, relative = _in_folder(folder, f".{os.urandom(8).hex()}.tmp")
     handle = os.open(temporary, _NEW, 0o600, dir_fd=relative)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             if hasattr(os, "fchmod"):
                 os.fchmod(handle, 0o644)
-        if _OWNERS:
-            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
-        else:
-            os.replace(temporary, inside(name))
+        os.replace(temporary, _in_folder(folder, name)[0], src_dir_fd=relative, dst_dir_fd=relative)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary, dir_fd=relative)

@@ -64,7 +64,7 @@ class LlvmEngine:
         self._macs_per_pixel = sum(step_macs(step) for step in plan) / (4 * math.prod(plan[0].shape[1:]))
         # Neither of these refers to the engine: without cycles its memory is freed with the last reference to it.
         self._schedules = _Schedules(plan_for, self._weights, self._library, self._head, self._pooled, debug)
-        self._programs = Programs(functools.partial(_bind, self._weights, self._library, debug))
+        self._programs = Programs(functools.partial(Bound, weights=self._weights, library=self._library, debug=debug))
 
     def run(self, x):
         """Logits.
@@ -189,10 +189,6 @@ class LlvmEngine:
 
     def _borrow_head(self, head, pictures):
         return self._programs.borrow(self._schedules.head, len(head), pictures)
-
-
-def _bind(weights, library, debug, program, home):
-    return Bound(program, weights, library, home, debug)
 
 
 class _Schedules:

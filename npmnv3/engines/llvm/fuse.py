@@ -4,6 +4,7 @@ An activation goes into the layer before it, an addition into the convolution be
 convolution before it, a gate into the convolution after it.
 """
 
+from collections import Counter
 from typing import NamedTuple
 
 from ...errors import UsageError
@@ -75,13 +76,13 @@ class _Fusion:
     """Takes the steps one by one; `alias` is {step's name: the layer that makes its tensor}, `readers` how many read it."""
 
     def __init__(self, plan):
-        self.layers, self.alias, self.readers = {}, {}, {}
+        self.layers, self.alias, self.readers = {}, {}, Counter()
         for step in plan:
             if step.op in FOLDED:
                 self.alias[step.name] = self._real(step.inputs[0])
                 continue
             for name in step.inputs:
-                self.readers[self._real(name)] = self.readers.get(self._real(name), 0) + 1
+                self.readers[self._real(name)] += 1
         self.alias = {}
         for step in plan:
             inputs = tuple(self._real(name) for name in step.inputs)
@@ -100,13 +101,13 @@ class _Fusion:
         return self.alias.get(name, name)
 
     def _only_reader(self, name):
-        return self.readers.get(name) == 1
+        return self.readers[name] == 1
 
     def _take_over(self, step, name, **fields):
         """The layer `name` also does the work of `step`."""
         self.layers[name] = self.layers[name]._replace(**fields)
         self.alias[step.name] = name
-        self.readers[name] = self.readers.get(step.name, 0)
+        self.readers[name] = self.readers[step.name]
 
     def _activation(self, step, name):
         layer = self.layers.get(name)

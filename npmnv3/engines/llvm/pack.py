@@ -65,10 +65,8 @@ class Weights:
         if float16:
             _check_float16(layer, weight)
         if layer.op in ("pointwise", "linear"):
-            panels, inputs = (
-                self._panels(weight, bias, layer.op == "linear", FLOAT16 if float16 else FLOAT),
-                weight.shape[1],
-            )
+            panels = self._panels(weight, bias, layer.op == "linear", FLOAT16 if float16 else FLOAT)
+            inputs = weight.shape[1]
         else:
             known = DEPTHWISE if layer.op == "depthwise" else CONV
             size, step = weight.shape[-1], layer.stride[1]

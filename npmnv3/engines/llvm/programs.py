@@ -160,7 +160,7 @@ class Programs:
 
     Parameters
     ----------
-    bind : callable (program, deque that the copy goes back to) -> Bound
+    bind : callable (program, home=deque that the copy goes back to) -> Bound
     limit : int, programs that are kept
     """
 
@@ -196,4 +196,4 @@ class Programs:
         try:
             return free.pop()
         except IndexError:
-            return self._bind(program, free)
+            return self._bind(program, home=free)

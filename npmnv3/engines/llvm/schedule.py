@@ -184,6 +184,13 @@ class Schedule:
             return (0, 0) if part else (0, count)
         return share(count, part, self.parts)
 
+    def shares(self, count, nbytes=SHARED_BYTES):
+        """(part, start, stop) of each part that has a share of `count` things, see `share`."""
+        for part in range(self.parts):
+            start, stop = self.share(count, part, nbytes)
+            if stop > start:
+                yield part, start, stop
+
     def panel_halves(self, panels, part):
         """A part's share of some panels, see `sharing.panel_halves`."""
         return panel_halves([panel.vectors for panel in panels], part, self.parts)

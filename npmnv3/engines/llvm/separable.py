@@ -198,11 +198,8 @@ class _Separable:
         width = layer.shape[2]
         if self.adds_ring:
             for row, row_stop, offset in self.ring.runs(first, stop):
-                x, add = (
-                    band.at_row(row - first),
-                    Place(base + offset + self.ring.inner, self.ring.plane, self.ring.row),
-                )
-                product(s, part, layer, panels, x, out.at_row(row), add, width, row_stop - row)
+                add = Place(base + offset + self.ring.inner, self.ring.plane, self.ring.row)
+                product(s, part, layer, panels, band.at_row(row - first), out.at_row(row), add, width, row_stop - row)
             return
         add = s.tensors[layer.add].at_pixel(first * width) if layer.add else None
         product(s, part, layer, panels, band.at_pixel(0), out.at_row(first), add, (stop - first) * width, 1)

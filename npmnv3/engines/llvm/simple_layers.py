@@ -84,20 +84,18 @@ def _shared_product(s, part, packed, pixels):
 
 def _gate_map(s, x, gates, act, slope):
     """Multiply a map by its gates, in place."""
-    for part in range(s.parts):
-        first, stop = s.share(x.planes, part)
-        if stop > first:
-            s.emit(
-                part,
-                "gate_map",
-                out=x.address + first * x.plane,
-                out_plane=x.plane,
-                gate=gates.address + first * x.pixel,
-                pixels=x.pixels,
-                planes=stop - first,
-                act=act,
-                slope=float_bits(slope),
-            )
+    for part, first, stop in s.shares(x.planes):
+        s.emit(
+            part,
+            "gate_map",
+            out=x.address + first * x.plane,
+            out_plane=x.plane,
+            gate=gates.address + first * x.pixel,
+            pixels=x.pixels,
+            planes=stop - first,
+            act=act,
+            slope=float_bits(slope),
+        )
     s.end_phase()
 
 
@@ -115,40 +113,36 @@ def mean(s, layer):
 
 def mean_vectors(s, address, plane, step, count, out, factor):
     """`factor` times the sum of `count` vectors, `step` bytes apart, for each plane of `out`."""
-    for part in range(s.parts):
-        first, stop = s.share(out.planes, part, count * out.planes * out.pixel)
-        if stop > first:
-            s.emit(
-                part,
-                "mean",
-                x=address + first * plane,
-                x_plane=plane,
-                x_step=step,
-                count=count,
-                out=out.address + first * out.pixel,
-                planes=stop - first,
-                factor=float_bits(factor),
-            )
+    for part, first, stop in s.shares(out.planes, count * out.planes * out.pixel):
+        s.emit(
+            part,
+            "mean",
+            x=address + first * plane,
+            x_plane=plane,
+            x_step=step,
+            count=count,
+            out=out.address + first * out.pixel,
+            planes=stop - first,
+            factor=float_bits(factor),
+        )
     s.end_phase()
 
 
 def max_pool(s, layer):
     x, out = s.tensors[layer.inputs[0]], s.new_map(layer.name, layer.shape)
-    for part in range(s.parts):
-        first, stop = s.share(x.planes, part)
-        if stop > first:
-            s.emit(
-                part,
-                "max_pool",
-                x=x.address + first * x.plane,
-                x_plane=x.plane,
-                x_row=x.row,
-                out=out.address + first * out.plane,
-                out_plane=out.plane,
-                out_row=out.row,
-                side=layer.kernel,
-                pixels=layer.shape[2],
-                rows=layer.shape[1],
-                planes=stop - first,
-            )
+    for part, first, stop in s.shares(x.planes):
+        s.emit(
+            part,
+            "max_pool",
+            x=x.address + first * x.plane,
+            x_plane=x.plane,
+            x_row=x.row,
+            out=out.address + first * out.plane,
+            out_plane=out.plane,
+            out_row=out.row,
+            side=layer.kernel,
+            pixels=layer.shape[2],
+            rows=layer.shape[1],
+            planes=stop - first,
+        )
     s.end_phase()

@@ -80,8 +80,6 @@ class Stem:
 def whole_conv(s, layer):
     """The first convolution on its own: its map is read by several layers."""
     out = s.new_map(layer.name, layer.shape)
-    for part in range(s.parts):
-        first, stop = s.share(layer.shape[1], part)
-        if stop > first:
-            Stem(s, part, layer).rows(first, stop - first, out.address + first * out.row, out.plane, out.row)
+    for part, first, stop in s.shares(layer.shape[1]):
+        Stem(s, part, layer).rows(first, stop - first, out.address + first * out.row, out.plane, out.row)
     s.end_phase()

@@ -11,6 +11,7 @@ from ...network.integer_plan import LAYERS
 from ...ops import factors
 from ...ops.integers import hard_sigmoid, hard_swish, relu
 from ...ops.requantize import F32, FACTORS, LAYER_RULES, layer_factor, quantize_multiplier
+from ...ops.tables import every
 
 
 def rule_of(step, plan, kernels):
@@ -113,7 +114,7 @@ _MEANS = {
 
 def _table(step, grid, out, kernels):
     """What the step gives for every integer of its input, from the least to the largest."""
-    every = np.arange(grid.low, grid.high + 1).astype(grid.dtype)[None]
+    inputs = every(grid).astype(grid.dtype)[None]
     if step.op in ("hard_swish", "relu"):
-        return (relu if step.op == "relu" else hard_swish)(every, grid=grid, out=out, kernels=kernels)[0]
-    return hard_sigmoid(every, grid=grid, out=out, slope=step.slope, offset=step.offset, kernels=kernels)[0]
+        return (relu if step.op == "relu" else hard_swish)(inputs, grid=grid, out=out, kernels=kernels)[0]
+    return hard_sigmoid(inputs, grid=grid, out=out, slope=step.slope, offset=step.offset, kernels=kernels)[0]

@@ -5,6 +5,7 @@ Like the depthwise kernel it reads padded rows through a table. Here a plane hol
 
 import numpy as np
 
+from .depthwise import add_taps
 from .kernel import FLOAT_BYTES, LINE, Kernel, Operand, activate
 
 #: Cache lines that are asked for with every tile, in each input plane.
@@ -63,11 +64,7 @@ class _Writer:
             code.prefetch(coming, line * LINE)
         for i, row in enumerate(rows):
             taps = [code.load(weight, (i * self.size + j) * self.vector) for j in range(self.size)]
-            for column, x in enumerate(self.columns(row, self.step * (len(sums) - 1) + self.size)):
-                for j in range(self.size):
-                    p, other = divmod(column - j, self.step)
-                    if not other and 0 <= p < len(sums):
-                        sums[p] = code.fma(x, taps[j], sums[p])
+            add_taps(code, sums, self.columns(row, self.step * (len(sums) - 1) + self.size), taps, self.step)
         weight = code.add(weight, self.size**2 * self.vector)
         return [*sums, weight, code.add(coming, self.a.coming_plane), *(code.add(row, self.a.x_plane) for row in rows)]
 

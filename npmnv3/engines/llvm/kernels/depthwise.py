@@ -21,6 +21,15 @@ ARGS = (
 # fmt: on
 
 
+def add_taps(code, sums, columns, taps, step):
+    """Add to the sums of outputs side by side what a row of taps makes of the columns below them, `step` columns on each."""
+    for column, x in enumerate(columns):
+        for j, tap in enumerate(taps):
+            p, other = divmod(column - j, step)
+            if not other and 0 <= p < len(sums):
+                sums[p] = code.fma(x, tap, sums[p])
+
+
 class _Writer:
     """Writes the kernel: loops over planes, in them over rows, in them over tiles of pixels."""
 
@@ -59,12 +68,8 @@ class _Writer:
         code, sums = self.code, [self.code.load(weight)] * count
         for i, row in enumerate(rows):
             w = taps[i] if taps else self.taps(weight, i)
-            for column in range(self.step * (count - 1) + self.size):
-                x = code.load(row, column * self.vector)
-                for j in range(self.size):
-                    p, other = divmod(column - j, self.step)
-                    if not other and 0 <= p < count:
-                        sums[p] = code.fma(x, w[j], sums[p])
+            columns = self.step * (count - 1) + self.size
+            add_taps(code, sums, (code.load(row, column * self.vector) for column in range(columns)), w, self.step)
         sums = code.activate(sums, self.a.act, self.slope)
         for p, value in enumerate(sums):
             code.store(value, out, p * self.vector)

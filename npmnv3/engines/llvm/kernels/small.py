@@ -1,8 +1,6 @@
 """The kernels that move or combine little: copies, means, gates, maxima."""
 
-import numpy as np
-
-from .kernel import FLOAT_BYTES, Kernel, Operand, activate
+from .kernel import FLOAT_BYTES, Kernel, Operand, activate, bits_float
 
 
 def _each_row(code, a, row):
@@ -91,7 +89,7 @@ def mean(machine):
         }
 
     def plain(a, arrays):
-        arrays["out"][...] = arrays["x"].sum(axis=1) * np.int32(a.factor).view(np.float32)
+        arrays["out"][...] = arrays["x"].sum(axis=1) * bits_float(a.factor)
 
     return Kernel("mean", args, emit, operands, plain)
 
