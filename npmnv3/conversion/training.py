@@ -10,6 +10,7 @@ _RESIZES = ("resize_size", "val_resize_size")
 # What these programs keep, all of it, whether it was given to them or not.
 _TIMM = {"input_size", "crop_pct", "interpolation", "mean", "std"}  # timm's train.py, and its pretrained_cfg
 _TORCHVISION = {"val_crop_size", "val_resize_size", "interpolation"}  # torchvision's references/classification
+LARGEST = 1 << 14  # pixels of a side
 _SHOWN = 3  # names of classes in a sentence
 _CLOSE = 2e-3  # between means, deviations and shares that are written with fewer digits
 
@@ -46,7 +47,7 @@ def preparation(checkpoint, variant):
         recipe = _timms(own, usual)
     elif kept >= _TORCHVISION and variant.source.name == "torchvision":
         recipe = _torchvisions(own, usual)
-    if recipe is not None:
+    if recipe is not None and all(side <= recipe.resize < LARGEST for side in recipe.side):
         return recipe, (f"pictures are prepared as the file says: {listed}",), ()
     warning = (
         f"the file says {listed}, but the dump prepares pictures by the recipe {usual.name} ({usual.side[0]}x{usual.side[1]}, "
@@ -80,6 +81,8 @@ def _torchvisions(own, usual):
     if way not in ("bilinear", "bicubic") or own.keys() - _TORCHVISION:
         return None
     side, resize = _side(own.get("val_crop_size")) or usual.side, own.get("val_resize_size", usual.resize)
+    if type(resize) is not int:
+        return None
     return replace(usual, name="torchvision, as the file says", side=side, resize=resize, interpolation=way)
 
 
@@ -118,7 +121,7 @@ def _names(value):
 def _side(value):
     """(height, width) of a size as programs keep it: one number, two, or planes and two; None where it is none of these."""
     sides = (value, value) if _is_number(value) else tuple(value)[-2:] if isinstance(value, (list, tuple)) else ()
-    whole = len(sides) == 2 and all(type(side) is int and 1 < side < 1 << 14 for side in sides)
+    whole = len(sides) == 2 and all(type(side) is int and 1 < side < LARGEST for side in sides)
     return sides if whole else None
 
 

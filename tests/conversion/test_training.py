@@ -92,6 +92,9 @@ def test_torchvisions_program_does_too(tmp_path):
         {"config": {"input_size": [3, 192, 160]}},
         {"hyper_parameters": {"mean": [127.5, 127.5, 127.5]}},
         {"args": TIMMS | {"mean": [0.5, 0.5, 0.5], "input_size": [3, 160, 128]}},
+        {"args": TIMMS | {"crop_pct": 1e-9}},
+        {"args": TIMMS | {"crop_pct": 1.5}},
+        {"args": TIMMS | {"std": [0, 0, 0]}},
     ],
 )
 def test_another_program_that_says_otherwise_is_warned_of(beside, tmp_path):
