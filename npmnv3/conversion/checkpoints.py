@@ -14,6 +14,7 @@ from ..network.spec import Variant
 from .claims import read_claims
 from .formats import open_checkpoint
 from .identify import has_background, identify, matcher
+from .training import class_names, preparation
 
 
 def convert_state(checkpoint, variant, num_classes=None):
@@ -82,11 +83,14 @@ def find_network(checkpoint, path, variant):
         denied = (
             (f"{'; '.join(contradicting)}; taken for {variant.full_name}, as was asked for",) if contradicting else ()
         )
-        warnings = (*checkpoint.warnings, *fit.warnings, *denied)
-        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": warnings}
-    identification = identify(checkpoint, path)
-    fit = _identified(identification)
-    return fit, {"reasons": identification.reasons, "notes": identification.notes, "warnings": identification.warnings}
+        notes, warnings = (*checkpoint.notes, *fit.notes), (*checkpoint.warnings, *fit.warnings, *denied)
+        reasons = ()
+    else:
+        found = identify(checkpoint, path)
+        fit, reasons, notes, warnings = _identified(found), found.reasons, found.notes, found.warnings
+    _, of_names = class_names(checkpoint, fit.num_classes)
+    _, of_pictures, doubts = preparation(checkpoint, fit.variant)
+    return fit, {"reasons": reasons, "notes": (*notes, *of_names, *of_pictures), "warnings": (*warnings, *doubts)}
 
 
 def about(checkpoint, fit, path):
@@ -97,11 +101,12 @@ def about(checkpoint, fit, path):
         raise WeightsError(
             f"its metadata, or config.json beside it, has {len(labels)} label_names for {fit.num_classes} classes"
         )
+    labels = labels or class_names(checkpoint, fit.num_classes)[0]
     return {
         "origin": origin_of(path),
         "licence": card.get("licence") or fit.variant.source.licence,
         "labels": labels or ("imagenet-background" if has_background(fit) else None),
-        "preprocess": card.get("preprocess"),
+        "preprocess": card.get("preprocess") or preparation(checkpoint, fit.variant)[0],
     }
 
 

@@ -114,6 +114,13 @@ def read_whole(path, most, expected):
     return data
 
 
+_TO_GIVE = (
+    "model.safetensors.index.json",
+    "model.safetensors",
+    "pytorch_model.bin.index.json",
+    "pytorch_model.bin",
+    "inference.pdiparams",
+)
 _IN_FOLDERS = (  # files that a folder is known by, and what to give instead of it
     (
         "checkpoint",
@@ -123,10 +130,12 @@ _IN_FOLDERS = (  # files that a folder is known by, and what to give instead of 
         "saved_model.pb",
         "TensorFlow's SavedModel, whose graph is not read; save the weights, model.save_weights('m.weights.h5')",
     ),
-    ("model.safetensors.index.json", "give the file model.safetensors.index.json in it"),
-    ("model.safetensors", "give the file model.safetensors in it"),
-    ("pytorch_model.bin", "give the file pytorch_model.bin in it"),
-    ("inference.pdiparams", "give the file inference.pdiparams in it"),
+    (
+        ".metadata",
+        "a distributed checkpoint of torch, which is not read; make a file of it: python -m "
+        "torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER weights.pth",
+    ),
+    *((name, f"give the file {name} in it") for name in _TO_GIVE),
     ("Manifest.json", "a Core ML package, which is not read; give the file that it was made of, torch's or ONNX"),
     ("data.pkl", "an unpacked torch file; give the .pth itself"),
 )

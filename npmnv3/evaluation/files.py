@@ -20,6 +20,11 @@ OTHERS = {
     b"PAR1": "a Parquet table; save its pictures as files, and its labels as CSV",
     b"\x80": "a pickle, which may do anything when it is read; save it as CSV",
     b"\x93NUMPY": "an array of NumPy; save it as CSV",
+    b"\x89HDF": "HDF5 (also MATLAB's of version 7.3); save it as CSV",
+    b"MATLAB 5.0": "MATLAB's .mat; save it as CSV",
+    b"ARROW1": "an Arrow table; save its pictures as files, and its labels as CSV",
+    b"<?xml": "XML (boxes of a detector, it may be); save it as CSV",
+    b"<annotation": "XML (boxes of a detector, it may be); save it as CSV",
 }
 
 

@@ -285,3 +285,19 @@ def test_text_direction_from_its_published_graph(shared, tmp_path):
         load_weights(p).arrays for p in (goldens.ROOT / "weights" / "ppocr--text_direction.h5", done.path)
     )
     files.assert_same({name: found[name] for name in expected}, expected)
+
+
+def test_a_graph_of_float16_is_noted(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    from npmnv3.export.onnx import export_onnx
+
+    export_onnx(npmnv3.load("ppocr/text_direction", engine="numpy"), tmp_path / "a.onnx")
+    assert not any("float16" in note for note in convert(tmp_path / "a.onnx", tmp_path / "a.h5").notes)
+    model = onnx.load(tmp_path / "a.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            array = onnx.numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
+    onnx.save(model, tmp_path / "half.onnx")
+    done = convert(tmp_path / "half.onnx", tmp_path / "half.h5")
+    assert any(note.startswith("its weights are float16, and its values too") for note in done.notes), done.notes

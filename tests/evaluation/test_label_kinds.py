@@ -122,6 +122,10 @@ def coco(**other):
     [
         ("l.xlsx", b"PK\x03\x04\x14\0", "(a workbook of Excel; save it as CSV); a labels file is a text"),
         ("l.parquet", b"PAR1\x15\0", "a Parquet table; save its pictures as files"),
+        ("l.arrow", b"ARROW1\0\0", "an Arrow table; save its pictures as files"),
+        ("l.mat", b"MATLAB 5.0 MAT-file, Platform: GLNXA64", "MATLAB's .mat; save it as CSV"),
+        ("v73.mat", b"\x89HDF\r\n\x1a\n", "HDF5 (also MATLAB's of version 7.3); save it as CSV"),
+        ("a.xml", b"<annotation><filename>a.jpg</filename></annotation>", "XML (boxes of a detector, it may be)"),
         ("l.csv.gz", b"\x1f\x8b\x08\0", "compressed; unpack it with gunzip"),
         ("l.txt", b"x/a.jpg 1 0\nb.jpg 0\n", "has the line 'x/a.jpg 1 0', expected a picture's name and its label"),
         ("l.txt", b"up\ndown\nup\n", "labels of pictures stand beside their names: lines `file label`"),

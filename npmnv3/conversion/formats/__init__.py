@@ -116,7 +116,7 @@ def open_checkpoint(path_or_bytes, key=None):
                 shards.refuse_part(reader.path)
                 paddle_inference.refuse_program(reader.path)
             checkpoint = without_wrappers(set_apart(_with_card(_read(reader, key), reader.path)))
-            checkpoint = _with_end(checkpoint)
+            checkpoint = _with_halves(_with_end(checkpoint))
             _check_names(checkpoint.arrays)
         yield reader.name, checkpoint
 
@@ -139,6 +139,16 @@ def _with_end(checkpoint):
         return checkpoint
     warning = each_class("the graph", "sigmoid", counts[-1])
     return replace(checkpoint, warnings=(*checkpoint.warnings, warning))
+
+
+def _with_halves(checkpoint):
+    """With a note where a graph or a program is one of float16, whose values it rounds as well."""
+    computes = (checkpoint.layers and checkpoint.format == "onnx") or checkpoint.program
+    dtypes = {array.dtype for array in checkpoint.arrays.values() if array.dtype.kind == "f"}
+    if not computes or dtypes != {np.dtype(np.float16)}:
+        return checkpoint
+    note = "its weights are float16, and its values too unless it casts them: the dump's are exact where it rounds, to 1e-3 or so"
+    return replace(checkpoint, notes=(*checkpoint.notes, note))
 
 
 def _read(reader, key):

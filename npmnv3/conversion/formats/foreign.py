@@ -26,7 +26,8 @@ pathlib.Path pathlib.PosixPath pathlib.PurePath pathlib.PurePosixPath pathlib.Pu
 pathlib._local.Path pathlib._local.PosixPath pathlib._local.PurePath pathlib._local.PurePosixPath
 pathlib._local.PureWindowsPath pathlib._local.WindowsPath
 copyreg._reconstructor copy_reg._reconstructor copyreg.__newobj__ copyreg.__newobj_ex__
-torch.Size torch.device torch.dtype torch.Generator torch.layout torch.memory_format torch.serialization._get_layout
+torch.Size torch.device torch.dtype torch.Generator torch._C.Generator torch.layout torch.memory_format
+torch.serialization._get_layout
 torch.finfo torch.iinfo torch.cuda.amp.grad_scaler._refresh_per_optimizer_state
 torchvision.transforms.functional.InterpolationMode torchvision.transforms.InterpolationMode
 torchvision.models._api.WeightsEnum

@@ -69,6 +69,8 @@ class Checkpoint:
     sides : of graphs and Keras's configurations, (height, width) of the pictures that they take, None where any
     program : of paddle-inference, TorchScript, exported programs and Keras's configurations, the operations in order
     claims : (where, name) of each place where the file names its network
+    settings : (where, value) of what a training program kept beside the network under the names of `states.TOLD`: texts,
+        numbers, lists and dicts of them, whatever it was
     modules : whole modules only, {dotted name: {"class": str, "eps": ..., ...}}: what each of them is and is set to
     card : what is written in the file, or beside it, of how pictures are prepared and what the classes are called: some of
         "preprocess" (Preprocess), "labels" (tuple of str) and "licence" (str)
@@ -84,6 +86,7 @@ class Checkpoint:
     sides: tuple[int, int] | None = None
     program: tuple[Operation, ...] = ()
     claims: tuple[tuple[str, str], ...] = ()
+    settings: tuple[tuple[str, object], ...] = ()
     card: dict = field(default_factory=dict)
     modules: dict = field(default_factory=dict)
     warnings: tuple[str, ...] = ()

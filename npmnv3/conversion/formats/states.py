@@ -28,8 +28,13 @@ _KEPT_OF = re.compile(
 NAMING = "arch architecture model_name model backbone net network variant encoder base_model".split()
 SETTINGS = set(
     "args hyper_parameters hparams config cfg opt options params model_args model_config model_kwargs pretrained_cfg "
-    "default_cfg training_args model_cfg meta".split()
+    "default_cfg training_args model_cfg meta dataset_meta".split()
 )
+# Under which names they keep the classes' names, and how they prepare pictures.
+TOLD = (
+    "classes class_names classnames CLASSES label_names class_to_idx label2id idx_to_class id2label mean std img_size image_size "
+    "input_size crop_size val_crop_size resize_size val_resize_size crop_pct interpolation"
+).split()
 _SAVE_TORCH = ": torch.save(model.state_dict(), 'weights.pth')"
 _SAVE = {"paddle": f"{_SAVE_TORCH}, or paddle.save(model.state_dict(), 'weights.pdparams')"}  # any bare pickle
 UNNAMED = "arr_{}"  # the arrays of a list, as np.savez numbers them
@@ -58,7 +63,7 @@ def choose(kind, top, key, file_size):
     WeightsError, UsageError
         No dict of tensors anywhere, or several of which none is likelier; none under `key`.
     """
-    states, all_claims, modules = _search(top)
+    states, all_claims, told, modules = _search(top)
     if not states:
         raise WeightsError(
             f"holds no dict of tensors, but {_describe(top)}; a state dict is expected{_SAVE.get(kind, _SAVE_TORCH)}"
@@ -95,14 +100,20 @@ def choose(kind, top, key, file_size):
     settings = _settings(modules[taken], prefix) if taken in modules else {}
     entries = as_entries(stored, file_size)
     quantized = {name: item for name, item in stored.items() if isinstance(item, Quantized)}
-    details = {"unread": unread, "left_out": left_out, "widened": widened, "quantized": quantized}
+    details = {
+        "settings": () if _is_secondary(taken) else tuple(told),
+        "unread": unread,
+        "left_out": left_out,
+        "widened": widened,
+        "quantized": quantized,
+    }
     return Checkpoint(kind, entries, taken, others, tuple(notes), metadata, claims=claims, modules=settings, **details)
 
 
 def _search(top):
-    """({dotted path: state dict}, [(where, name)], {dotted path: module}): each dict is looked into once, a module as the
-    state it holds."""
-    states, claims, modules, queue, seen = {}, [], {}, [("", top, 0)], set()
+    """({dotted path: state dict}, [(where, name)], [(where, setting)], {dotted path: module}): each dict is looked into once,
+    a module as the state it holds."""
+    states, claims, told, modules, queue, seen = {}, [], [], {}, [("", top, 0)], set()
     for path, value, depth in queue:
         if id(value) in seen or depth > MAX_DEPTH or not isinstance(value, (dict, list, tuple, Foreign)):
             continue
@@ -119,8 +130,9 @@ def _search(top):
             states[path] = named
         if not path or path.rpartition(".")[2] in SETTINGS:
             claims += [(_join(path, name), named[name][:MAX_NAME]) for name in NAMING if _is_name(named.get(name))]
+            told += [(_join(path, name), named[name]) for name in TOLD if name in named]
         queue += [(_join(path, name), item, depth + 1) for name, item in named.items()]
-    return {path: state for path, state in states.items() if state}, claims, modules
+    return {path: state for path, state in states.items() if state}, claims, told, modules
 
 
 def _settings(module, prefix):

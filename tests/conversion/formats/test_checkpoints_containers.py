@@ -25,6 +25,7 @@ def read(top, **more):
 HARMLESS = {
     "path": Call("pathlib.PosixPath", "a", "b"),
     "newer path": Call("pathlib._local.PosixPath", "a"),
+    "random state of torch": Call("torch._C.Generator", Call("torch.device", "cpu")),
     "set": Call("builtins.set", [1, 2]),
     "deque": Call("collections.deque", [1], 5),
     "defaultdict": Call("collections.defaultdict", Name("builtins.list")),
@@ -227,9 +228,11 @@ def test_folders_get_advice(tmp_path):
     for name, advice in (
         ("saved_model.pb", "SavedModel"),
         ("model.safetensors", "give the file model.safetensors in it"),
+        ("pytorch_model.bin.index.json", "give the file pytorch_model.bin.index.json in it"),
+        (".metadata", "a distributed checkpoint of torch, which is not read; make a file of it"),
         ("Manifest.json", "a Core ML package"),
     ):
-        folder = tmp_path / name.partition(".")[0]
+        folder = tmp_path / f"folder_of_{name}"
         folder.mkdir()
         (folder / name).write_bytes(b"x")
         with pytest.raises(WeightsError, match=f"a folder, not a file: .*{advice}"):
