@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+from ..dumps.labels import label_set
 from ..pictures.recipes import RECIPES, for_planes
 
 _SIZES = ("img_size", "image_size", "input_size", "crop_size", "val_crop_size")
@@ -16,13 +17,16 @@ _CLOSE = 2e-3  # between means, deviations and shares that are written with fewe
 
 
 def class_names(checkpoint, num_classes):
-    """(tuple of the classes' names, or None; notes). None are taken that are too few or many, or of which there are two."""
+    """(tuple of the classes' names, or None; notes). None are taken that are too few or many, or of which there are two;
+    ImageNet's own have names that say more than the ids of its folders."""
     found = {}
     for where, value in checkpoint.settings:
         names = _names(value) if _last(where) not in _PREPARING else ()
         if names:
             found.setdefault(names, where)
     fitting = [names for names in found if len(names) == num_classes]
+    if fitting == [tuple(label.synset for label in label_set("imagenet"))]:
+        return None, (f"{found[fitting[0]]} names ImageNet's classes by their synset ids",)
     if len(fitting) == 1:
         shown = ", ".join(repr(name[:40]) for name in fitting[0][:_SHOWN]) + (", ..." if num_classes > _SHOWN else "")
         return fitting[0], (f"{found[fitting[0]]} names the classes: {shown}",)

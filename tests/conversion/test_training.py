@@ -7,6 +7,7 @@ from states import random_state
 
 import npmnv3
 from npmnv3.conversion import convert
+from npmnv3.dumps.labels import label_set
 
 SMALL, TORCHVISION = "timm/mobilenetv3_small_050", "torchvision/mobilenet_v3_small"
 TIMMS = {"img_size": None, "input_size": None, "crop_pct": None, "interpolation": "", "mean": None, "std": None}
@@ -35,6 +36,16 @@ def test_names_of_classes_are_taken(beside, tmp_path):
     done, model = converted(tmp_path, **beside)
     assert model.labels == ("bat", "cat", "dog")
     assert any(note.endswith("names the classes: 'bat', 'cat', 'dog'") for note in done.notes), done.notes
+
+
+def test_the_ids_of_imagenets_folders_are_read_as_its_classes(tmp_path):
+    path = tmp_path / "a.pth"
+    ids = {label.synset: label.index for label in label_set("imagenet")}
+    state = random_state(SMALL)
+    path.write_bytes(files.torch_file(state, lambda state: {"state_dict": state, "class_to_idx": ids}))
+    done = convert(path, tmp_path / "a.h5")
+    assert npmnv3.load(done.path, engine="numpy").labels[0] == "tench"
+    assert any("synset ids" in note for note in done.notes), done.notes
 
 
 @pytest.mark.parametrize(
