@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...network.integer_plan import LAYERS
-from ...network.lowering import LOWERED, lower
+from ...network.lowering import SCHEMES, lower
 
 NEAREST = 0.501  # steps from the float weight to the nearest integer, and what float32 folding adds
 CLAMPED = 1 << 30  # biases that a converter does not let grow further
@@ -47,24 +47,22 @@ def snr(real, found):
     return 10 * np.log10(signal / noise) if signal else -np.inf
 
 
-def check_weights(model, plan, scheme):
+def check_weights(model, plan):
     """A LayerCheck for each layer that both have.
 
     Parameters
     ----------
     model : Model, the float network
     plan : IntegerPlan under its names
-    scheme : str, by which it was quantised, which says what was fused
     """
-    floats = real_layers(model, plan, scheme)
+    floats = real_layers(model, plan)
     return [_check(plan, step, floats) for step in plan.steps if step.op in LAYERS and step.name in floats]
 
 
-def real_layers(model, plan, scheme):
+def real_layers(model, plan):
     """{layer: (weight, bias)} of the float network as the port's layers have them: folded, a gate's 3 in its bias."""
     folded = model.plan_for(plan.input_shape[1:], folded=True)
-    _, layers = lower(folded, LOWERED.get(scheme, "tflite"), plan.input_shape)
-    arrays = model.arrays(folded=True)
+    layers, arrays = _layers(folded, plan), model.arrays(folded=True)
     steps = {step.name: step for step in plan.steps}
     slopes = {step.inputs[0]: step.slope for step in folded if step.op == "hard_sigmoid"}
     found = {}
@@ -77,6 +75,14 @@ def real_layers(model, plan, scheme):
             weight, bias = weight * factor, bias * factor + 3
         found[name] = weight, bias
     return found
+
+
+def _layers(folded, plan):
+    """{the port's layer: the network's}, by the way of fusing that names most of the port's: a layer has its relu's name
+    where that is fused into it, which one engine's files do and do not."""
+    named = {step.name for step in plan.steps if step.op in LAYERS}
+    ways = (lower(folded, scheme, plan.input_shape)[1] for scheme in SCHEMES)
+    return max(ways, key=lambda layers: len(named & layers.keys()))
 
 
 def _check(plan, step, floats):
