@@ -6,9 +6,13 @@ import numpy as np
 
 from ...errors import WeightsError
 from ...network.padding import output_sides
-from .builder import FEW, bias_array
+from .builder import FEW, PartlyInFloats, bias_array
 from .onnx_space import space_of
 
+WHOLE = (
+    "not quantised throughout; quantise every operation (quant_pre_process of onnxruntime.quantization first; op_types_to_quantize, "
+    "nodes_to_exclude; QDQ in place of QOperator), or convert to a float dump, -o NAME.h5; `npmnv3 verify` runs it as it is"
+)
 _NEAR = 1e-5  # relative: a float32 product, rounded in whatever order
 
 
@@ -49,7 +53,10 @@ def add_layer(graph, node, act, out, grid, source):
 
 def _weight(graph, node):
     """The Weight of a layer, output channels first."""
-    attributes, found = node.attributes, graph.weights.get((*node.inputs, "")[1])
+    attributes, name = node.attributes, (*node.inputs, "")[1]
+    found = graph.weights.get(name)
+    if found is None and graph.constant(name) is not None:
+        raise PartlyInFloats(f"{node} has weights in floats: {WHOLE}")
     scaled = attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or attributes.get("transA")
     if found is None or found.scale is None or scaled:
         raise WeightsError(f"{node} has weights that are no quantised constants, or scales its product or its bias")
