@@ -89,9 +89,19 @@ def _bias(graph, node, out, scale, count):
         bias = np.rint(real.astype(np.float32).reshape(count) / scale).astype(np.int32)
         graph.builder.bias_rests[out] = real.reshape(count) / scale.astype(np.float64) - bias
         return bias
-    if stored.zero.any() or stored.scale is not None and not np.allclose(stored.scale.ravel(), scale, _NEAR, 0):
-        raise WeightsError(
-            f"{node} has a bias of the scale {stored.scale.flat[0]:.6g} and the zero point {stored.zero.flat[0]}, expected "
-            f"{scale[0]:.6g}, its input's times its weights', and 0"
-        )
+    if stored.scale is not None:
+        _check_bias_grid(node, stored, scale, count)
     return bias_array(name, stored.integers, count)
+
+
+def _check_bias_grid(node, bias, scale, count):
+    if bias.scale.size not in (1, count):
+        raise WeightsError(f"{node} has a bias with {bias.scale.size} scales, expected {count}, or one")
+    found, wanted = (np.broadcast_to(part.ravel(), count) for part in (bias.scale, scale))
+    off = np.abs(found - wanted)
+    channel = int(np.argmax(off - _NEAR * wanted))
+    if bias.zero.any() or not off[channel] <= _NEAR * wanted[channel]:
+        raise WeightsError(
+            f"{node} has a bias of the scale {found[channel]:.6g} in channel {channel} and of zero points up to "
+            f"{np.abs(bias.zero).max()}, expected {wanted[channel]:.6g}, its input's times its weights', and 0"
+        )

@@ -9,6 +9,7 @@ from ...network.lowering import SCHEMES, lower
 
 NEAREST = 0.501  # steps from the float weight to the nearest integer, and what float32 folding adds
 CLAMPED = 1 << 30  # biases that a converter does not let grow further
+FAR = 2.0  # steps of a stored tensor, from which a bias alone is another
 LIKE = 15.0  # dB from which weights are taken for another layer's, or for the same in another order
 
 
@@ -102,9 +103,27 @@ def _check(plan, step, floats):
     snr_db, bias_db = snr(real, found), snr(real_bias[kept], bias[kept] * bias_scale[kept]) if kept.any() else np.inf
     bias_off = float(np.abs(steps - bias)[kept].max(initial=0))
     wrong = _wrong_weights(step, real, found, off, snr_db, floats)
-    if not wrong and bias_off > 1 and bias_db < 10:
-        wrong = "has no bias" if not bias.any() else f"has another bias ({bias_db:.0f} dB)"
+    if not wrong and bias_off > 1:
+        few = _few_biases(np.where(kept, np.abs(steps - bias), 0), bias_scale / plan.grids[step.name].scale)
+        wrong = _wrong_bias(bias, bias_db) or few
     return LayerCheck(step.name, float(snr_db), float(bias_db), float(off.max(initial=0)), wrong)
+
+
+def _wrong_bias(bias, snr_db):
+    """Of a bias as a whole: some tools correct what rounding did to a layer's mean in it, so that much is no fault."""
+    if snr_db >= 10:
+        return ""
+    return f"has another bias ({snr_db:.0f} dB)" if bias.any() else "has no bias"
+
+
+def _few_biases(off, stored):
+    """Of biases `off` by so many of their steps, each of which is `stored` of the tensor's: a few that are far off, where
+    all others are the network's, rounded, which no correction leaves so."""
+    far = off > 1
+    if 4 * np.count_nonzero(far) > len(far) or not (off * stored)[far].min(initial=np.inf) > FAR:
+        return ""
+    channel = int(np.argmax(off * stored))
+    return f"has {np.count_nonzero(far)} of {len(far)} biases that are not these, most in channel {channel}, by {(off * stored)[channel]:.1f} steps of what is stored"
 
 
 def _wrong_weights(step, real, found, off, snr_db, floats):

@@ -1,5 +1,6 @@
 """A quantised port against the float network: are they the same weights, and what did quantising cost."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -97,6 +98,14 @@ def test_wrong_layers_are_named(case, tmp_path):
     bias = f"{names[3]}.bias"
     report = npmnv3.verify(model, write(tmp_path / "q.npz", case, **{bias: np.zeros_like(plan.arrays[bias])}))
     assert [layer.wrong for layer in report.layers if layer.wrong] == ["has no bias"], report.text()
+    swapped = plan.arrays[bias].copy()
+    low, high = int(swapped.argmin()), int(swapped.argmax())
+    swapped[[low, high]] = swapped[[high, low]]
+    report = npmnv3.verify(model, write(tmp_path / "q.npz", case, **{bias: swapped}))
+    found = [layer.wrong for layer in report.layers if layer.wrong]
+    assert len(found) == 1 and re.match(
+        f"has 2 of .* biases that are not these, most in channel ({low}|{high})|has another", found[0]
+    )
 
 
 def test_another_layers_weights(tmp_path):
