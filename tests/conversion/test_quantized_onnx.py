@@ -264,8 +264,16 @@ def test_grids_that_do_not_meet(tmp_path):
         made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
     made = Nodes()
     made.add("Conv", [made.stored("input", "x"), made.weight(), made.bias(np.float32([0.01, 0.01]))], "conv")
-    with pytest.raises(WeightsError, match="bias of the scale 0.01 and the zero point 0, expected 0.002"):
+    with pytest.raises(WeightsError, match="bias of the scale 0.01 in channel 0 .*expected 0.002"):
         made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+    for scales, text in (
+        (SUMS * np.float32([1, 1.5]), "scale 0.0045 in channel 1 "),
+        (np.ones(3, np.float32), "3 scales, expected 2"),
+    ):
+        made = Nodes()
+        made.add("Conv", [made.stored("input", "x"), made.weight(), made.bias(scales)], "conv")
+        with pytest.raises(WeightsError, match=text):
+            made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
 
 
 def test_floats_between_are_told(tmp_path):

@@ -9,7 +9,7 @@ from command_line import run
 from flatbuffer_files import Graph
 from vector_kits import check, needs_compiler
 
-from npmnv3.conversion.quantized import read_quantized_model
+from npmnv3.conversion.quantized import PartlyInFloats, read_quantized_model
 from npmnv3.dumps.quantized import Quantized, write_quantized
 from npmnv3.errors import WeightsError
 from npmnv3.export.vectors import make_integer_kit, write_kit
@@ -23,6 +23,7 @@ from npmnv3.pictures.recipes import Preprocess
 KERNELS = ["tflite-reference", "tflite-optimized", "xnnpack", "tflite-micro"]
 DENSE = [f"fully_connected:{kind}.{number}." for kind in ("one_scale", "channels") for number in range(3)]
 CONV, DEPTHWISE, FULLY_CONNECTED, RESHAPE, MEAN, HARD_SWISH = 3, 4, 9, 22, 40, 117
+DEQUANTIZE, QUANTIZE, RELU_0_TO_1 = 6, 114, 152
 PLAIN = {0: ("b", 0), 1: ("i", 1), 2: ("i", 1), 3: ("i", 1), 4: ("b", 0)}  # "same" padding, no stride, nothing fused
 
 
@@ -191,4 +192,19 @@ def test_a_map_as_one_row_is_refused(tmp_path):
     made.operator(FULLY_CONNECTED, [row, weight], (1, 2), {}, "y", **scale)
     (tmp_path / "m.tflite").write_bytes(made.bytes())
     with pytest.raises(WeightsError, match="a map of 2 x 2 pixels as one row of numbers.*GlobalAveragePooling2D"):
+        read_quantized_model(tmp_path / "m.tflite")
+
+
+def test_an_operation_in_floats_is_refused(tmp_path):
+    """As AI Edge Quantizer leaves what TensorFlow Lite has no integer kernel for: between DEQUANTIZE and QUANTIZE."""
+    made, scale = Graph(), {"scale": [1.0], "kind": "i1"}
+    weight = made.constant("w", np.ones((3, 1, 1, 3), np.int8), scale=[1.0])
+    window = {1: ("i", 1), 2: ("i", 1)}
+    conv = made.operator(CONV, [made.tensor("x", (1, 2, 2, 3), **scale), weight], (1, 2, 2, 3), window, **scale)
+    real = made.operator(RELU_0_TO_1, [made.operator(DEQUANTIZE, [conv], (1, 2, 2, 3))], (1, 2, 2, 3))
+    made.operator(QUANTIZE, [real], (1, 2, 2, 3), **scale)
+    (tmp_path / "m.tflite").write_bytes(made.bytes())
+    with pytest.raises(
+        PartlyInFloats, match="operator 152. is computed in floats: not quantised throughout.*-o NAME.h5"
+    ):
         read_quantized_model(tmp_path / "m.tflite")

@@ -62,7 +62,7 @@ def quantized(model, x, scheme="tflite"):
     shape = x.shape[1:]
     steps, _ = lower(folded, scheme, shape)
     real, grids, arrays = float_trace(model, x), {"input": _grid(x.min(), x.max())}, {}
-    layers = real_layers(model, SimpleNamespace(steps=steps, input_shape=shape), scheme)
+    layers = real_layers(model, SimpleNamespace(steps=steps, input_shape=shape))
     for step in steps:
         if step.op in SAME_GRID:
             grids[step.name] = grids[step.inputs[0]]

@@ -7,10 +7,11 @@ from ...dumps.reader import Reader, naming
 from ...errors import UsageError, WeightsError
 from ..formats import PICKLE_STARTS, onnx_graph, tflite_tensors, zips
 from . import onnx, tflite, torch
+from .builder import PartlyInFloats
 
 _TORCH = (zips.MAGIC, *PICKLE_STARTS)
 
-__all__ = ["is_quantized_model", "read_quantized_model"]
+__all__ = ["PartlyInFloats", "is_quantized_model", "read_quantized_model"]
 
 
 def is_quantized_model(path, key=None):
@@ -45,7 +46,8 @@ def read_quantized_model(path, key=None):
     Raises
     ------
     WeightsError
-        Damaged, not quantised throughout, or with what MobileNetV3 does not have; the message names file and tensor.
+        Damaged, or with what MobileNetV3 does not have; the message names file and tensor. PartlyInFloats where it is
+        not quantised throughout.
     """
     path = os.fspath(path)
     with Reader(path) as reader, naming(path):

@@ -13,6 +13,10 @@ from ..graph_order import steps_in_canonical_order
 FEW = 200  # characters of a name in an error
 
 
+class PartlyInFloats(WeightsError):
+    """A model that has integers, and parts that are computed in floats: no kernel set says what comes of it."""
+
+
 class Builder:
     """Collects the steps of an IntegerPlan under the file's own names of tensors."""
 

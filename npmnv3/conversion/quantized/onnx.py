@@ -17,8 +17,8 @@ from ..formats.onnx_graph import Constants, read_model
 from ..formats.onnx_nodes import read_constant, read_nodes
 from ..formats.onnx_qoperators import BIASES, Q_OPERATORS
 from ..formats.onnx_tensors import External
-from .builder import FEW, Builder, make_grid
-from .onnx_layers import Weight, add_layer
+from .builder import FEW, Builder, PartlyInFloats, make_grid
+from .onnx_layers import WHOLE, Weight, add_layer
 from .onnx_operations import MEANS, OPERATIONS, SHAPES
 from .onnx_space import TRANSPOSE, Layouts, channels_first, input_shape
 
@@ -32,10 +32,6 @@ _IN_FLOATS = (
 _UNFOLDED = (
     "its padding is computed from the sides in the graph; before it is quantised fold that into numbers (quant_pre_process of "
     "onnxruntime.quantization, onnxsim), or convert to a float dump, -o NAME.h5"
-)
-_WHOLE = (
-    "not quantised throughout; quantise every operation (quant_pre_process of onnxruntime.quantization first; op_types_to_quantize, "
-    "nodes_to_exclude), or convert to a float dump, -o NAME.h5"
 )
 
 
@@ -124,7 +120,7 @@ class _Graph(Constants):
         elif node.op == "Softmax" or node.op in ABOUT_SHAPES:
             return
         else:
-            raise WeightsError(f"{node} reads floats: {_UNFOLDED if node.op in _OF_SIDES else _WHOLE}")
+            raise PartlyInFloats(f"{node} reads floats: {_UNFOLDED if node.op in _OF_SIDES else WHOLE}")
 
     def _casts_nothing(self, node):
         """Whether a node casts integers to the type that they have, as torch.onnx.export writes it behind each
@@ -160,11 +156,11 @@ class _Graph(Constants):
         return self.builder.known(source) or any(source in known for known in (self.real, self.weights, self.pending))
 
     def check_end(self, outputs):
-        """WeightsError if an output is computed in floats."""
+        """PartlyInFloats if an output is."""
         left = next((name for name in outputs if name in self.pending and self.pending[name][0].op != "Softmax"), None)
         if left is not None:
-            raise WeightsError(
-                f"the output {left[:FEW]!r} is computed in floats ({self.pending[left][0].op[:50]}): {_WHOLE}"
+            raise PartlyInFloats(
+                f"the output {left[:FEW]!r} is computed in floats ({self.pending[left][0].op[:50]}): {WHOLE}"
             )
 
     def _act(self, node):
@@ -268,7 +264,7 @@ class _Graph(Constants):
             raise WeightsError(f"{node} reads nothing that is computed from the picture")
         floats = next((name for name in node.inputs if not source and self._is_floats(name)), None)
         if floats is not None:
-            raise WeightsError(f"{node} reads {floats[:FEW]!r} in floats: {_WHOLE}")
+            raise PartlyInFloats(f"{node} reads {floats[:FEW]!r} in floats: {WHOLE}")
         if node.op in ("Conv", "Gemm", "MatMul"):
             add_layer(self, node, act, out, grid, sources[0])
         elif act:

@@ -12,7 +12,7 @@ from ...network.steps import INPUT
 from ...ops.grids import DTYPES as GRIDS
 from ..formats.ends import each_class
 from ..formats.tflite_tensors import SAME, Op, Tensors
-from .builder import FEW, Builder, make_grid
+from .builder import FEW, Builder, PartlyInFloats, make_grid
 from .tflite_layers import add_layer
 
 SCHEME = "tflite"
@@ -59,6 +59,7 @@ class _Graph:
         if self._channels_first():
             self.input_shape = tuple(self.tensors.shape(self.input)[1:])
         self.behind = set()  # tensors behind the logits
+        self.floats = set()  # tensors of the real numbers that integers stand for
         self.used = {
             index for code, inputs, _, _ in self.tensors.operators() if code not in _PASSING for index in inputs
         }
@@ -94,7 +95,8 @@ class _Graph:
             )
         if dtype == "int16":
             raise WeightsError(
-                f"the tensor {name[:FEW]!r} is int16: int16x8 models, whose kernels differ, are not read"
+                f"the tensor {name[:FEW]!r} is int16: int16x8 models, whose kernels differ, are not read; convert to a float dump, "
+                "-o NAME.h5"
             )
         return make_grid(name, scale[0], scale[1], dtype)
 
@@ -108,13 +110,20 @@ class _Graph:
             self._moved(inputs[0], output, name, known[0])
         elif code == Op.TRANSPOSE and (inputs[0] == self.input or self.builder.known(sources[0]) == INPUT):
             self._turned(inputs, output, name)
-        elif code in _ABOUT_SHAPES or (code == Op.DEQUANTIZE and known):
+        elif code == Op.DEQUANTIZE and known:
+            self.floats.add(output)
+        elif code in _ABOUT_SHAPES:
             return
         elif code in _PASSING and inputs and inputs[0] in self.behind:
             self.behind.add(output)
         elif code in _ENDS and known and output not in self.used:
             self.behind.add(output)
             self._end(_ENDS[code], self.builder.shapes[self.builder.known(known[0])])
+        elif self.floats.intersection(inputs):
+            raise PartlyInFloats(
+                f"the tensor {name[:FEW]!r} (operator {code}) is computed in floats: not quantised throughout; quantise every "
+                "operation, or convert to a float dump, -o NAME.h5"
+            )
         elif not known or (code in (Op.ADD, Op.MUL) and len(inputs) != 2):
             raise WeightsError(
                 f"the tensor {name[:FEW]!r} (operator {code}) reads nothing that is computed from the picture"

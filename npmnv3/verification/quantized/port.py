@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from ...conversion.quantized import is_quantized_model, read_quantized_model
+from ...conversion.quantized import PartlyInFloats, is_quantized_model, read_quantized_model
 from ...conversion.quantized.names import name_tensors
 from ...dumps.dumps import is_quantized
 from ...dumps.quantized import read_quantized
@@ -13,10 +13,26 @@ _MODELS = (".tflite", ".onnx", ".pth", ".pt")
 
 
 def is_quantized_port(path):
-    """Whether a port is a quantised .tflite, .onnx or state dict of PyTorch's, or a quantised dump."""
+    """Whether a port is a quantised .tflite, .onnx or state dict of PyTorch's, or a quantised dump; not one of which parts
+    are in floats and that is run here."""
     if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
         return False
-    return os.fspath(path).lower().endswith((*_MODELS, ".npz")) and (is_quantized_model(path) or is_quantized(path))
+    named = os.fspath(path).lower().endswith((*_MODELS, ".npz"))
+    return named and (is_quantized_model(path) or is_quantized(path)) and not is_run_in_parts(path)
+
+
+def is_run_in_parts(port):
+    """Whether a port is an .onnx of integers and of floats, as NNCF makes them: run here, and judged as floats."""
+    if not isinstance(port, (str, os.PathLike)) or not os.fspath(port).lower().endswith(".onnx"):
+        return False
+    try:
+        if is_quantized_model(port):
+            read_quantized_model(port)
+    except PartlyInFloats:
+        return True
+    except WeightsError:
+        return False  # said by whoever reads it next
+    return False
 
 
 def refuse(path, what):

@@ -137,7 +137,7 @@ class _Verification:
             self.notes.append(
                 f"the port has {self.port.num_classes} classes, the float network {self.network.num_classes}"
             )
-        return check_weights(self.network, self.plan, self.port.scheme)
+        return check_weights(self.network, self.plan)
 
     def _strange(self, layers):
         """Whether the float network has nothing to do with the port: every layer is another."""

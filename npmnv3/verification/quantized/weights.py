@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...network.integer_plan import LAYERS
-from ...network.lowering import LOWERED, lower
+from ...network.lowering import SCHEMES, lower
 
 NEAREST = 0.501  # steps from the float weight to the nearest integer, and what float32 folding adds
 CLAMPED = 1 << 30  # biases that a converter does not let grow further
+FAR = 2.0  # steps of a stored tensor, from which a bias alone is another
 LIKE = 15.0  # dB from which weights are taken for another layer's, or for the same in another order
 
 
@@ -47,24 +48,22 @@ def snr(real, found):
     return 10 * np.log10(signal / noise) if signal else -np.inf
 
 
-def check_weights(model, plan, scheme):
+def check_weights(model, plan):
     """A LayerCheck for each layer that both have.
 
     Parameters
     ----------
     model : Model, the float network
     plan : IntegerPlan under its names
-    scheme : str, by which it was quantised, which says what was fused
     """
-    floats = real_layers(model, plan, scheme)
+    floats = real_layers(model, plan)
     return [_check(plan, step, floats) for step in plan.steps if step.op in LAYERS and step.name in floats]
 
 
-def real_layers(model, plan, scheme):
+def real_layers(model, plan):
     """{layer: (weight, bias)} of the float network as the port's layers have them: folded, a gate's 3 in its bias."""
     folded = model.plan_for(plan.input_shape[1:], folded=True)
-    _, layers = lower(folded, LOWERED.get(scheme, "tflite"), plan.input_shape)
-    arrays = model.arrays(folded=True)
+    layers, arrays = _layers(folded, plan), model.arrays(folded=True)
     steps = {step.name: step for step in plan.steps}
     slopes = {step.inputs[0]: step.slope for step in folded if step.op == "hard_sigmoid"}
     found = {}
@@ -77,6 +76,14 @@ def real_layers(model, plan, scheme):
             weight, bias = weight * factor, bias * factor + 3
         found[name] = weight, bias
     return found
+
+
+def _layers(folded, plan):
+    """{the port's layer: the network's}, by the way of fusing that names most of the port's: a layer has its relu's name
+    where that is fused into it, which one engine's files do and do not."""
+    named = {step.name for step in plan.steps if step.op in LAYERS}
+    ways = (lower(folded, scheme, plan.input_shape)[1] for scheme in SCHEMES)
+    return max(ways, key=lambda layers: len(named & layers.keys()))
 
 
 def _check(plan, step, floats):
@@ -96,9 +103,27 @@ def _check(plan, step, floats):
     snr_db, bias_db = snr(real, found), snr(real_bias[kept], bias[kept] * bias_scale[kept]) if kept.any() else np.inf
     bias_off = float(np.abs(steps - bias)[kept].max(initial=0))
     wrong = _wrong_weights(step, real, found, off, snr_db, floats)
-    if not wrong and bias_off > 1 and bias_db < 10:
-        wrong = "has no bias" if not bias.any() else f"has another bias ({bias_db:.0f} dB)"
+    if not wrong and bias_off > 1:
+        few = _few_biases(np.where(kept, np.abs(steps - bias), 0), bias_scale / plan.grids[step.name].scale)
+        wrong = _wrong_bias(bias, bias_db) or few
     return LayerCheck(step.name, float(snr_db), float(bias_db), float(off.max(initial=0)), wrong)
+
+
+def _wrong_bias(bias, snr_db):
+    """Of a bias as a whole: some tools correct what rounding did to a layer's mean in it, so that much is no fault."""
+    if snr_db >= 10:
+        return ""
+    return f"has another bias ({snr_db:.0f} dB)" if bias.any() else "has no bias"
+
+
+def _few_biases(off, stored):
+    """Of biases `off` by so many of their steps, each of which is `stored` of the tensor's: a few that are far off, where
+    all others are the network's, rounded, which no correction leaves so."""
+    far = off > 1
+    if 4 * np.count_nonzero(far) > len(far) or not (off * stored)[far].min(initial=np.inf) > FAR:
+        return ""
+    channel = int(np.argmax(off * stored))
+    return f"has {np.count_nonzero(far)} of {len(far)} biases that are not these, most in channel {channel}, by {(off * stored)[channel]:.1f} steps of what is stored"
 
 
 def _wrong_weights(step, real, found, off, snr_db, floats):

@@ -1,5 +1,6 @@
 """A quantised port against the float network: are they the same weights, and what did quantising cost."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -18,9 +19,11 @@ from npmnv3.verification.quantized.cost import MADE_UP, Cost
 from npmnv3.verification.quantized.report import QuantizedReport, TensorRow
 
 SIDE = 48, 48
+#: A name, and how it is lowered: "relu" is a file of ONNX Runtime's with ActivationSymmetric, whose relus stand apart.
 NETWORKS = [
     ("timm/mobilenetv3_small_050", "tflite"),
     ("torchvision/mobilenet_v3_small", "onnx"),
+    ("timm/mobilenetv3_small_050", "relu"),
     ("ppocr/text_direction", "tflite"),
 ]
 
@@ -34,10 +37,11 @@ def network(name):
     return npmnv3.load(name, params, 5, engine="numpy"), x
 
 
-@pytest.fixture(scope="module", params=NETWORKS, ids=lambda pair: pair[0])
+@pytest.fixture(scope="module", params=NETWORKS, ids=" ".join)
 def case(request):
-    model, x = network(request.param[0])
-    return model, x, golden.quantized(model, x, request.param[1]), request.param[1]
+    name, lowered = request.param
+    model, x = network(name)
+    return model, x, golden.quantized(model, x, lowered), "onnx" if lowered == "relu" else lowered
 
 
 def write(path, case, **arrays):
@@ -94,6 +98,14 @@ def test_wrong_layers_are_named(case, tmp_path):
     bias = f"{names[3]}.bias"
     report = npmnv3.verify(model, write(tmp_path / "q.npz", case, **{bias: np.zeros_like(plan.arrays[bias])}))
     assert [layer.wrong for layer in report.layers if layer.wrong] == ["has no bias"], report.text()
+    swapped = plan.arrays[bias].copy()
+    low, high = int(swapped.argmin()), int(swapped.argmax())
+    swapped[[low, high]] = swapped[[high, low]]
+    report = npmnv3.verify(model, write(tmp_path / "q.npz", case, **{bias: swapped}))
+    found = [layer.wrong for layer in report.layers if layer.wrong]
+    assert len(found) == 1 and re.match(
+        f"has 2 of .* biases that are not these, most in channel ({low}|{high})|has another", found[0]
+    )
 
 
 def test_another_layers_weights(tmp_path):
