@@ -91,7 +91,7 @@ def test_random_networks(seed, debug):
 def test_commands_are_checked_where_the_environment_says_1(told, checked, monkeypatch):
     monkeypatch.setenv("NPMNV3_DEBUG", told)
     made, bound = [], engine_module.Bound
-    monkeypatch.setattr(engine_module, "Bound", lambda *given: made.append(given[-1]) or bound(*given))
+    monkeypatch.setattr(engine_module, "Bound", lambda *given, **by: made.append(by["debug"]) or bound(*given, **by))
     engines(get_variant("ppocr/text_direction"))[0].run(picture((48, 64)))
     assert set(made) == {checked}
 
