@@ -67,7 +67,7 @@ def load_checkpoint(
         if num_classes not in (None, fit.num_classes):
             raise WeightsError(f"has {fit.num_classes} classes, expected {num_classes}")
         weights = load_weights(matcher(checkpoint).state(checkpoint, fit), fit.variant, fit.num_classes)
-        written = about(checkpoint, fit, path)
+        written, findings = about(checkpoint, fit, path, findings)
     for sentence in findings["warnings"]:
         logging.getLogger("npmnv3").warning("%s %s", path, sentence)
     attributes = {name: written.pop(name) for name in ("origin", "licence")}
@@ -83,31 +83,32 @@ def find_network(checkpoint, path, variant):
         denied = (
             (f"{'; '.join(contradicting)}; taken for {variant.full_name}, as was asked for",) if contradicting else ()
         )
-        notes, warnings = (*checkpoint.notes, *fit.notes), (*checkpoint.warnings, *fit.warnings, *denied)
-        reasons = ()
-    else:
-        found = identify(checkpoint, path)
-        fit, reasons, notes, warnings = _identified(found), found.reasons, found.notes, found.warnings
-    _, of_names = class_names(checkpoint, fit.num_classes)
-    _, of_pictures, doubts = preparation(checkpoint, fit.variant)
-    return fit, {"reasons": reasons, "notes": (*notes, *of_names, *of_pictures), "warnings": (*warnings, *doubts)}
+        warnings = (*checkpoint.warnings, *fit.warnings, *denied)
+        return fit, {"reasons": (), "notes": (*checkpoint.notes, *fit.notes), "warnings": warnings}
+    identification = identify(checkpoint, path)
+    fit = _identified(identification)
+    return fit, {"reasons": identification.reasons, "notes": identification.notes, "warnings": identification.warnings}
 
 
-def about(checkpoint, fit, path):
-    """A dump's attributes: origin, licence, and labels and preprocess where they are not the network's usual ones."""
+def about(checkpoint, fit, path, findings):
+    """(attributes, findings): a dump's origin, licence, and labels and preprocess where they are not the network's usual
+    ones; and what was found, with what there is to say of these."""
     card = checkpoint.card
     labels = card.get("labels")
     if labels is not None and len(labels) != fit.num_classes:
         raise WeightsError(
             f"its metadata, or config.json beside it, has {len(labels)} label_names for {fit.num_classes} classes"
         )
-    labels = labels or class_names(checkpoint, fit.num_classes)[0]
-    return {
+    labels, of_names = (labels, ()) if labels else class_names(checkpoint, fit.num_classes)
+    recipe, of_pictures, doubts = preparation(checkpoint, fit.variant)
+    attributes = {
         "origin": origin_of(path),
         "licence": card.get("licence") or fit.variant.source.licence,
         "labels": labels or ("imagenet-background" if has_background(fit) else None),
-        "preprocess": card.get("preprocess") or preparation(checkpoint, fit.variant)[0],
+        "preprocess": card.get("preprocess") or recipe,
     }
+    notes, warnings = (*findings["notes"], *of_names, *of_pictures), (*findings["warnings"], *doubts)
+    return attributes, {**findings, "notes": notes, "warnings": warnings}
 
 
 def _fit(checkpoint, variant):

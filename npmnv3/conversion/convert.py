@@ -105,7 +105,8 @@ def convert(
     with open_checkpoint(path, key) as (name, checkpoint), naming(name):
         fit, findings = find_network(checkpoint, path, variant)
         arrays = matcher(checkpoint).state(checkpoint, fit)
-        return _write(out, arrays, fit, dtype, findings, **about(checkpoint, fit, path))
+        attributes, findings = about(checkpoint, fit, path, findings)
+        return _write(out, arrays, fit, dtype, findings, **attributes)
 
 
 def _convert_dump(path, out, variant, key, dtype):

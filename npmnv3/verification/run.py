@@ -20,7 +20,7 @@ from .comparison import Comparison
 from .constants import refuse_weights_alone, without_weights
 from .inputs import pick_input
 from .port import load_port, runs
-from .quantized.port import is_quantized_port, is_run_in_parts, refuse
+from .quantized.port import has_integers, is_quantized_port, refuse
 from .quantized.report import QuantizedReport
 from .quantized.run import verify_quantized
 from .quantized.weight_file import refuse_weight_file
@@ -103,7 +103,7 @@ def verify(
     network = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
     refuse_weight_file(network, port)
     given = pick_input(network, input, None if runs(port) else port)
-    if is_run_in_parts(port):
+    if has_integers(port):
         given = given.noted(
             "parts of its graph are computed in floats, between integers: it is run here, and judged as floats, not integer for integer"
         )

@@ -12,27 +12,27 @@ from ...errors import UsageError, WeightsError
 _MODELS = (".tflite", ".onnx", ".pth", ".pt")
 
 
-def is_quantized_port(path):
-    """Whether a port is a quantised .tflite, .onnx or state dict of PyTorch's, or a quantised dump; not one of which parts
-    are in floats and that is run here."""
+def has_integers(path):
+    """Whether a port is a quantised .tflite, .onnx or state dict of PyTorch's, or a quantised dump."""
     if not isinstance(path, (str, os.PathLike)) or not os.path.isfile(path):
         return False
     named = os.fspath(path).lower().endswith((*_MODELS, ".npz"))
-    return named and (is_quantized_model(path) or is_quantized(path)) and not is_run_in_parts(path)
+    return named and (is_quantized_model(path) or is_quantized(path))
 
 
-def is_run_in_parts(port):
-    """Whether a port is an .onnx of integers and of floats, as NNCF makes them: run here, and judged as floats."""
-    if not isinstance(port, (str, os.PathLike)) or not os.fspath(port).lower().endswith(".onnx"):
+def is_quantized_port(path):
+    """Whether a port `has_integers`, and is judged integer for integer: an .onnx with floats between its integers, as NNCF
+    makes them, is run here, and judged as floats."""
+    if not has_integers(path):
         return False
-    try:
-        if is_quantized_model(port):
-            read_quantized_model(port)
-    except PartlyInFloats:
-        return True
-    except WeightsError:
-        return False  # said by whoever reads it next
-    return False
+    if os.fspath(path).lower().endswith(".onnx"):
+        try:
+            read_quantized_model(path)
+        except PartlyInFloats:
+            return False
+        except WeightsError:
+            return True  # said by whoever reads it next
+    return True
 
 
 def refuse(path, what):
