@@ -126,7 +126,7 @@ ACTIVATIONS = {"hard_swish": _hard_swish, "hard_sigmoid": _hard_sigmoid}
 
 def quantize_to_halves(model, form, pictures, data, *, shown=None):
     """The Report of a network in fp16 or bf16."""
-    network = Network(model, None)
+    network = Network.of(model, None)
     calibration = calibrate(network, pictures, shown=shown)
     ways = [(STORAGE, Storage(network, form)), (ARITHMETIC, Arithmetic(network, form))]
     judged = pictures if data is None else data

@@ -113,7 +113,7 @@ def quantize(
     data, calibration = _data(evaluate, labels, limit), Pictures(pictures, network)
     if scheme in HALVES:
         return quantize_to_halves(network, scheme, calibration, data, shown=shown)
-    simulated = Network(network, scheme)
+    simulated = Network.of(network, scheme)
     named_parts(asked.wide, simulated.stored)
     report = _study(simulated, asked, calibration, data, recipes, shown)
     if out is not None:
@@ -152,7 +152,7 @@ def quantize_exactly(
     """
     check_exact(scheme, kernels)
     asked = _asked(scheme, per_tensor, ranges, wide, correct_bias, cut)
-    pictures, network = Pictures(pictures, model), Network(model, scheme)
+    pictures, network = Pictures(pictures, model), Network.of(model, scheme)
     named_parts(asked.wide, network.stored)
     _, parameters = prepare(network, calibrate(network, pictures, shown=shown), pictures, asked)
     return quantized(model, parameters, kernels or USUAL[scheme])

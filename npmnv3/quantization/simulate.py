@@ -24,28 +24,32 @@ SIXTH = 1 / 6  # slope of the hard-sigmoid inside a hard-swish
 
 
 class Network:
-    """A model as simulations take it: its folded plan and float32 parameters, and what computes.
+    """A network as simulations take it: its folded plan and float32 parameters, and what computes.
 
     Attributes
     ----------
-    plan : tuple of Step, for the model's own input size
+    plan : tuple of Step, folded
+    model : the Model it is of, or None where there is a plan alone
     arrays : {parameter's name: float32 array} in the operations' layout
     integer_twins : `ops.integer_loops` where these are compiled already, else None: the same integers, sooner
     stored : tuple of Stored, by the scheme; without a scheme every step's tensor is
     slopes : {layer's name: slope}, see `gate_slopes`
     """
 
-    def __init__(self, model, scheme):
-        self.model, self.scheme = model, scheme
-        side = tuple(model.preprocess.side)
-        self.plan = model.plan_for(side, folded=True)
-        self.arrays = {name: np.ascontiguousarray(a) for name, a in model.arrays("float32", folded=True).items()}
-        self.stored = stored_tensors(self.plan, SCHEMES[scheme]) if scheme else every_tensor(self.plan)
-        self.slopes = gate_slopes(self.plan, SCHEMES[scheme]) if scheme else {}
+    def __init__(self, plan, arrays, scheme, model=None):
+        self.plan, self.arrays, self.scheme, self.model = plan, arrays, scheme, model
+        self.stored = stored_tensors(plan, SCHEMES[scheme]) if scheme else every_tensor(plan)
+        self.slopes = gate_slopes(plan, SCHEMES[scheme]) if scheme else {}
         self.integer_twins = _integer_twins()
         self.at = {}
         for tensor in self.stored:
             self.at.setdefault(tensor.step, []).append(tensor)
+
+    @classmethod
+    def of(cls, model, scheme):
+        """A model's network, for the model's own input size."""
+        arrays = {name: np.ascontiguousarray(a) for name, a in model.arrays("float32", folded=True).items()}
+        return cls(model.plan_for(tuple(model.preprocess.side), folded=True), arrays, scheme, model)
 
     def compute(self, step, inputs, arrays, visit):
         """The tensor of a step before it is stored; a hard-swish's own gate is visited on the way."""

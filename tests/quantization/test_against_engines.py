@@ -6,13 +6,10 @@ import tflite_integers
 
 from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant
-from npmnv3.ops import definitions
 from npmnv3.ops.grids import Grid
 from npmnv3.quantization.parameters import Parameters, bias_name, layers, real_arrays
 from npmnv3.quantization.saturation import Saturation
-from npmnv3.quantization.schemes import SCHEMES
 from npmnv3.quantization.simulate import Network, snapping
-from npmnv3.quantization.stored import stored_tensors
 
 PAD, RESHAPE = 34, 22
 # fmt: off
@@ -24,20 +21,10 @@ FILES = (  # the files, their networks, and classes and input side of these
 # fmt: on
 
 
-def bare_network(plan, scheme):
-    """A Network of a plan alone, without a model's arrays."""
-    network = object.__new__(Network)
-    network.plan, network.scheme, network.operations, network.integer_twins = plan, scheme, definitions, None
-    network.stored, network.at = stored_tensors(plan, SCHEMES[scheme]), {}
-    for tensor in network.stored:
-        network.at.setdefault(tensor.step, []).append(tensor)
-    return network
-
-
 def network_of(path, model, classes, side):
     """(Network, Parameters) of a file: its integers and grids under the plan's names, both being in the same order."""
     plan = make_plan(get_variant(model), classes, side, folded=True)
-    network = bare_network(plan, "tflite")
+    network = Network(plan, {}, "tflite")
     weights, biases, scales = {}, {}, {}
     found = tflite_integers.layers(path)
     assert len(found) == len(layers(plan))
@@ -80,7 +67,7 @@ def test_saturation_as_onnx_runtime_has_it(shared):
     """Its tensors come from a processor with AVX2 and without VNNI: they are nearer with saturating pairs than without."""
     path = shared / "golden" / "int8" / "timm--mobilenetv3_small_050.qdq_u8s8_per_channel"
     plan = make_plan(get_variant("timm/mobilenetv3_small_050"), 10, (64, 64), folded=True)
-    network = bare_network(plan, "onnx")
+    network = Network(plan, {}, "onnx")
     parameters, names = onnx_numbers(f"{path}.onnx", network)
     network.arrays = real_arrays(parameters)
     saturation, shares = Saturation(network, parameters), []

@@ -48,12 +48,12 @@ def test_snap_is_the_grids_own_rounding(grid):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_without_rounding_it_is_the_float_network(scheme, model, lines):
-    network, x = Network(model, scheme), lines[0]
+    network, x = Network.of(model, scheme), lines[0]
     assert np.abs(network.logits(x) - model(x[None])[0]).max() < 1e-3
 
 
 def test_statistics(model, lines):
-    found = calibrate(Network(model, "tflite"), lines, shown=False)
+    found = calibrate(Network.of(model, "tflite"), lines, shown=False)
     assert found.pictures == 6
     inputs = np.stack([lines[i] for i in range(6)])
     seen = found.statistics["input"]
@@ -98,7 +98,7 @@ def test_channels_that_one_scale_crushes():
 
 def test_saturation_is_that_of_integers(model, lines):
     """Sums of a real network's layers with their largest pairs, against saturating integers pair by pair."""
-    network = Network(model, "onnx")
+    network = Network.of(model, "onnx")
     calibration = calibrate(network, lines, shown=False)
     candidate, parameters = prepare(network, calibration, lines, Recipe("onnx", False, Ranges()))
     for weight, _, _ in parameters.weights.values():
@@ -135,7 +135,7 @@ def test_a_grid_that_weights_have_already(zero):
 def test_alone_is_what_a_whole_run_gives(model, lines, monkeypatch):
     """A part's rerun from a trace is the same as the network run with that part alone rounded; over pictures, not one."""
     monkeypatch.setattr("npmnv3.quantization.alone.PICTURES", 2)
-    network = Network(model, "tflite")
+    network = Network.of(model, "tflite")
     calibration = calibrate(network, lines, shown=False)
     recipe = Recipe("tflite", True, Ranges())
     candidate, _ = prepare(network, calibration, lines, recipe)
@@ -166,7 +166,7 @@ def test_corrected_means(per_tensor, model, lines):
     That holds only if later layers were corrected behind the very biases that are stored; behind unrounded ones other numbers
     round up, and half of the error comes back.
     """
-    network = Network(model, "tflite")
+    network = Network.of(model, "tflite")
     calibration = calibrate(network, lines, shown=False)
     gaps = []
     for correct in (False, True):
@@ -203,7 +203,7 @@ def test_half_formats(form, number, nearest):
 
 def test_sums_in_half_formats(model, lines):
     """Storage loses least, sums kept in the format most."""
-    network, x = Network(model, None), lines[0]
+    network, x = Network.of(model, None), lines[0]
     exact = network.logits(x)
     errors = []
     for way in (Storage(network, "bf16"), Arithmetic(network, "bf16"), Arithmetic(network, "bf16", summed=True)):
