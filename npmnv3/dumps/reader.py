@@ -51,6 +51,8 @@ class Reader:
 
     def read(self, count=-1):
         """Up to `count` bytes from here, as a file's read; a count beyond the end costs nothing."""
+        if 0 <= count <= _SMALL:  # a pickle is read by the thousand of these
+            return self._file.read(count)
         left = max(self.size - self._file.tell(), 0)
         return self._file.read(left if count < 0 else min(count, left))
 

@@ -6,7 +6,9 @@ import numpy as np
 
 from ..errors import UsageError
 
-DTYPES = ("int8", "uint8", "int16", "uint16")
+# dtype -> the least and the largest integer, as Python's own
+_ENDS = {dtype: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)) for dtype in ("int8", "uint8", "int16", "uint16")}
+DTYPES = tuple(_ENDS)
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,11 @@ class Grid:
 
     @property
     def low(self):
-        return int(np.iinfo(self.dtype).min)
+        return _ENDS[self.dtype][0]
 
     @property
     def high(self):
-        return int(np.iinfo(self.dtype).max)
+        return _ENDS[self.dtype][1]
 
     def quantize(self, x, *, fused=False):
         """The nearest integers, halves to even, cut at the ends: of real numbers, in float32 as most engines do it.

@@ -1,5 +1,6 @@
 """Networks whose parts were registered under other names, as nn.Sequential numbers what a network is taken apart into."""
 
+import functools
 import os
 import re
 
@@ -18,20 +19,32 @@ def source_beginnings(checkpoint, variant):
     Empty where the parts are not the whole network, or where all of it is one part: its names have a prefix then, and
     are the source's own.
     """
-    params = [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
-    shapes = {name: array.shape for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER)}
-    if len(shapes) != len(params):
+    shapes = tuple((name, array.shape) for name, array in checkpoint.arrays.items() if not name.endswith(_COUNTER))
+    if len(shapes) != len(_params(variant)):
         return {}
-    candidates = (_beginnings(shapes, params, checkpoint.format, axes) for axes in (len, _axes))
+    candidates = (_beginnings(shapes, variant, checkpoint.format, axes) for axes in (len, _axes))
     return next(filter(None, candidates), {})
 
 
-def _beginnings(shapes, params, kind, axes):
-    """`source_beginnings` of arrays of these shapes, whose axes are counted by the function `axes`."""
-    theirs = _parts({name: axes(shape) for name, shape in shapes.items()})
-    ours = _parts({param.name: axes(param.shape) for _, param in params})
-    in_blocks = _within_blocks(ours, params)
-    ours_alike = _by_inner({part: inner for part, inner in ours.items() if part not in in_blocks})
+@functools.lru_cache(maxsize=128)
+def _params(variant):
+    """[(step's name, parameter)], without counters."""
+    return [(step.name, param) for step in make_plan(variant) for param in step.params if param.role != "count"]
+
+
+@functools.lru_cache(maxsize=128)
+def _own_parts(variant, axes):
+    """(the source's parts in order, {what follows them: those of them that lie in no block})"""
+    params = _params(variant)
+    parts = _parts(tuple((param.name, param.shape) for _, param in params), axes)
+    in_blocks = _within_blocks(parts, params)
+    return list(parts), _by_inner({part: inner for part, inner in parts.items() if part not in in_blocks})
+
+
+def _beginnings(shapes, variant, kind, axes):
+    """`source_beginnings` of arrays of these (name, shape), whose axes are counted by the function `axes`."""
+    theirs = _parts(shapes, axes)
+    order, ours_alike = _own_parts(variant, axes)
     known = {part: inner for part, inner in theirs.items() if inner in ours_alike}
     outermost = {part: inner for part, inner in known.items() if not _lies_in(part, known)}
     theirs_alike, beginnings = _by_inner(outermost), {}
@@ -44,7 +57,6 @@ def _beginnings(shapes, params, kind, axes):
     whole = sum(len(theirs[part]) for part in beginnings) == len(shapes)
     if not whole or "" in beginnings.values() or not _apart_alike(beginnings):
         return {}
-    order = list(ours)
     return dict(sorted(beginnings.items(), key=lambda pair: order.index(pair[1])))
 
 
@@ -57,7 +69,7 @@ def _by_inner(parts):
 
 
 def _lies_in(part, others):
-    return any(part != outer and part.startswith(outer) for outer in others)
+    return any(part[:end] in others for end in _ends(part) if end < len(part))
 
 
 def source_name(name, beginnings):
@@ -88,13 +100,19 @@ def _axes(shape):
     return len(shape[:2]) + any(n > 1 for n in shape[2:])
 
 
-def _parts(names):
-    """{beginning of names, up to a dot: what it is followed by, with how many axes}"""
+@functools.lru_cache(maxsize=8)  # a file is compared with every network
+def _parts(shapes, axes):
+    """{beginning of names, up to a dot: what it is followed by, with how many axes}, of (name, shape)."""
     parts = {}
-    for name, axes in names.items():
-        for end in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
-            parts.setdefault(name[:end], []).append((name[end:], axes))
+    for name, shape in shapes:
+        for end in _ends(name):
+            parts.setdefault(name[:end], []).append((name[end:], axes(shape)))
     return {beginning: frozenset(inner) for beginning, inner in parts.items()}
+
+
+def _ends(name):
+    """Where a name's beginnings end: nowhere, and behind each dot."""
+    return (0, *(dot.end() for dot in re.finditer(r"\.", name)))
 
 
 def _within_blocks(parts, params):
@@ -104,7 +122,7 @@ def _within_blocks(parts, params):
         if step.startswith("blocks."):
             blocks.setdefault(step.split(".")[1], []).append(param.name)
     shared = [os.path.commonprefix(names) for names in blocks.values()]
-    whole = [names[: names.rfind(".") + 1] for names in shared]
+    whole = {names[: names.rfind(".") + 1] for names in shared}
     return {part for part in parts if _lies_in(part, whole)}
 
 

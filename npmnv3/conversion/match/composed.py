@@ -7,8 +7,12 @@ from ...errors import WeightsError
 from .fit import is_one
 
 # Endings of the two parts' names, what takes their place, and how the weight is made of them.
-_PARTS = (("_orig", "_mask", "{}", "product"), ("_g", "_v", "{}", "norm"))
-_PARAMETRIZED = (".parametrizations.weight.original0", ".parametrizations.weight.original1", "{}.weight", "norm")
+_PARTS = (
+    ("_orig", "_mask", "{}", "product"),
+    ("_g", "_v", "{}", "norm"),
+    (".parametrizations.weight.original0", ".parametrizations.weight.original1", "{}.weight", "norm"),
+)
+_FIRSTS = tuple(first for first, *_ in _PARTS)
 
 
 def compose(arrays):
@@ -17,8 +21,9 @@ def compose(arrays):
     WeightsError where the shape of a length leaves open along which axes it was taken.
     """
     made, parts, names_by_kind = {}, set(), {"product": [], "norm": []}
-    for first, second, whole, how in (*_PARTS, _PARAMETRIZED):
-        for name in arrays:
+    firsts = [name for name in arrays if name.endswith(_FIRSTS)]
+    for first, second, whole, how in _PARTS:
+        for name in firsts:
             stem = name.removesuffix(first)
             other = stem + second
             if stem == name or other not in arrays or not _are_parts(how, arrays[name].shape, arrays[other].shape):

@@ -1,5 +1,6 @@
 """One place in a file, compared with a network that may be there: which entries are its own, and what differs."""
 
+import functools
 import re
 from typing import NamedTuple
 
@@ -192,10 +193,16 @@ def _counters(plan):
     return {param.name for step in plan for param in step.params if param.role == "count"}
 
 
+@functools.lru_cache(maxsize=128)
+def _known(variant):
+    """The names of a network's parameters, with its norms and folded."""
+    plans = [make_plan(variant, folded=folded) for folded in (False, True)]
+    return {param.name for plan in plans for step in plan for param in step.params}
+
+
 def _fused(names, variant):
     """{name: the source's} of entries that torch's fusion put into a sequence, as its first module ("conv.0.weight")."""
-    plans = [make_plan(variant, folded=folded) for folded in (False, True)]
-    known = {param.name for plan in plans for step in plan for param in step.params}
+    known = _known(variant)
     plain = {name: re.sub(r"\.0(\.\w+)$", r"\1", name) for name in names if name not in known}
     return {name: known_name for name, known_name in plain.items() if known_name in known and known_name not in names}
 

@@ -85,6 +85,8 @@ def _compare(plan, variant, num_classes):
     head = _head(plan, variant)
     variant = variant._replace(in_channels=plan.input_shape[0], head=head)
     network = make_plan(variant, num_classes, side, folded=True)
+    if differs := _other_weights(plan, network):
+        return None, differs
     factors = {step.name: step.factor for step in network if step.op == "scale"}
     for scheme in SCHEMES:
         expected, layers = lower(network, scheme, plan.input_shape)
@@ -105,6 +107,14 @@ def _head(plan, variant):
     if layers[-2].op in OF_VECTORS:
         return before[0] if before[1] == variant.last else variant.head
     return 0 if last[1] == variant.last and last[0] != variant.head else variant.head
+
+
+def _other_weights(plan, network):
+    """Which layer has weights of another shape, "" if none has: sooner told than by going through the operations."""
+    wanted = [param.canonical for step in network if (param := step.param("weight"))]
+    found = [(step.name, plan.arrays[f"{step.name}.weight"].shape) for step in plan.steps if step.op in LAYERS]
+    apart = ((name, shape, want) for (name, shape), want in zip(found, wanted) if shape != want)
+    return next((f"{name} has weights {shape}, not {want}" for name, shape, want in apart), "")
 
 
 def _without_passing(steps):
