@@ -17,9 +17,10 @@ from .checkpoints import about, find_network, origin_of
 from .dumpfiles import is_dump, names_its_network, open_dump
 from .formats import open_checkpoint
 from .identify import matcher
-from .quantized import is_quantized_model, read_quantized_model
+from .quantized import is_quantized_graph, read_quantized_model
 from .quantized.names import name_tensors
 from .quantized.preparation import preparation
+from .quantized.torch import has_integers
 
 SUFFIXES = (".h5", ".hdf5", ".npz")
 # Taken off for the dump's name, the first that fits.
@@ -93,20 +94,28 @@ def convert(
     check_arguments("a path", optional=True, out=out)
     variant = None if model is None else get_variant(model)
     out = _out(path, out)
-    if out.endswith(".npz") and is_quantized_model(path, key):
+    keeps_integers = out.endswith(".npz")
+    if keeps_integers and is_quantized_graph(path):
         return _convert_quantized(path, out, model, key, dtype, kernels)
+    if is_dump(path):
+        _refuse_kernels(kernels)
+        return _convert_dump(path, out, variant, key, dtype)
+    # Array by array from file to file: never are all of them in memory, where the format allows that.
+    with open_checkpoint(path, key) as (name, checkpoint), naming(name):
+        if not (keeps_integers and has_integers(checkpoint)):
+            _refuse_kernels(kernels)
+            fit, findings = find_network(checkpoint, path, variant)
+            arrays = matcher(checkpoint).state(checkpoint, fit)
+            attributes, findings = about(checkpoint, fit, path, findings)
+            return _write(out, arrays, fit, dtype, findings, **attributes)
+    return _convert_quantized(path, out, model, key, dtype, kernels)
+
+
+def _refuse_kernels(kernels):
     if kernels is not None:
         raise UsageError(
             f"`kernels={kernels!r}` is for quantised models (.tflite, .onnx, PyTorch's) that become an .npz"
         )
-    if is_dump(path):
-        return _convert_dump(path, out, variant, key, dtype)
-    # Array by array from file to file: never are all of them in memory, where the format allows that.
-    with open_checkpoint(path, key) as (name, checkpoint), naming(name):
-        fit, findings = find_network(checkpoint, path, variant)
-        arrays = matcher(checkpoint).state(checkpoint, fit)
-        attributes, findings = about(checkpoint, fit, path, findings)
-        return _write(out, arrays, fit, dtype, findings, **attributes)
 
 
 def _convert_dump(path, out, variant, key, dtype):

@@ -45,7 +45,12 @@ _MODULES = {
 def is_quantized(reader, key=None):
     """Whether a file of PyTorch's has a network's integers, or all that makes them."""
     with open_checkpoint(reader.path, key) as (_, checkpoint):
-        return _holder(checkpoint) is not None
+        return has_integers(checkpoint)
+
+
+def has_integers(checkpoint):
+    """`is_quantized` of a checkpoint that is open already."""
+    return _holder(checkpoint) is not None
 
 
 def _holder(checkpoint):
@@ -56,7 +61,7 @@ def _holder(checkpoint):
 
 
 def read(reader, key=None):
-    """(IntegerPlan, the network's name) of a file.
+    """(IntegerPlan, the network's name) of a file, None where it is not quantised.
 
     Raises
     ------
@@ -64,6 +69,8 @@ def read(reader, key=None):
         It is no network of torchvision's, or lacks a scale; the message names the module.
     """
     with open_checkpoint(reader.path, key) as (_, checkpoint):
+        if not has_integers(checkpoint):
+            return None
         fit, _ = find_network(checkpoint, reader.path, None)
         variant = fit.variant
         if variant.source.name != "torchvision":
