@@ -10,6 +10,7 @@ from . import decimals
 from .fixed_point import fraction_bits
 
 SKETCH = 4096  # numbers of a tensor that a quick comparison looks at
+LEAST_POWER = float(np.finfo(np.float64).tiny) * 1e20
 WORST = 1e12  # a relative error beyond which nothing matters
 BLOCKS = (2, 4, 8, 16, 32, 64)  # channels of one block in channel-blocked layouts
 #: the same, of those that a graph may declare as (N, C, H, W) with C filled up by zeros: a vector register's floats
@@ -177,9 +178,8 @@ def signal_power(data):
     if not data.size:
         return 1.0
     data = data.astype(np.float64, copy=False)
-    mean, plain = data.mean(), float(np.square(data).sum())
-    centred = plain - data.size * mean * mean
-    return max(centred, 1e-6 * plain, np.finfo(np.float64).tiny * 1e20)
+    total, plain = float(data.sum()), float(np.square(data).sum())
+    return max(plain - total * total / data.size, 1e-6 * plain, LEAST_POWER)
 
 
 def sketch(data):
