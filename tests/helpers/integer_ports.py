@@ -4,6 +4,7 @@ It shares nothing with the package but the network's description: sums by `einsu
 fractions of integers, one number after another where a rule is more than a formula.
 """
 
+import functools
 import math
 from dataclasses import dataclass, field
 
@@ -230,6 +231,7 @@ class IntegerPort:
         return table[x - grid.low]
 
 
+@functools.cache  # ports of one plan have the same tables
 def _fixed_hard_swish(q, z_in, z_out, s_in, s_out):
     fine = np.float32(np.float32(s_in) / np.float32(128))
     (m_out, e_out), (m_relu, e_relu) = (
