@@ -3,7 +3,6 @@
 import numpy as np
 
 from ...engines.integer_engine import saturates
-from ...network.steps import INPUT
 from ...ops.requantize import F32, I64, integer_factor
 from .claims import Claim, finish
 
@@ -41,14 +40,14 @@ def widths(case):
     )
 
 
-def _differing(case):
+def differing(case):
     """The channels of a layer that differ from the kernel set's."""
     return np.flatnonzero((finish(case, case.accumulated) != case.rows).any(0))
 
 
 def biases(case):
     """What bias each channel that differs must have: solved, since the result only grows with it."""
-    channels = _differing(case)
+    channels = differing(case)
     if not channels.size:
         return
     low, high = _bias_interval(case, channels)
@@ -117,7 +116,7 @@ def _bias_interval(case, channels):
 
 def weights(case):
     """One weight of each channel that differs, another: which tap, found by trying all of them on a few places."""
-    channels = _differing(case)
+    channels = differing(case)
     if not 0 < channels.size <= FEW:
         return
     few = len(case.rows) < LEAST_PLACES
@@ -199,30 +198,6 @@ def _columns(case, channel):
     return windows.transpose(0, 2, 3, 1, 4, 5).reshape(n * h * w, -1)
 
 
-def kernels(case):
-    """The weights in another order."""
-    weight = case.weight
-    orders = {}
-    if case.step.op in ("conv2d", "depthwise_conv2d"):
-        orders |= {
-            "transposed": ("the kernel's rows and columns transposed", weight.swapaxes(-1, -2)),
-            "rotated": ("the kernel turned by 180 degrees", weight[..., ::-1, ::-1]),
-            "rows": ("the kernel's rows upside down", weight[..., ::-1, :]),
-            "columns": ("the kernel's columns mirrored", weight[..., ::-1]),
-        }
-    if case.step.op != "depthwise_conv2d":
-        colours = " (of the picture, BGR for RGB)" * (case.step.inputs[0] == INPUT)
-        orders["inputs"] = f"the weights' input channels in reverse{colours}", weight[:, ::-1]
-        if weight.shape[0] == weight.shape[1]:
-            orders["matrix"] = "inputs and outputs of the weights transposed", weight.swapaxes(0, 1)
-    orders["outputs"] = "the weights' output channels in reverse", weight[::-1]
-    for setting, (text, changed) in orders.items():
-        if not np.array_equal(changed, weight):
-            yield Claim(
-                setting, text, lambda changed=changed: case.run(arrays={"weight": np.ascontiguousarray(changed)})
-            )
-
-
 def multiplier_per_tensor(case):
     """One scale of the weights for all channels."""
     scales = case.weight_scale
@@ -240,26 +215,6 @@ def multiplier_per_tensor(case):
             f"a per-tensor multiplier (of the {setting} of the weights' scales) instead of per-channel",
             lambda factors=factors: finish(case, case.accumulated, factors=factors),
         )
-
-
-def neighbours(case):
-    """Scales of the weights, or biases, of the channel beside."""
-    scale, weight_scale = case.factors
-    for by, which in ((1, "before"), (-1, "after")):
-        if len(set(weight_scale.tolist())) > 1:
-            factors = scale, np.roll(weight_scale, by)
-            yield Claim(
-                f"scales {by}",
-                f"the weights' scale of the channel {which} for each channel",
-                lambda factors=factors: finish(case, case.accumulated, factors=factors),
-            )
-        bias = np.roll(case.bias, by)
-        if (bias != case.bias).any():
-            yield Claim(
-                f"biases {by}",
-                f"the bias of the channel {which} for each channel",
-                lambda bias=bias: finish(case, case.products + bias),
-            )
 
 
 def cuts(case):

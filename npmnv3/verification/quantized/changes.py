@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...network.integer_plan import LAYERS
-from . import accumulators, grids, roundings, scales, solved
+from . import accumulators, grids, orders, roundings, scales, solved
 
 _REQUANTISED = (*LAYERS, "mul", "scale")
 _MEANS = ("global_avg_pool", "mean_to_vector")
@@ -36,12 +36,12 @@ TABLE = (
     RuleChange("saturation",             LAYERS,                    accumulators.saturation),
     RuleChange("accumulators",           _REQUANTISED,              accumulators.widths),
     RuleChange("per-tensor multiplier",  LAYERS,                    accumulators.multiplier_per_tensor),
-    RuleChange("channel beside",         LAYERS,                    accumulators.neighbours,           True),
+    RuleChange("channel beside",         LAYERS,                    orders.neighbours,                 True),
     RuleChange("entries of a table",     ("hard_swish", "hard_sigmoid"), roundings.table_entries,      True),
     RuleChange("multiplier",             _REQUANTISED,              roundings.multipliers),
     RuleChange("padding",                (*LAYERS, "pad2d"),        grids.paddings),
     RuleChange("clamp",                  _REQUANTISED,              accumulators.cuts),
-    RuleChange("kernel order",           LAYERS,                    accumulators.kernels),
+    RuleChange("kernel order",           LAYERS,                    orders.kernels),
     RuleChange("bias",                   LAYERS,                    accumulators.biases,               True),
     RuleChange("no zero point",          _NOT_SUMS,                 grids.left_out),
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),
