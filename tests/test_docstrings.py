@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
     (folder / "text_direction.tflite").symlink_to(quantized_files.FOLDER / f"{quantized_files.TEXT}.tflite")
     model = npmnv3.load("ppocr/text_direction", engine="numpy")
     pictures = Pictures(str(goldens.ROOT / "weights" / "examples" / "sign_upright.png"), model)
-    network = Network(model, "tflite")
+    network = Network.of(model, "tflite")
     _, parameters = prepare(
         network, calibrate(network, pictures, shown=False), pictures, Recipe("tflite", False, parse_ranges("minmax"))
     )
