@@ -4,10 +4,12 @@ import numpy as np
 
 from ...engines.integer_engine import saturates
 from ...ops.requantize import F32, I64, integer_factor
-from .claims import Claim, finish
+from .claims import Claim, finish, ratios_between, step_of_one
 
+WIDTHS = (16, *range(8, 16), *range(17, 31))  # bits
 FEW = 64  # channels to solve one by one, at most
 PLACES = 256  # of a tensor on which a weight is looked for
+WIDEST = 255  # what a weight of 8 bits may be off by
 LEAST_PLACES = 8  # below which any number explains a channel
 
 
@@ -26,18 +28,26 @@ def saturation(case):
 
 
 def widths(case):
-    """Accumulators, or products, of 16 bits."""
-    limits, what = np.iinfo(np.int16), "accumulators" if case.is_layer else "products"
-    yield Claim(
-        "16 saturating",
-        f"{what} of 16 bits, saturating",
-        lambda: finish(case, np.clip(case.accumulated, limits.min, limits.max)),
-    )
-    yield Claim(
-        "16 wrapping",
-        f"{what} of 16 bits, wrapping round",
-        lambda: finish(case, case.accumulated.astype(np.int16).astype(I64)),
-    )
+    """Accumulators, or products, of few bits, which cut what is larger or wrap round."""
+    what, least = "accumulators" if case.is_layer else "products", _least_wrong(case)
+    for bits in WIDTHS:
+        half = 1 << (bits - 1)
+        for how, narrow in (
+            ("saturating", lambda acc, half=half: np.clip(acc, -half, half - 1)),
+            ("wrapping", lambda acc, half=half: (acc + half) % (2 * half) - half),
+        ):
+
+            def output(narrow=narrow, half=half):
+                return None if least < half - 1 else finish(case, narrow(case.accumulated))
+
+            ending = ", wrapping round" if how == "wrapping" else ", saturating"
+            yield Claim(f"{bits} {how}", f"{what} of {bits} bits{ending}", output, 1 if bits == 16 else len(WIDTHS))
+
+
+def _least_wrong(case):
+    """The smallest accumulator, without its sign, of a number that is not the kernel set's; what stays below is not cut."""
+    wrong = finish(case, case.accumulated) != case.rows
+    return np.abs(case.accumulated[wrong]).min(initial=1 << 62)
 
 
 def differing(case):
@@ -115,23 +125,19 @@ def _bias_interval(case, channels):
 
 
 def weights(case):
-    """One weight of each channel that differs, another: which tap, found by trying all of them on a few places."""
+    """One weight of each channel that differs, another: which tap and by how much, solved on a few places."""
     channels = differing(case)
     if not 0 < channels.size <= FEW:
         return
-    few = len(case.rows) < LEAST_PLACES
-    for setting, deltas in (("by one", (1, -1)), ("other", () if few else _OTHER)):
+    for setting, most in (("by one", 1), ("other", 0 if len(case.rows) < LEAST_PLACES else WIDEST)):
         found = {}
-        for channel in channels:
-            found[channel] = list(_taps(case, channel, deltas)) if deltas else []
+        for channel in channels if most else ():
+            found[channel] = list(_taps(case, channel, most))
             if not found[channel]:
                 break
         else:
-            yield _weight_claim(case, setting, found)
-
-
-#: What a weight may be off by, beside one: a few steps, a bit.
-_OTHER = (2, -2, 3, -3, 4, -4, 8, -8, 16, -16, 32, -32, 64, -64, 127, -127, 128, -128, "sign", "zero", "double")
+            if found:
+                yield _weight_claim(case, setting, found)
 
 
 def _weight_claim(case, setting, found):
@@ -140,7 +146,7 @@ def _weight_claim(case, setting, found):
     def output():
         changed = case.accumulated.copy()
         for channel, (tap, delta) in places.items():
-            changed[:, channel] += delta * _columns(case, channel)[:, tap]
+            changed[:, channel] += delta * columns(case, channel)[:, tap]
         return finish(case, changed)
 
     taps = [_tap_text(case, channel, *options[0], len(options) - 1) for channel, options in list(found.items())[:3]]
@@ -157,32 +163,26 @@ def _tap_text(case, channel, tap, delta, others):
     return f"[{where}] is {old + delta}, not {old}{also}"
 
 
-def _taps(case, channel, deltas):
-    """(tap, difference) of every single weight of a channel that explains it exactly."""
-    columns, wanted = _columns(case, channel), case.rows[:, channel]
+def _taps(case, channel, most):
+    """(tap, difference) of every single weight of a channel that explains it exactly, being off by up to `most`."""
+    met, wanted = columns(case, channel), case.rows[:, channel]
     acc, one = case.accumulated[:, channel], slice(channel, channel + 1)
     off = np.flatnonzero(finish(case, acc[:, None], channels=one)[:, 0] != wanted)
     spread = np.linspace(0, len(wanted) - 1, min(PLACES, len(wanted))).astype(int)
     rows = np.unique(np.concatenate([off[:PLACES], spread]))
-    kernel = case.weight[channel].ravel().astype(I64)
-    for delta in deltas:
-        by = _difference(delta, kernel, case.weight_zero_point, channel)
-        trial = acc[rows, None] + by * columns[rows]
-        out = finish(case, trial.reshape(-1, 1), channels=one).reshape(trial.shape)
-        able = (by != 0) & ((np.abs(by) > 1) if deltas is _OTHER else True)
-        for tap in np.flatnonzero((out == wanted[rows, None]).all(0) & able):
-            whole = finish(case, (acc + by[tap] * columns[:, tap])[:, None], channels=one)[:, 0]
-            if np.array_equal(whole, wanted):
-                yield int(tap), int(by[tap])
+    step = np.broadcast_to(step_of_one(case), len(case.bias))[channel]
+    low, high = ratios_between(case, met[rows] * step, acc[rows, None] * step, wanted[rows, None], step)
+    low, high = np.ceil(np.maximum(low, -most)).astype(int), np.floor(np.minimum(high, most)).astype(int)
+    for tap in np.flatnonzero((low <= high) & met[off].any(0)):
+        for by in range(low[tap], high[tap] + 1):
+            changed = (acc + by * met[:, tap])[:, None]
+            if np.array_equal(finish(case, changed[rows], channels=one)[:, 0], wanted[rows]) and np.array_equal(
+                finish(case, changed, channels=one)[:, 0], wanted
+            ):
+                yield int(tap), by
 
 
-def _difference(delta, kernel, zero, channel):
-    zero = int(zero[channel] if len(zero) > 1 else zero[0])
-    own = {"sign": -2 * (kernel - zero), "zero": zero - kernel, "double": kernel - zero}
-    return own[delta] if isinstance(delta, str) else np.full(len(kernel), delta)
-
-
-def _columns(case, channel):
+def columns(case, channel):
     """(places, taps) int64: what meets each weight of a channel, in the order of the weight's axes."""
     x = case.inputs[0].astype(I64) - case.grids[0].zero_point
     if x.ndim == 2:

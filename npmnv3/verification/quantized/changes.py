@@ -42,6 +42,7 @@ TABLE = (
     RuleChange("padding",                (*LAYERS, "pad2d"),        grids.paddings),
     RuleChange("clamp",                  _REQUANTISED,              accumulators.cuts),
     RuleChange("kernel order",           LAYERS,                    orders.kernels),
+    RuleChange("exchanged channels",     LAYERS,                    orders.exchanged,                  True),
     RuleChange("bias",                   LAYERS,                    accumulators.biases,               True),
     RuleChange("no zero point",          _NOT_SUMS,                 grids.left_out),
     RuleChange("zero point",             _REAL,                     grids.zero_points,                 True),

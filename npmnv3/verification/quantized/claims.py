@@ -1,5 +1,6 @@
 """What a rule change claims: that with it a step gives exactly what the port has."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,11 +14,14 @@ from ...ops.requantize import (
     INTEGER_RULES,
     double,
     in_32_bits,
+    integer_factor,
     layer_factor,
     quantize_multiplier,
     real,
     up,
 )
+
+SLACK = 1 / 64  # of a step, that rounding may move a border by
 
 
 @dataclass(frozen=True)
@@ -113,3 +117,25 @@ ROUNDED = {
     "truncated towards zero": np.trunc,
     "rounded down": np.floor,
 }
+
+
+def step_of_one(case):
+    """What one of an accumulator is worth in steps of the output: rounded twice, a number is off by about half of that."""
+    if case.kind == "mean":
+        return case.grids[0].scale / case.out.scale / math.prod(case.inputs[0].shape[2:])
+    return integer_factor(*case.factors, case.out.scale) if case.kind in ("layers", "mul") else 0
+
+
+def ratios_between(case, steps, rest, found, one=None):
+    """Between which ratios r what was found is `rest + r * steps`, rounded and cut: of each column of (places, columns).
+
+    one : what one of an accumulator is worth there, default `step_of_one`
+    """
+    ends, wanted = act_range(case.step.act, case.out), found.astype(I64) - case.out.zero_point
+    slack = SLACK + 2 * (step_of_one(case) if one is None else one)
+    least = np.where(found <= ends[0], -np.inf, wanted - 0.5 - slack) - rest
+    most = np.where(found >= ends[1], np.inf, wanted + 0.5 + slack) - rest
+    with np.errstate(divide="ignore", invalid="ignore"):
+        low, high = (np.where(steps > 0, a, b) / steps for a, b in ((least, most), (most, least)))
+    says_nothing = steps == 0
+    return np.where(says_nothing, -np.inf, low).max(0), np.where(says_nothing, np.inf, high).min(0)

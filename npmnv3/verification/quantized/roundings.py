@@ -255,24 +255,33 @@ def multipliers(case):
     if word not in LAYER_RULES:
         word, kernels = "double", with_word(kernels, "double", case.field)
 
-    def rule(change, kernels=kernels):
+    def rule(change, kernels=kernels, word=word):
         factor = factor_by(case, kernels)
 
         def steps(acc, factors, out):
             m, e = quantize_multiplier(factor(factors, out))
-            return LAYER_RULES[word](acc, change(m), e)
+            return LAYER_RULES[word](acc, change(m, e), e)
 
         return lambda: finish(case, case.accumulated, rule=steps)
 
     if field := FACTOR_FIELDS.get(case.field):
         for width in (other for other in WIDTHS if other != getattr(kernels, field)):
             text = f"a factor of scales multiplied in {WIDTHS[width]}"
-            yield Claim(width, text, rule(lambda m: m, replace(kernels, **{field: width})))
+            yield Claim(width, text, rule(lambda m, e: m, replace(kernels, **{field: width})))
     for bits in (8, 12, 15, 16, 24):
         low = 31 - bits
-        yield Claim(
-            f"{bits} bits", f"a multiplier of {bits} bits", rule(lambda m, low=low: (m + (1 << low >> 1)) >> low << low)
-        )
-        yield Claim(f"{bits} bits cut", f"a multiplier cut to {bits} bits", rule(lambda m, low=low: m >> low << low))
+        yield Claim(f"{bits} bits", f"a multiplier of {bits} bits", rule(lambda m, e, low=low: _without(m, low)))
+        yield Claim(f"{bits} bits cut", f"a multiplier cut to {bits} bits", rule(lambda m, e, low=low: m >> low << low))
+    for bits in (8, 12, 14, 15, 16, 20, 24):
+        for how in dict.fromkeys((word, "single", "truncate")):
+            rounded = {word: "", "single": ", rounded once", "truncate": ", cut off behind it"}[how]
+            text = f"a multiplier in fixed point, of {bits} fraction bits{rounded}"
+            change = rule(lambda m, e, bits=bits: _without(m, np.maximum(31 - bits - e, 0)), word=how)
+            yield Claim(f"fixed {bits} {how}", text, change)
     for by in (-1, 1):
-        yield Claim(f"m {by:+d}", "a multiplier off by one", rule(lambda m, by=by: m + by))
+        yield Claim(f"m {by:+d}", "a multiplier off by one", rule(lambda m, e, by=by: m + by))
+
+
+def _without(m, low):
+    """Numbers rounded to multiples of 2^low."""
+    return (m + (1 << low >> 1)) >> low << low

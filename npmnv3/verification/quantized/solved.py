@@ -7,13 +7,11 @@ from functools import partial
 import numpy as np
 
 from ...ops.grids import Grid
-from ...ops.integers import act_range
-from ...ops.requantize import F32, I64, integer_factor
-from .claims import Claim, finish, rounding
+from ...ops.requantize import F32, integer_factor
+from .claims import Claim, finish, ratios_between, rounding, step_of_one
 from .roundings import STEPS
 
 ENOUGH = 4  # numbers off, of a tensor or of a channel, that a factor is solved from
-SLACK = 1 / 64  # of a step, that rounding may move a border by
 FINEST = 6  # digits of a ratio that are tried for its roundest
 SPREAD = 9  # numbers of a range that are tried when none of these fits
 
@@ -33,7 +31,7 @@ def multipliers_solved(case):
     """The multipliers of some channels, each so many times what it is; all others as they should be."""
     if case.kind != "layers":
         return
-    low, high = _range(case, _layer_steps(case), 0, case.rows)
+    low, high = ratios_between(case, _layer_steps(case), 0, case.rows)
     off = (finish(case, case.accumulated) != case.rows).sum(0)
     wrong = np.flatnonzero(off)
     if len(wrong) and off[wrong].min() >= ENOUGH and 2 * len(wrong) <= len(off):
@@ -85,7 +83,7 @@ def _times(ratio):
 
 def _of_layers(case):
     """(name, text of a ratio, least, greatest, output of a ratio) of each scale of a layer or a product of two."""
-    low, high = _ends(*_range(case, _layer_steps(case), 0, case.rows))
+    low, high = _ends(*ratios_between(case, _layer_steps(case), 0, case.rows))
     scale, weight_scale = case.factors
     names = [*case.step.inputs, "the weights"][:2]
     for place, name in enumerate(names):
@@ -105,12 +103,12 @@ def _of_layers(case):
 def _of_others(case):
     """The same of a sum, a mean, a hard-swish or a gate; of the last two their output's alone."""
     steps = STEPS[case.kind](case, np.float64)
-    low, high = _ends(*_range(case, steps, 0, case.found))
+    low, high = _ends(*ratios_between(case, steps, 0, case.found))
     yield _written(case, low, high, lambda grid: case.run(grids={case.step.name: grid}))
     for name, grid, x in zip(case.step.inputs, case.grids, case.inputs) if case.kind in ("add", "mean") else ():
         if case.kind == "add":
             own = (x.astype(np.float64) - grid.zero_point) * (grid.scale / case.out.scale)
-            low, high = _ends(*_range(case, own, steps - own, case.found))
+            low, high = _ends(*ratios_between(case, own, steps - own, case.found))
 
         def read(ratio, name=name, grid=grid):
             return case.run(grids={name: replace(grid, scale=float(F32(grid.scale * ratio)))})
@@ -139,30 +137,11 @@ def _is(case, output):
 
 def _layer_steps(case):
     """(places, channels): a layer's or a product's real results, in steps of its grid."""
-    return case.accumulated * _step_of_one(case)
-
-
-def _step_of_one(case):
-    """What one of an accumulator is worth in steps of the output: rounded twice, a number is off by about half of that."""
-    if case.kind == "mean":
-        return case.grids[0].scale / case.out.scale / math.prod(case.inputs[0].shape[2:])
-    return integer_factor(*case.factors, case.out.scale) if case.kind in ("layers", "mul") else 0
+    return case.accumulated * step_of_one(case)
 
 
 def _ends(low, high):
     return float(np.max(low)), float(np.min(high))
-
-
-def _range(case, steps, rest, found):
-    """Between which ratios r what was found is `rest + r * steps`, rounded and cut: of each channel of (places, channels)."""
-    ends, wanted = act_range(case.step.act, case.out), found.astype(I64) - case.out.zero_point
-    slack = SLACK + 2 * _step_of_one(case)
-    least = np.where(found <= ends[0], -np.inf, wanted - 0.5 - slack) - rest
-    most = np.where(found >= ends[1], np.inf, wanted + 0.5 + slack) - rest
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low, high = (np.where(steps > 0, a, b) / steps for a, b in ((least, most), (most, least)))
-    says_nothing = steps == 0
-    return np.where(says_nothing, -np.inf, low).max(0), np.where(says_nothing, np.inf, high).min(0)
 
 
 def _roundest(low, high):
