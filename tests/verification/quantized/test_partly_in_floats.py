@@ -1,5 +1,7 @@
 """An .onnx of integers with parts in floats, as NNCF and `op_types_to_quantize` leave them: run, and judged as floats."""
 
+import re
+
 import numpy as np
 import pytest
 import quantized_goldens as golden
@@ -8,6 +10,7 @@ from command_line import run
 import npmnv3
 from npmnv3.conversion.quantized import PartlyInFloats, read_quantized_model
 from npmnv3.errors import WeightsError
+from npmnv3.verification.quantized.file_weights import check_file, grid_steps
 
 onnx = pytest.importorskip("onnx")
 FILE = golden.FOLDER / "ppocr--text_direction.qdq_u8s8_per_channel_reduce_range.onnx"
@@ -61,6 +64,125 @@ def test_a_fault_of_it(case, tmp_path, capsys):
     onnx.save(broken, port)
     code, out, _ = run(capsys, "verify", weights, port, "--input", x)
     assert code == 1 and "DIVERGES" in out, out[:400]
+
+
+def changed(model, kind, place, change):
+    """The file with the first 3x3 depthwise layer's weights, scales or biases changed."""
+    broken = onnx.ModelProto()
+    broken.CopyFrom(model)
+    held = {i.name: i for i in broken.graph.initializer}
+    made = {node.output[0]: node.input for node in broken.graph.node if node.op_type == "DequantizeLinear"}
+    layers = [node for node in broken.graph.node if node.op_type == kind]
+    if kind == "Conv":
+        layers = [node for node in layers if list(held[made[node.input[1]][0]].dims)[1:] == [1, 3, 3]]
+    of, part = {"weight": (1, 0), "scale": (1, 1), "bias": (2, 0)}[place]
+    tensor = held[made[layers[0].input[of]][part]]
+    value = onnx.numpy_helper.to_array(tensor).copy()
+    change(value)
+    tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    return broken
+
+
+def exchange(value):
+    value[[0, 1]] = value[[1, 0]]
+
+
+def turn_one(value):
+    value.flat[7] = -60 if value.flat[7] > 0 else 60
+
+
+def set_zero(value):
+    value[...] = 0
+
+
+def zero_channel(value):
+    value[2] = 0
+
+
+def scale_channel(value):
+    value[2] *= 1.5
+
+
+def scale_all(value):
+    value *= 1.1
+
+
+def shift(value):
+    value[...] = np.roll(value, 1, 0)
+
+
+def equalise(value):
+    value *= np.linspace(0.5, 2, len(value)).astype(value.dtype)
+
+
+DEPTHWISE = "blocks.0.depthwise.conv"
+FAULTS = (
+    ("Conv", "weight", exchange, DEPTHWISE, r"has in 2 of 8 output channels \(0, 1\) the weights of other channels \(1, 0\)"),
+    ("Conv", "weight", turn_one, DEPTHWISE, r"has 1 of 72 weights that are not these, first by size \[0, 2, 1\]"),
+    ("Conv", "weight", set_zero, DEPTHWISE, "has weights that are all zero"),
+    ("Conv", "weight", zero_channel, DEPTHWISE, r"has no weights in 1 of 8 output channels \(2\)"),
+    ("Conv", "weight", shift, DEPTHWISE, r"has in 8 of 8 output channels .* the weights of other channels \(7, 0, 1, 2, \.\.\.\)"),
+    ("Conv", "scale", scale_channel, DEPTHWISE, r"has the weights of 1 of 8 output channels \(2\) times 1\.5"),
+    ("Conv", "scale", scale_all, DEPTHWISE, r"has its weights times 1\.1"),
+    ("Conv", "bias", set_zero, DEPTHWISE, "has no bias"),
+    ("Gemm", "weight", set_zero, "logits", "has weights that are all zero"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind, place, change, step, told", FAULTS)
+def test_its_weights_one_by_one(case, tmp_path, kind, place, change, step, told):
+    weights, x, model = case
+    onnx.save(changed(model, kind, place, change), tmp_path / "port.onnx")
+    wrong, _ = check_file(npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx", np.load(x))
+    assert [name for name, _ in wrong] == [step] and re.search(told, wrong[0][1]), wrong
+
+
+@pytest.mark.parametrize(
+    "kind, place, change, told",
+    [
+        ("Conv", "weight", turn_one, "has 1 of 72 weights that are not these, first by size [0, 2, 1], 72.0 steps off; by its numbers alone fine: an int8 port"),
+        # The logits equal the bias then, and are no weight for all that.
+        ("Gemm", "weight", set_zero, "has weights that are all zero; by its numbers alone diverges: an int8 port"),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_its_weights(case, tmp_path, kind, place, change, told):
+    weights, x, model = case
+    onnx.save(changed(model, kind, place, change), tmp_path / "port.onnx")
+    report = npmnv3.verify(weights, tmp_path / "port.onnx", np.load(x), explain=False)
+    step = DEPTHWISE if kind == "Conv" else "logits"
+    assert report.verdict == "diverges" and report.first_divergence == step, report.sentence
+    assert f"{step} of the file {told}" in report.sentence and report.tensors[-1].step == "logits", report.sentence
+
+
+def test_weights_that_a_tool_moved_are_left_to_the_run(case, tmp_path):
+    weights, x, model = case
+    onnx.save(changed(model, "Conv", "scale", equalise), tmp_path / "port.onnx")
+    wrong, notes = check_file(npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx", np.load(x))
+    assert not wrong and re.search(
+        rf"in 1 of \d+ layers \({DEPTHWISE}\) most of the file's weights are not", notes[0]
+    ), notes
+
+
+def test_an_honest_files_weights(case, tmp_path):
+    weights, x, model = case
+    onnx.save(model, tmp_path / "port.onnx")
+    wrong, notes = check_file(npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx", np.load(x))
+    assert not wrong and re.search("one by one, in all [0-9]+ layers", notes[0]), (wrong, notes)
+
+
+@pytest.mark.parametrize("reach", [127, 64, 7])
+def test_the_grid_of_a_channel(reach):
+    """All of int8, half of it as for old processors, and 4 bits; 9 numbers or many."""
+    rng = np.random.default_rng(0)
+    for count in (9, 100):
+        levels = rng.integers(-reach, reach + 1, (20, count))
+        levels[:, :2] = reach, reach - 1
+        steps = rng.uniform(0.01, 2, (20, 1)).astype(np.float32)
+        assert np.allclose(grid_steps(steps * levels.astype(np.float32)), steps, rtol=1e-5)
+    floats = rng.standard_normal((20, 50))
+    assert np.allclose(grid_steps(floats), np.abs(floats).max(1, keepdims=True) / 127)
+    levels[5] = 0
+    assert grid_steps(levels.astype(float))[5] == 1
 
 
 def test_integers_of_it_are_refused_with_what_to_do(case, tmp_path):
