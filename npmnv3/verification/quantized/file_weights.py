@@ -31,15 +31,15 @@ def check_file(network, path, x):
     ----------
     network : Model
     path : of the .onnx
-    x : (N, C, H, W), which says how large the layers' inputs and outputs are
+    x : (N, C, H, W), the first of which says how large the layers' inputs and outputs are
     """
     try:
         state = load_checkpoint(os.fspath(path), network.variant, network.num_classes)
     except WeightsError as error:
-        return [], [f"the file's weights are not held against the network's one by one: {error}"]
+        return [], [f"the file's weights are not held against the network's, layer by layer: {error}"]
     found = load(network.variant.full_name, state.arrays, network.num_classes, engine="numpy").arrays(folded=True)
     layers = [step for step in network.plan_for(folded=True) if step.param("weight")]
-    real, reach = network.arrays(folded=True), _ranges(float_trace(network, x))
+    real, reach = network.arrays(folded=True), _ranges(float_trace(network, x[:1]))
     weights = {step.name: (real[step.param("weight").name],) for step in layers}
     wrong, moved = [], []
     for step in layers:
@@ -54,7 +54,7 @@ def check_file(network, path, x):
 
 def _said(moved, count):
     if not moved:
-        return [f"the file's weights were held against the network's, one by one, in all {count} layers"]
+        return [f"the file's weights were held against the network's, layer by layer, in all {count}"]
     names = ", ".join(moved[:SHOWN]) + ", ..." * (len(moved) > SHOWN)
     return [
         f"in {len(moved)} of {count} layers ({names}) most of the file's weights are not the network's, rounded, as where a tool "

@@ -66,20 +66,19 @@ def test_a_fault_of_it(case, tmp_path, capsys):
     assert code == 1 and "DIVERGES" in out, out[:400]
 
 
-def changed(model, kind, place, change):
-    """The file with the first 3x3 depthwise layer's weights, scales or biases changed."""
+def changed(model, *changes):
+    """The file with parts of its layers changed: (operation, which of these, "weight", "scale" or "bias", change)."""
     broken = onnx.ModelProto()
     broken.CopyFrom(model)
     held = {i.name: i for i in broken.graph.initializer}
     made = {node.output[0]: node.input for node in broken.graph.node if node.op_type == "DequantizeLinear"}
-    layers = [node for node in broken.graph.node if node.op_type == kind]
-    if kind == "Conv":
-        layers = [node for node in layers if list(held[made[node.input[1]][0]].dims)[1:] == [1, 3, 3]]
-    of, part = {"weight": (1, 0), "scale": (1, 1), "bias": (2, 0)}[place]
-    tensor = held[made[layers[0].input[of]][part]]
-    value = onnx.numpy_helper.to_array(tensor).copy()
-    change(value)
-    tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
+    for kind, index, place, change in changes:
+        layer = [node for node in broken.graph.node if node.op_type == kind][index]
+        of, part = {"weight": (1, 0), "scale": (1, 1), "bias": (2, 0)}[place]
+        tensor = held[made[layer.input[of]][part]]
+        value = onnx.numpy_helper.to_array(tensor).copy()
+        change(value)
+        tensor.CopyFrom(onnx.numpy_helper.from_array(value, tensor.name))
     return broken
 
 
@@ -111,63 +110,60 @@ def shift(value):
     value[...] = np.roll(value, 1, 0)
 
 
+def transpose(value):
+    value[...] = value.swapaxes(-1, -2).copy()
+
+
 def equalise(value):
     value *= np.linspace(0.5, 2, len(value)).astype(value.dtype)
 
 
-DEPTHWISE = "blocks.0.depthwise.conv"
 FAULTS = (
-    ("Conv", "weight", exchange, DEPTHWISE, r"has in 2 of 8 output channels \(0, 1\) the weights of other channels \(1, 0\)"),
-    ("Conv", "weight", turn_one, DEPTHWISE, r"has 1 of 72 weights that are not these, first by size \[0, 2, 1\]"),
-    ("Conv", "weight", set_zero, DEPTHWISE, "has weights that are all zero"),
-    ("Conv", "weight", zero_channel, DEPTHWISE, r"has no weights in 1 of 8 output channels \(2\)"),
-    ("Conv", "weight", shift, DEPTHWISE, r"has in 8 of 8 output channels .* the weights of other channels \(7, 0, 1, 2, \.\.\.\)"),
-    ("Conv", "scale", scale_channel, DEPTHWISE, r"has the weights of 1 of 8 output channels \(2\) times 1\.5"),
-    ("Conv", "scale", scale_all, DEPTHWISE, r"has its weights times 1\.1"),
-    ("Conv", "bias", set_zero, DEPTHWISE, "has no bias"),
-    ("Gemm", "weight", set_zero, "logits", "has weights that are all zero"),
-)  # fmt: skip
+    (("Conv", 0, "weight", turn_one), r"has 1 of 216 weights that are not these, first by size \[0, 0, 2, 1\]"),
+    (("Conv", 1, "scale", scale_channel), r"has the weights of 1 of 8 output channels \(2\) times 1\.5"),
+    (("Conv", 2, "weight", exchange), r"has in 2 of 8 output channels \(0, 1\) the weights of other channels \(1, 0\)"),
+    (("Conv", 5, "weight", zero_channel), r"has no weights in 1 of 8 output channels \(2\)"),
+    (("Conv", 6, "scale", scale_all), r"has its weights times 1\.1"),
+    (("Conv", 7, "weight", transpose), "has its kernel transposed"),
+    (("Conv", 8, "bias", set_zero), "has no bias"),
+    (("Conv", 9, "weight", shift), r"output channels .* the weights of other channels \(\d+, 0, 1, 2, \.\.\.\)"),
+    (("Gemm", 0, "weight", set_zero), "has weights that are all zero"),
+)
 
 
-@pytest.mark.parametrize("kind, place, change, step, told", FAULTS)
-def test_its_weights_one_by_one(case, tmp_path, kind, place, change, step, told):
+def test_its_weights_layer_by_layer(case, tmp_path):
     weights, x, model = case
-    onnx.save(changed(model, kind, place, change), tmp_path / "port.onnx")
-    wrong, _ = check_file(npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx", np.load(x))
-    assert [name for name, _ in wrong] == [step] and re.search(told, wrong[0][1]), wrong
+    network, port = npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx"
+    onnx.save(model, port)
+    wrong, notes = check_file(network, port, np.load(x))
+    assert not wrong and re.search("layer by layer, in all [0-9]+", notes[0]), (wrong, notes)
+    onnx.save(changed(model, *(change for change, _ in FAULTS), ("Conv", 10, "scale", equalise)), port)
+    wrong, notes = check_file(network, port, np.load(x))
+    for (name, text), (change, told) in zip(wrong, FAULTS, strict=True):
+        assert re.search(told, text), (name, text, change)
+    assert [name for name, _ in wrong][:3] == ["stem.conv", "blocks.0.expand.conv", "blocks.0.depthwise.conv"], wrong
+    # As a tool that moves weights between layers leaves them.
+    assert re.search(r"in 1 of \d+ layers \(blocks.2.depthwise.conv\) most of the file's weights are not", notes[0]), (
+        notes
+    )
 
 
 @pytest.mark.parametrize(
-    "kind, place, change, told",
+    "change, step, told",
     [
-        ("Conv", "weight", turn_one, "has 1 of 72 weights that are not these, first by size [0, 2, 1], 72.0 steps off; by its numbers alone fine: an int8 port"),
+        (("Conv", 2, "weight", turn_one), "blocks.0.depthwise.conv", r"has 1 of 72 weights .*; by its numbers alone fine: an int8 port"),
         # The logits equal the bias then, and are no weight for all that.
-        ("Gemm", "weight", set_zero, "has weights that are all zero; by its numbers alone diverges: an int8 port"),
+        (("Gemm", 0, "weight", set_zero), "logits", "has weights that are all zero; by its numbers alone diverges: an int8 port"),
     ],
 )  # fmt: skip
-def test_the_verdict_on_its_weights(case, tmp_path, kind, place, change, told):
+def test_the_verdict_on_its_weights(case, tmp_path, change, step, told):
     weights, x, model = case
-    onnx.save(changed(model, kind, place, change), tmp_path / "port.onnx")
+    onnx.save(changed(model, change), tmp_path / "port.onnx")
     report = npmnv3.verify(weights, tmp_path / "port.onnx", np.load(x), explain=False)
-    step = DEPTHWISE if kind == "Conv" else "logits"
     assert report.verdict == "diverges" and report.first_divergence == step, report.sentence
-    assert f"{step} of the file {told}" in report.sentence and report.tensors[-1].step == "logits", report.sentence
-
-
-def test_weights_that_a_tool_moved_are_left_to_the_run(case, tmp_path):
-    weights, x, model = case
-    onnx.save(changed(model, "Conv", "scale", equalise), tmp_path / "port.onnx")
-    wrong, notes = check_file(npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx", np.load(x))
-    assert not wrong and re.search(
-        rf"in 1 of \d+ layers \({DEPTHWISE}\) most of the file's weights are not", notes[0]
-    ), notes
-
-
-def test_an_honest_files_weights(case, tmp_path):
-    weights, x, model = case
-    onnx.save(model, tmp_path / "port.onnx")
-    wrong, notes = check_file(npmnv3.load(weights, engine="numpy"), tmp_path / "port.onnx", np.load(x))
-    assert not wrong and re.search("one by one, in all [0-9]+ layers", notes[0]), (wrong, notes)
+    assert re.match(f"{step} of the file {told}", report.sentence) and report.tensors[-1].step == "logits", (
+        report.sentence
+    )
 
 
 @pytest.mark.parametrize("reach", [127, 64, 7])
