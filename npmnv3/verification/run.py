@@ -20,6 +20,7 @@ from .comparison import Comparison
 from .constants import refuse_weights_alone, without_weights
 from .inputs import pick_input
 from .port import load_port, runs
+from .quantized.file_weights import check_file
 from .quantized.port import has_integers, is_quantized_port, refuse
 from .quantized.report import QuantizedReport
 from .quantized.run import verify_quantized
@@ -103,7 +104,9 @@ def verify(
     network = model if isinstance(model, Model) else load(model, weights, num_classes, engine="numpy")
     refuse_weight_file(network, port)
     given = pick_input(network, input, None if runs(port) else port)
-    if has_integers(port):
+    is_file, in_parts = runs(port) and not callable(port), has_integers(port)
+    if in_parts:
+        precision = "int8" if precision == "auto" else precision
         given = given.noted(
             "parts of its graph are computed in floats, between integers: it is run here, and judged as floats, not integer for integer"
         )
@@ -111,7 +114,8 @@ def verify(
     quiet = np.errstate(all="ignore")
     with one_thread(), quiet, progress_bar(round(WORK), title="faults", unit="run") as tell:
         tensors = load_port(port, given.x)
-        tensors, constants = without_weights(tensors, network, map or ())
+        # What an .onnx file gives was computed from the input: a weight is none of it, whatever it equals.
+        tensors, constants = (tensors, []) if is_file else without_weights(tensors, network, map or ())
         refuse_weights_alone(_name(port), tensors, constants)
         if given.x is None:
             given = given.from_port(tensors)
@@ -120,7 +124,20 @@ def verify(
                 f"left out: tensors that equal weights of the network ({len(constants)}, such as {constants[0]})"
             )
         comparison = read_columns_first(Comparison(network, given, tensors, map, precision, float(factor)))
-        return decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))
+        report = decide(comparison, _name(port), explain, lambda done, text: tell(round(done), text))
+        if is_file and (in_parts or report.precision == "int8"):
+            _with_weights(report, *check_file(network, port, given.x))
+        return report
+
+
+def _with_weights(report: Report, wrong: list[tuple[str, str]], notes: list[str]) -> None:
+    """Put what a file's weights are into its report, whose verdict is by the run's tolerance alone, which hides them."""
+    report.notes += notes
+    if wrong:
+        first, *others = (f"{step} of the file {text}" for step, text in wrong)
+        report.sentence = f"{first}; by its numbers alone {report.verdict}: {report.sentence}"
+        report.verdict, report.first_divergence = "diverges", wrong[0][0]
+        report.notes += others
 
 
 def _check_options(map: Any, precision: Any, factor: Any, explain: Any) -> None:

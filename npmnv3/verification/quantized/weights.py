@@ -10,6 +10,7 @@ from ...network.lowering import SCHEMES, lower
 NEAREST = 0.501  # steps from the float weight to the nearest integer, and what float32 folding adds
 CLAMPED = 1 << 30  # biases that a converter does not let grow further
 FAR = 2.0  # steps of a stored tensor, from which a bias alone is another
+SHOWN = 4  # channels
 LIKE = 15.0  # dB from which weights are taken for another layer's, or for the same in another order
 
 
@@ -102,21 +103,21 @@ def _check(plan, step, floats):
     kept = np.abs(steps) < CLAMPED - 1
     snr_db, bias_db = snr(real, found), snr(real_bias[kept], bias[kept] * bias_scale[kept]) if kept.any() else np.inf
     bias_off = float(np.abs(steps - bias)[kept].max(initial=0))
-    wrong = _wrong_weights(step, real, found, off, snr_db, floats)
+    wrong = _wrong_weights(step, real, found, off, scale, floats)
     if not wrong and bias_off > 1:
-        few = _few_biases(np.where(kept, np.abs(steps - bias), 0), bias_scale / plan.grids[step.name].scale)
-        wrong = _wrong_bias(bias, bias_db) or few
+        few = few_biases(np.where(kept, np.abs(steps - bias), 0), bias_scale / plan.grids[step.name].scale)
+        wrong = wrong_bias(bias, bias_db) or few
     return LayerCheck(step.name, float(snr_db), float(bias_db), float(off.max(initial=0)), wrong)
 
 
-def _wrong_bias(bias, snr_db):
+def wrong_bias(bias, snr_db):
     """Of a bias as a whole: some tools correct what rounding did to a layer's mean in it, so that much is no fault."""
     if snr_db >= 10:
         return ""
     return f"has another bias ({snr_db:.0f} dB)" if bias.any() else "has no bias"
 
 
-def _few_biases(off, stored):
+def few_biases(off, stored):
     """Of biases `off` by so many of their steps, each of which is `stored` of the tensor's: a few that are far off, where
     all others are the network's, rounded, which no correction leaves so."""
     far = off > 1
@@ -126,22 +127,71 @@ def _few_biases(off, stored):
     return f"has {np.count_nonzero(far)} of {len(far)} biases that are not these, most in channel {channel}, by {(off * stored)[channel]:.1f} steps of what is stored"
 
 
-def _wrong_weights(step, real, found, off, snr_db, floats):
+def _wrong_weights(step, real, found, off, scale, floats):
     """What sets a layer's weights apart from the float network's by more than rounding, in words."""
-    far = int((off > 1).sum())
+    far = np.count_nonzero(off > 1)
     if not far:
         return ""
+    others = f"has other weights ({snr(real, found):.0f} dB, {far} of {off.size} off by more than a step)"
+    return known_fault(step.name, real, found, off, scale, floats) or others
+
+
+def known_fault(name, real, found, off, steps, floats):
+    """In what way the weights `found` in a layer are not the `real` ones, in words; "" if in none that is known.
+
+    off : by how many steps they are off
+    steps : (O or 1, 1, ...), the grid's
+    floats : {layer: (its real weights, ...)}, of all layers
+    """
+    if not found.any():
+        return "has weights that are all zero"
+    if text := _wrong_channels(real, found, off, steps):
+        return text
+    far = np.count_nonzero(off > 1)
     if far <= max(off.size // 100, 1):
-        place = np.unravel_index(int(np.argmax(off)), off.shape)
-        where = ", ".join(map(str, place))
+        where = ", ".join(map(str, np.unravel_index(int(np.argmax(off)), off.shape)))
         return f"has {far} of {off.size} weights that are not these, first by size [{where}], {off.max():.1f} steps off"
+    like = max(LIKE, snr(real, found))
     for text, other in _orders(real):
-        if snr(other, found) > LIKE:
+        if snr(other, found) > like:
             return f"has {text}"
-    for name, (other, _) in floats.items():
-        if name != step.name and other.shape == real.shape and snr(other, found) > LIKE:
-            return f"has the weights of {name}"
-    return f"has other weights ({snr_db:.0f} dB, {far} of {off.size} off by more than a step)"
+    for layer, (other, *_) in floats.items():
+        if layer != name and other.shape == real.shape and snr(other, found) > like:
+            return f"has the weights of {layer}"
+    factor = (real * found).sum() / (np.square(real).sum() or 1)
+    return f"has its weights times {factor:.3g}" if (np.abs(found - factor * real) <= steps).all() else ""
+
+
+def _wrong_channels(real, found, off, steps):
+    """What is wrong with the output channels that are not right: zero, scaled, or the weights of other channels.
+
+    That many are scaled, each by a factor of its own, is no fault that is known: tools do so to equalise channels.
+    """
+    far = np.flatnonzero((off > 1).reshape(len(off), -1).any(1))
+    few = 4 * len(far) <= len(off)
+    rows, others = found.reshape(len(found), -1)[far], real.reshape(len(real), -1)
+    limits = np.broadcast_to(steps.ravel(), len(off))[far]
+    channels = f"{len(far)} of {len(off)} output channels ({_listed(far)})"
+    if not rows.any():
+        return f"has no weights in {channels}" if few else ""
+    sizes = np.square(others).sum(1) + 1e-300
+    factors = (rows @ others.T) / sizes
+
+    def fit(like):
+        gaps = np.abs(rows - factors[np.arange(len(far)), like][:, None] * others[like])
+        return (gaps.max(1) <= limits).all()
+
+    if fit(far):
+        own = factors[np.arange(len(far)), far]
+        return f"has the weights of {channels} times {', '.join(f'{f:.3g}' for f in own[:SHOWN])}" if few else ""
+    likest = (np.abs(factors) * np.sqrt(sizes)).argmax(1)
+    if (likest != far).all() and fit(likest):
+        return f"has in {channels} the weights of other channels ({_listed(likest)})"
+    return ""
+
+
+def _listed(places):
+    return ", ".join(map(str, places[:SHOWN])) + ", ..." * (len(places) > SHOWN)
 
 
 def _orders(weight):
