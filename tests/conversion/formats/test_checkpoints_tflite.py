@@ -93,6 +93,17 @@ def test_what_is_refused(changes, message):
         read_checkpoint(small(**changes))
 
 
+def test_weights_of_4_bits_are_refused_with_advice():
+    graph = Graph()
+    x, w = graph.tensor("x", (1, 1, 1, 4)), graph.constant("w", np.zeros((2, 1, 1, 4), np.int8), scale=[1.0])
+    graph.tensors[w][1] = "b", 17
+    graph.operator(CONV, [x, w], (1, 1, 1, 2), {0: ("b", SAME), 1: ("i", 1), 2: ("i", 1)})
+    with pytest.raises(
+        WeightsError, match="elements of type 17 .17: int4., .*; give the model in floats that it was made"
+    ):
+        read_checkpoint(graph.bytes())
+
+
 def test_weights_beyond_floats_are_read_and_not_warned_of():
     found = read_checkpoint(small(weight=np.full((4, 3, 3, 3), 127, np.int8), how={"scale": [3e38]}))
     assert np.isinf(found.layers[0].params["weight"]).all()
