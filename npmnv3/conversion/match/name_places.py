@@ -212,7 +212,8 @@ def _warnings(variant, form_is, beside):
 def _unmerged(unexpected):
     """Advice where a file has the factors of LoRA beside weights, else ""."""
     advice = (
-        ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
+        ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload(); Keras merges "
+        "them as it saves a .keras or .weights.h5)"
     )
     return advice * any("lora_" in name for name in unexpected)
 

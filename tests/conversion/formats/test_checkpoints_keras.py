@@ -317,3 +317,29 @@ def test_another_programs_configuration_is_warned_of():
         entries.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
     (warning,) = read_checkpoint(stream.getvalue()).warnings
     assert warning.startswith("its configuration is not followed")
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_integers_of_8_bits_are_keras_quantisation(kind):
+    data = {"layers/dense": ("dense", [np.zeros((2, 3), kind), draw(3), draw(3)])}
+    legacy = {"dense": {"dense/kernel": np.zeros((2, 3), kind), "dense/kernel_scale": draw(3)}}
+    for file in (files.keras_weights(data), files.keras_legacy(legacy)):
+        with pytest.raises(
+            WeightsError, match="quantised by Keras's model.quantize .dense/.* is u?int8.: .* give the model as"
+        ):
+            read_checkpoint(file)
+
+
+def policy(kind, **config):
+    return layer("Dense", units=4, dtype={"class_name": kind, "config": config})
+
+
+def test_policies_that_quantise_or_round():
+    with pytest.raises(WeightsError, match="quantised by Keras's model.quantize .config.json has Dense in 'float8'"):
+        archive(network(USUAL), policy("QuantizedFloat8DTypePolicy", mode="float8", source_name="float32"))
+    for dtype in ("mixed_float16", "bfloat16"):
+        (note,) = archive(network(USUAL), policy("DTypePolicy", name=dtype)).notes
+        assert note.startswith(f"its configuration has the policy {dtype}: Keras rounds")
+        (note,) = archive(network(USUAL), layer("Dense", units=4, dtype=dtype)).notes
+        assert note.startswith(f"its configuration has the policy {dtype}: Keras rounds")
+    assert archive(network(USUAL), policy("DTypePolicy", name="float32")).notes == ()
