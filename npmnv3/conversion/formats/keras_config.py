@@ -25,6 +25,14 @@ _ROUNDED = (
     "its configuration has the policy {}: Keras rounds the values between its layers to 16 bits, and the dump does not, so its logits "
     "are not quite Keras's"
 )
+_OWN_CLASS = (
+    "its model is of a class of its own, {}, whose code is not in the file: taken for what its layers compute; whether its call() does "
+    "something else besides is not known"
+)
+_UNKNOWN_CALL = (
+    "a model of a class of its own, {}, whose call() is code and not in the file: what it does to pictures and to logits is not known; "
+    "save it as the layers that it calls: x = keras.Input((224, 224, 3)); keras.Model(x, model.call(x)).save('m.keras')"
+)
 QUANTISED = (
     "quantised by Keras's model.quantize ({}): that is not read; give the model as it was saved before it was quantised"
 )
@@ -42,6 +50,7 @@ def read_config(text, where, *, counted=False):
         config = None  # the weights are what counts
     if not isinstance(config, dict):
         return {"warnings": (_NOT_FOLLOWED,)}
+    config, own = _of_kerass_classes(config)
     try:
         layers = list(_layers(config))
         card, prepared, doubts = _preparation(layers)
@@ -55,7 +64,26 @@ def read_config(text, where, *, counted=False):
         fields |= {"program": program, "sides": sides}
     except _OF_OTHER_FORM:
         fields["warnings"] = (*fields.get("warnings", ()), _NOT_FOLLOWED)
+    if own:
+        fields["warnings"] = (*fields.get("warnings", ()), *own)
     return {"claims": _model_name(config, where), **fields}
+
+
+def _of_kerass_classes(config):
+    """(the configuration, warnings): that of a model of somebody's own class as the layers that it lists.
+
+    Raises
+    ------
+    WeightsError
+        It lists none, so nothing tells what its code does with them.
+    """
+    kind, settings = config.get("class_name"), config.get("config")
+    if kind in MODELS or not isinstance(kind, str) or not isinstance(settings, dict):
+        return config, ()
+    if "layers" not in settings:
+        raise WeightsError(_UNKNOWN_CALL.format(kind[:50]))
+    plain = MODELS[0] if "input_layers" in settings else "Sequential"
+    return {**config, "class_name": plain}, (_OWN_CLASS.format(kind[:50]),)
 
 
 def _rounded(layers, where):

@@ -343,3 +343,26 @@ def test_policies_that_quantise_or_round():
         (note,) = archive(network(USUAL), layer("Dense", units=4, dtype=dtype)).notes
         assert note.startswith(f"its configuration has the policy {dtype}: Keras rounds")
     assert archive(network(USUAL), policy("DTypePolicy", name="float32")).notes == ()
+
+
+def of_own_class(settings):
+    """What is read of a .keras file whose model is of somebody's own class."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as entries:
+        entries.writestr("config.json", json.dumps(layer("Mine", **settings)))
+        entries.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
+    return read_checkpoint(stream.getvalue())
+
+
+def test_a_subclass_that_lists_its_layers_is_those_with_a_warning():
+    found = of_own_class({"layers": [layer("Rescaling", scale=1 / 255, offset=0.0), network(), LINEAR]})
+    assert found.card["preprocess"].std == (1.0, 1.0, 1.0) and found.program
+    (warning,) = found.warnings
+    assert warning.startswith("its model is of a class of its own, Mine, whose code is not in the file")
+
+
+def test_a_subclass_whose_call_alone_knows_its_layers_is_refused():
+    with pytest.raises(
+        WeightsError, match=r"class of its own, Mine, whose call\(\) is code .*keras.Model\(x, model.call\(x\)\)"
+    ):
+        of_own_class({"trainable": True})
