@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flatbuffer_files import Graph, Numbers, encode
 from states import random_state
-from tflite_files import CONV, NONE, SAME, write
+from tflite_files import CONV, NONE, RELU_0_TO_1, SAME, write
 
 import npmnv3
 from npmnv3.conversion import convert, identify_file
@@ -32,6 +32,13 @@ def test_a_network(weights, worst, keras, tmp_path):
     found, expected = npmnv3.load(done.path, engine="numpy", dtype="float64")(x), keras(x)
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert error < worst, error
+
+
+def test_a_gate_that_is_cut_at_1_is_a_hard_sigmoid(keras, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(write(keras, gate=RELU_0_TO_1))
+    assert [layer.op for layer in read_checkpoint(tmp_path / "a.tflite").layers].count("Clip") == 9
+    _, found = identify_file(tmp_path / "a.tflite")
+    assert found.fits and found.model == "keras/MobileNetV3Small"
 
 
 def test_of_two_names_for_one_function_it_is_kerass(tmp_path):
