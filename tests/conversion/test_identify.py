@@ -127,12 +127,30 @@ def test_headless_keras_file_says_what_is_missing():
     assert found.contradictions == (missing + end,)
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("backbone.fpn.inner_blocks.0.0.weight", "an object detector"),
+        ("head.regression_head.module_list.0.1.weight", "an object detector"),
+        ("classifier.0.convs.1.0.weight", "a network for segmentation"),
+    ],
+)
+def test_networks_of_other_tasks_are_told(name, told):
+    state = random_state("torchvision/mobilenet_v3_small_050", 3)
+    state = {f"backbone.{name}": array for name, array in state.items() if not name.startswith("classifier")}
+    found = identify(checkpoint(state | {name: np.ones((3, 8, 1, 1), np.float32)}))
+    assert (
+        f": {told}, of which MobileNetV3 is the backbone alone; give the file of a classifier"
+        in found.contradictions[-1]
+    )
+
+
 def test_factors_that_are_not_multiplied_yet():
     state = random_state("torchvision/mobilenet_v3_small", 3)
     state |= {f"classifier.3.base_layer.{end}": state.pop(f"classifier.3.{end}") for end in ("weight", "bias")}
     found = identify(checkpoint(state | {"classifier.3.lora_A.default.weight": np.ones((4, 1024))}))
     missing, strange = found.contradictions
-    assert "without its end" not in missing and "merge_and_unload()" in strange
+    assert "without its end" not in missing and "merge_and_unload(); Keras merges them" in strange
 
 
 @pytest.mark.parametrize(

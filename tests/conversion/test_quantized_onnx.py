@@ -276,6 +276,17 @@ def test_grids_that_do_not_meet(tmp_path):
             made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
 
 
+def test_weights_of_16_bits_are_told_to_become_floats(tmp_path):
+    made = Nodes()
+    weight = made.weight()
+    made.constants |= {name: made.constants[name].astype(np.int16) for name in ("w.q", "w.z")}
+    made.add("Conv", [made.stored("input", "x"), weight], "conv")
+    with pytest.raises(
+        WeightsError, match="Conv 'conv' has weights of int16, .* quantise them to 8 bits, or .*-o NAME.h5"
+    ):
+        made.plan(tmp_path / "a.onnx", made.stored("conv", "y"))
+
+
 def test_floats_between_are_told(tmp_path):
     made = Nodes()
     made.add("Conv", [made.stored("input", "x"), made.weight()], "conv")

@@ -81,7 +81,7 @@ def test_a_prepared_network_is_what_it_becomes(plan, tmp_path):
 
 def test_as_floats_what_the_integers_stand_for(plan, tmp_path):
     done = npmnv3.convert(state_dict("", tmp_path), tmp_path / "f.h5")
-    assert done.model == MODEL and done.folded and any("PyTorch quantised it" in note for note in done.notes)
+    assert done.model == MODEL and done.folded and any("-o NAME.npz keeps the integers" in note for note in done.notes)
     arrays, layer = load_weights(tmp_path / "f.h5").arrays, "features.0.0"
     integers_, scale = plan.arrays[f"{layer}.weight"], plan.arrays[f"{layer}.weight_scale"]
     np.testing.assert_array_equal(arrays[f"{layer}.weight"], integers_.astype(np.float32) * scale)
@@ -202,6 +202,36 @@ def test_quantised_tensors_of_no_grid(grid):
         read_checkpoint(files.torch_zip({"a": qtensor("q", q, *grid)}, {"q": q}))
 
 
+def test_dynamically_quantised_layers_become_floats_alone(tmp_path):
+    """As quantize_dynamic leaves them: packed linear layers, whose grid says nothing, between layers in floats."""
+    state = random_state("torchvision/mobilenet_v3_small_050", 3)
+    weights = [name for name in state if name.startswith("classifier") and name.endswith("weight")]
+    arrays = {
+        name: np.clip(np.rint(256 * a), -128, 127).astype(np.int8) if name in weights else a
+        for name, a in state.items()
+    }
+    for name in weights:
+        arrays[name.replace("weight", "scale")] = np.ones((), np.float32)
+        arrays[name.replace("weight", "zero_point")] = np.zeros((), np.int64)
+    kinds = {"f": "Float", "i": "Long"}
+    top = {name: tensor(name, a, kind=kinds[a.dtype.kind]) for name, a in arrays.items()}
+    for name in weights:
+        weight = qtensor(name, arrays[name], Name("torch.per_tensor_affine"), 1 / 256, 0)
+        top[name.replace("weight", "_packed_params._packed_params")] = weight, top.pop(name.replace("weight", "bias"))
+        del top[name]
+    path = tmp_path / "dynamic.pth"
+    path.write_bytes(files.torch_zip(Ordered(top), arrays))
+    done = npmnv3.convert(path, tmp_path / "f.h5")
+    found = load_weights(tmp_path / "f.h5").arrays["classifier.3.weight"]
+    np.testing.assert_array_equal(found, arrays["classifier.3.weight"] / np.float32(256))
+    assert any("in part: 2 of its 54 layers" in note and "(quantize_dynamic)" in note for note in done.notes), (
+        done.notes
+    )
+    assert not any("-o NAME.npz" in note for note in done.notes)
+    with pytest.raises(WeightsError, match="missing: not quantised throughout; convert it to a float dump, -o NAME.h5"):
+        npmnv3.convert(path, tmp_path / "q.npz")
+
+
 def test_what_observed_nothing_is_refused():
     about, ends = "quant.activation_post_process", {"min_val": np.inf, "max_val": -np.inf}
     seen = {f"{about}.activation_post_process.{end}": np.array(value, np.float32) for end, value in ends.items()}
@@ -224,6 +254,7 @@ def test_refused(tmp_path):
     (tmp_path / "timm.pth").write_bytes(files.torch_zip(Ordered(top), {**state, first: q}))
     with pytest.raises(WeightsError, match=r"timm.pth: is timm/mobilenetv3_small_050, .*torchvision's own modules"):
         npmnv3.convert(tmp_path / "timm.pth", tmp_path / "q.npz")
-    assert npmnv3.convert(tmp_path / "timm.pth", tmp_path / "f.h5").model == "timm/mobilenetv3_small_050"
+    done = npmnv3.convert(tmp_path / "timm.pth", tmp_path / "f.h5")
+    assert done.model == "timm/mobilenetv3_small_050" and any("in part: 1 of its " in note for note in done.notes)
     with pytest.raises(UsageError, match="dtype='float16'` is not for a quantised model"):
         npmnv3.convert(state_dict("", tmp_path), tmp_path / "q.npz", dtype="float16")

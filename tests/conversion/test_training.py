@@ -1,5 +1,7 @@
 """What training programs keep beside the network: names of classes, and how pictures were prepared."""
 
+import json
+
 import checkpoint_files as files
 import pytest
 from checkpoint_files import Call
@@ -13,9 +15,9 @@ SMALL, TORCHVISION = "timm/mobilenetv3_small_050", "torchvision/mobilenet_v3_sma
 TIMMS = {"img_size": None, "input_size": None, "crop_pct": None, "interpolation": "", "mean": None, "std": None}
 
 
-def converted(tmp_path, model=SMALL, **beside):
+def converted(tmp_path, model=SMALL, file="a.pth", **beside):
     """(Converted, the dump loaded) of a checkpoint with this beside the state dict."""
-    path = tmp_path / "a.pth"
+    path = tmp_path / file
     path.write_bytes(files.torch_file(random_state(model, 3), lambda state: {"state_dict": state, **beside}))
     done = convert(path, tmp_path / "a.h5")
     return done, npmnv3.load(done.path, engine="numpy")
@@ -126,3 +128,25 @@ def test_another_program_that_says_otherwise_is_warned_of(beside, tmp_path):
 def test_what_agrees_needs_no_word(beside, tmp_path):
     done, model = converted(tmp_path, **beside)
     assert done.warnings == () and model.preprocess.name == "timm"
+
+
+CARD = {
+    "architecture": "mobilenetv3_small_050",
+    "label_names": ["ant", "bee", "cow"],
+    "pretrained_cfg": {"input_size": [3, 192, 192], "crop_pct": 1.0, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+
+
+@pytest.mark.parametrize("card", [{**CARD, "label_names": None}, {**CARD, "pretrained_cfg": {}}])
+def test_a_card_beside_the_file_counts_more_than_settings_in_it(card, tmp_path):
+    """Each for what it says: what it leaves open is taken from the settings."""
+    (tmp_path / "config.json").write_text(json.dumps(card), "utf-8")
+    settings = {"classes": ["x", "y", "z"], "args": TIMMS | {"img_size": 160}}
+    done, model = converted(tmp_path, file="pytorch_model.bin", **settings)
+    recipe, notes = model.preprocess, " ".join(done.notes)
+    named, prepared = bool(card["label_names"]), bool(card["pretrained_cfg"])
+    assert model.labels == (("ant", "bee", "cow") if named else ("x", "y", "z"))
+    assert (recipe.side, recipe.mean[0]) == (((192, 192), 0.5) if prepared else ((160, 160), 0.485))
+    assert ("classes names the classes" in notes) == (not named)
+    assert ("pictures are prepared as the file says: args.img_size 160" in notes) == (not prepared)
+    assert done.warnings == ()

@@ -6,12 +6,16 @@ from flatbuffer_files import Graph
 from npmnv3.network.folding import canonical_arrays, fold_norms
 
 CONV, DEPTHWISE, DENSE, MEAN, MUL, ADD, HARD_SWISH, DEQUANTIZE = 3, 4, 9, 40, 18, 0, 117, 6
+RELU_0_TO_1 = 152
 NONE, RELU, RELU6 = 0, 1, 3
 SAME = 0
 
 
-def write(model, weights="f4"):
-    """A model as TensorFlow Lite has it: activations fused, the gate's 3 in its layer's bias, channels last."""
+def write(model, weights="f4", gate=MUL):
+    """A model as TensorFlow Lite has it: activations fused, the gate's 3 in its layer's bias, channels last.
+
+    gate : MUL of what is cut at 6, or RELU_0_TO_1, which cuts behind product and sum
+    """
     stored, plan = model.plan_for(), model.plan_for(folded=True)
     arrays = fold_norms(stored, plan, canonical_arrays(stored, model.params, np.float64))
     graph, at, after = Graph(), {}, {step.inputs[0]: step for step in plan}
@@ -23,9 +27,14 @@ def write(model, weights="f4"):
         x = [at[name] for name in step.inputs]
         shape = (1, *step.shape[1:], step.shape[0]) if len(step.shape) == 3 else (1, 1, 1, step.shape[0])
         if step.param("weight"):
-            at[step.name] = _layer(graph, step, after.get(step.name), arrays, x, shape, at, weights)
+            at[step.name] = _layer(graph, step, after.get(step.name), arrays, x, shape, at, weights, gate)
         elif step.op == "hard_swish":
             at[step.name] = graph.operator(HARD_SWISH, x, shape)
+        elif step.op == "hard_sigmoid" and gate == RELU_0_TO_1:
+            for code, number in ((MUL, 1 / 6), (ADD, 0.5)):
+                constant = graph.constant("constant", np.array(number, np.float32))
+                x = [graph.operator(code, [*x, constant], shape, {0: ("b", NONE)})]
+            at[step.name] = graph.operator(gate, x, shape)
         elif step.op == "hard_sigmoid":
             sixth = graph.constant("sixth", np.array(1 / 6, np.float32))
             at[step.name] = graph.operator(MUL, [*x, sixth], shape, {0: ("b", NONE)})
@@ -39,13 +48,13 @@ def write(model, weights="f4"):
     return graph.bytes()
 
 
-def _layer(graph, step, following, arrays, x, shape, at, weights):
+def _layer(graph, step, following, arrays, x, shape, at, weights, gate):
     weight = arrays[step.param("weight").name].astype(np.float32)
     bias = arrays[step.param("bias").name].astype(np.float32)
     fused = NONE
     if following and following.op == "relu":
         fused = RELU
-    if following and following.op == "hard_sigmoid":
+    if following and following.op == "hard_sigmoid" and gate == MUL:
         fused, bias = RELU6, bias + np.float32(3)
     depthwise = step.op == "depthwise_conv2d"
     if depthwise:

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import numpy as np
+
 from ...dumps.hdf5 import natural, open_tree
 from ...dumps.reader import Reader
 from ...errors import WeightsError
-from .keras_config import MAX_BYTES, read_config
+from .keras_config import MAX_BYTES, QUANTISED, read_config
 from .record import Checkpoint
 from .zips import read_entry
 
@@ -40,11 +42,20 @@ def read(reader):
         if layers:
             about = {name: tree.text(root, name) for name in ("backend", "keras_version")}
             fields = read_config(tree.text("", OF_MODEL, MAX_BYTES), OF_MODEL)
-            return Checkpoint("keras-legacy", _legacy(tree, root, layers), metadata=about, **fields)
+            return Checkpoint("keras-legacy", _in_floats(_legacy(tree, root, layers)), metadata=about, **fields)
         arrays, notes = _weights(tree)
+        _in_floats(arrays)
     if not arrays:
         raise WeightsError("an HDF5 file, but without Keras's weights: no layer_names, no layers with vars")
     return Checkpoint("keras-weights", arrays, notes=notes)
+
+
+def _in_floats(arrays):
+    """The arrays, no kernel of which is of integers of 8 bits: WeightsError where Keras quantised a layer."""
+    for name, array in arrays.items():
+        if name.endswith(("/kernel", "/0")) and array.dtype in (np.int8, np.uint8):
+            raise WeightsError(QUANTISED.format(f"{name[:100]} is {array.dtype}"))
+    return arrays
 
 
 def _legacy(tree, root, layers):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from ...errors import WeightsError
 from ...network.spec import Preprocess
 from .ends import end_notes
 from .keras_program import MODELS, activation_name, is_idle, program_of
@@ -19,6 +20,22 @@ _SHAPES = ("Flatten", "Reshape")
 _LINEAR = ("linear", None)
 _USUAL = 1 / 127.5, -1.0  # scale and offset of bytes, as Keras's networks have them: the recipe "keras"
 _ASSUMED = "predict prepares pictures as Keras's networks do that have their own (bytes / 127.5 - 1)"
+_IN_16_BITS = "mixed_float16", "float16", "mixed_bfloat16", "bfloat16"  # Keras's policies
+_ROUNDED = (
+    "its configuration has the policy {}: Keras rounds the values between its layers to 16 bits, and the dump does not, so its logits "
+    "are not quite Keras's"
+)
+_OWN_CLASS = (
+    "its model is of a class of its own, {}, whose code is not in the file: taken for what its layers compute; whether its call() does "
+    "something else besides is not known"
+)
+_UNKNOWN_CALL = (
+    "a model of a class of its own, {}, whose call() is code and not in the file: what it does to pictures and to logits is not known; "
+    "save it as the layers that it calls: x = keras.Input((224, 224, 3)); keras.Model(x, model.call(x)).save('m.keras')"
+)
+QUANTISED = (
+    "quantised by Keras's model.quantize ({}): that is not read; give the model as it was saved before it was quantised"
+)
 _LIMIT = 1e6  # of a recipe's mean and deviation
 
 
@@ -33,11 +50,13 @@ def read_config(text, where, *, counted=False):
         config = None  # the weights are what counts
     if not isinstance(config, dict):
         return {"warnings": (_NOT_FOLLOWED,)}
+    config, own = _of_kerass_classes(config)
     try:
         layers = list(_layers(config))
         card, prepared, doubts = _preparation(layers)
         ends, probabilities = _end(layers)
-        fields = {"card": card, "notes": (*prepared, *ends), "warnings": (*doubts, *probabilities)}
+        rounded = _rounded(layers, where)
+        fields = {"card": card, "notes": (*prepared, *ends, *rounded), "warnings": (*doubts, *probabilities)}
     except _OF_OTHER_FORM:
         fields = {}
     try:
@@ -45,7 +64,38 @@ def read_config(text, where, *, counted=False):
         fields |= {"program": program, "sides": sides}
     except _OF_OTHER_FORM:
         fields["warnings"] = (*fields.get("warnings", ()), _NOT_FOLLOWED)
+    if own:
+        fields["warnings"] = (*fields.get("warnings", ()), *own)
     return {"claims": _model_name(config, where), **fields}
+
+
+def _of_kerass_classes(config):
+    """(the configuration, warnings): that of a model of somebody's own class as the layers that it lists.
+
+    Raises
+    ------
+    WeightsError
+        It lists none, so nothing tells what its code does with them.
+    """
+    kind, settings = config.get("class_name"), config.get("config")
+    if kind in MODELS or not isinstance(kind, str) or not isinstance(settings, dict):
+        return config, ()
+    if "layers" not in settings:
+        raise WeightsError(_UNKNOWN_CALL.format(kind[:50]))
+    plain = MODELS[0] if "input_layers" in settings else "Sequential"
+    return {**config, "class_name": plain}, (_OWN_CLASS.format(kind[:50]),)
+
+
+def _rounded(layers, where):
+    """Notes on a model that computes in fewer bits than it stores; WeightsError where Keras quantised it."""
+    kinds = set()
+    for kind, settings in layers:
+        policy = settings.get("dtype")  # its name, or Keras's object of it, which of a quantised layer has a mode
+        policy = policy["config"] if isinstance(policy, dict) else {"name": policy}
+        if "mode" in policy:
+            raise WeightsError(QUANTISED.format(f"{where} has {kind[:50]} in {policy['mode']!r:.50}"))
+        kinds.add(policy.get("name"))
+    return tuple(_ROUNDED.format(kind) for kind in _IN_16_BITS if kind in kinds)
 
 
 def _model_name(config, where):

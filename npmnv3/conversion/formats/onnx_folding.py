@@ -10,7 +10,9 @@ SAME_ELEMENTS = ("Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten"
 ABOUT_SHAPES = ("Shape", "Slice", "Gather", "Concat", "ConstantOfShape", "Cast")
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
 QUANTIZED_TYPES = {2: "uint8", 3: "int8"}  # of onnx.TensorProto's numbers of types
-KEEP = "`npmnv3 convert FILE -o NAME.npz` keeps the integers of a file that is quantised throughout"
+KEEP = (
+    "`npmnv3 convert FILE -o NAME.npz` keeps the integers of a file that is quantised throughout, its weights to 8 bits"
+)
 MAX_ELEMENTS = 1 << 24  # of what is repeated
 
 

@@ -25,6 +25,11 @@ _TYPES = {
     11: ("f8", _DOUBLES),
     16: (BFLOAT16, _INT32S),
 }
+_OF_FEW_BITS = 17  # from this type on
+_GIVE_FLOATS = (
+    " (17 to 20: floats of 8 bits; 21, 22: integers of 4; beyond: fewer still); give the model in floats that it was made from, or "
+    "what is made of that with integers of 8 bits"
+)
 _EXTERNAL = 1  # TensorProto.DataLocation
 _DIGITS = 40  # of an offset or a length; 2^64 has 20
 MAX_EXTERNAL = 4  # times the size of the files beside: tensors may share bytes, but not without end
@@ -80,9 +85,8 @@ def read_tensor(tensor, external):
     """
     what, kind = f"the tensor {protobuf.text(tensor, 8)[:100]!r}", protobuf.integer(tensor, 2)
     if kind not in _TYPES:
-        raise WeightsError(
-            f"{what} has the element type {kind} (17 to 20: floats of 8 bits; 21, 22: integers of 4), which is not read"
-        )
+        few = kind >= _OF_FEW_BITS
+        raise WeightsError(f"{what} has the element type {kind}, which is not read{_GIVE_FLOATS * few}")
     (dtype, field), shape = _TYPES[kind], protobuf.integers(tensor, 1)
     if is_external(tensor):
         size = math.prod(max(n, 0) for n in shape) * itemsize(dtype)

@@ -36,8 +36,9 @@ _POOLS = (1, Op.MAX_POOL)
 _SAME_ELEMENTS = {22, 39, 43, 53, 70, 130, Op.DEQUANTIZE, Op.QUANTIZE}  # reshape, transpose, squeeze, cast, ...
 _ABOUT_SHAPES = {2, 36, 45, 65, 77, 83, 94}  # concatenation, gather, slices, shape, pack, fill
 _RELU, _RELU6 = 1, 3  # fused activations
-_RELU6_ALONE, _SHAPE, _TRANSPOSE = 21, 77, 39
+_SHAPE, _TRANSPOSE = 77, 39
 _SIX = {"least": np.zeros(1), "most": np.full(1, 6.0)}
+_CLIPS = {21: _SIX, 152: {"least": np.zeros(1), "most": np.ones(1)}}  # RELU6, RELU_0_TO_1, where they stand alone
 _LIMITS = {55: ("Max", "least"), 57: ("Min", "most")}  # operators of two values
 _DYNAMIC_RANGE = (
     "quantised, but its weights alone: they are taken as what they stand for, in float32; where TensorFlow Lite quantises what "
@@ -127,8 +128,8 @@ class _Graph(Tensors):
             pads = self.constant(inputs[1]) if len(inputs) > 1 else None
             attributes = {} if pads is None else {"pads": tuple(int(n) for n in pads.T.ravel())}
             self._append("Pad", inputs, output, {}, attributes)
-        elif code == _RELU6_ALONE:
-            self._append("Clip", inputs, output, _SIX, {})
+        elif code in _CLIPS:
+            self._append("Clip", inputs, output, _CLIPS[code], {})
         elif code in _POOLS and options:
             self._append(_PLAIN[code], inputs, output, {}, _pool_window(options))
             self._activate(output, options.number(5, "b"))

@@ -103,7 +103,8 @@ class Tensors:
         shape = check_shape(tensor.numbers(0, "i"), what)
         if dtype is None or tensor.table(6) is not None:
             raise WeightsError(
-                f"{what} has elements of type {tensor.number(1, 'b')} (17: int4), or is sparse: not read"
+                f"{what} has elements of type {tensor.number(1, 'b')} (17: int4), or is sparse: not read; give the model in floats "
+                "that it was made from, or what is made of that with dense weights of 8 bits"
             )
         if len(data) != math.prod(shape) * itemsize(dtype):
             raise WeightsError(f"{what} is {dtype} {shape}, but {len(data)} bytes are there")

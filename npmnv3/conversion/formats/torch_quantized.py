@@ -17,7 +17,12 @@ _OBSERVED = re.compile(r"(^|\.)(activation_post_process|weight_fake_quant)\.")
 _TRAINED = re.compile(r"(^|\.)quant\.activation_post_process\.fake_quant_enabled")
 _NORM = re.compile(r"(^|\.)(\d+)\.bn\.(\w+)$")  # within the layer before it, whose place is one before its own
 _CONVERTED = (
-    "PyTorch quantised it: its weights are taken as what their integers stand for; -o NAME.npz keeps the integers"
+    "PyTorch quantised it: its weights are taken as what their integers stand for; of torchvision's networks -o NAME.npz keeps "
+    "the integers"
+)
+_PARTLY = (
+    "PyTorch quantised it in part: {} of its {} layers have integers, which are taken as what they stand for; what such a layer reads "
+    "becomes integers when the model runs (quantize_dynamic), which the dump does not do, so its logits are other than those"
 )
 _PREPARED = (
     "left out, observed by PyTorch, which prepared it for quantisation; its weights are floats: {!r} and {} more"
@@ -40,14 +45,20 @@ def set_apart(checkpoint):
     """The checkpoint with scales, zero points and observed ranges in `quantized`, and norms where they were before they
     were fused with a layer; itself where PyTorch did not quantise."""
     beside = {name: array for name, array in checkpoint.arrays.items() if _is_beside(name, checkpoint.arrays)}
-    if not beside:
+    if not beside and not checkpoint.quantized:
         return checkpoint
-    note = _CONVERTED if checkpoint.quantized else _PREPARED.format(next(iter(beside))[:100], len(beside) - 1)
+    note = _note(checkpoint) if checkpoint.quantized else _PREPARED.format(next(iter(beside))[:100], len(beside) - 1)
     names = {name: _plain(name) for name in checkpoint.arrays if name not in beside}
     if len(set(names.values())) < len(names):
         names = {name: name for name in names}
     arrays = {plain: checkpoint.arrays[name] for name, plain in names.items()}
     return replace(checkpoint, arrays=arrays, quantized=checkpoint.quantized | beside, notes=(*checkpoint.notes, note))
+
+
+def _note(checkpoint):
+    layers = [name for name, array in checkpoint.arrays.items() if len(array.shape) > 1]
+    count = sum(name in checkpoint.quantized for name in layers)
+    return _CONVERTED if count == len(layers) else _PARTLY.format(count, len(layers))
 
 
 def _is_beside(name, names):

@@ -18,6 +18,14 @@ from .leftovers import is_beside, is_secondary, may_be_used
 from .module_activations import unknown_code
 from .settings import setting_differences
 
+#: By what their modules are called in torchvision, mmdetection and mmsegmentation.
+_TASKS = {
+    "an object detector": re.compile(r"(^|\.)(fpn|rpn|roi_heads?|(bbox|regression)_head)\."),
+    "a network for segmentation": re.compile(
+        r"(^|\.)(low_classifier|high_classifier|aux_classifier|decode_head|classifier\.0\.convs)\."
+    ),
+}
+
 
 class File(NamedTuple):
     """What all places of a file share.
@@ -87,7 +95,9 @@ class Place:
         sentences += differences
         ends = "" if unexpected else _ends_before(plan, missing)
         sentences += [f"missing: {listed(missing)}{ends}"] * bool(missing)
-        sentences += [f"not of it: {listed(unexpected)}{_unmerged(unexpected)}"] * bool(unexpected)
+        sentences += [f"not of it: {listed(unexpected)}{_unmerged(unexpected)}{_of_another_task(unexpected)}"] * bool(
+            unexpected
+        )
         form_is = form_text(variant)
         return Fit(
             variant,
@@ -219,9 +229,18 @@ def _warnings(variant, form_is, beside):
 def _unmerged(unexpected):
     """Advice where a file has the factors of LoRA beside weights, else ""."""
     advice = (
-        ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload())"
+        ": LoRA's factors, which are not multiplied here; merge them before saving (peft: model.merge_and_unload(); Keras merges "
+        "them as it saves a .keras or .weights.h5)"
     )
     return advice * any("lora_" in name for name in unexpected)
+
+
+def _of_another_task(unexpected):
+    """What a file is of whose network has a MobileNetV3 as its backbone alone, else ""."""
+    task = next((task for task, pattern in _TASKS.items() if any(map(pattern.search, unexpected))), None)
+    return (
+        "" if task is None else f": {task}, of which MobileNetV3 is the backbone alone; give the file of a classifier"
+    )
 
 
 def _ends_before(plan, missing):

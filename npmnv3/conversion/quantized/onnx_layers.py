@@ -60,6 +60,11 @@ def _weight(graph, node):
     scaled = attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1 or attributes.get("transA")
     if found is None or found.scale is None or scaled:
         raise WeightsError(f"{node} has weights that are no quantised constants, or scales its product or its bias")
+    if found.integers.dtype.itemsize > 1:
+        raise WeightsError(
+            f"{node} has weights of {found.integers.dtype}, of which no kernel set computes: quantise them to 8 bits, or convert to "
+            "a float dump, -o NAME.h5"
+        )
     weight, scale = found.integers.T if node.inputs_first else found.integers, found.scale
     if weight.ndim != (4 if node.op == "Conv" else 2):
         raise WeightsError(f"{node} has weights {weight.shape}")

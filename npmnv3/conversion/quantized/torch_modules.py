@@ -18,6 +18,7 @@ from ..formats.torch_quantized import norm_name
 from .builder import FEW, make_grid
 
 F32 = np.float32
+_AS_FLOATS = "not quantised throughout; convert it to a float dump, -o NAME.h5"
 _FX = {"quant": "features_0_0_input"}
 _AVERAGING = F32(0.01)  # of a range that is observed: the newest one's share
 _BYTES = 255, 127  # steps between the ends of a tensor's integers; fewer where products must not saturate
@@ -42,7 +43,9 @@ class Converted:
         """(integers, scales and zero points (C,) or (1,), bias (C,) float32) of a layer, output channels first."""
         weight = self.checkpoint.quantized.get(f"{self.prefix}{module}.weight")
         if not isinstance(weight, Quantized) or weight.axis not in (None, 0):
-            raise WeightsError(f"{module[:FEW]!r} has a weight without integers, or with scales of no output channels")
+            raise WeightsError(
+                f"{module[:FEW]!r} has a weight without integers, or with scales of no output channels: {_AS_FLOATS}"
+            )
         integers = weight.integers()
         return integers, weight.scale(), weight.zero_point(), self.array(f"{module}.bias", len(integers))
 
@@ -62,7 +65,7 @@ class Converted:
 
     def _read(self, found, name):
         if found is None:
-            raise WeightsError(f"{name[:FEW]!r} is missing: not quantised throughout")
+            raise WeightsError(f"{name[:FEW]!r} is missing: {_AS_FLOATS}")
         return read_any(found)
 
 

@@ -317,3 +317,52 @@ def test_another_programs_configuration_is_warned_of():
         entries.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
     (warning,) = read_checkpoint(stream.getvalue()).warnings
     assert warning.startswith("its configuration is not followed")
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_integers_of_8_bits_are_keras_quantisation(kind):
+    data = {"layers/dense": ("dense", [np.zeros((2, 3), kind), draw(3), draw(3)])}
+    legacy = {"dense": {"dense/kernel": np.zeros((2, 3), kind), "dense/kernel_scale": draw(3)}}
+    for file in (files.keras_weights(data), files.keras_legacy(legacy)):
+        with pytest.raises(
+            WeightsError, match="quantised by Keras's model.quantize .dense/.* is u?int8.: .* give the model as"
+        ):
+            read_checkpoint(file)
+
+
+def policy(kind, **config):
+    return layer("Dense", units=4, dtype={"class_name": kind, "config": config})
+
+
+def test_policies_that_quantise_or_round():
+    with pytest.raises(WeightsError, match="quantised by Keras's model.quantize .config.json has Dense in 'float8'"):
+        archive(network(USUAL), policy("QuantizedFloat8DTypePolicy", mode="float8", source_name="float32"))
+    for dtype in ("mixed_float16", "bfloat16"):
+        (note,) = archive(network(USUAL), policy("DTypePolicy", name=dtype)).notes
+        assert note.startswith(f"its configuration has the policy {dtype}: Keras rounds")
+        (note,) = archive(network(USUAL), layer("Dense", units=4, dtype=dtype)).notes
+        assert note.startswith(f"its configuration has the policy {dtype}: Keras rounds")
+    assert archive(network(USUAL), policy("DTypePolicy", name="float32")).notes == ()
+
+
+def of_own_class(settings):
+    """What is read of a .keras file whose model is of somebody's own class."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as entries:
+        entries.writestr("config.json", json.dumps(layer("Mine", **settings)))
+        entries.writestr("model.weights.h5", files.keras_weights(WEIGHTS))
+    return read_checkpoint(stream.getvalue())
+
+
+def test_a_subclass_that_lists_its_layers_is_those_with_a_warning():
+    found = of_own_class({"layers": [layer("Rescaling", scale=1 / 255, offset=0.0), network(), LINEAR]})
+    assert found.card["preprocess"].std == (1.0, 1.0, 1.0) and found.program
+    (warning,) = found.warnings
+    assert warning.startswith("its model is of a class of its own, Mine, whose code is not in the file")
+
+
+def test_a_subclass_whose_call_alone_knows_its_layers_is_refused():
+    with pytest.raises(
+        WeightsError, match=r"class of its own, Mine, whose call\(\) is code .*keras.Model\(x, model.call\(x\)\)"
+    ):
+        of_own_class({"trainable": True})

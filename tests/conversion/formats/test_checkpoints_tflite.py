@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flatbuffer_files import Graph, Numbers, encode
 from states import random_state
-from tflite_files import CONV, NONE, SAME, write
+from tflite_files import CONV, NONE, RELU_0_TO_1, SAME, write
 
 import npmnv3
 from npmnv3.conversion import convert, identify_file
@@ -32,6 +32,13 @@ def test_a_network(weights, worst, keras, tmp_path):
     found, expected = npmnv3.load(done.path, engine="numpy", dtype="float64")(x), keras(x)
     error = np.abs(found - expected).max() / np.abs(expected).max()
     assert error < worst, error
+
+
+def test_a_gate_that_is_cut_at_1_is_a_hard_sigmoid(keras, tmp_path):
+    (tmp_path / "a.tflite").write_bytes(write(keras, gate=RELU_0_TO_1))
+    assert [layer.op for layer in read_checkpoint(tmp_path / "a.tflite").layers].count("Clip") == 9
+    _, found = identify_file(tmp_path / "a.tflite")
+    assert found.fits and found.model == "keras/MobileNetV3Small"
 
 
 def test_of_two_names_for_one_function_it_is_kerass(tmp_path):
@@ -91,6 +98,17 @@ def test_layers_as_they_are():
 def test_what_is_refused(changes, message):
     with pytest.raises(WeightsError, match=message):
         read_checkpoint(small(**changes))
+
+
+def test_weights_of_4_bits_are_refused_with_advice():
+    graph = Graph()
+    x, w = graph.tensor("x", (1, 1, 1, 4)), graph.constant("w", np.zeros((2, 1, 1, 4), np.int8), scale=[1.0])
+    graph.tensors[w][1] = "b", 17
+    graph.operator(CONV, [x, w], (1, 1, 1, 2), {0: ("b", SAME), 1: ("i", 1), 2: ("i", 1)})
+    with pytest.raises(
+        WeightsError, match="elements of type 17 .17: int4., .*; give the model in floats that it was made"
+    ):
+        read_checkpoint(graph.bytes())
 
 
 def test_weights_beyond_floats_are_read_and_not_warned_of():
