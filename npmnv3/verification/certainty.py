@@ -50,8 +50,13 @@ def spare_bits(trial, sizes, tried):
     fits = {name for name, e in trial.errors.items() if name in floors and e <= CLEAN * floors[name] < trial.base[name]}
     for name in trial.touched | fits:
         before, after = (10 * math.log10(min(max(e[name], floors[name]), 1.0)) for e in (trial.base, trial.errors))
-        bits += max(sizes.get(name, 1) - 1, 1) * (before - after) / DB_A_BIT
+        bits += bits_nearer(sizes.get(name, 1), before, after)
     return bits - math.log2(max(tried, 1)) - trial.change.unknowns
+
+
+def bits_nearer(size, before, after):
+    """By how many bits a tensor of so many numbers agrees better: its error, in dB, before and after."""
+    return max(size - 1, 1) * (before - after) / DB_A_BIT
 
 
 def _is_near(trial, cleared):

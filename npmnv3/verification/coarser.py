@@ -1,12 +1,15 @@
 """Ports of float32 numbers that may compute in something coarser: its rounding is all over, a fault is somewhere."""
 
 import collections
+import functools
 import math
 
 import numpy as np
 
 from ..network.steps import INPUT
 from .agreement import logits_row
+from .certainty import MARGIN, bits_nearer
+from .changes.short import SHORT
 from .net import block_of
 
 #: what a port of float32 numbers may compute in: times that rounding that it may be off, and that what is off in float32
@@ -83,3 +86,54 @@ def as_coarser(comparison, precision):
         return None
     # Else a fault is in a step that was not given: rounding does not add up to so much.
     return coarse if all(row.accumulated.ratio <= comparison.factor for row in coarse.rows) else None
+
+
+def as_short(comparison):
+    """(Comparison, Change) against the reference with its parameters in 16 bits, if these alone set right at least half of
+    what is off; None.
+
+    Nothing is inferred: that rounding is the same in every port, and what it leaves is float32's. So nothing hides behind it,
+    and what is still off is another fault's. Where norms were folded in, a weight next to a tie may be on its other side,
+    which is no fault: there all must be right.
+    """
+    off = {row.port: row for row in comparison.failing()}
+    if not off or not comparison.marked or comparison.precision != "float32":
+        return None
+    if len(comparison.rows) >= MANY and len(off) < SPREAD * len(comparison.rows):
+        return None
+    limits = {name: floor * comparison.factor**2 for name, floor in comparison.floors().items() if name in off}
+    best, most = None, len(off) / 2
+    for change in SHORT:
+        net, few = change.apply(comparison.net, lambda name: True), 0 if change.ties else most
+        hopeless = functools.partial(_exceeds, few, limits)
+        if hopeless(comparison.port_run.errors(net, hopeless)[0]):
+            continue
+        under = comparison.under(net)
+        left = len(under.failing())
+        if left <= few and _is_no_chance(under, off):
+            best, most = (under, change), left - 1
+        if most < 0:
+            break
+    if best is None:
+        return None
+    best[0].reference, best[0].marked, best[0].detailed = best[0].net, False, True
+    best[0]._measure()
+    return best
+
+
+def _exceeds(few, limits, errors):
+    """Whether more than a few errors are beyond their limits."""
+    return sum(errors.get(name, 0.0) > limit for name, limit in limits.items()) > few
+
+
+def _is_no_chance(under, off):
+    """Whether what is right now agrees by more bits than one of so many ways to round would by chance, as few logits may.
+
+    off : {port's name: TensorReport} before
+    """
+    bits = -math.log2(len(SHORT))
+    for row in under.rows:
+        if row.passes and row.port in off:
+            before, after = -off[row.port].local.snr_db, -min(row.local.snr_db, row.local.noise_db)
+            bits += bits_nearer(math.prod(row.shape), min(before, 0.0), after)
+    return bits >= MARGIN

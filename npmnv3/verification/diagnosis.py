@@ -11,7 +11,7 @@ from .changes.rows import row_changes
 from .changes.slips import SLIPS
 from .changes.solved import solved_changes
 from .changes.table import CHANGES, COLUMNS_FIRST, FIXED_WEIGHTS, HALF_SUMS, block_exchanges, weight_changes
-from .coarser import COARSER, may_be_coarser
+from .coarser import COARSER, as_short, may_be_coarser
 from .explain import ROUNDS, Explainer
 from .fixed_point import FRACTION_BITS
 from .measure import share
@@ -38,6 +38,7 @@ class Diagnosis:
     others : list of Trial, the runners-up of the first round
     tried : int, faults tried
     coarse : Comparison of the port as one of float16, where it is fine with the fault only so; or None
+    short : str, how it stores its parameters, where it is fine with the fault only so; or ""
     """
 
     chain: list = field(default_factory=list)
@@ -46,6 +47,7 @@ class Diagnosis:
     others: list = field(default_factory=list)
     tried: int = 0
     coarse: object = None
+    short: str = ""
 
 
 def diagnose(comparison, only=None, tell=lambda done, text: None):
@@ -74,19 +76,32 @@ def diagnose(comparison, only=None, tell=lambda done, text: None):
 
 
 def _search_coarser(found, comparison, only, budget):
-    """Fill in the fault with which a port of float32 numbers is fine as one that computes in float16, if there is one."""
-    likely = [trial for trial in found.others if trial.helps and trial.snr_db - trial.before_db > LEAP][:CANDIDATES]
+    """Fill in the fault with which a port of float32 numbers is fine as one that stores its parameters in 16 bits, or
+    computes in float16, if there is one."""
+    helpful = [trial for trial in found.others if trial.helps][:CANDIDATES]
+    for trial in helpful:
+        if (short := as_short(comparison.under(trial.net))) is not None:
+            plain = comparison.under(short[1].apply(comparison.net, lambda name: True))
+            if _judge_again(found, plain, helpful, _Search(plain, only, budget)):
+                found.short = short[1].text
+                return
+    likely = [trial for trial in helpful if trial.snr_db - trial.before_db > LEAP]
     likely = [trial for trial in likely if may_be_coarser(comparison.under(trial.net), True)]
-    if not likely:
-        return
-    coarse = comparison.in_precision("float16", min(comparison.factor, COARSER["float16"][0]))
-    search = _Search(coarse, only, budget)
-    explainer = search.explainer(coarse)
-    trials = [trial for old in likely if (trial := explainer.again(old)) is not None]
-    best = search.cleared(coarse, explainer, trials)
+    if likely:
+        coarse = comparison.in_precision("float16", min(comparison.factor, COARSER["float16"][0]))
+        if _judge_again(found, coarse, likely, _Search(coarse, only, budget)):
+            found.coarse = coarse
+
+
+def _judge_again(found, comparison, trials, search):
+    """Whether the port is fine with one of the faults in another Comparison; that is then what was found."""
+    explainer = search.explainer(comparison)
+    trials = [trial for old in trials if (trial := explainer.again(old)) is not None]
+    best = search.cleared(comparison, explainer, trials)
     if best is not None:
         best[0].rivals = trials
-        found.chain, found.cleared, found.coarse = [best[0]], best[1], coarse
+        found.chain, found.cleared = [best[0]], best[1]
+    return best is not None
 
 
 class _Search:

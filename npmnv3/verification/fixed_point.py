@@ -6,6 +6,7 @@ MOST = 20  # bits behind the point
 FEW = 16  # small numbers from which they tell
 SHARE = 0.5  # of a port's tensors, those in fixed point, and of these, those with more levels than int8 has
 LEVELS = 255
+BEYOND = 8  # numbers that may happen to be multiples of two steps, however large they are
 CUT, MANY = (-0.65, -0.35), 8  # mean error, in steps, of numbers that are cut; tensors from which that tells
 FINER = " with finer weights"  # as most ports in fixed point have: these add no error
 FRACTION_BITS = {f"fixed{bits}{weights}": bits for weights in ("", FINER) for bits in range(1, MOST + 1)}
@@ -14,7 +15,8 @@ FRACTION_BITS = {f"fixed{bits}{weights}": bits for weights in ("", FINER) for bi
 def fraction_bits(values):
     """How many bits behind the point numbers have; None of floats.
 
-    Large floats are multiples of much, so small numbers tell: they must have fewer significant bits than the large ones.
+    Large floats are multiples of much, so small numbers tell: they must have fewer significant bits than the large ones. What is
+    left of two float16 numbers that were added has that too; but then the large ones are multiples of more than one step.
     """
     values = values[np.isfinite(values)].astype(np.float64)
     if not values.size or (values * 2.0**MOST % 1).any():
@@ -24,7 +26,8 @@ def fraction_bits(values):
         return None
     significant = next(p for p in range(54) if not (np.frexp(values)[0] * 2.0**p % 1).any())
     small = np.unique(values[(values != 0) & (np.abs(values) < 2.0 ** (significant - 2 - bits))])
-    return bits if len(small) >= FEW else None
+    beyond = np.count_nonzero(np.abs(values) > 2.0 ** (significant - bits))
+    return bits if len(small) >= FEW and beyond <= BEYOND else None
 
 
 def fixed_precision(tensors):

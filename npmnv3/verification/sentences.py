@@ -95,6 +95,12 @@ def fine(report, inferred):
     )
 
 
+def short(report, text):
+    """Of a port that stores its parameters in 16 bits: how, and what it was held against."""
+    strict = ", with those of float32 it diverges (--precision float32)" if report.fine else ""
+    return f"; its {text}: it is held against the reference that has them so{strict}"
+
+
 def _few(names):
     return ", ".join(names[:WORST]) + (f" and {len(names) - WORST} more" if len(names) > WORST else "")
 

@@ -9,7 +9,7 @@ from ..network.steps import INPUT
 from . import sentences
 from .agreement import agrees_whole, logits_row
 from .causes import CAUSES, blame, explanation, other_final
-from .coarser import COARSER, MANY, as_coarser, may_be_coarser
+from .coarser import COARSER, MANY, as_coarser, as_short, may_be_coarser
 from .coverage import untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .fixed_point import FINER, described
@@ -51,6 +51,8 @@ def _decided(comparison, port, explain, tell):
         if overflow is None and not comparison.failing():
             return _coarse(comparison, report, f"a fixed-point port ({words})", "its")
         report.notes.append(f"the port is in fixed point: {words}")
+    if overflow is None and (short := as_short(comparison)) is not None:
+        return _with_short(comparison, *short, port, explain, tell)
     is_spread = overflow is None and len(report.tensors) >= MANY and may_be_coarser(comparison)
     if is_spread and (coarse := _as_coarser(comparison, port, COARSER)) is not None:
         return coarse
@@ -177,6 +179,14 @@ def _is_sound(report):
     return bool(report.explained_by) and not guessed and not report.sentence.endswith(sentences.PARTLY)
 
 
+def _with_short(comparison, short, change, port, explain, tell):
+    """The Report of a port that stores its parameters in 16 bits, by the reference that has them so."""
+    report = _decided(short, port, explain, tell)
+    report.decisions = comparison.decisions()
+    report.sentence += sentences.short(report, change.text)
+    return report
+
+
 def _as_coarser(comparison, port, precisions):
     """The Report of the port as one that computes in the first of these precisions in which it is fine; None."""
     for precision in precisions:
@@ -240,7 +250,8 @@ def _explained(comparison, report, found):
             report.explained_by[0]["snr_before_db"] = plain(float(-10 * np.log10(np.mean(errors))))
     report.verdict, report.precision = "diverges", comparison.precision
     report.sentence = sentences.explained(report.explained_by, found.cleared is not None)
-    report.sentence += sentences.INFERRED if found.coarse else ""
+    if found.coarse or found.short:
+        report.sentence += sentences.INFERRED if found.coarse else sentences.short(report, found.short)
     return comparison.failing()
 
 

@@ -116,3 +116,11 @@ def test_a_largest_number_next_to_a_power_of_two_is_no_limit(timm):
 def test_numbers_that_end_at_a_words_limit_are_told(maker, model):
     report = verify(model, port(maker, 12, limit=4), maker.x)
     assert report.explained_by[0]["fault"] == "overflow" and "stand at 3.99976" in report.sentence, report.text()
+
+
+def test_sums_of_two_float16_numbers_are_not_in_fixed_point():
+    """Where these nearly undo one another a multiple of the larger one's step is left: as logits before their bias and it."""
+    values = np.random.default_rng(1).normal(size=(2, 1000))
+    a, b = values.astype(np.float16)
+    assert fraction_bits(a + b) is None
+    assert fraction_bits(np.round(values[0] * 2.0**12) / 2.0**12) == 12

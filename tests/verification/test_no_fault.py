@@ -186,9 +186,17 @@ def test_another_picture_is_said_first_and_judged_by_itself(maker, model):
     assert not report.fine and "another picture" in report.sentence and "0.8" in report.sentence, report.text()
 
 
+def half_products(maker):
+    """{step: tensor} of an engine that multiplies numbers of float16, and keeps what it stores in float32."""
+    arrays, tensors = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}, {"input": maker.x}
+    for step in maker.plan:
+        inputs = [faulty_ports.half(tensors[name]) if step.params else tensors[name] for name in step.inputs]
+        tensors[step.name] = np.float32(apply(step, inputs, arrays, definitions))
+    return tensors
+
+
 def test_float16_that_is_only_inferred_is_said_to_be(maker, model):
-    arrays = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}
-    logits = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)["logits"]
+    logits = half_products(maker)["logits"]
     report = verify(model, {"y": logits}, maker.x)
     assert report.fine and "if it computes in float16" in report.sentence
     assert not verify(model, {"y": logits}, maker.x, precision="float32", explain=False).fine
@@ -196,8 +204,7 @@ def test_float16_that_is_only_inferred_is_said_to_be(maker, model):
 
 def test_rounding_is_inferred_of_few_steps_with_many_inner_tensors_each(maker, model):
     """The parts of one hard-swish; that the logits are nearly right says that no fault moved them away from all steps."""
-    arrays = {name: faulty_ports.half(array) for name, array in maker.arrays.items()}
-    tensors = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)
+    tensors = half_products(maker)
     x = tensors["stem.norm"]
     inner = (x + 3, np.clip(x + 3, 0, 6), np.clip(x + 3, 0, 6) / 6, x * np.clip(x + 3, 0, 6))
     port = {f"t{i}": tensor for i, tensor in enumerate((*inner, tensors["stem"]))} | {"y": tensors["logits"]}

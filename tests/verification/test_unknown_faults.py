@@ -1,5 +1,6 @@
 """verify: faults that it does not know are located, and those of ports that round more coarsely are told from rounding."""
 
+import functools
 from dataclasses import replace
 
 import faulty_ports
@@ -27,6 +28,16 @@ def run(maker, change=lambda step, inputs: None, arrays=None, x=None, rounding=n
         other = change(step, inputs)
         tensors[step.name] = np.float32(apply(step, inputs, arrays, definitions) if other is None else other)
     return tensors
+
+
+def products(maker, x, rounding):
+    """{step: tensor} of an engine that multiplies rounded numbers, and keeps what it stores in float32."""
+
+    def change(step, inputs):
+        return apply(step, [rounding(one) for one in inputs], arrays, definitions) if step.params else None
+
+    arrays = {name: rounding(a) for name, a in maker.arrays.items()}
+    return run(maker, change, x=x)
 
 
 def nameless(tensors, names, order=None):
@@ -119,8 +130,8 @@ def test_training_mode_of_a_few_blocks_is_named_where_their_ends_are_given(maker
 
 
 @pytest.mark.parametrize("names", [["logits"], [*BLOCKS, "logits"]], ids=["logits", "blocks"])
-def test_a_fault_of_a_port_with_weights_in_float16_is_named(maker, model, names):
-    tensors = run(maker, x=maker.x[:, ::-1], rounding=faulty_ports.half)
+def test_a_fault_of_a_port_with_products_of_float16_is_named(maker, model, names):
+    tensors = products(maker, maker.x[:, ::-1], faulty_ports.half)
     report = verify(model, nameless(tensors, names), maker.x)
     assert report.explained_by[0]["fault"] == "channel_order", report.text()
     assert report.explained_by[0]["certainty"] == "likely" and "if it computes in float16" in report.sentence
@@ -157,8 +168,8 @@ def test_an_engines_own_tensor_does_not_stand_against_the_fault_that_sets_all_el
 @pytest.mark.usefixtures("short_search")
 def test_an_error_of_bfloat16s_size_is_said_to_be_one(maker, model):
     """Of logits alone in float32 nobody can tell bfloat16 products from a fault."""
-    arrays = noise.rounded_arrays(maker.arrays, "bfloat16")
-    report = verify(model, {"y": run(maker, arrays=arrays)["logits"]}, maker.x)
+    logits = products(maker, maker.x, functools.partial(noise.rounded, precision="bfloat16"))["logits"]
+    report = verify(model, {"y": logits}, maker.x)
     assert not report.fine and "--precision bfloat16" in report.sentence, report.text()
 
 
@@ -177,7 +188,7 @@ def test_what_is_far_below_float16s_rounding_is_not_taken_for_it(maker, model):
 
 
 def test_rounding_is_not_inferred_from_the_few_tensors_that_still_fit_a_step(maker, model):
-    tensors = run(maker, rounding=faulty_ports.half)
+    tensors = products(maker, maker.x, faulty_ports.half)
     few = nameless(tensors, ["pool", "head", "logits"])
     assert verify(model, few, maker.x, explain=False).fine
     lost = {f"u{name}": tensors[name][:, :, ::-1] ** 2 for name in BLOCKS}
@@ -187,7 +198,7 @@ def test_rounding_is_not_inferred_from_the_few_tensors_that_still_fit_a_step(mak
 
 def test_rounding_is_inferred_beside_an_engines_many_inner_tensors(maker, model):
     """Of a hard-swish in its parts: x + 3, cut at 0 and 6, and their product."""
-    tensors = run(maker, rounding=faulty_ports.half)
+    tensors = products(maker, maker.x, faulty_ports.half)
     inner = {name: np.clip(array + 3, 0, 6) for name, array in tensors.items()}
     inner = {f"{name}.relu6": x for name, x in inner.items()} | {f"{n}.mul": x * tensors[n] for n, x in inner.items()}
     report = verify(model, tensors | inner, maker.x, explain=False)

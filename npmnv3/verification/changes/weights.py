@@ -188,10 +188,10 @@ def quantized(scheme, folded=False):
     def apply(net, where):
         found = []
         for step, param in _weights(net, where):
-            norm = _norm_behind(net, step)
+            norm = norm_behind(net, step)
             if folded and norm is None:
                 continue
-            found.append((step, param, scheme.__name__, _rounding(scheme, norm if folded else None)))
+            found.append((step, param, scheme.__name__, rounding(scheme, norm if folded else None)))
         return remade(net, found)
 
     return apply
@@ -214,7 +214,7 @@ def dynamic_range(scheme, least=0):
             late, name = f"{step.name}.grid", f"{param.name}@range"
             if np.prod(param.canonical) < least or late in net.steps:
                 continue
-            make = _rounding(scheme, None if block_of(step.name) == "head" else _norm_behind(net, step))
+            make = rounding(scheme, None if block_of(step.name) == "head" else norm_behind(net, step))
             arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
             params = tuple(replace(p, name=name) if p == param else p for p in step.params)
             edits[step.name] = [Step(late, "grid", step.inputs, ()), replace(step, inputs=(late,), params=params)]
@@ -223,11 +223,11 @@ def dynamic_range(scheme, least=0):
     return apply
 
 
-def _norm_behind(net, step):
+def norm_behind(net, step):
     return next((s for s in net.plan if s.op == "batch_norm" and s.inputs[0] == step.name), None)
 
 
-def _rounding(scheme, norm):
+def rounding(scheme, norm):
     def make(w, arrays):  # in float32, as ports do: float64 puts what lies next to a tie on the other level
         if norm is None:
             return scheme(np.asarray(w, np.float32)).astype(w.dtype)
