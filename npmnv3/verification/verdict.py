@@ -19,6 +19,7 @@ from .overflow import first_overflow, is_within, stuck, with_overflow
 from .report import Report
 
 OTHERS = 5  # runners-up to report
+LOOSE = 1.5  # times a rounding that is inferred, up to which no fault is looked for: engines stay below it
 COARSE_LEAST = 6.0  # dB at the logits of a port in int8 or fixed point that is called fine
 
 
@@ -54,9 +55,12 @@ def _decided(comparison, port, explain, tell):
     if overflow is None and (short := as_short(comparison)) is not None:
         return _with_short(comparison, *short, port, explain, tell)
     is_spread = overflow is None and len(report.tensors) >= MANY and may_be_coarser(comparison)
-    if is_spread and (coarse := _as_coarser(comparison, port, COARSER)) is not None:
+    coarse = _as_coarser(comparison, port, COARSER) if is_spread else None
+    if coarse is not None and not (explain and _is_loose(coarse)):
         return coarse
     found = _explain(comparison, report, overflow, tell) if explain else Diagnosis()
+    if coarse is not None and not (found.cleared and set(found.certainties) == {"certain"}):
+        return coarse
     failing = comparison.failing()
     if overflow is not None:
         _overflown(comparison, report, overflow)
@@ -185,6 +189,11 @@ def _with_short(comparison, short, change, port, explain, tell):
     report.decisions = comparison.decisions()
     report.sentence += sentences.short(report, change.text)
     return report
+
+
+def _is_loose(coarse):
+    """Whether a port is off by so many times a coarser rounding that a fault which sets all right would be likelier."""
+    return any(max(row.local.ratio, row.accumulated.ratio) > LOOSE for row in coarse.tensors)
 
 
 def _as_coarser(comparison, port, precisions):

@@ -7,6 +7,7 @@ import faulty_ports
 import numpy as np
 import pytest
 
+import npmnv3
 from npmnv3.network.steps import Step
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
@@ -228,3 +229,23 @@ def test_what_sets_right_only_tensors_that_pass_explains_nothing(maker, model):
 
     report = verify(model, run(maker, change), maker.x, factor=3000)
     assert not report.fine and not report.explained_by and report.first_divergence == "last", report.text()
+
+
+def test_what_float16_would_round_too_little_for_is_a_fault_that_sets_all_right():
+    """Epsilon outside of the root in all norms, of the blocks' ends: an error of float16's size, eight times."""
+    picture = np.random.default_rng(9).integers(0, 256, (256, 256, 3), np.uint8)
+    maker = faulty_ports.Maker("keras/MobileNetV3Small_minimalistic", picture, side=96)
+
+    def outside(step, inputs):
+        if step.op != "batch_norm":
+            return None
+        variance = step.param("variance").name
+        root = np.sqrt(maker.arrays[variance]) + step.eps
+        return apply(replace(step, eps=0.0), inputs, maker.arrays | {variance: np.square(root)}, definitions)
+
+    tensors = run(maker, outside)
+    ends = [name if name in tensors else f"{name}.project" for name in BLOCKS]
+    port = {name: tensors[name] for name in (*ends, "logits") if name in tensors}
+    model = npmnv3.load("keras/MobileNetV3Small_minimalistic", maker.state, engine="numpy")
+    (found,) = verify(model, port, maker.x).explained_by
+    assert "root of the variance, plus epsilon" in found["text"] and found["certainty"] == "certain", found
