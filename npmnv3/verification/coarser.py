@@ -19,6 +19,7 @@ COARSER = {"float16": (3.0, 0.1), "bfloat16": (2.0, 0.2)}
 SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
 OF_A_KIND = 0.9  # share of what one kind of layer made that is off if that kind is rounded
 FEW = 64  # numbers that may all round to nothing
+LOST = 6.0  # dB, below which parameters of 16 bits leave nothing, not even the logits alone
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 FOUND = 0.5  # least share of the port's tensors, or of the steps if it has more than these, that are found, if all is rounding
 NEARLY = 20.0  # dB at the logits from which tensors that fit no step may be parts of layers
@@ -100,6 +101,8 @@ def as_short(comparison):
     if not off or not comparison.marked or comparison.precision != "float32":
         return None
     if len(comparison.rows) >= MANY and len(off) < SPREAD * len(comparison.rows):
+        return None
+    if 2 * sum(row.local.snr_db < LOST for row in off.values()) > len(off):
         return None
     limits = {name: floor * comparison.factor**2 for name, floor in comparison.floors().items() if name in off}
     best, most = None, len(off) / 2

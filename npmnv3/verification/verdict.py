@@ -52,10 +52,16 @@ def _decided(comparison, port, explain, tell):
         if overflow is None and not comparison.failing():
             return _coarse(comparison, report, f"a fixed-point port ({words})", "its")
         report.notes.append(f"the port is in fixed point: {words}")
-    if overflow is None and (short := as_short(comparison)) is not None:
-        return _with_short(comparison, *short, port, explain, tell)
+    held = _held_against_short(comparison, port, explain, tell) if overflow is None else None
+    if held is not None and (held.fine or held.explained_by):
+        return held
     is_spread = overflow is None and len(report.tensors) >= MANY and may_be_coarser(comparison)
     coarse = _as_coarser(comparison, port, COARSER) if is_spread else None
+    if held is not None:  # some layers may have kept float32
+        if coarse is None:
+            return held
+        coarse.notes.append(f"by parameters of 16 bits it {held.verdict}: {held.sentence}")
+        return coarse
     if coarse is not None and not (explain and _is_loose(coarse)):
         return coarse
     found = _explain(comparison, report, overflow, tell) if explain else Diagnosis()
@@ -183,8 +189,11 @@ def _is_sound(report):
     return bool(report.explained_by) and not guessed and not report.sentence.endswith(sentences.PARTLY)
 
 
-def _with_short(comparison, short, change, port, explain, tell):
-    """The Report of a port that stores its parameters in 16 bits, by the reference that has them so."""
+def _held_against_short(comparison, port, explain, tell):
+    """The Report of a port that stores its parameters in 16 bits, by the reference that has them so; None of others."""
+    if (found := as_short(comparison)) is None:
+        return None
+    short, change = found
     report = _decided(short, port, explain, tell)
     report.decisions = comparison.decisions()
     report.sentence += sentences.short(report, change.text)

@@ -99,3 +99,13 @@ def test_two_logits_are_too_few_to_tell_how_parameters_are_stored(monkeypatch, m
     assert as_short(comparison)[1].text == "parameters are in float16"
     monkeypatch.setattr(coarser, "bits_nearer", lambda size, before, after: bits_nearer(2, before, after))
     assert as_short(comparison) is None
+
+
+def test_a_layer_that_kept_float32_is_no_fault(maker, model):
+    stem = next(step.param("weight").name for step in maker.plan if step.param("weight"))
+    arrays = {name: array if name == stem else faulty_ports.half(array) for name, array in maker.arrays.items()}
+    port = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)
+    report = verify(model, port, maker.x, explain=False)
+    assert report.fine and "if it computes in float16" in report.sentence, report.text()
+    (note,) = (note for note in report.notes if "parameters of 16 bits" in note)
+    assert "first at stem.conv" in note, note
