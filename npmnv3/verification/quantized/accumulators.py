@@ -173,12 +173,14 @@ def _taps(case, channel, most):
     step = np.broadcast_to(step_of_one(case), len(case.bias))[channel]
     low, high = ratios_between(case, met[rows] * step, acc[rows, None] * step, wanted[rows, None], step)
     low, high = np.ceil(np.maximum(low, -most)).astype(int), np.floor(np.minimum(high, most)).astype(int)
+
+    def fits(tap, by, where):
+        changed = acc[where] + by * met[where, tap]
+        return np.array_equal(finish(case, changed[:, None], channels=one)[:, 0], wanted[where])
+
     for tap in np.flatnonzero((low <= high) & met[off].any(0)):
         for by in range(low[tap], high[tap] + 1):
-            changed = (acc + by * met[:, tap])[:, None]
-            if np.array_equal(finish(case, changed[rows], channels=one)[:, 0], wanted[rows]) and np.array_equal(
-                finish(case, changed, channels=one)[:, 0], wanted
-            ):
+            if fits(tap, by, rows) and fits(tap, by, slice(None)):  # most fail on the few places
                 yield int(tap), by
 
 

@@ -78,27 +78,30 @@ def _sources(case, channels, taken):
     rows = np.unique(np.linspace(0, len(case.rows) - 1, min(PLACES, len(case.rows))).astype(int))
     sources = {}
     for channel in channels:
+        met, wanted = columns(case, channel)[rows], case.rows[rows, channel]
         free = (source for source in channels if source not in (channel, *sources.values()))
-        wanted = case.rows[rows, channel]
-        fits = (source for source in free if np.array_equal(_as_another(case, channel, source, taken, rows), wanted))
+        fits = (source for source in free if np.array_equal(_as_another(case, met, channel, source, taken), wanted))
         sources[channel] = next(fits, None)
         if sources[channel] is None:
             return None
     return sources
 
 
-def _as_another(case, channel, source, taken, rows=slice(None)):
-    """(places,) integers of a channel that has another's weights, and its bias and scale where these are taken too."""
+def _as_another(case, met, channel, source, taken):
+    """(places,) integers of a channel that has another's weights, and its bias and scale where these are taken too.
+
+    met : (places, taps), the channel's `columns`
+    """
     zero = np.broadcast_to(case.weight_zero_point, len(case.bias))[source]
     bias, scale = (source if moved else channel for moved in taken)
-    acc = columns(case, channel)[rows] @ (case.weight[source].ravel().astype(np.int64) - zero) + case.bias[bias]
+    acc = met @ (case.weight[source].ravel().astype(np.int64) - zero) + case.bias[bias]
     return finish(case, acc[:, None], channels=slice(scale, scale + 1))[:, 0]
 
 
 def _in_place_of(case, sources, taken):
     out = finish(case, case.accumulated)
     for channel, source in sources.items():
-        out[:, channel] = _as_another(case, channel, source, taken)
+        out[:, channel] = _as_another(case, columns(case, channel), channel, source, taken)
     return out
 
 
