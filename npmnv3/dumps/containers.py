@@ -56,7 +56,7 @@ def _damage_errors():
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """An array that has not been read yet."""
 

@@ -7,7 +7,6 @@
 the one that the environment variable NPMNV3_WEIGHTS names by itself.
 """
 
-import hashlib
 import os
 import re
 
@@ -111,6 +110,8 @@ def write_hashes(path, hashes):
 
 def file_hash(path, algorithm="sha256"):
     """The hash of a file's bytes, in hexadecimal."""
+    import hashlib  # slow to import: it brings OpenSSL
+
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 20):

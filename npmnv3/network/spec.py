@@ -33,11 +33,10 @@ class Block(NamedTuple):
     stride: int | tuple[int, int]  # pixels; a pair is (height, width)
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(NamedTuple):
     """One block of a variant, every number resolved."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # which of a tuple is a method
     stage: int  # a stage is a run of blocks with the same output channels in the paper's table
     position: int  # within the stage
     inp: int  # channels, as the three below

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 # fmt: off
 #: operation -> (roles of its parameters, fields of the step that it takes). Weights are (O, I, KH, KW) for conv2d,
@@ -29,8 +29,7 @@ OPS = {
 INPUT = "input"  # the name by which a step refers to the picture
 
 
-@dataclass(frozen=True)
-class Param:
+class Param(NamedTuple):
     """One entry of a weight file, and how its array becomes the operation's."""
 
     name: str  # the source's own

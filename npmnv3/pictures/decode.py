@@ -21,7 +21,6 @@ blended; palettes are looked up; of an animation the first frame is taken. Beyon
 
 import contextlib
 import itertools
-import logging
 import struct
 import threading
 import warnings
@@ -174,6 +173,8 @@ _CLIPPED = itertools.count()  # pictures that had more than they could keep: of 
 
 def _warn_of_clipping(name):
     if not next(_CLIPPED):
+        import logging
+
         logging.getLogger("npmnv3").warning(
             "%s: gray with 16 bits is clipped at 255, as by this network's source, and is all but white: save it with 8 bits "
             "(said once)",

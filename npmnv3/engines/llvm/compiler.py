@@ -7,7 +7,6 @@ takes longer than loading the cached code and classifying a picture.
 import contextlib
 import ctypes
 import functools
-import hashlib
 import importlib.util
 import os
 import platform
@@ -254,10 +253,8 @@ def compile_kernels(machine, processor, features):
 
 def _key(*facts):
     """A hash of everything that the machine code depends on, the source of the kernels included."""
-    digest = hashlib.sha256(repr(facts).encode())
-    for module in ("compiler", *(f"kernels.{name}" for name in _kernel_modules())):
-        digest.update(_source(module))
-    return digest.hexdigest()[:32]
+    modules = "compiler", *(f"kernels.{name}" for name in _kernel_modules())
+    return code_cache.digest(b"\n".join([repr(facts).encode(), *map(_source, modules)])).hex()
 
 
 def _kernel_modules():

@@ -131,7 +131,7 @@ def live_norms(net, where):
             params = {p.role: p for p in step.params}
             for role, fill in (("mean", np.zeros_like), ("variance", np.ones_like)):
                 known = params[role]
-                params[role] = replace(known, name=f"{known.name}@{role}")
+                params[role] = known._replace(name=f"{known.name}@{role}")
                 arrays[params[role].name] = lambda all_, name=known.name, fill=fill: fill(all_[name])
             edits[step.name] = [live, replace(step, inputs=(live.name,), params=tuple(params.values()), eps=0.0)]
     return edited(net, edits, arrays)

@@ -25,7 +25,7 @@ def remade(net, changes):
     for step, param, mark, make in changes:
         name = f"{param.name}@{mark}"
         step = edits.get(step.name, step)
-        params = tuple(replace(p, name=name) if p == param else p for p in step.params)
+        params = tuple(p._replace(name=name) if p == param else p for p in step.params)
         edits[step.name] = replace(step, params=params)
         arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
     return edited(net, edits, arrays)
@@ -216,7 +216,7 @@ def dynamic_range(scheme, least=0):
                 continue
             make = rounding(scheme, None if block_of(step.name) == "head" else norm_behind(net, step))
             arrays[name] = lambda all_, old=param.name, make=make: make(all_[old], all_)
-            params = tuple(replace(p, name=name) if p == param else p for p in step.params)
+            params = tuple(p._replace(name=name) if p == param else p for p in step.params)
             edits[step.name] = [Step(late, "grid", step.inputs, ()), replace(step, inputs=(late,), params=params)]
         return edited(net, edits, arrays)
 
