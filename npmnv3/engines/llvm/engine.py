@@ -140,15 +140,16 @@ class LlvmEngine:
     def _one(self, x, head):
         """One picture: a single program, whose parts the threads share where that pays."""
         side = x.shape[2:]
-        worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS
+        worth = self._macs_per_pixel * side[0] * side[1] >= SHARED_MACS and not TEAM.is_resting_long
+        # What is cut into parts takes a thread alone up to an eighth longer.
         with self._borrow_body(side, head, self._sharing if worth else 1) as program:
-            helped, stalls = program.parts > 1 and not TEAM.is_resting, program.stalls
-            if helped:
+            shared, stalls = program.parts > 1 and not TEAM.is_resting, program.stalls
+            if shared:
                 program.call_helpers(TEAM)  # first of all, since they take a while to come
             program.read_from(x)
             program.run()
-            if helped:
-                TEAM.learn(program.stalls > stalls)
+            if shared:
+                TEAM.learn(program.at_hand > 0, program.stalls > stalls)
             return program.row.copy()
 
     def _some(self, x, head, out):

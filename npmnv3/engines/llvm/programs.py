@@ -86,6 +86,11 @@ class Bound:
         return self._counters[STALLS // 8]
 
     @property
+    def at_hand(self):
+        """Helpers that are in a run, or wait for the next."""
+        return self._counters[AT_HAND // 8]
+
+    @property
     def nbytes(self):
         """Memory that belongs to this program alone."""
         arrays = (*self._works, self._kept, self._tables, *self.commands, self._control, self._lists)
@@ -124,7 +129,7 @@ class Bound:
         Those that come too late, or for a run that never comes, do nothing.
         """
         self._counters[CALLS // 8] += 1  # before the look: who is at hand then waits for the run
-        if self._counters[AT_HAND // 8] < self.parts - 1:
+        if self.at_hand < self.parts - 1:
             team.invite(functools.partial(self._help, LINGER if team.is_calm else BRIEFLY), self.parts - 1)
 
     def forget_helpers(self):

@@ -22,10 +22,18 @@ def _pause_address():
 #: whatever else wants that would get a whole time slice.
 PAUSE = _pause_address()
 
-#: Seconds, at least and at most, for which helpers are left alone after they stalled because others use their cores. Each
-#: stall doubles the time and each success halves it. So what wants a core for a moment only, such as another engine's
+#: Seconds, at least and at most, for which helpers are left alone after they failed because others use their cores. Each
+#: failure doubles the time and each success halves it. So what wants a core for a moment only, such as another engine's
 #: threads that wait for their next call, costs little more than that moment.
 REST, LONGEST_REST = 0.005, 1.0
+
+#: Seconds of rest from which on it pays to make a program for the caller alone. One failure, as happens anywhere, is no
+#: reason.
+LONG_REST = 4 * REST
+
+#: Runs in a row to which no helper came that count as a failure. Where runs are short and follow each other closely, the
+#: helper that is called for one may come to the next.
+MISSES = 3
 
 #: Seconds after a stall in which helpers do not spin while they wait for the next call: the system would count that as work,
 #: and take their cores from them when they have some.
@@ -47,7 +55,7 @@ class Team:
     def renew(self):
         """Forget helpers and locks."""
         self._lock, self._helpers = threading.Lock(), []
-        self._resting_until, self._rest, self._calm_from = 0.0, REST, 0.0
+        self._resting_until, self._rest, self._calm_from, self._missed = 0.0, REST, 0.0, 0
 
     def invite(self, job, count):
         """Ask helpers 1 to `count` to call job(number), instead of an earlier job that they have not begun.
@@ -62,17 +70,23 @@ class Team:
 
     @property
     def is_resting(self):
-        """True for a while after helpers stalled: work in small parts is then better done without them."""
+        """True for a while after helpers failed: one picture is then better done without them."""
         return self._resting_until > time.monotonic()
+
+    @property
+    def is_resting_long(self):
+        """True where they failed again and again, and so will be resting for much longer than a picture takes."""
+        return self._rest >= LONG_REST and self.is_resting
 
     @property
     def is_calm(self):
         """True if no helper has stalled for a while: nobody else seems to want their cores."""
         return self._calm_from <= time.monotonic()
 
-    def learn(self, stalled):
-        """Note whether helpers held the caller up in a run; if so, they are left alone for a while."""
-        if stalled:
+    def learn(self, came, stalled):
+        """Note whether helpers came to a run, and whether they held the caller up; if they fail, they are left alone."""
+        self._missed = 0 if came else self._missed + 1
+        if stalled or self._missed >= MISSES:
             now = time.monotonic()
             self._resting_until, self._calm_from = now + self._rest, now + CALM
             self._rest = min(2 * self._rest, LONGEST_REST)

@@ -37,7 +37,9 @@ def shared_engine(threads=2):
 
 @pytest.fixture
 def shares_all(monkeypatch):
+    """Every picture is shared, whatever else uses the machine's cores."""
     monkeypatch.setattr(engine_module, "SHARED_MACS", 0)
+    monkeypatch.setattr(Team, "is_resting", False)
 
 
 def test_what_helpers_of_an_interrupted_batch_write_reaches_no_other(monkeypatch):
@@ -158,7 +160,6 @@ def test_many_helpers_that_come_and_go(shares_all, monkeypatch):
 @pytest.mark.parametrize("quota, called", [(1, 0), (2, 1)])
 def test_a_picture_is_shared_by_no_more_threads_than_the_quota_keeps_busy(shares_all, monkeypatch, quota, called):
     monkeypatch.setattr(engine_module, "quota_threads", lambda: quota)
-    monkeypatch.setattr(Team, "is_resting", False)
     calls = []
     monkeypatch.setattr(Bound, "call_helpers", lambda bound, team: calls.append(bound.parts))
     engine, x, expected = shared_engine()
@@ -171,7 +172,7 @@ def test_helpers_that_stall_are_left_alone_and_twice_as_long_each_time(monkeypat
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
 
     def rest_after_a_stall():
-        team.learn(True)
+        team.learn(came=True, stalled=True)
         start = now[0]
         while team.is_resting:
             now[0] += 0.001
@@ -180,14 +181,51 @@ def test_helpers_that_stall_are_left_alone_and_twice_as_long_each_time(monkeypat
     doubled = [0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0]
     assert [rest_after_a_stall() for _ in doubled] == pytest.approx(doubled, abs=0.002)
     for _ in range(3):  # each success halves it
-        team.learn(False)
+        team.learn(came=True, stalled=False)
     assert not team.is_resting and rest_after_a_stall() == pytest.approx(0.125, abs=0.002)
     for _ in range(9):
-        team.learn(False)
+        team.learn(came=True, stalled=False)
     assert rest_after_a_stall() == pytest.approx(0.005, abs=0.002)
     assert not team.is_calm
     now[0] += 1
     assert team.is_calm
+
+
+def test_helpers_that_do_not_come_are_left_alone(monkeypatch):
+    team, now = Team(), [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    for came in (False, False, True, False, False):
+        team.learn(came, stalled=False)
+    assert not team.is_resting
+    team.learn(came=False, stalled=False)
+    assert team.is_resting and not team.is_resting_long
+    now[0] += 1
+    for _ in range(2):
+        team.learn(came=False, stalled=False)
+    assert team.is_resting_long
+    now[0] += 1
+    assert not team.is_resting_long
+
+
+def test_while_helpers_rest_long_a_picture_is_not_cut_into_parts(shares_all, monkeypatch):
+    engine, x, expected = shared_engine()
+    parts, run = [], Bound.run
+    monkeypatch.setattr(Bound, "run", lambda bound: (parts.append(bound.parts), run(bound)))
+    for long in (False, True, False):
+        monkeypatch.setattr(Team, "is_resting_long", long)
+        np.testing.assert_array_equal(engine.run(x), expected)
+    assert parts == [2, 1, 2]
+
+
+def test_the_caller_tells_whether_helpers_came(shares_all, monkeypatch):
+    told = []
+    monkeypatch.setattr(Team, "learn", lambda team, came, stalled: told.append(came))
+    monkeypatch.setattr(Team, "invite", lambda team, job, count: None)
+    engine, x, expected = shared_engine()
+    np.testing.assert_array_equal(engine.run(x), expected)
+    monkeypatch.setattr(Bound, "at_hand", 1)
+    np.testing.assert_array_equal(engine.run(x), expected)
+    assert told == [False, True]
 
 
 def test_an_interrupted_picture_does_not_spoil_the_next(shares_all, monkeypatch):
