@@ -19,6 +19,7 @@ COARSER = {"float16": (3.0, 0.1), "bfloat16": (2.0, 0.2)}
 SPREAD = 0.3  # share of the tensors, or of the blocks, that are off if it is rounding
 OF_A_KIND = 0.9  # share of what one kind of layer made that is off if that kind is rounded
 FEW = 64  # numbers that may all round to nothing
+LOOSE = 1.5  # times a rounding that is inferred, up to which no fault is looked for: engines stay below it
 LOST = 6.0  # dB, below which parameters of 16 bits leave nothing, not even the logits alone
 MANY = 8  # tensors from which that spread alone tells rounding from a fault
 FOUND = 0.5  # least share of the port's tensors, or of the steps if it has more than these, that are found, if all is rounding
@@ -87,6 +88,11 @@ def as_coarser(comparison, precision):
         return None
     # Else a fault is in a step that was not given: rounding does not add up to so much.
     return coarse if all(row.accumulated.ratio <= comparison.factor for row in coarse.rows) else None
+
+
+def is_loose(rows):
+    """Whether a port is off by so many times a coarser rounding that a fault which sets all right would be likelier."""
+    return any(max(row.local.ratio, row.accumulated.ratio) > LOOSE for row in rows)
 
 
 def as_short(comparison):

@@ -1,5 +1,7 @@
 """How far the tensors that agree reach, and what is left beyond them."""
 
+import math
+
 INNER = 2  # tensors of one shape that an activation written out may have inside
 
 
@@ -21,3 +23,10 @@ def untold(comparison):
 def _first_of(tensor, shapes):
     """The shape among these that a tensor may have, or None."""
     return next((shape for shape in sorted(shapes, key=len) if tensor.views(shape, 1)), None)
+
+
+def misnamed(comparison):
+    """Tensors that have a step's very name and size, and fit neither it nor another."""
+    steps = comparison.net.steps
+    free = comparison.matching.free
+    return [t.name for t in free if t.name in steps and t.array.size == math.prod(steps[t.name].shape)]

@@ -1,6 +1,5 @@
 """From measures and tried faults to a verdict."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,17 +8,16 @@ from ..network.steps import INPUT
 from . import sentences
 from .agreement import agrees_whole, logits_row
 from .causes import CAUSES, blame, explanation, other_final
-from .coarser import COARSER, MANY, as_coarser, as_short, may_be_coarser
-from .coverage import untold
+from .coarser import COARSER, MANY, as_coarser, as_short, is_loose, may_be_coarser
+from .coverage import misnamed, untold
 from .diagnosis import Diagnosis, diagnose, input_is_foreign
 from .fixed_point import FINER, described
 from .measure import plain, share
 from .net import block_of
 from .overflow import first_overflow, is_within, stuck, with_overflow
-from .report import Report
+from .unjudged import fill, first_divergence, unjudged
 
 OTHERS = 5  # runners-up to report
-LOOSE = 1.5  # times a rounding that is inferred, up to which no fault is looked for: engines stay below it
 COARSE_LEAST = 6.0  # dB at the logits of a port in int8 or fixed point that is called fine
 
 
@@ -43,7 +41,7 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
 def _decided(comparison, port, explain, tell):
     """The Report by a precision that is settled."""
     comparison = with_overflow(comparison)
-    report = _described(comparison, port)
+    report = unjudged(comparison, port)
     if comparison.precision == "int8":
         return _coarse(comparison, report, "an int8 port", "int8")
     overflow = first_overflow(comparison, report.tensors)
@@ -52,21 +50,37 @@ def _decided(comparison, port, explain, tell):
         if overflow is None and not comparison.failing():
             return _coarse(comparison, report, f"a fixed-point port ({words})", "its")
         report.notes.append(f"the port is in fixed point: {words}")
-    held = _held_against_short(comparison, port, explain, tell) if overflow is None else None
-    if held is not None and (held.fine or held.explained_by):
-        return held
-    is_spread = overflow is None and len(report.tensors) >= MANY and may_be_coarser(comparison)
-    coarse = _as_coarser(comparison, port, COARSER) if is_spread else None
-    if held is not None:  # some layers may have kept float32
-        if coarse is None:
-            return held
-        coarse.notes.append(f"by parameters of 16 bits it {held.verdict}: {held.sentence}")
-        return coarse
-    if coarse is not None and not (explain and _is_loose(coarse)):
-        return coarse
+    other, is_sure = (None, False) if overflow is not None else _by_another_rounding(comparison, port, explain, tell)
+    if is_sure:
+        return other
     found = _explain(comparison, report, overflow, tell) if explain else Diagnosis()
-    if coarse is not None and not (found.cleared and set(found.certainties) == {"certain"}):
-        return coarse
+    if other is not None and not (found.cleared and set(found.certainties) == {"certain"}):
+        return other
+    return _judged(comparison, report, overflow, found, explain)
+
+
+def _by_another_rounding(comparison, port, explain, tell):
+    """(Report of the port held against a reference that rounds as it may do, or None; whether no fault is likelier)."""
+    held = _held_against_short(comparison, port, explain, tell)
+    if held is not None and (held.fine or held.explained_by):
+        return held, True
+    coarse = _as_coarser(comparison, port, COARSER) if _is_spread(comparison) else None
+    if held is None:
+        return coarse, coarse is not None and not (explain and is_loose(coarse.tensors))
+    if coarse is None:
+        return held, True
+    # Some layers may have kept float32.
+    coarse.notes.append(f"by parameters of 16 bits it {held.verdict}: {held.sentence}")
+    return coarse, True
+
+
+def _is_spread(comparison):
+    """Whether so much of the port is off that a coarser rounding is likelier than any fault."""
+    return len(comparison.rows) >= MANY and may_be_coarser(comparison)
+
+
+def _judged(comparison, report, overflow, found, explain):
+    """The Report by what was found to explain the port."""
     failing = comparison.failing()
     if overflow is not None:
         _overflown(comparison, report, overflow)
@@ -75,11 +89,7 @@ def _decided(comparison, port, explain, tell):
         failing = _explained(comparison, report, found)
     elif explain and other_final(comparison, report):
         failing = [logits_row(report.tensors)]
-    elif (
-        not is_spread
-        and may_be_coarser(comparison, True)
-        and (half := _as_coarser(comparison, port, ("float16",))) is not None
-    ):
+    elif (half := _as_float16_by_block(comparison, report.port)) is not None:
         return half
     elif any(is_cause(comparison, report) for is_cause in CAUSES):
         pass
@@ -90,52 +100,11 @@ def _decided(comparison, port, explain, tell):
     if report.fine:
         _doubt(comparison, report)
     if not report.fine:
-        report.first_divergence = _first(comparison, report, failing)
+        report.first_divergence = first_divergence(comparison, report, failing)
     return report
 
 
-def _described(comparison, port):
-    """A Report with all that is there to say before the port is judged."""
-    report = Report(comparison.model.variant.full_name, port, "fine", "", comparison.precision, comparison.factor)
-    _fill(comparison, report)
-    report.decisions = comparison.decisions()
-    report.picture = comparison.views[INPUT].data[0] if INPUT in comparison.views else comparison.x[0]
-    _notes(comparison, report)
-    return report
-
-
-def _fill(comparison, report):
-    """Put the measures into the report."""
-    report.tensors = comparison.rows
-    report.unmatched = [{"port": t.name, "shape": list(t.array.shape)} for t in comparison.matching.free]
-    report.copies = comparison.matching.copies
-
-
-def _notes(comparison, report):
-    if comparison.given.note:
-        report.notes.append(comparison.given.note)
-    report.notes += comparison.stage_notes()
-    if len(comparison.given.x) > 1:
-        report.notes.append(
-            f"the tensors are those of picture {comparison.index}; the decisions are on all {len(comparison.given.x)}"
-        )
-    if fitted := sum(view.step_size > 0 for view in comparison.views.values()):
-        report.notes.append(sentences.fitted(fitted))
-    if printed := [view.tensor.printed for view in comparison.views.values() if view.tensor.printed]:
-        report.notes.append(sentences.printed(printed))
-    if INPUT in comparison.views and not comparison.port_run.forces_input:
-        report.notes.append(
-            "the port's input tensor is not what its first layer gets: another stage of its preprocessing"
-        )
-
-
-def _first(comparison, report, failing):
-    order = [INPUT, *comparison.net.steps]
-    names = {row.step for row in failing} or {step for row in report.explained_by for step in row["steps"]}
-    return next((name for name in order if name in names), next(iter(names), None))
-
-
-# --- what is not finite, int8, fixed point, float16
+# --- what is not finite, int8, fixed point, other roundings
 
 
 def _overflown(comparison, report, row):
@@ -165,7 +134,7 @@ def _coarse(comparison, report, kind, whose):
     report.verdict = "fine" if good else "diverges"
     report.sentence = sentences.coarse(kind, whose, report.tensors, whole, off, report.decisions)
     if not good:
-        report.first_divergence = _first(comparison, report, off or report.tensors[-1:])
+        report.first_divergence = first_divergence(comparison, report, off or report.tensors[-1:])
     return report
 
 
@@ -200,11 +169,6 @@ def _held_against_short(comparison, port, explain, tell):
     return report
 
 
-def _is_loose(coarse):
-    """Whether a port is off by so many times a coarser rounding that a fault which sets all right would be likelier."""
-    return any(max(row.local.ratio, row.accumulated.ratio) > LOOSE for row in coarse.tensors)
-
-
 def _as_coarser(comparison, port, precisions):
     """The Report of the port as one that computes in the first of these precisions in which it is fine; None."""
     for precision in precisions:
@@ -214,6 +178,13 @@ def _as_coarser(comparison, port, precisions):
             report.factor, report.sentence = comparison.factor, sentences.fine(report, True)
             return report
     return None
+
+
+def _as_float16_by_block(comparison, port):
+    """The Report of the port as one that computes in float16, where that is over its blocks, if not its tensors; None."""
+    if _is_spread(comparison) or not may_be_coarser(comparison, True):
+        return None
+    return _as_coarser(comparison, port, ("float16",))
 
 
 # --- causes
@@ -261,7 +232,7 @@ def _explained(comparison, report, found):
     """The verdict of a port that faults explain; the rows that are off, now that the tensors are surely matched."""
     if found.cleared is not None:
         comparison.adopt(found.cleared)
-        _fill(comparison, report)
+        fill(comparison, report)
         report.decisions = report.decisions or comparison.decisions()
         errors = [share(row.local.snr_db) for row in comparison.failing()]
         if errors and len(found.chain) == 1:
@@ -323,12 +294,5 @@ def _doubt(comparison, report):
     """What tensors that fit no step have to say against a port that is fine without them."""
     if names := untold(comparison):
         report.verdict, report.sentence, report.explained_by = "diverges", sentences.untold(report.tensors, names), []
-    elif names := _misnamed(comparison):
+    elif names := misnamed(comparison):
         report.sentence += sentences.misnamed(names)
-
-
-def _misnamed(comparison):
-    """Tensors that have a step's very name and size, and fit neither it nor another."""
-    steps = comparison.net.steps
-    free = comparison.matching.free
-    return [t.name for t in free if t.name in steps and t.array.size == math.prod(steps[t.name].shape)]
