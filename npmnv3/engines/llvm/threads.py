@@ -10,17 +10,20 @@ import time
 import weakref
 
 
-def _pause_address():
-    """The address of the system's `usleep`, or 0."""
+def _function(name):
+    """A function of the system's library, or None."""
     try:
-        return ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value
+        return getattr(ctypes.CDLL(None), name)
     except (AttributeError, TypeError, OSError):  # not on this system
-        return 0
+        return None
+
+
+_usleep, _current_core = _function("usleep"), _function("sched_getcpu")
 
 
 #: The function with which a thread that has waited long for another sleeps for a moment. If it yielded its core instead,
 #: whatever else wants that would get a whole time slice.
-PAUSE = _pause_address()
+PAUSE = ctypes.cast(_usleep, ctypes.c_void_p).value if _usleep else 0
 
 #: Seconds, at least and at most, for which helpers are left alone after they failed because others use their cores. Each
 #: failure doubles the time and each success halves it. So what wants a core for a moment only, such as another engine's
@@ -31,9 +34,9 @@ REST, LONGEST_REST = 0.005, 1.0
 #: reason.
 LONG_REST = 4 * REST
 
-#: Runs in a row to which no helper came that count as a failure. Where runs are short and follow each other closely, the
-#: helper that is called for one may come to the next.
-MISSES = 3
+#: Runs in a row to which no helper came that count as a failure. To call one in vain costs little, and it may come to a
+#: later run.
+MISSES = 8
 
 #: Seconds after a stall in which helpers do not spin while they wait for the next call: the system would count that as work,
 #: and take their cores from them when they have some.
@@ -65,8 +68,9 @@ class Team:
         with contextlib.suppress(RuntimeError), self._lock:
             while len(self._helpers) < count:
                 self._helpers.append(_Helper(len(self._helpers) + 1))
+        cores = _own_cores()
         for helper in self._helpers[:count]:
-            helper.invite(job)
+            helper.invite(job, *cores)
 
     @property
     def is_resting(self):
@@ -87,10 +91,10 @@ class Team:
         """Note whether helpers came to a run, and whether they held the caller up; if they fail, they are left alone."""
         self._missed = 0 if came else self._missed + 1
         if stalled or self._missed >= MISSES:
-            now = time.monotonic()
+            now, self._missed = time.monotonic(), 0
             self._resting_until, self._calm_from = now + self._rest, now + CALM
             self._rest = min(2 * self._rest, LONGEST_REST)
-        else:
+        elif came:
             self._rest = max(self._rest / 2, REST)
 
 
@@ -99,18 +103,42 @@ class _Helper:
 
     def __init__(self, number):
         self._jobs = queue.SimpleQueue()
-        threading.Thread(target=self._serve, args=(number,), name=f"npmnv3-{number}", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, args=(number,), name=f"npmnv3-{number}", daemon=True)
+        self._thread.start()
 
-    def invite(self, job):
+    def invite(self, job, cores, others):
+        """Wake it to call job(number): on one of the `others`, after which it may use all `cores`; sets, empty if not known.
+
+        Where all cores were busy a moment ago, Linux wakes a thread on the core of the one that wakes it, and moves it only
+        some milliseconds later, though another core is idle by now.
+        """
         with contextlib.suppress(queue.Empty):
             self._jobs.get_nowait()
-        self._jobs.put(job)
+        _move(self._thread.native_id, others)
+        self._jobs.put((job, cores))
 
     def _serve(self, number):
         while True:
-            job = self._jobs.get()
+            job, cores = self._jobs.get()
+            _move(0, cores)
             job(number)
             del job  # it holds what it works on, and the next may be long in coming
+
+
+def _own_cores():
+    """(the cores that this thread may use, those of them that it is not on), two sets; empty if there is but one."""
+    if _current_core is None or not hasattr(os, "sched_getaffinity"):
+        return frozenset(), frozenset()
+    cores = os.sched_getaffinity(0)
+    others = cores - {_current_core()}
+    return (cores, others) if others else (others, others)
+
+
+def _move(thread, cores):
+    """Let a thread (0: this one) run on these cores alone, if there are any."""
+    if cores:
+        with contextlib.suppress(OSError):  # the system may not allow it, and does without
+            os.sched_setaffinity(thread, cores)
 
 
 class Tasks:

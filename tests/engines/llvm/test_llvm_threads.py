@@ -15,7 +15,7 @@ pytest.importorskip("llvmlite")
 
 from random_networks import plan_maker, random_params
 
-from npmnv3.engines.llvm import LlvmEngine, programs
+from npmnv3.engines.llvm import LlvmEngine, programs, threads
 from npmnv3.engines.llvm import engine as engine_module
 from npmnv3.engines.llvm.programs import Bound
 from npmnv3.engines.llvm.threads import TEAM, Team
@@ -194,17 +194,52 @@ def test_helpers_that_stall_are_left_alone_and_twice_as_long_each_time(monkeypat
 def test_helpers_that_do_not_come_are_left_alone(monkeypatch):
     team, now = Team(), [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    for came in (False, False, True, False, False):
-        team.learn(came, stalled=False)
+    missed = [False] * (threads.MISSES - 1)
+
+    def learn(*runs):
+        for came in runs:
+            team.learn(came, stalled=False)
+
+    learn(*missed, True, *missed)
     assert not team.is_resting
-    team.learn(came=False, stalled=False)
+    learn(False)
     assert team.is_resting and not team.is_resting_long
-    now[0] += 1
     for _ in range(2):
-        team.learn(came=False, stalled=False)
+        now[0] += 1
+        learn(*missed)
+        assert not team.is_resting
+        learn(False)
     assert team.is_resting_long
     now[0] += 1
     assert not team.is_resting_long
+
+
+@pytest.mark.parametrize(
+    "current_core, moves", [(lambda: 1, [{0, 2}, {0, 1, 2}]), (lambda: 7, [{0, 1, 2}] * 2), (None, [set()] * 2)]
+)
+def test_a_helper_is_woken_on_another_core_than_its_callers(monkeypatch, current_core, moves):
+    found, done = [], threading.Event()
+    monkeypatch.setattr(threads, "_move", lambda thread, cores: found.append(cores))
+    monkeypatch.setattr(threads, "_current_core", current_core)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda thread: {0, 1, 2}, raising=False)
+    Team().invite(lambda number: done.set(), 1)
+    assert done.wait(30)
+    assert found == moves
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="this system does not tell which cores a thread may use"
+)
+def test_a_helper_may_use_all_cores_of_its_caller():
+    cores, done = [], threading.Event()
+
+    def job(number):
+        cores.append(os.sched_getaffinity(0))
+        done.set()
+
+    Team().invite(job, 1)
+    assert done.wait(30)
+    assert cores == [os.sched_getaffinity(0)]
 
 
 def test_while_helpers_rest_long_a_picture_is_not_cut_into_parts(shares_all, monkeypatch):
