@@ -30,7 +30,7 @@ MAX_TEXT = 1 << 20  # bytes of attributes
 NPZ_MAGIC = b"PK\x03\x04"
 NPZ_ATTRIBUTES = "__npmnv3__"  # the entry of an .npz that holds the attributes, as JSON
 
-_CONVERT = "; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
+NO_DUMP = ", so no weight dump; `npmnv3 convert FILE` makes a dump of a framework's checkpoint"
 
 
 def _damage_errors():
@@ -101,8 +101,12 @@ def open_container(path):
             opened = _open_hdf5
         elif magic[:4] == NPZ_MAGIC:
             opened = _open_npz
+        elif not magic:
+            raise WeightsError(
+                f"{path}: is empty (0 bytes), expected HDF5 or .npz: the copy or the download went wrong"
+            )
         else:
-            raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}), so no weight dump{_CONVERT}")
+            raise WeightsError(f"{path}: neither HDF5 nor .npz (it begins with {magic!r}){NO_DUMP}")
         with contextlib.ExitStack() as stack:
             with _damage(path):
                 attributes, entries = stack.enter_context(opened(file))
@@ -172,9 +176,7 @@ def _open_npz(file):
         for info in archive.infolist():
             name = info.filename.removesuffix(".npy")
             if name == info.filename:
-                raise WeightsError(
-                    f"{path}: a zip file with {name[:100]!r} in it, which .npz has not, so no weight dump{_CONVERT}"
-                )
+                raise WeightsError(f"{path}: a zip file with {name[:100]!r} in it, which .npz has not{NO_DUMP}")
             if name in entries or len(entries) >= MAX_ENTRIES:
                 raise WeightsError(f"{path}: the entry {name} occurs twice, or there are more than {MAX_ENTRIES}")
             entries[name] = _npy_entry(path, archive, info, name)

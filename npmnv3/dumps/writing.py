@@ -18,7 +18,14 @@ def writing(path):
     try:
         yield
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}{_missing(path, error)}") from error
+
+
+def _missing(path, error):
+    """In words, the folder that has to be made first."""
+    folder = os.path.dirname(os.fspath(path).rstrip("/" + os.sep))
+    lacks = isinstance(error, FileNotFoundError) and folder and not os.path.lexists(folder)
+    return f"; there is no folder {folder}: make it first" if lacks else ""
 
 
 def check_folder(path):

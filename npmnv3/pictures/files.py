@@ -116,7 +116,7 @@ def open_picture(picture, name):
         status = os.stat(picture)
         if not stat.S_ISREG(status.st_mode):
             found = "a folder" if stat.S_ISDIR(status.st_mode) else "not a file but a pipe or a device"
-            raise PictureError(f"{name}: is {found}, expected a picture's file, or its bytes (on the command line: -)")
+            raise PictureError(f"{name}: is {found}, expected a picture's file, or its bytes")
         if not status.st_size:
             raise PictureError(f"{name}: is empty (0 bytes)")
         return open(picture, "rb")

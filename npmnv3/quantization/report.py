@@ -135,6 +135,9 @@ class Report:
         ]
         return "".join(parts)
 
+    def __str__(self) -> str:
+        return self.text()
+
     def text(self) -> str:
         """The report as it is printed: the verdict first, then why, what helps, and the tables.
 

@@ -1,5 +1,7 @@
 """Ports in fixed point: all numbers of a tensor are multiples of a power of two, however large or small they are."""
 
+import math
+
 import numpy as np
 
 MOST = 20  # bits behind the point
@@ -28,6 +30,12 @@ def fraction_bits(values):
     small = np.unique(values[(values != 0) & (np.abs(values) < 2.0 ** (significant - 2 - bits))])
     beyond = np.count_nonzero(np.abs(values) > 2.0 ** (significant - bits))
     return bits if len(small) >= FEW and beyond <= BEYOND else None
+
+
+def bits_of_scale(scale):
+    """How many bits behind the point integers have of which one is worth `scale`; None where that is no power of two."""
+    mantissa, exponent = math.frexp(scale)
+    return 1 - exponent if mantissa == 0.5 and 1 <= 1 - exponent <= MOST else None
 
 
 def fixed_precision(tensors):

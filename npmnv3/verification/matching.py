@@ -22,7 +22,13 @@ from .tensors import correlation, sketch
 
 GOOD = 1e-2  # squared relative error (20 dB) below which a tensor may be the one that was computed
 #: the same, below which it surely is
-SURE = {"float32": 1e-4, "float16": 1e-4, "bfloat16": 1e-3, "int8": 3e-2, **dict.fromkeys(FRACTION_BITS, 1e-3)}
+SURE = {
+    "float32": 1e-4,
+    "float16": 1e-4,
+    "bfloat16": 1e-3,
+    "int8": 3e-2,
+    **dict.fromkeys(("int16", *FRACTION_BITS), 1e-3),
+}
 EXACT = 1e-10  # and below which no other step need be looked at
 BETTER = 0.1  # a tensor belongs to a later step if its error there is so many times smaller
 _FOLLOWERS = ("batch_norm", "relu", "hard_swish", "hard_sigmoid", "softmax", "scale", "identity")

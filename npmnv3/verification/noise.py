@@ -13,14 +13,16 @@ PRECISIONS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bf
 
 def roundoff(precision):
     """The unit roundoff; in fixed point, that of numbers about 1."""
+    if precision == "int16":
+        return 2.0**-16
     return 2.0 ** -(FRACTION_BITS[precision] + 1) if precision in FRACTION_BITS else PRECISIONS[precision]
 
 
 def rounded(x, precision):
     """`x` with the numbers that a precision has, in float32 (float64 for float64).
 
-    int8 is symmetric, 127 steps each way, a scale a tensor; for parameters with several axes a scale an output channel.
-    Fixed point saturates nowhere.
+    int8 is symmetric, 127 steps each way, a scale a tensor, int16 so with 32767; for parameters with several axes a scale an
+    output channel. Fixed point saturates nowhere.
     """
     if precision == "float64":
         return np.asarray(x, np.float64)
@@ -32,32 +34,34 @@ def rounded(x, precision):
         bits = np.ascontiguousarray(x).view(np.uint32)
         nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
         return np.where(np.isfinite(x), (nearest & np.uint32(0xFFFF0000)).view(np.float32), x)
-    if precision == "int8":
-        return _int8(x, None)
+    if precision in ("int8", "int16"):
+        return _integers(x, None, 127 if precision == "int8" else 32767)
     if precision in FRACTION_BITS:
         steps = np.float32(2.0 ** FRACTION_BITS[precision])
         return np.round(x * steps) / steps
     return x
 
 
-def _int8(x, axes):
-    scale = np.abs(x).max(axis=axes, keepdims=axes is not None) / np.float32(127)
+def _integers(x, axes, most):
+    scale = np.abs(x).max(axis=axes, keepdims=axes is not None) / np.float32(most)
     scale = np.where(scale > 0, scale, np.float32(1))
     return np.round(x / scale) * scale
 
 
 def rounded_arrays(arrays, precision):
     """Parameters as a port in this precision has them."""
-    if precision == "int8" or precision in FRACTION_BITS:  # biases and norms stay wide, as in all int8 engines
+    if (
+        precision in ("int8", "int16") or precision in FRACTION_BITS
+    ):  # biases and norms stay wide, as in all int8 engines
         wide = {name: np.asarray(a, np.float32) for name, a in arrays.items()}
         return {name: _rounded_weight(a, precision) if a.ndim > 1 else a for name, a in wide.items()}
     return {name: rounded(a, precision) for name, a in arrays.items()}
 
 
 def _rounded_weight(w, precision):
-    if precision.endswith(FINER):
+    if precision == "int16" or precision.endswith(FINER):
         return w
-    return _int8(w, tuple(range(1, w.ndim))) if precision == "int8" else rounded(w, precision)
+    return _integers(w, tuple(range(1, w.ndim)), 127) if precision == "int8" else rounded(w, precision)
 
 
 def trace(net, arrays, x, precision="float64", forced=None, keep=None):
@@ -122,13 +126,13 @@ def precision_of(tensors):
 
     Returns
     -------
-    "float32", "float16", "bfloat16", "int8", or a key of FRACTION_BITS
+    "float32", "float16", "bfloat16", "int8", "int16", or a key of FRACTION_BITS
     """
     tensors = list(tensors)
     if fixed := fixed_precision(tensors):
         return fixed
     votes = [_marks(tensor) for tensor in tensors]
-    for precision in ("int8", "bfloat16", "float16"):
+    for precision in ("int8", "int16", "bfloat16", "float16"):
         if votes.count(precision) > 0.25 * len(votes):
             return precision
     return "float32"
@@ -137,6 +141,8 @@ def precision_of(tensors):
 def _marks(tensor):
     if tensor.printed:
         return ""
+    if tensor.wide:
+        return "int16"
     if tensor.scale or tensor.is_raw_integer or _on_a_grid(tensor.array):
         return "int8"
     values = sketch(tensor.array)

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..dumps.attributes import FORMAT
-from ..dumps.containers import open_container
+from ..dumps.containers import NO_DUMP, open_container
 from ..dumps.mappings import as_array
 from ..dumps.npy import read_npy
 from ..dumps.reader import Reader
 from ..errors import UsageError, WeightsError, once_each
 from . import printed
+from .fixed_point import LEVELS
 from .saved_dict import is_saved_dict, read_saved_dict
 from .tensors import PortTensor
 
@@ -114,7 +115,7 @@ def read_arrays(path, pictures=None):
             return {name: entry.read() for name, entry in entries.items()}
     except WeightsError as error:
         raise UsageError(
-            f"the port's tensors cannot be read: {error}; of a bare file of numbers no shape is known: put .bin into a folder "
+            f"the port's tensors cannot be read: {str(error).removesuffix(NO_DUMP)}; of a bare file of numbers no shape is known: put .bin into a folder "
             "with a JSON file, or save .npy or text"
         ) from error
 
@@ -231,6 +232,7 @@ def _tensors(where, arrays):
     for name, array in arrays.items():
         if name in companions:
             continue
+        wide = array.dtype.kind in "iu" and array.size > 0 and np.ptp(array.astype(np.float64)) > LEVELS
         scale = arrays.get(f"{name}.scale")
         if scale is not None:
             array, scale = _dequantized(where, name, array, scale, arrays.get(f"{name}.zero_point", np.zeros(())))
@@ -238,7 +240,7 @@ def _tensors(where, arrays):
             with np.errstate(over="ignore"):
                 array = array.astype(np.float32)
         if array.size:
-            found.append(PortTensor(name, array, scale or 0.0, len(found)))
+            found.append(PortTensor(name, array, scale or 0.0, len(found), wide=wide))
     if not found:
         raise UsageError(f"{where}: holds no tensors")
     return found

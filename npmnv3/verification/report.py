@@ -150,6 +150,9 @@ class Report:
         row = {key: value for key, value in asdict(_bare(self)).items() if key not in skipped}
         return row | {"tensors": [t.as_json() for t in self.tensors]}
 
+    def __str__(self) -> str:
+        return self.text()
+
     def text(self) -> str:
         """The report as a table, verdict first.
 
@@ -158,7 +161,7 @@ class Report:
         >>> model = npmnv3.load("ppocr/text_direction", engine="numpy")
         >>> x = npmnv3.preprocess("weights/examples/sign_upright.png", model)[None]
         >>> report = npmnv3.verify(model, {"output": model(x)}, x)
-        >>> print(report.text())
+        >>> print(report)
         ppocr/text_direction against dict
         FINE: within ... x float32 rounding
         ...

@@ -12,6 +12,8 @@ PARTLY = "; something else is wrong as well"
 AS_LARGE = "; no more than bfloat16's rounding gives, if it computes in that (--precision bfloat16)"
 INFERRED = ", if it computes in float16: its numbers are float32, what is left is of float16's size"
 
+INT8_PORT = "an int8 port"
+
 
 def explained(rows, cleared):
     """The sentence of a port that faults explain; `rows` as `Report.explained_by`."""
@@ -149,11 +151,19 @@ def coarse(kind, whose, rows, whole, off, decisions):
     return "; ".join(words)
 
 
+def by_int8(report, finer):
+    """The Report of a port in integers of more than 8 bits that is fine by int8's rounding, and not by theirs (`finer`)."""
+    report.sentence = f"a port in integers that are finer than int8's{report.sentence.removeprefix(INT8_PORT)}"
+    report.notes.append(f"by the steps of its own integers it {finer.verdict}: {finer.sentence}")
+    return report
+
+
 def fitted(count):
     """Of integers whose scale is not known."""
     what = "1 tensor is integers" if count == 1 else f"{count} tensors are integers"
     return (
-        f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen"
+        f"{what} without a scale, read with the scale and offset that fit best: a fault that is like these is not seen; "
+        "NAME.scale beside NAME, or `scale` in a folder's JSON file, gives it"
     )
 
 

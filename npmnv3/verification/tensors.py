@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import decimals
-from .fixed_point import fraction_bits
+from .fixed_point import bits_of_scale, fraction_bits
 
 SKETCH = 4096  # numbers of a tensor that a quick comparison looks at
 LEAST_POWER = float(np.finfo(np.float64).tiny) * 1e20
@@ -29,6 +29,7 @@ class PortTensor:
     name : str, the port's own
     array : array of any shape; integers are already dequantised if their scale is known
     scale : float, what one step of the port's quantisation is worth, 0 if it has none or it is not known
+    wide : bool, of integers: whether they have more levels than int8, whose rounding would then hide what is wrong
     """
 
     name: str
@@ -36,6 +37,7 @@ class PortTensor:
     scale: float = 0.0
     index: int = 0  # place in the port's own order
     columns_first: bool = False  # whether its maps are stored so: see `columns_first`
+    wide: bool = False
 
     @functools.cached_property
     def finite(self):
@@ -49,6 +51,8 @@ class PortTensor:
     @functools.cached_property
     def fraction_bits(self):
         """How many bits behind the point its numbers have, if it is in fixed point; else None."""
+        if self.wide:
+            return bits_of_scale(self.scale)
         return None if self.scale or self.is_raw_integer else fraction_bits(sketch(self.array))
 
     @functools.cached_property

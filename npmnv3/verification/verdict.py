@@ -15,6 +15,7 @@ from .fixed_point import FINER, described
 from .measure import plain, share
 from .net import block_of
 from .overflow import first_overflow, is_within, stuck, with_overflow
+from .steps_of_ports import in_fixed_point, in_integers
 from .unjudged import fill, first_divergence, unjudged
 
 OTHERS = 5  # runners-up to report
@@ -34,7 +35,9 @@ def decide(comparison, port, explain=True, tell=lambda done, text: None):
     if input_is_foreign(comparison):
         return _by_own_input(comparison, port, explain, tell)
     if comparison.is_fixed and not comparison.precision.endswith(FINER):
-        return _in_fixed_point(comparison, port, explain, tell)
+        return in_fixed_point(comparison, lambda one: _decided(one, port, explain, tell))
+    if comparison.precision == "int16":
+        return in_integers(comparison, lambda one: _decided(one, port, explain, tell))
     return _decided(comparison, port, explain, tell)
 
 
@@ -43,7 +46,7 @@ def _decided(comparison, port, explain, tell):
     comparison = with_overflow(comparison)
     report = unjudged(comparison, port)
     if comparison.precision == "int8":
-        return _coarse(comparison, report, "an int8 port", "int8")
+        return _coarse(comparison, report, sentences.INT8_PORT, "int8")
     overflow = first_overflow(comparison, report.tensors)
     if comparison.is_fixed:
         words = described(comparison)
@@ -136,26 +139,6 @@ def _coarse(comparison, report, kind, whose):
     if not good:
         report.first_divergence = first_divergence(comparison, report, off or report.tensors[-1:])
     return report
-
-
-def _in_fixed_point(comparison, port, explain, tell):
-    """The Report of a port in fixed point: by weights that add no error, and if it is not fine so, and no fault alone makes
-    it so, by weights with as many bits behind the point as its tensors have."""
-    finer = comparison.in_precision(comparison.precision + FINER, comparison.asked_factor)
-    report = _decided(finer, port, explain, tell)
-    sound = _is_sound(report)
-    # Another rounding, coarse enough, makes fine whatever is off by rounding.
-    if not report.fine and (not sound or all(row["fault"] == "quantized_layer" for row in report.explained_by)):
-        as_many = _decided(comparison, port, explain, tell)
-        report = as_many if as_many.fine or not sound else report
-    report.precision = comparison.precision
-    return report
-
-
-def _is_sound(report):
-    """Whether faults explain all that is off, and not by chance."""
-    guessed = any(row["certainty"].startswith("a guess") for row in report.explained_by)
-    return bool(report.explained_by) and not guessed and not report.sentence.endswith(sentences.PARTLY)
 
 
 def _held_against_short(comparison, port, explain, tell):

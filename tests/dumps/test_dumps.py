@@ -239,6 +239,12 @@ def test_other_weights_than_these(weights, error, message):
         npmnv3.load(MODEL, weights)
 
 
+def test_an_empty_file_is_said_to_be_one(tmp_path):
+    (tmp_path / "x.h5").write_bytes(b"")
+    with pytest.raises(npmnv3.WeightsError, match=r"x.h5: is empty \(0 bytes\), expected HDF5 or .npz"):
+        load_weights(tmp_path / "x.h5")
+
+
 @pytest.mark.parametrize("name", ["archive/data.pkl", ""])
 def test_a_checkpoint_is_no_dump_but_can_become_one(name, tmp_path):
     path = tmp_path / "x.pth"

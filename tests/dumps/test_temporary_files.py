@@ -37,3 +37,10 @@ def test_a_folder_that_is_to_be_made_may_end_in_a_slash(tmp_path):
     check_folder(f"{tmp_path}/new/")
     with pytest.raises(WriteError, match="/new/out/: cannot be written"):
         check_folder(f"{tmp_path}/new/out/")
+
+
+def test_the_folder_that_has_to_be_made_is_named(tmp_path):
+    out = tmp_path / "nowhere" / "out"
+    for writer in (replacing, replacing_folder):
+        with pytest.raises(WriteError, match="there is no folder .*nowhere: make it first$"), writer(out):
+            pass

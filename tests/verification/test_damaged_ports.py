@@ -105,6 +105,12 @@ def test_hostile_npy(header, message, tmp_path):
         load_port(tmp_path / "x.npy", None)
 
 
+def test_a_picture_is_not_called_a_weight_dump_that_is_none(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(UsageError, match=r"x.png: neither HDF5 nor .npz \(it begins with .*PNG.*\); of a bare file"):
+        load_port(tmp_path / "x.png", None)
+
+
 def test_a_map_as_deep_as_no_map_is(tmp_path):
     (tmp_path / "map.json").write_text("[" * 100_000)
     with pytest.raises(UsageError, match="map.json: not a readable JSON file"):

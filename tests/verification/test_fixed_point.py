@@ -1,4 +1,6 @@
-"""verify: ports in fixed point are told from those of floats, judged by their own rounding, and their faults are named."""
+"""verify: ports in fixed point, or in integers of more than 8 bits, are judged by their own rounding, their faults named."""
+
+from dataclasses import replace
 
 import faulty_ports
 import numpy as np
@@ -7,9 +9,11 @@ import pytest
 import npmnv3
 from npmnv3.network.walk import apply
 from npmnv3.ops import definitions
-from npmnv3.verification.fixed_point import fraction_bits
+from npmnv3.verification.fixed_point import FINER, bits_of_scale, fraction_bits
 from npmnv3.verification.noise import rounded
+from npmnv3.verification.report import Report
 from npmnv3.verification.run import verify
+from npmnv3.verification.steps_of_ports import in_fixed_point, in_integers
 
 
 def port(maker, bits, limit=np.inf, cut=False, change=lambda step, inputs: None, weight_bits=None):
@@ -124,3 +128,80 @@ def test_sums_of_two_float16_numbers_are_not_in_fixed_point():
     a, b = values.astype(np.float16)
     assert fraction_bits(a + b) is None
     assert fraction_bits(np.round(values[0] * 2.0**12) / 2.0**12) == 12
+
+
+def as_integers(tensors, scale=None, known=True):
+    """A port that hands over integers: a scale for all or, by default, int16's own of each; beside them, or not."""
+    scales = {name: np.float32(scale or np.abs(t).max() / 32767) for name, t in tensors.items()}
+    integers = {name: np.round(t / scales[name]).astype(np.int32) for name, t in tensors.items()}
+    return integers | ({f"{name}.scale": scale for name, scale in scales.items()} if known else {})
+
+
+@pytest.fixture(scope="module")
+def some(timm):
+    """{"clean" or "eps": some tensors of a port}"""
+    maker, _ = timm
+
+    def other_eps(step, inputs):
+        return apply(replace(step, eps=1e-3), inputs, maker.arrays, definitions) if step.op == "batch_norm" else None
+
+    names = ("input", "stem", "blocks.2", "blocks.8", "logits")
+    made = {"clean": port(maker, 20), "eps": port(maker, 20, change=other_eps)}
+    return {what: {name: tensors[name] for name in names} for what, tensors in made.items()}
+
+
+@pytest.mark.parametrize("scale, precision", [(2.0**-12, "fixed12"), (None, "int16")])
+def test_integers_of_many_bits_are_not_taken_for_int8(timm, some, scale, precision):
+    """Behind int8's rounding a wrong epsilon would pass."""
+    maker, model = timm
+    report = verify(model, as_integers(some["clean"], scale), maker.x)
+    assert report.fine and report.precision == precision, report.text()
+    assert not verify(model, as_integers(some["eps"], scale), maker.x, explain=False)
+
+
+def test_a_fault_of_less_than_int8s_rounding_is_named_in_integers_of_many_bits(timm, some):
+    maker, model = timm
+    (found,) = verify(model, as_integers(some["eps"]), maker.x).explained_by
+    assert found["fault"] == "norm_eps" and found["certainty"] == "certain", found
+
+
+def test_of_integers_without_their_scales_it_is_said_what_int8_hides(timm, some):
+    maker, model = timm
+    report = verify(model, as_integers(some["eps"], known=False), maker.x, explain=False)
+    assert report.fine and report.sentence.startswith("a port in integers that are finer than int8's, within")
+    assert "by the steps of its own integers it diverges" in report.notes[-1], report.text()
+
+
+def test_a_scale_tells_the_bits_behind_the_point():
+    assert [bits_of_scale(scale) for scale in (0.5, 2.0**-12, 2.0**-20)] == [1, 12, 20]
+    assert [bits_of_scale(scale) for scale in (0.0, 1.0, 2.0, 0.3, 2.0**-21, np.inf, np.nan)] == [None] * 7
+
+
+@pytest.mark.parametrize(
+    "judge, fault, certainty",
+    [
+        (
+            in_fixed_point,
+            "norm_eps",
+            "cannot be told from quantized_layer (weights of 15 fraction bits) by these tensors",
+        ),
+        (in_fixed_point, "quantized_layer", "certain"),
+        (in_integers, "quantized_layer", "certain"),
+    ],
+)
+def test_what_may_be_the_rounding_of_weights_is_judged_so(judge, fault, certainty):
+    class Comparison:
+        precision, asked_factor, views = "fixed15", 10.0, {}
+
+        def in_precision(self, precision, factor):
+            other = Comparison()
+            other.precision = precision
+            return other
+
+    def decided(comparison):
+        off = {"text": "", "fault": fault, "certainty": certainty}
+        finer = comparison.precision.endswith(FINER) or judge is in_integers and comparison.precision != "int8"
+        causes = [off] if finer else []
+        return Report("", "", "diverges" if finer else "fine", "", comparison.precision, 10.0, causes)
+
+    assert judge(Comparison(), decided).fine

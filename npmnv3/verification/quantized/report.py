@@ -151,6 +151,9 @@ class QuantizedReport:
             "tensors": [row.as_json() for row in self.tensors],
         }
 
+    def __str__(self) -> str:
+        return self.text()
+
     def text(self) -> str:
         """The report, verdict first.
 
