@@ -10,6 +10,9 @@ from .tensors import sketch
 #: precision -> unit roundoff
 PRECISIONS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": 2.0**-8}
 
+#: integers -> steps each way from zero; int16 is told of a port's integers, and not asked for
+INTEGERS = {"int8": 127, "int16": 32767}
+
 
 def roundoff(precision):
     """The unit roundoff; in fixed point, that of numbers about 1."""
@@ -34,8 +37,8 @@ def rounded(x, precision):
         bits = np.ascontiguousarray(x).view(np.uint32)
         nearest = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
         return np.where(np.isfinite(x), (nearest & np.uint32(0xFFFF0000)).view(np.float32), x)
-    if precision in ("int8", "int16"):
-        return _integers(x, None, 127 if precision == "int8" else 32767)
+    if precision in INTEGERS:
+        return _integers(x, None, INTEGERS[precision])
     if precision in FRACTION_BITS:
         steps = np.float32(2.0 ** FRACTION_BITS[precision])
         return np.round(x * steps) / steps
@@ -50,9 +53,7 @@ def _integers(x, axes, most):
 
 def rounded_arrays(arrays, precision):
     """Parameters as a port in this precision has them."""
-    if (
-        precision in ("int8", "int16") or precision in FRACTION_BITS
-    ):  # biases and norms stay wide, as in all int8 engines
+    if precision in INTEGERS or precision in FRACTION_BITS:  # biases and norms stay wide, as in all int8 engines
         wide = {name: np.asarray(a, np.float32) for name, a in arrays.items()}
         return {name: _rounded_weight(a, precision) if a.ndim > 1 else a for name, a in wide.items()}
     return {name: rounded(a, precision) for name, a in arrays.items()}
@@ -61,7 +62,7 @@ def rounded_arrays(arrays, precision):
 def _rounded_weight(w, precision):
     if precision == "int16" or precision.endswith(FINER):
         return w
-    return _integers(w, tuple(range(1, w.ndim)), 127) if precision == "int8" else rounded(w, precision)
+    return _integers(w, tuple(range(1, w.ndim)), INTEGERS["int8"]) if precision == "int8" else rounded(w, precision)
 
 
 def trace(net, arrays, x, precision="float64", forced=None, keep=None):
