@@ -13,8 +13,10 @@ from npmnv3.network.plan import make_plan
 from npmnv3.network.variants import get_variant, list_models
 from npmnv3.ops import definitions
 
-# NumPy's own buffers, two of 8192 numbers where an operand is broadcast, and Python's objects for the tensors.
-SLACK = 2 * 8192 * 4 + 16_384  # bytes
+# NumPy's own buffers, two of 8192 numbers where an operand is broadcast (before NumPy 2.3 up to three more), and Python's
+# objects for the tensors.
+BUFFERS = 2 if np.lib.NumpyVersion(np.__version__) >= "2.3.0" else 5
+SLACK = BUFFERS * 8192 * 4 + 16_384  # bytes
 
 
 def largest(plan):

@@ -31,7 +31,8 @@ _OWNERS = hasattr(os, "geteuid") and os.open in os.supports_dir_fd
 
 
 #: 8 bytes that tell byte strings apart. It is the hash by which Python knows its own compiled code, and is there already:
-#: importing `hashlib`, and with it OpenSSL, takes as long as everything else here.
+#: importing `hashlib`, and with it OpenSSL, takes as long as everything else here. Each version of Python has its own, and so
+#: its own entries.
 digest = importlib.util.source_hash
 
 

@@ -105,6 +105,8 @@ class _Helper:
         self._jobs = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, args=(number,), name=f"npmnv3-{number}", daemon=True)
         self._thread.start()
+        # With gevent and eventlet it is no thread of the system's, but a part of the one that starts it, which nobody may move.
+        self._is_own = self._thread.native_id != threading.get_native_id()
 
     def invite(self, job, cores, others):
         """Wake it to call job(number): on one of the `others`, after which it may use all `cores`; sets, empty if not known.
@@ -114,6 +116,8 @@ class _Helper:
         """
         with contextlib.suppress(queue.Empty):
             self._jobs.get_nowait()
+        if not self._is_own:
+            cores = others = frozenset()
         _move(self._thread.native_id, others)
         self._jobs.put((job, cores))
 

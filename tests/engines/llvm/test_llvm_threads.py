@@ -227,6 +227,16 @@ def test_a_helper_is_woken_on_another_core_than_its_callers(monkeypatch, current
     assert found == moves
 
 
+def test_where_threads_are_parts_of_their_starter_as_those_of_gevent_that_is_not_moved(monkeypatch):
+    found, done = [], threading.Event()
+    monkeypatch.setattr(threads, "_move", lambda thread, cores: found.append(cores))
+    monkeypatch.setattr(threads, "_own_cores", lambda: ({0, 1}, {1}))
+    monkeypatch.setattr(threading.Thread, "native_id", property(lambda thread: threading.get_native_id()))
+    Team().invite(lambda number: done.set(), 1)
+    assert done.wait(30)
+    assert found == [set()] * 2
+
+
 @pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity"), reason="this system does not tell which cores a thread may use"
 )
