@@ -70,12 +70,15 @@ def _placed(row):
     return f" ({row.port}, by its place in the port's order)" if row.how == "order" else ""
 
 
-def unexplained(row, found, expected, blocks, **known):
-    """Where it is, in which of several blocks, and what it looks like; `found`, `expected` and `known` as for `symptom`."""
+def unexplained(row, found, expected, blocks, tried=True, **known):
+    """Where it is, in which of several blocks, and what it looks like; `found`, `expected` and `known` as for `symptom`.
+
+    tried : bool, whether any cause was
+    """
     between = f", in one of {blocks[0]} ... {blocks[-1]}" if len(blocks) > 1 else ""
     looks = symptom(found, expected, **known)
     return (
-        f"unexplained, first at {row.step}{_placed(row)}{between}"
+        f"{'unexplained' if tried else 'no cause was looked for'}, first at {row.step}{_placed(row)}{between}"
         + (f", {looks}" if looks else "")
         + f" ({row.local.snr_db:.0f} dB)"
     )

@@ -97,7 +97,7 @@ def _judged(comparison, report, overflow, found, explain):
     elif any(is_cause(comparison, report) for is_cause in CAUSES):
         pass
     elif failing:
-        failing = _unexplained(comparison, report, failing)
+        failing = _unexplained(comparison, report, failing, explain)
     else:
         _fine(report)
     if report.fine:
@@ -237,7 +237,7 @@ def _by_own_input(comparison, port, explain, tell):
     return report
 
 
-def _unexplained(comparison, report, failing):
+def _unexplained(comparison, report, failing, tried):
     """The verdict of a port that nothing explains; the rows that are off.
 
     A tensor that is off by much fits no step, and the first that does may be far behind it: one that by the port's own order
@@ -258,7 +258,7 @@ def _unexplained(comparison, report, failing):
     found, expected = seen.views[row.step].data.astype(np.float64), seen.local[row.step]
     report.verdict, report.sentence = (
         "diverges",
-        sentences.unexplained(row, found, expected, blocks, spatial=spatial, fixed=comparison.is_fixed),
+        sentences.unexplained(row, found, expected, blocks, tried, spatial=spatial, fixed=comparison.is_fixed),
     )
     if may_be_coarser(comparison, True) and as_coarser(comparison, "bfloat16"):
         report.sentence += sentences.AS_LARGE

@@ -142,10 +142,12 @@ def test_what_no_fault_explains_is_located(maker, model):
     arrays = maker.arrays | {
         name: maker.arrays[name] + 0.3 * rng.standard_normal(maker.arrays[name].shape) * (np.arange(16) < 2)[:, None]
     }
-    report = verify(model, faulty_ports.run(maker.plan, arrays, maker.x, np.float32), maker.x)
-    assert report.sentence.startswith("unexplained, first at blocks.4.project.conv, channels 0-1"), report.text()
-    assert report.first_divergence == "blocks.4.project.conv"
-    assert not report.explained_by
+    port = faulty_ports.run(maker.plan, arrays, maker.x, np.float32)
+    for explain, words in ((True, "unexplained"), (False, "no cause was looked for")):
+        report = verify(model, port, maker.x, explain=explain)
+        assert report.sentence.startswith(f"{words}, first at blocks.4.project.conv, channels 0-1"), report.text()
+        assert report.first_divergence == "blocks.4.project.conv"
+        assert not report.explained_by
 
 
 def test_a_callable_is_run_and_decisions_are_told(model):
