@@ -18,11 +18,13 @@ def writing(path):
     try:
         yield
     except OSError as error:
-        raise WriteError(f"{path}: cannot be written: {error.strerror or error}{_missing(path, error)}") from error
+        raise WriteError(f"{path}: cannot be written: {error.strerror or error}{_advice(path, error)}") from error
 
 
-def _missing(path, error):
-    """In words, the folder that has to be made first."""
+def _advice(path, error):
+    """In words, the folder that has to be made first, or that a file is where one is wanted."""
+    if isinstance(error, FileExistsError):
+        return ": it is a file, expected a folder; name another"
     folder = os.path.dirname(os.fspath(path).rstrip("/" + os.sep))
     lacks = isinstance(error, FileNotFoundError) and folder and not os.path.lexists(folder)
     return f"; there is no folder {folder}: make it first" if lacks else ""
