@@ -166,7 +166,7 @@ def test_a_dump_of_ones_own_is_loaded_and_run_with_few_imports(tmp_path):
     name, dump = "timm/mobilenetv3_small_050", tmp_path / "ones.h5"
     shapes = npmnv3.param_shapes(name, num_classes=2)
     npmnv3.write_dump(dump, {key: np.ones(shape, np.float32) for key, shape in shapes.items() if shape}, model=name)
-    slow = "csv h5py importlib.resources json pathlib PIL secrets tempfile urllib zipfile".split()
+    slow = "csv h5py hashlib importlib.resources json logging pathlib PIL secrets tempfile urllib zipfile".split()
     code = (
         "import sys, numpy as np; there = set(sys.modules); import npmnv3; "
         f"npmnv3.load({str(dump)!r}, engine='numpy')(np.zeros((1, 3, 32, 32), np.float32)); "

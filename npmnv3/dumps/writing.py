@@ -22,9 +22,9 @@ def writing(path):
 
 
 def _advice(path, error):
-    """In words, the folder that has to be made first, or that a file is where one is wanted."""
+    """In words, the folder that has to be made first, or that what is where one is wanted is none."""
     if isinstance(error, FileExistsError):
-        return ": it is a file, expected a folder; name another"
+        return ": it is not a folder, expected a folder; name another"
     folder = os.path.dirname(os.fspath(path).rstrip("/" + os.sep))
     lacks = isinstance(error, FileNotFoundError) and folder and not os.path.lexists(folder)
     return f"; there is no folder {folder}: make it first" if lacks else ""

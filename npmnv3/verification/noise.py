@@ -10,15 +10,16 @@ from .tensors import sketch
 #: precision -> unit roundoff
 PRECISIONS = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": 2.0**-8}
 
-#: integers -> steps each way from zero; int16 is told of a port's integers, and not asked for
+#: also of what a port's integers tell, and nobody asks for
+_ROUNDOFFS = PRECISIONS | {"int16": 2.0**-16}
+
+#: integers -> steps each way from zero
 INTEGERS = {"int8": 127, "int16": 32767}
 
 
 def roundoff(precision):
     """The unit roundoff; in fixed point, that of numbers about 1."""
-    if precision == "int16":
-        return 2.0**-16
-    return 2.0 ** -(FRACTION_BITS[precision] + 1) if precision in FRACTION_BITS else PRECISIONS[precision]
+    return 2.0 ** -(FRACTION_BITS[precision] + 1) if precision in FRACTION_BITS else _ROUNDOFFS[precision]
 
 
 def rounded(x, precision):

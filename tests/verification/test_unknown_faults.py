@@ -92,7 +92,9 @@ def test_the_last_rows_of_a_1x1_layer_are_no_matter_of_padding(maker, model):
 
     tensors = {n: t for n, t in run(maker, turned).items() if not n.endswith((".conv", ".norm"))}
     report = verify(model, tensors, maker.x, explain=False)
-    assert "first at blocks.1" in report.sentence and "row 11" in report.sentence, report.sentence
+    assert "no cause was looked for, first at blocks.1" in report.sentence and "row 11" in report.sentence, (
+        report.sentence
+    )
     assert "padding" not in report.sentence, report.sentence
 
 
